@@ -1,0 +1,1 @@
+"""The REST application over the core."""

@@ -1,0 +1,88 @@
+"""What can go wrong, as a tree; every error carries fields, and its text says the cause and the cure.
+
+CrmError
+├── SettingsError            a setting has a value that cannot be used
+├── DatabaseError
+│   ├── ServerUnreachable    nobody answers at the address
+│   ├── AccessRefused        the server answers, and refuses the user, password or database
+│   ├── MissingPrivilege     an extension or a table may not be created by this user
+│   ├── SchemaTooOld         run `crm migrate`
+│   ├── SchemaTooNew         install a newer release
+│   └── EmbeddedServerFailed the embedded PostgreSQL did not start or stop
+├── DropRefused              a file that is no drop: nothing of it goes in
+├── FixtureRefused           a fixture that cannot be loaded: nothing of it goes in
+└── ChangeRefused            a single change with a fault, named by the reason codes of the drop contract
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+class CrmError(Exception):
+    """The root of every error that the product raises on purpose."""
+
+
+class SettingsError(CrmError):
+    """A setting has a value that cannot be used."""
+
+    def __init__(self, name: str, value: str, cure: str) -> None:
+        self.name, self.value, self.cure = name, value, cure
+        super().__init__(f"{name}={value!r}: {cure}")
+
+
+class DatabaseError(CrmError):
+    """The database cannot be used as asked."""
+
+    def __init__(self, cause: str, cure: str) -> None:
+        self.cause, self.cure = cause, cure
+        super().__init__(f"{cause}; {cure}")
+
+
+class ServerUnreachable(DatabaseError):
+    """Nobody answers at the address."""
+
+
+class AccessRefused(DatabaseError):
+    """The server answers, and refuses the user, the password or the database."""
+
+
+class MissingPrivilege(DatabaseError):
+    """The user may not create an extension or a table."""
+
+
+class SchemaTooOld(DatabaseError):
+    """The database was made by an earlier release, or not yet migrated."""
+
+
+class SchemaTooNew(DatabaseError):
+    """The database was migrated by a later release."""
+
+
+class EmbeddedServerFailed(DatabaseError):
+    """The embedded PostgreSQL did not start or stop."""
+
+
+class DropRefused(CrmError):
+    """A file that is no drop, or must not go in; the text is one line that names the file and the fault."""
+
+    def __init__(self, file: Path | str, fault: str, line: int | None = None) -> None:
+        self.file, self.fault, self.line = str(file), fault, line
+        super().__init__(f"{file}:{line}: {fault}" if line else f"{file}: {fault}")
+
+
+class FixtureRefused(CrmError):
+    """A fixture that cannot be loaded."""
+
+    def __init__(self, file: Path | str, fault: str, record: int | None = None) -> None:
+        self.file, self.fault, self.record = str(file), fault, record
+        super().__init__(f"{file}: record {record}: {fault}" if record else f"{file}: {fault}")
+
+
+class ChangeRefused(CrmError):
+    """A single change with faults; `reasons` are codes of the drop contract."""
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        self.reasons = tuple(reasons)
+        super().__init__(", ".join(reasons))

@@ -1,0 +1,132 @@
+"""The nouns of the product as frozen records: what goes in, what stands, what was refused, what a merge did."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+Op = Literal["upsert", "patch", "delete"]
+Compares = Literal["exact", "text", "casefold"]
+Status = Literal["merged", "replayed", "refused"]
+
+
+class Reason(enum.StrEnum):
+    """Why a row is rejected: the codes of the drop contract, one a fault."""
+
+    INVALID_UID = "invalid_uid"
+    MISSING_DISPLAY_NAME = "missing_display_name"
+    UNKNOWN_ENTITY_TYPE = "unknown_entity_type"
+    DETAILS_NOT_JSON = "details_not_json"
+    DETAILS_NOT_LIST = "details_not_list"
+    UNKNOWN_DETAIL_TYPE = "unknown_detail_type"
+    DUPLICATE_DETAIL_TYPE = "duplicate_detail_type"
+    INVALID_DETAIL_VALUE = "invalid_detail_value"
+    INVALID_CHANGE_TS = "invalid_change_ts"
+    FUTURE_CHANGE_TS = "future_change_ts"
+    UNKNOWN_OP = "unknown_op"
+    WRONG_FIELD_COUNT = "wrong_field_count"
+    INVALID_ENCODING = "invalid_encoding"
+
+
+@dataclass(frozen=True, slots=True)
+class EntityType:
+    """A kind of entity, such as PERSON."""
+
+    entity_type_id: int  # smallint, the key inside the database
+    code: str  # canonical spelling; matched case-insensitively
+    name: str  # shown to people
+    description: str
+    is_active: bool  # an inactive type keeps its history and takes no new changes
+
+
+@dataclass(frozen=True, slots=True)
+class DetailType:
+    """A kind of detail, such as email, and how its values compare."""
+
+    detail_type_id: int
+    code: str
+    name: str
+    description: str
+    is_active: bool
+    compares: Compares  # exact: byte by byte; text: in normal form; casefold: in normal form, whatever the case
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceTypes:
+    """The entity and detail types that a drop or a request may name."""
+
+    entity_types: tuple[EntityType, ...]
+    detail_types: tuple[DetailType, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One accepted statement: from `change_ts` on, this is so."""
+
+    entity_uid: UUID
+    change_ts: datetime  # aware, microseconds
+    op: Op  # upsert is complete, patch sets only what it names, delete ends the entity
+    display_name: str | None = None  # normal form; None in a patch: keep
+    entity_type: str | None = None  # canonical code; None in a patch: keep
+    details: Mapping[str, str | None] = field(default_factory=dict)  # canonical code → value; None ends the detail
+
+
+@dataclass(frozen=True, slots=True)
+class EntityVersion:
+    """What an entity was during `[valid_from, valid_to)`."""
+
+    entity_uid: UUID
+    display_name: str
+    entity_type: str
+    hashdiff: bytes  # 32 bytes
+    valid_from: datetime
+    valid_to: datetime | None  # None: open
+
+
+@dataclass(frozen=True, slots=True)
+class DetailVersion:
+    """What one detail of an entity was during `[valid_from, valid_to)`."""
+
+    entity_uid: UUID
+    detail_type: str
+    detail_value: str
+    hashdiff: bytes
+    valid_from: datetime
+    valid_to: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row of a drop that was refused."""
+
+    line: int  # physical line of the file where the row starts; the header is line 1
+    reasons: tuple[Reason, ...]
+    raw: str  # the row as it stood; bytes that are not UTF-8 are written \xNN
+
+
+@dataclass(frozen=True, slots=True)
+class MergeReport:
+    """What one drop did: the books, which always balance."""
+
+    file: str
+    sha256: str | None
+    status: Status
+    rows_read: int = 0  # accepted + rejected
+    rows_accepted: int = 0  # changed + unchanged
+    rows_rejected: int = 0
+    rows_changed: int = 0  # rows after which a timeline differs
+    rows_unchanged: int = 0  # confirmations, replays, and rows superseded at their own instant
+    rows_late: int = 0  # rows older than what was known of their entity
+    rows_superseded: int = 0  # changes that a later recorded one at the same instant stands over
+    entity_versions_added: int = 0
+    detail_versions_added: int = 0
+    seconds: float = 0.0
+    error: str | None = None
+
+    def as_json(self) -> dict[str, str | int | float | None]:
+        """Answer the object that `crm ingest --json` prints, one key a field."""
+        return asdict(self)
