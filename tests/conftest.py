@@ -1,0 +1,145 @@
+"""Real servers for the tests: PostgreSQL 18 that ships with the product, and an older one where it is installed.
+
+`database` and `connection` are on the first; `any_database` and `any_connection` run a test on both. All that a test
+does through a connection is rolled back after it; `fresh_database` is for tests that have to commit.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from crm_core.database import Connection, Database
+from crm_core.embedded import bundled_binaries, major_version, running_server
+from crm_core.migrations import migrate
+
+TEMPLATE = "migrated"
+CARELESS = {  # a test server need not survive a power cut
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "256MB",
+    "max_wal_size": "1GB",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server with a migrated database to clone."""
+
+    conninfo: str  # of a database that stays empty
+    numbers: Iterator[int]
+
+    def database(self, name: str) -> Database:
+        return Database(make_conninfo(self.conninfo, dbname=name))
+
+    @contextmanager
+    def clone(self, template: str = TEMPLATE) -> Iterator[Database]:
+        """Yield a new database like the template; it is dropped afterwards, whoever is still connected."""
+        name = f"test_{next(self.numbers)}"
+        self.run("create database {} template {} strategy file_copy", name, template)
+        try:
+            yield self.database(name)
+        finally:
+            self.run("drop database {} with (force)", name)
+
+    def run(self, command: str, *names: str) -> None:
+        with psycopg.connect(self.conninfo, autocommit=True) as connection:
+            connection.execute(sql.SQL(command).format(*map(sql.Identifier, names)))
+
+
+class Servers:
+    """The servers of a session, each started when the first test asks for it."""
+
+    def __init__(self) -> None:
+        self.started: dict[Path, Server] = {}
+        self.stack = ExitStack()
+        self.folder = Path(tempfile.mkdtemp(prefix="crm-tests-"))  # short, so that a socket's path fits
+        self.stack.callback(shutil.rmtree, self.folder)
+
+    def over(self, binaries: Path) -> Server:
+        if binaries not in self.started:
+            home = self.folder / str(len(self.started))
+            conninfo = self.stack.enter_context(running_server(home, binaries=binaries, settings=CARELESS))
+            server = Server(conninfo, count(1))
+            server.run("create database {}", TEMPLATE)
+            migrate(server.database(TEMPLATE))
+            self.started[binaries] = server
+        return self.started[binaries]
+
+
+def older_binaries() -> Path | None:
+    """Answer the bin folder of a PostgreSQL of the system, older than the bundled one."""
+    if chosen := os.environ.get("CRM_TEST_PG_BIN"):
+        return Path(chosen)
+    bundled = major_version(bundled_binaries())
+    found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/postgres")]
+    return max((path for path in found if major_version(path) < bundled), key=major_version, default=None)
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    servers = Servers()
+    with servers.stack:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def server(servers: Servers) -> Server:
+    """The server that ships with the product."""
+    return servers.over(bundled_binaries())
+
+
+@pytest.fixture(scope="session", params=["pg18", "pg15"])
+def any_server(request: pytest.FixtureRequest, servers: Servers) -> Server:
+    """Each server in turn: the bundled one and, where there is one, an older one of the system."""
+    binaries = bundled_binaries() if request.param == "pg18" else older_binaries()
+    if binaries is None:
+        pytest.skip("no older PostgreSQL: install one, or set CRM_TEST_PG_BIN to its bin folder")
+    return servers.over(binaries)
+
+
+@pytest.fixture(scope="module")
+def database(server: Server) -> Iterator[Database]:
+    """A migrated database that the tests of a module share."""
+    with server.clone() as database:
+        yield database
+
+
+@pytest.fixture(scope="module")
+def any_database(any_server: Server) -> Iterator[Database]:
+    with any_server.clone() as database:
+        yield database
+
+
+@pytest.fixture
+def connection(database: Database) -> Iterator[Connection]:
+    """A connection whose work is rolled back after the test."""
+    with database.connect() as connection:
+        yield connection
+        connection.rollback()
+
+
+@pytest.fixture
+def any_connection(any_database: Database) -> Iterator[Connection]:
+    with any_database.connect() as connection:
+        yield connection
+        connection.rollback()
+
+
+@pytest.fixture
+def fresh_database(server: Server) -> Iterator[Database]:
+    """A migrated database of the test's own, for what has to commit."""
+    with server.clone() as database:
+        yield database
