@@ -11,7 +11,8 @@ CrmError
 │   └── EmbeddedServerFailed the embedded PostgreSQL did not start or stop
 ├── DropRefused              a file that is no drop: nothing of it goes in
 ├── FixtureRefused           a fixture that cannot be loaded: nothing of it goes in
-└── ChangeRefused            a single change with a fault, named by the reason codes of the drop contract
+├── ChangeRefused            a single change with a fault, named by the reason codes of the drop contract
+└── UnknownType              a code that names no entity type or detail type
 """
 
 from __future__ import annotations
@@ -86,3 +87,11 @@ class ChangeRefused(CrmError):
     def __init__(self, reasons: Sequence[str]) -> None:
         self.reasons = tuple(reasons)
         super().__init__(", ".join(reasons))
+
+
+class UnknownType(CrmError):
+    """A code that names no entity type or detail type."""
+
+    def __init__(self, kind: str, code: str, known: Sequence[str]) -> None:
+        self.kind, self.code, self.known = kind, code, tuple(known)
+        super().__init__(f"unknown {kind} {code!r}; there are: {', '.join(known)}")

@@ -1,0 +1,193 @@
+"""The one way to write: staged changes become ledger rows and versions, set by set, in the caller's transaction.
+
+The statements are the files of sql/merge; their listing reads as the algorithm. Versions are a function of the set of
+changes (contract, section 2): changes in order of time extend a timeline, anything else folds it anew from the ledger.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import polars as pl
+import psycopg
+
+from crm_core.database import Connection, statement
+from crm_core.hashing import detail_hashdiff, entity_hashdiff
+from crm_core.model import Change, ReferenceTypes
+
+FIRST_LOAD_AT_LEAST = 5_000  # changes; below it building the indexes afterwards gains nothing
+
+INSTANT = pl.Datetime("us", "UTC")
+CHANGE_SCHEMA = {
+    "line": pl.Int64,  # its order among changes at one instant
+    "entity_uid": pl.String,
+    "change_ts": INSTANT,
+    "op": pl.String,
+    "display_name": pl.String,
+    "entity_type_id": pl.Int16,
+    "details": pl.String,  # a JSON object, detail type code → value or null; null: none listed
+    "hashdiff": pl.String,  # of the entity, hexadecimal after \\x; null unless complete
+}
+DETAIL_SCHEMA = {
+    "line": pl.Int64,
+    "entity_uid": pl.String,
+    "change_ts": INSTANT,
+    "detail_type_id": pl.Int16,
+    "detail_value": pl.String,  # null ends the detail
+    "hashdiff": pl.String,  # null with the value
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who makes the changes, and from where: it is written to the ledger's batch."""
+
+    actor: str
+    source: Literal["drop", "request", "fixture"]
+    drop_sha256: str | None = None  # of a drop
+    request_id: str | None = None  # of a request
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What a merge did."""
+
+    batch_id: int  # its place in recording order
+    recorded_at: datetime
+    rows_changed: int  # changes after which a timeline differs
+    rows_late: int  # changes older than what was known of their entity
+    rows_superseded: int  # changes that a later one at the same instant stands over
+    entity_versions_added: int
+    detail_versions_added: int
+
+
+@contextmanager
+def staging(connection: Connection) -> Iterator[None]:
+    """Keep a schema with staging and work tables first in the search path; it goes with the block or the transaction."""
+    stage = {"stage": f"stage_{uuid.uuid4().hex}"}
+    connection.execute(statement("merge/10_make_stage"), stage)
+    yield
+    connection.execute(statement("merge/80_drop_stage"), stage)
+
+
+def stage(connection: Connection, changes: pl.DataFrame, details: pl.DataFrame) -> None:
+    """Copy valid changes and the details they list into the staging tables; may be called for each part of a drop.
+
+    The frames have the columns of CHANGE_SCHEMA and DETAIL_SCHEMA.
+    """
+    _copy(connection, "merge/11_copy_changes", changes.select(list(CHANGE_SCHEMA)))
+    _copy(connection, "merge/12_copy_details", details.select(list(DETAIL_SCHEMA)))
+
+
+def merge(connection: Connection, origin: Origin) -> Merged:
+    """Merge what is staged: take the locks, append to the ledger, bring the versions up to it, count."""
+
+    def run(name: str) -> int:
+        return connection.execute(statement(f"merge/{name}")).rowcount
+
+    def count(name: str) -> int:
+        return int(_row(connection, f"merge/{name}")[0])
+
+    run("13_analyze_changes")
+    run("14_analyze_details")
+    run("20_lock")
+    remake_indexes = _set_indexes_aside(connection)
+    batch_id, recorded_at = _row(
+        connection,
+        "merge/21_record_batch",
+        actor=origin.actor,
+        source=origin.source,
+        drop_sha256=origin.drop_sha256,
+        request_id=origin.request_id,
+    )
+
+    run("30_touch")
+    in_order, known, refolded, repeated = _row(connection, "merge/31_summarize")
+    forgotten = (run("32_forget_replayed") if known else 0) + (run("33_forget_repeated") if repeated else 0)
+    if forgotten:
+        run("34_untouch")
+        run("30_touch")
+        in_order, known, refolded, repeated = _row(connection, "merge/31_summarize")
+    run("35_analyze_touched")
+    late = count("36_count_late") if known else 0
+    superseded = count("37_count_superseded") if known or repeated else 0
+    connection.execute(statement("merge/40_append_ledger"), {"batch_id": batch_id})
+
+    for kind, in_order_step, refold_step, analyze, remove, close, open_ in (
+        ("entity", "50_open_entities_in_order", "51_refold_entities", "52_analyze_entity_diff",
+         "53_drop_entities", "54_close_entities", "55_open_entities"),
+        ("detail", "60_open_details_in_order", "61_refold_details", "62_analyze_detail_diff",
+         "63_drop_details", "64_close_details", "65_open_details"),
+    ):  # fmt: skip
+        if in_order:
+            run(in_order_step)
+        if refolded:
+            run(refold_step)
+        run(analyze)
+        if refolded:
+            run(remove)
+        run(close)
+        run(open_)
+
+    for definition in remake_indexes:
+        connection.execute(definition.encode())
+    changed = count("70_count_changed")
+    entity_versions, detail_versions = _row(connection, "merge/71_count_versions")
+    return Merged(batch_id, recorded_at, changed, late, superseded, entity_versions, detail_versions)
+
+
+def _set_indexes_aside(connection: Connection) -> Sequence[str]:
+    """Answer the statements that make the indexes again, none unless this is a first load with the tables to itself."""
+    (is_first_load,) = _row(connection, "merge/22_is_first_load", at_least=FIRST_LOAD_AT_LEAST)
+    if is_first_load:
+        with suppress(psycopg.errors.LockNotAvailable), connection.transaction():
+            connection.execute(statement("merge/23_lock_tables"))
+            return [definition for (definition,) in connection.execute(statement("merge/24_set_indexes_aside"))]
+    return ()
+
+
+def _copy(connection: Connection, name: str, frame: pl.DataFrame) -> None:
+    rows = io.BytesIO()
+    frame.write_csv(rows, include_header=False)
+    with connection.cursor() as cursor, cursor.copy(statement(name)) as copy:
+        copy.write(rows.getbuffer())
+
+
+def _row(connection: Connection, name: str, **values: object) -> tuple[object, ...]:
+    row = connection.execute(statement(name), values).fetchone()
+    assert row is not None, name
+    return row
+
+
+def record(connection: Connection, types: ReferenceTypes, changes: Sequence[Change], origin: Origin) -> Merged:
+    """Merge single changes, in the order given, by the same way as a drop; the REST writes and the fixtures use it.
+
+    The changes are valid and in normal form, and name existing types by their canonical codes.
+    """
+    entity_types = {known.code: known.entity_type_id for known in types.entity_types}
+    detail_types = {known.code: known for known in types.detail_types}
+    change_rows: list[tuple[object, ...]] = []
+    detail_rows: list[tuple[object, ...]] = []
+    for line, change in enumerate(changes, start=1):
+        uid, at, name, code = str(change.entity_uid), change.change_ts, change.display_name, change.entity_type
+        hashed = f"\\x{entity_hashdiff(name, code).hex()}" if name and code else None
+        payload = json.dumps(dict(change.details), ensure_ascii=False) if change.details else None
+        change_rows.append((line, uid, at, change.op, name, code and entity_types[code], payload, hashed))
+        for detail_type, value in change.details.items():
+            known = detail_types[detail_type]
+            hashed = None if value is None else f"\\x{detail_hashdiff(known.code, value, known.compares).hex()}"
+            detail_rows.append((line, uid, at, known.detail_type_id, value, hashed))
+    with staging(connection):
+        stage(
+            connection,
+            pl.DataFrame(change_rows, schema=CHANGE_SCHEMA, orient="row"),
+            pl.DataFrame(detail_rows, schema=DETAIL_SCHEMA, orient="row"),
+        )
+        return merge(connection, origin)

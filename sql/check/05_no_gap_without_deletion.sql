@@ -1,0 +1,11 @@
+-- An entity's timeline ends only with a deletion.
+-- In: nothing. Out: one line a breach.
+select format('entity %s ends at %s without a deletion', entity_uid, valid_to)
+from (
+    select entity_uid, valid_to, lead(valid_from) over (partition by entity_uid order by valid_from) as next_from
+    from entity
+) neighbours
+where valid_to is distinct from next_from and valid_to is not null
+  and not exists (
+      select from ledger l
+      where l.entity_uid = neighbours.entity_uid and l.change_ts = neighbours.valid_to and l.op = 'delete')

@@ -1,0 +1,3 @@
+-- The versions go; nothing else knows them.
+drop table entity_detail;
+drop table entity;

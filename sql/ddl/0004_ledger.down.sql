@@ -1,0 +1,3 @@
+-- The ledger is the truth: going below this revision loses every recorded change.
+drop table ledger;
+drop table batch;

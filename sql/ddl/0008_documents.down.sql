@@ -1,0 +1,2 @@
+-- Formatting holds no data.
+drop function utc(timestamptz);

@@ -1,0 +1,9 @@
+-- Records what a merged drop did.
+-- In: the fields of the report, batch_id, merged_at. Out: nothing.
+update drop_file
+set status = 'merged', file_name = %(file_name)s, merged_at = %(merged_at)s, batch_id = %(batch_id)s,
+    rows_read = %(rows_read)s, rows_accepted = %(rows_accepted)s, rows_rejected = %(rows_rejected)s,
+    rows_changed = %(rows_changed)s, rows_unchanged = %(rows_unchanged)s, rows_late = %(rows_late)s,
+    rows_superseded = %(rows_superseded)s, entity_versions_added = %(entity_versions_added)s,
+    detail_versions_added = %(detail_versions_added)s, seconds = %(seconds)s, error = null
+where sha256 = %(sha256)s

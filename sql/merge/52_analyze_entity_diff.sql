@@ -1,0 +1,3 @@
+-- Tells the planner how many entity versions change.
+-- In, out: nothing.
+analyze entity_diff

@@ -1,0 +1,29 @@
+-- Finds the detail versions that complete changes in order of time open, and the current ones that they close.
+-- In: touched entities that are not folded anew, stage_detail, entity_detail. Out: detail_diff.
+insert into detail_diff (entity_uid, detail_type_id, valid_from, valid_to, detail_value, hashdiff, action, closes)
+select entity_uid, detail_type_id,
+       case when detail_value is null then closes else change_ts end,
+       case when detail_value is null then change_ts else ends_at end,
+       detail_value, hashdiff, case when detail_value is null then 'cut' else 'open' end, closes
+from (
+    select *, lead(change_ts) over ordered as ends_at,
+           case when row_number() over ordered = 1 then current_from end as closes
+    from (
+        select *, lag(hashdiff, 1, current_hashdiff)
+                  over (partition by entity_uid, detail_type_id order by change_ts) as hashdiff_before
+        from (
+            select distinct on (s.entity_uid, s.detail_type_id, s.change_ts)
+                   s.entity_uid, s.detail_type_id, s.change_ts, s.detail_value, s.hashdiff,
+                   d.valid_from as current_from, d.hashdiff as current_hashdiff
+            from touched t
+            join stage_detail s on s.entity_uid = t.entity_uid
+            left join entity_detail d
+                on d.entity_uid = s.entity_uid and d.detail_type_id = s.detail_type_id and d.is_current
+            where not t.is_refolded
+            order by s.entity_uid, s.detail_type_id, s.change_ts, s.row_no desc
+        ) standing
+    ) compared
+    where hashdiff is distinct from hashdiff_before
+    window ordered as (partition by entity_uid, detail_type_id order by change_ts)
+) runs
+where detail_value is not null or closes is not null

@@ -1,0 +1,3 @@
+-- Tells the planner how many detail versions change.
+-- In, out: nothing.
+analyze detail_diff

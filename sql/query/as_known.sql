@@ -1,0 +1,4 @@
+-- Lets the queries that follow in this transaction answer as known at an instant: the schema `known` hides the tables.
+-- In: known_at. Out: nothing.
+select set_config('search_path', 'known, ' || current_setting('search_path'), true),
+       set_config('crm.known_at', %(known_at)s, true)

@@ -1,0 +1,151 @@
+"""A small model of the contract's section 2 that is obviously right: slow, in memory, and written from the text alone.
+
+It keeps the set of changes in recording order and answers every question by walking them from the start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from crm_core.model import Change, Compares
+
+COMPARES: dict[str, Compares] = {"email": "casefold", "phone": "text", "address": "text", "website": "text", "note": "exact"}
+
+
+def compared(detail_type: str, value: str) -> str:
+    """What of a value decides whether it equals another."""
+    return value.casefold() if COMPARES[detail_type] == "casefold" else value
+
+
+@dataclass
+class State:
+    """What is known of one entity at a point of the walk."""
+
+    exists: bool = False
+    display_name: str = ""
+    entity_type: str = ""
+    details: dict[str, str] = field(default_factory=dict)
+
+    def apply(self, change: Change) -> None:
+        """Rules 1 to 3 of the walk."""
+        if change.op == "delete":
+            self.exists, self.display_name, self.entity_type, self.details = False, "", "", {}
+            return
+        if change.op == "patch" and not self.exists:
+            return
+        self.exists = True
+        self.display_name = change.display_name or self.display_name
+        self.entity_type = change.entity_type or self.entity_type
+        for detail_type, value in change.details.items():
+            if value is None:
+                self.details.pop(detail_type, None)
+            else:
+                self.details[detail_type] = value
+
+
+@dataclass
+class Model:
+    """The set of changes, each once, in the order in which they were first recorded."""
+
+    changes: list[Change] = field(default_factory=list)
+
+    def record(self, *changes: Change) -> None:
+        """Record changes; one that is known word for word is a replay and changes nothing."""
+        for change in changes:
+            if change not in self.changes:
+                self.changes.append(change)
+
+    def known_after(self, count: int) -> Model:
+        """The model as it was when only the first `count` changes were recorded."""
+        return Model(self.changes[:count])
+
+    def uids(self) -> list[UUID]:
+        """All entities ever named."""
+        return sorted({change.entity_uid for change in self.changes})
+
+    def walk(self, uid: UUID) -> list[Change]:
+        """One entity's changes in the order of the walk: by instant, then as recorded."""
+        return sorted((c for c in self.changes if c.entity_uid == uid), key=lambda c: c.change_ts)  # stable
+
+    def state(self, uid: UUID, at: datetime) -> State:
+        """What is true of an entity at an instant."""
+        state = State()
+        for change in self.walk(uid):
+            if change.change_ts <= at:
+                state.apply(change)
+        return state
+
+    def entity_versions(self, uid: UUID) -> list[tuple[str, str, datetime, datetime | None]]:
+        """(display_name, entity_type, valid_from, valid_to) in order."""
+        values = [(at, self.state(uid, at)) for at in self._instants(uid)]
+        runs = _runs([(at, (s.display_name, s.entity_type) if s.exists else None) for at, s in values], key=lambda v: v)
+        return [(*value, start, end) for value, start, end in runs]
+
+    def detail_versions(self, uid: UUID, detail_type: str) -> list[tuple[str, datetime, datetime | None]]:
+        """(detail_value, valid_from, valid_to) in order."""
+        values = [(at, self.state(uid, at).details.get(detail_type)) for at in self._instants(uid)]
+        return _runs(values, key=lambda value: compared(detail_type, value))
+
+    def as_of(self, at: datetime) -> dict[UUID, tuple[str, str, dict[str, str]]]:
+        """What every entity was at an instant; a value is shown as it was asserted first in its version."""
+        answer = {}
+        for uid in self.uids():
+            for display_name, entity_type, start, end in self.entity_versions(uid):
+                if start <= at and (end is None or at < end):
+                    details = {
+                        detail_type: value
+                        for detail_type in COMPARES
+                        for value, begin, finish in self.detail_versions(uid, detail_type)
+                        if begin <= at and (finish is None or at < finish)
+                    }
+                    answer[uid] = (display_name, entity_type, details)
+        return answer
+
+    def diff(self, from_: datetime, to: datetime) -> dict[UUID, tuple[str, dict[str, tuple[str | None, str | None]]]]:
+        """The net changes between two instants: action and, a field, the values at both."""
+        before, after = self.as_of(from_), self.as_of(to)
+        answer = {}
+        for uid in before.keys() | after.keys():
+            old, new = _fields(before.get(uid)), _fields(after.get(uid))
+            changes = {
+                name: (old.get(name), new.get(name))
+                for name in old.keys() | new.keys()
+                if _identity(name, old.get(name)) != _identity(name, new.get(name))
+            }
+            if changes:
+                action = "created" if not old else "ended" if not new else "changed"
+                answer[uid] = (action, changes)
+        return answer
+
+    def _instants(self, uid: UUID) -> list[datetime]:
+        return sorted({change.change_ts for change in self.walk(uid)})
+
+
+def _runs(values, key):
+    """Make runs of equal neighbours: (value of the first, start, end or None); None values are gaps."""
+    runs = []
+    for at, value in values:
+        last_value, _, last_end = runs[-1] if runs else (None, None, at)
+        is_open = bool(runs) and last_end is None
+        if is_open and value is not None and key(last_value) == key(value):
+            continue
+        if is_open:
+            runs[-1] = (last_value, runs[-1][1], at)
+        if value is not None:
+            runs.append((value, at, None))
+    return runs
+
+
+def _fields(snapshot: tuple[str, str, dict[str, str]] | None) -> dict[str, str]:
+    if snapshot is None:
+        return {}
+    display_name, entity_type, details = snapshot
+    return {"display_name": display_name, "entity_type": entity_type} | {f"details.{k}": v for k, v in details.items()}
+
+
+def _identity(name: str, value: str | None) -> str | None:
+    if value is None or not name.startswith("details."):
+        return value
+    return compared(name.removeprefix("details."), value)
