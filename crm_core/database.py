@@ -48,7 +48,7 @@ class Database:
         try:
             return psycopg.connect(conninfo, autocommit=autocommit)
         except psycopg.OperationalError as error:
-            raise _connection_error(error, given.get("password")) from None
+            raise _connection_error(str(error)) from None
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -70,11 +70,8 @@ def open_database(settings: Settings) -> Iterator[Database]:
         yield Database(conninfo)
 
 
-def _connection_error(error: psycopg.OperationalError, password: str | int | None) -> DatabaseError:
+def _connection_error(text: str) -> DatabaseError:
     """Answer the domain error for a failed connection, by who spoke: libpq gives it no SQLSTATE."""
-    text = str(error)
-    if password:
-        text = text.replace(str(password), "…")
     if _NOT_NOW.search(text):
         return ServerUnreachable(text, "try again in a moment, or raise the server's max_connections")
     if _SERVER_SAID.search(text) or "no password supplied" in text:

@@ -141,9 +141,12 @@ def _conninfo(value: str) -> str:
 
     url = re.sub(r"^postgres(ql)?\+\w+://", "postgresql://", value)  # SQLAlchemy's spelling
     try:
-        conninfo_to_dict(url)
+        parts = conninfo_to_dict(url)
     except ProgrammingError:  # its text quotes the value
         raise ValueError from None
+    places = f"{parts.get('host', '')}{parts.get('dbname', '')}"
+    if "@" in places or not re.fullmatch(r"[0-9,]*", str(parts.get("port", ""))):
+        raise ValueError  # a bare @ or / in the password: what follows it would be shown as host, port or database
     return url
 
 

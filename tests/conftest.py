@@ -39,6 +39,7 @@ class Server:
     """A running server with a migrated database to clone."""
 
     conninfo: str  # of a database that stays empty
+    binaries: Path
     numbers: Iterator[int]
 
     def database(self, name: str) -> Database:
@@ -72,7 +73,7 @@ class Servers:
         if binaries not in self.started:
             home = self.folder / str(len(self.started))
             conninfo = self.stack.enter_context(running_server(home, binaries=binaries, settings=CARELESS))
-            server = Server(conninfo, count(1))
+            server = Server(conninfo, binaries, count(1))
             server.run("create database {}", TEMPLATE)
             migrate(server.database(TEMPLATE))
             self.started[binaries] = server

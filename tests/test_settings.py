@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from crm_core.errors import SettingsError
+from crm_core.settings import Settings
+
+pytestmark = pytest.mark.unit
+
+KEY = "k" * 40
+
+
+def settings(**environ: str) -> Settings:
+    return Settings.from_environment(environ, env_file=None)
+
+
+def test_without_any_setting_the_embedded_server_and_loopback_are_used() -> None:
+    assert settings() == Settings(
+        home=Path.cwd() / ".crm",
+        database_url=None,
+        drop_dir=Path.cwd() / ".crm" / "drops",
+        time_zone=ZoneInfo("UTC"),
+        language_code="en-us",
+        page_size=20,
+        debug=False,
+        secret_key=None,
+        allowed_hosts=("localhost", "127.0.0.1", "[::1]"),
+        csrf_trusted_origins=(),
+        secure=False,
+        hsts_seconds=0,
+        db_conn_max_age=0,
+    )
+
+
+def test_every_setting_is_read() -> None:
+    assert settings(
+        CRM_HOME="/srv/crm",
+        CRM_DATABASE_URL="postgresql://ann@db/crm",
+        CRM_DROP_DIR="/srv/in",
+        CRM_TIME_ZONE="Europe/Berlin",
+        CRM_LANGUAGE_CODE="de",
+        CRM_PAGE_SIZE="200",
+        CRM_DEBUG="on",
+        CRM_SECRET_KEY=KEY,
+        CRM_ALLOWED_HOSTS="crm.example.org, .example.net,[::1],*",
+        CRM_CSRF_TRUSTED_ORIGINS="https://crm.example.org,http://localhost:8000",
+        CRM_SECURE="True",
+        CRM_HSTS_SECONDS="31536000",
+        CRM_DB_CONN_MAX_AGE="600",
+    ) == Settings(
+        home=Path("/srv/crm"),
+        database_url="postgresql://ann@db/crm",
+        drop_dir=Path("/srv/in"),
+        time_zone=ZoneInfo("Europe/Berlin"),
+        language_code="de",
+        page_size=200,
+        debug=True,
+        secret_key=KEY,
+        allowed_hosts=("crm.example.org", ".example.net", "[::1]", "*"),
+        csrf_trusted_origins=("https://crm.example.org", "http://localhost:8000"),
+        secure=True,
+        hsts_seconds=31_536_000,
+        db_conn_max_age=600,
+    )
+
+
+def test_the_environment_wins_over_the_file_unless_it_is_empty(tmp_path: Path) -> None:
+    env_file = tmp_path / ".env"
+    env_file.write_text("CRM_PAGE_SIZE=50\nCRM_LANGUAGE_CODE=de\nCRM_DEBUG=1\n")
+    found = Settings.from_environment({"CRM_PAGE_SIZE": "60", "CRM_LANGUAGE_CODE": " "}, env_file)
+    assert (found.page_size, found.language_code, found.debug) == (60, "de", True)
+
+
+def test_the_example_file_says_the_defaults() -> None:
+    example = Path(__file__).parent.parent / ".env.example"
+    assert Settings.from_environment({}, example) == settings()
+
+
+def test_the_example_file_names_every_setting() -> None:
+    source = (Path(__file__).parent.parent / "crm_core" / "settings.py").read_text()
+    example = (Path(__file__).parent.parent / ".env.example").read_text()
+    names = {word for word in source.replace('"', " ").split() if word.startswith(("CRM_", "POSTGRES_"))}
+    assert len(names) > 15
+    assert [name for name in names if f"{name}=" not in example] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CRM_DEBUG", "maybe"),
+        ("CRM_SECURE", "2"),
+        ("CRM_PAGE_SIZE", "0"),
+        ("CRM_PAGE_SIZE", "201"),
+        ("CRM_PAGE_SIZE", "many"),
+        ("CRM_HSTS_SECONDS", "-1"),
+        ("CRM_DB_CONN_MAX_AGE", "forever"),
+        ("CRM_TIME_ZONE", "Mars/Olympus"),
+        ("CRM_TIME_ZONE", "../../etc/passwd"),
+        ("CRM_TIME_ZONE", "Europe"),
+        ("CRM_LANGUAGE_CODE", "english please"),
+        ("CRM_ALLOWED_HOSTS", "https://crm.example.org"),
+        ("CRM_CSRF_TRUSTED_ORIGINS", "crm.example.org"),
+        ("POSTGRES_PORT", "70000"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named_with_its_cure(name: str, value: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        settings(**{name: value})
+    assert (caught.value.name, caught.value.value) == (name, value)
+    assert caught.value.cure.startswith("write ")
+
+
+def test_a_connection_may_be_kept_for_ever() -> None:
+    assert settings(CRM_DB_CONN_MAX_AGE="None").db_conn_max_age is None
+
+
+def test_https_alone_needs_a_secret_key() -> None:
+    with pytest.raises(SettingsError, match=r"CRM_SECRET_KEY.*CRM_SECURE needs it"):
+        settings(CRM_SECURE="1")
+
+
+@pytest.mark.parametrize(
+    "name", ["POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD"]
+)
+def test_any_of_the_five_chooses_a_server(name: str) -> None:
+    expected = {"host": "localhost", "port": "5432", "dbname": "crm", "user": "postgres"}
+    part = {"POSTGRES_DB": "dbname"}.get(name, name.removeprefix("POSTGRES_").lower())
+    url = settings(**{name: "5433"}).database_url
+    assert url is not None
+    assert conninfo_to_dict(url) == {**expected, part: "5433"}
+
+
+def test_other_variables_of_the_container_image_choose_no_server() -> None:
+    assert settings(POSTGRES_INITDB_ARGS="--data-checksums").database_url is None
+
+
+def test_a_password_may_hold_anything() -> None:
+    url = settings(POSTGRES_PASSWORD=" it's a \\ 'secret' @/: ").database_url
+    assert url is not None
+    assert conninfo_to_dict(url)["password"] == " it's a \\ 'secret' @/: "
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg", "postgres+psycopg2"])
+def test_urls_of_sqlalchemy_are_understood(scheme: str) -> None:
+    url = settings(CRM_DATABASE_URL=f"{scheme}://ann:pw@db:5433/crm", POSTGRES_HOST="other").database_url
+    assert url is not None
+    assert conninfo_to_dict(url) == {"user": "ann", "password": "pw", "host": "db", "port": "5433", "dbname": "crm"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ann:hun@ter2@db/crm",
+        "postgresql://ann:hun/ter2@db/crm",
+        "postgresql://ann:1234/hunter2@db/crm",
+        "postgresql://ann:hunter2@db/crm?color=red",
+        "hunter2",
+        "mysql://ann:hunter2@db/crm",
+    ],
+)
+def test_a_url_that_cannot_be_used_is_not_shown(url: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        settings(CRM_DATABASE_URL=url)
+    assert caught.value.name == "CRM_DATABASE_URL"
+    assert "ter2" not in str(caught.value)
+
+
+def test_secrets_are_not_in_the_representation() -> None:
+    found = settings(POSTGRES_PASSWORD="hunter2", CRM_SECRET_KEY=KEY)
+    assert "hunter2" not in repr(found)
+    assert KEY not in repr(found)
+
+
+def test_reading_the_settings_imports_no_database_driver() -> None:
+    code = (
+        "import sys; from crm_core.settings import Settings; Settings.from_environment({}, None); "
+        "sys.exit(sum(name in sys.modules for name in ('psycopg', 'sqlalchemy', 'alembic', 'polars')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
