@@ -97,7 +97,7 @@ class Drops:
 
 
 def write_drops(folder: Path, entities: int, *, seed: int = 1) -> Drops:
-    """Write four drops about `entities` entities, at least 20, with 2.5 details on average (an even number: exactly)."""
+    """Write four drops about so many entities, at least 20, with 2.5 details on average: exactly, if even."""
     random = np.random.default_rng(seed)
     drops = Drops(*(folder / f"{number}_{name}.csv" for number, name in enumerate(Drops.__slots__, start=1)))
     folder.mkdir(parents=True, exist_ok=True)
