@@ -24,7 +24,10 @@ Connection: TypeAlias = psycopg.Connection[TupleRow]
 
 CONNECT_SECONDS = 10  # unless the URL says otherwise
 _SERVER_SAID = re.compile(r"failed: [^\s:]+:  ")  # libpq quotes the server as "SEVERITY:  text", in any language
-_NOT_NOW = re.compile(r"too many clients|starting up|shutting down|recovery|remaining connection slots")
+_NOT_NOW = re.compile(
+    r"too many (clients|connections)|remaining connection slots"
+    r"|is (starting up|shutting down|in recovery mode)|not (yet )?accepting connections"
+)
 
 
 @dataclass(frozen=True, slots=True)
