@@ -12,7 +12,8 @@ CrmError
 ├── DropRefused              a file that is no drop: nothing of it goes in
 ├── FixtureRefused           a fixture that cannot be loaded: nothing of it goes in
 ├── ChangeRefused            a single change with a fault, named by the reason codes of the drop contract
-└── UnknownType              a code that names no entity type or detail type
+├── UnknownType              a code that names no entity type or detail type
+└── DetailTypeInUse          how the values of a detail type compare cannot change while it has some
 """
 
 from __future__ import annotations
@@ -95,3 +96,14 @@ class UnknownType(CrmError):
     def __init__(self, kind: str, code: str, known: Sequence[str]) -> None:
         self.kind, self.code, self.known = kind, code, tuple(known)
         super().__init__(f"unknown {kind} {code!r}; there are: {', '.join(known)}")
+
+
+class DetailTypeInUse(CrmError):
+    """How the values of a detail type compare cannot change while it has some: their hashdiffs hang on it."""
+
+    def __init__(self, code: str, compares: str, asked: str) -> None:
+        self.code, self.compares, self.asked = code, compares, asked
+        super().__init__(
+            f"detail type {code!r} has values that compare as {compares}, so it cannot change to {asked}; "
+            f"keep {compares}, or make a detail type with another code"
+        )

@@ -12,12 +12,13 @@ from zoneinfo import ZoneInfo
 from crm_core.database import Connection, Database, statement
 from crm_core.drops import fingerprint, read_drop
 from crm_core.errors import DropRefused
-from crm_core.merge import Origin, merge, stage, staging
+from crm_core.merge import Merged, Origin, merge, stage, staging
 from crm_core.model import MergeReport, Reject
 from crm_core.reference import reference_types
 from crm_core.schema import validate
 
 Progress = Callable[[int, int], None]  # bytes read so far, bytes in all
+NAMED = 3  # bad rows that a refusal under --strict names
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +31,6 @@ class Options:
     strict: bool = False  # refuse the drop if a row is bad
 
 
-class _DryRun(Exception):  # noqa: N818  # not an error: it rolls the transaction back
-    """Ends a dry run's transaction."""
-
-
 def ingest(
     database: Database, path: Path, options: Options | None = None, progress: Progress = lambda _done, _all: None
 ) -> MergeReport:
@@ -41,76 +38,89 @@ def ingest(
 
     Raises DatabaseError when the database cannot be used; nothing of the drop has gone in then.
     """
-    options = options or Options()
+    with database.connect(autocommit=True) as connection:
+        return ingest_over(connection, path, options or Options(), progress)
+
+
+def ingest_over(
+    connection: Connection, path: Path, options: Options, progress: Progress = lambda _done, _all: None
+) -> MergeReport:
+    """Take one drop in over a connection in autocommit, or within its transaction."""
     started = time.monotonic()
-    report = MergeReport(file=str(path), sha256=None, status="refused")
+    now = datetime.now(UTC)
+    sha256: str | None = None
     try:
         sha256 = fingerprint(path)
-        report = replace(report, sha256=sha256)
-        with database.connect() as connection:
-            report = _ingest(connection, path, sha256, options, progress, started)
-    except DropRefused as refusal:
-        report = replace(report, status="refused", error=str(refusal), seconds=_since(started))
-        if report.sha256 and not options.dry_run:
-            _record_refusal(database, path, report)
-    return report
-
-
-def _ingest(
-    connection: Connection, path: Path, sha256: str, options: Options, progress: Progress, started: float
-) -> MergeReport:
-    now = datetime.now(UTC)
-    with connection.transaction():
         if not options.dry_run:
-            connection.execute(
-                statement("drop/see"),
-                {"sha256": sha256, "file_name": path.name, "bytes": path.stat().st_size, "now": now},
-            )
-    report = MergeReport(file=str(path), sha256=sha256, status="merged")
-    try:
-        with connection.transaction():
-            first_seen, earlier = _seen(connection, sha256, now)
-            if earlier is not None:
-                return replace(earlier, file=str(path), seconds=_since(started))
-            read = rejected = 0
-            with staging(connection):
-                types = reference_types(connection)
-                connection.execute(statement("drop/forget_rejects"), {"sha256": sha256})
-                for batch in read_drop(path, sha256=sha256):
-                    valid = validate(batch, types, first_seen=first_seen, now=now, time_zone=options.time_zone)
-                    stage(connection, valid.changes, valid.details)
-                    read += valid.changes.height + len(valid.rejects)
-                    rejected += len(valid.rejects)
-                    if not options.dry_run:
-                        _keep_rejects(connection, sha256, valid.rejects)
-                    progress(batch.bytes_read, path.stat().st_size)
-                if rejected and options.strict:
-                    rows = "1 row is" if rejected == 1 else f"{rejected} rows are"
-                    fault = f"{rows} bad and --strict was asked for; nothing went in"
-                    raise DropRefused(path, fault)
-                merged = merge(connection, Origin(options.actor, "drop", drop_sha256=sha256))
-            report = replace(
-                report,
-                rows_read=read,
-                rows_accepted=read - rejected,
-                rows_rejected=rejected,
-                rows_changed=merged.rows_changed,
-                rows_unchanged=read - rejected - merged.rows_changed,
-                rows_late=merged.rows_late,
-                rows_superseded=merged.rows_superseded,
-                entity_versions_added=merged.entity_versions_added,
-                detail_versions_added=merged.detail_versions_added,
-                seconds=_since(started),
-            )
-            if options.dry_run:
-                raise _DryRun
-            _record_outcome(connection, report, merged.batch_id, merged.recorded_at)
-    except _DryRun:
-        pass
-    return report
+            _see(connection, path, sha256, now)
+        with connection.transaction(force_rollback=options.dry_run):
+            report, merged = _read_and_merge(connection, path, sha256, now, options, progress)
+            report = replace(report, seconds=round(time.monotonic() - started, 3))
+            if merged is not None:
+                _record_merged(connection, report, merged)
+            return report
+    except DropRefused as refusal:
+        if sha256 is not None and not options.dry_run:
+            connection.execute(statement("drop/record_refused"), {"sha256": sha256, "error": str(refusal)})
+        seconds = round(time.monotonic() - started, 3)
+        return MergeReport(file=str(path), sha256=sha256, status="refused", seconds=seconds, error=str(refusal))
 
 
-def _seen(connection: Connection, sha256: str, now: datetime) -> tuple[datetime, MergeReport | None]:
+def _read_and_merge(
+    connection: Connection, path: Path, sha256: str, now: datetime, options: Options, progress: Progress
+) -> tuple[MergeReport, Merged | None]:
+    first_seen, replayed = _seen(connection, path, sha256, now)
+    if replayed is not None:
+        return replayed, None
+    size = path.stat().st_size
+    read = 0
+    rejected: list[Reject] = []  # the first few
+    rejects = 0
+    with staging(connection):
+        types = reference_types(connection)
+        connection.execute(statement("drop/forget_rejects"), {"sha256": sha256})
+        for batch in read_drop(path, sha256=sha256):
+            valid = validate(batch, types, first_seen=first_seen, now=now, time_zone=options.time_zone)
+            stage(connection, valid.changes, valid.details)
+            if not options.dry_run:
+                _keep_rejects(connection, sha256, valid.rejects)
+            read += valid.changes.height + len(valid.rejects)
+            rejects += len(valid.rejects)
+            rejected += valid.rejects[: NAMED - len(rejected)]
+            progress(batch.bytes_read, size)
+        if rejects and options.strict:
+            raise _too_strict(path, rejects, rejected)
+        merged = merge(connection, Origin(options.actor, "drop", drop_sha256=sha256))
+    report = MergeReport(
+        file=str(path),
+        sha256=sha256,
+        status="merged",
+        rows_read=read,
+        rows_accepted=read - rejects,
+        rows_rejected=rejects,
+        rows_changed=merged.rows_changed,
+        rows_unchanged=read - rejects - merged.rows_changed,
+        rows_late=merged.rows_late,
+        rows_superseded=merged.rows_superseded,
+        entity_versions_added=merged.entity_versions_added,
+        detail_versions_added=merged.detail_versions_added,
+    )
+    return report, merged
+
+
+def _record_merged(connection: Connection, report: MergeReport, merged: Merged) -> None:
+    values = report.as_json() | {"batch_id": merged.batch_id, "merged_at": merged.recorded_at}
+    connection.execute(statement("drop/record_merged"), values)
+
+
+def _see(connection: Connection, path: Path, sha256: str, now: datetime) -> None:
+    values = {"sha256": sha256, "file_name": path.name, "bytes": path.stat().st_size, "now": now}
+    connection.execute(statement("drop/see"), values)
+
+
+def _seen(
+    connection: Connection, path: Path, sha256: str, now: datetime
+) -> tuple[datetime, MergeReport | None]:
     """Answer when the drop was first seen and, if it is merged already, the report of this replay."""
     row = connection.execute(statement("drop/lock"), {"sha256": sha256}).fetchone()
     if row is None:  # a dry run of a new drop
@@ -119,7 +129,7 @@ def _seen(connection: Connection, sha256: str, now: datetime) -> tuple[datetime,
     if status != "merged":
         return first_seen, None
     return first_seen, MergeReport(
-        file="",
+        file=str(path),
         sha256=sha256,
         status="replayed",
         rows_read=read,
@@ -137,24 +147,8 @@ def _keep_rejects(connection: Connection, sha256: str, rejects: list[Reject]) ->
             copy.write_row((sha256, reject.line, [str(reason) for reason in reject.reasons], reject.raw))
 
 
-def _record_outcome(connection: Connection, report: MergeReport, batch_id: int, merged_at: datetime) -> None:
-    values = report.as_json() | {"file_name": Path(report.file).name, "batch_id": batch_id, "merged_at": merged_at}
-    connection.execute(statement("drop/record_merged"), values)
-
-
-def _record_refusal(database: Database, path: Path, report: MergeReport) -> None:
-    with database.transaction() as connection:
-        connection.execute(
-            statement("drop/record_refused"),
-            {
-                "sha256": report.sha256,
-                "file_name": path.name,
-                "bytes": path.stat().st_size,
-                "now": datetime.now(UTC),
-                "error": report.error,
-            },
-        )
-
-
-def _since(started: float) -> float:
-    return round(time.monotonic() - started, 3)
+def _too_strict(path: Path, rejects: int, first: list[Reject]) -> DropRefused:
+    named = "; ".join(f"line {reject.line}: {', '.join(reject.reasons)}" for reject in first)
+    more = f" and {rejects - len(first)} more" if rejects > len(first) else ""
+    rows = "1 row is" if rejects == 1 else f"{rejects} rows are"
+    return DropRefused(path, f"{rows} bad and --strict lets nothing in then ({named}{more})")

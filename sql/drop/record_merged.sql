@@ -1,7 +1,7 @@
--- Records what a merged drop did.
+-- Records what a drop did, in the transaction that did it.
 -- In: the fields of the report, batch_id, merged_at. Out: nothing.
 update drop_file
-set status = 'merged', file_name = %(file_name)s, merged_at = %(merged_at)s, batch_id = %(batch_id)s,
+set status = 'merged', merged_at = %(merged_at)s, batch_id = %(batch_id)s,
     rows_read = %(rows_read)s, rows_accepted = %(rows_accepted)s, rows_rejected = %(rows_rejected)s,
     rows_changed = %(rows_changed)s, rows_unchanged = %(rows_unchanged)s, rows_late = %(rows_late)s,
     rows_superseded = %(rows_superseded)s, entity_versions_added = %(entity_versions_added)s,

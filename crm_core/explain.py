@@ -1,0 +1,107 @@
+"""The plans of the key queries, with the index that each must use: `crm explain`, and the tests that hold them to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from psycopg import sql
+
+from crm_core.database import Connection, statement
+
+SMALL = 2_000  # entity versions below which PostgreSQL rightly reads whole tables
+
+
+@dataclass(frozen=True, slots=True)
+class KeyQuery:
+    """A query of sql/query whose speed users feel, and the indexes that promise it."""
+
+    name: str
+    purpose: str
+    must_use: tuple[str, ...]
+    values: tuple[str, ...] = ()  # what of the sample it filters by
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How PostgreSQL ran a key query on a sample of the data."""
+
+    name: str
+    purpose: str
+    must_use: tuple[str, ...]
+    uses: tuple[str, ...]
+    ok: bool  # it uses what it must, or the tables are too small for an index to pay
+    text: str  # EXPLAIN (ANALYZE, BUFFERS)
+    milliseconds: float  # of the execution
+
+
+KEY_QUERIES = (
+    KeyQuery("entity_current", "one entity as it is", ("entity_one_current", "entity_detail_one_current")),
+    KeyQuery("entity_as_of", "one entity as it was", ("entity_pkey|entity_no_overlap", "entity_detail_pkey|entity_detail_no_overlap")),
+    KeyQuery("entities_current", "the list by name", ("entity_by_name",), ("after",)),
+    KeyQuery("entities_current", "the list of one type by name", ("entity_by_type_and_name",), ("entity_type_id", "after")),
+    KeyQuery("entities_current", "search by a part of the name", ("entity_by_part_of_name",), ("like",)),
+    KeyQuery("entities_current_with_details", "search by a detail, such as email=", ("entity_detail_by_value", "entity_one_current"), ("hashdiffs",)),
+    KeyQuery("entities_as_of", "all entities as they were", ("entity_pkey",), ("after",)),
+    KeyQuery("entities_as_of_with_details", "search by a detail as it was", ("entity_detail_by_value",), ("hashdiffs",)),
+    KeyQuery("history", "every version of one entity", ("entity_pkey|entity_no_overlap", "entity_detail_pkey|entity_detail_no_overlap")),
+    KeyQuery("audit", "the ledger of one entity", ("ledger_pkey",)),
+    KeyQuery("diff", "net changes within a short window", ("entity_by_time", "entity_detail_by_time")),
+)  # fmt: skip
+
+
+def explain(connection: Connection) -> Iterator[Plan]:
+    """Run each key query with a sample of the data and answer its plan; nothing for an empty database."""
+    sample = connection.execute(statement("query/sample")).fetchone()
+    if sample is None:
+        return
+    entity_uid, display_name, entity_type_id, hashdiff, middle, recorded_at, versions = sample
+    everything = {
+        "entity_uid": entity_uid,
+        "as_of": middle,
+        "from": recorded_at - timedelta(minutes=1),
+        "to": recorded_at,
+        "limit": 21,
+    }
+    chosen = {
+        "like": {"like": f"%{display_name[:8]}%"},
+        "entity_type_id": {"entity_type_id": entity_type_id},
+        "after": {"after_uid": entity_uid, "after_name": display_name},
+        "hashdiffs": {"hashdiffs": [hashdiff]},
+    }
+    nothing = {"like": None, "entity_type_id": None, "after_uid": None, "after_name": None, "hashdiffs": []}
+    for query in KEY_QUERIES:
+        values = everything | nothing
+        for part in query.values:
+            values |= chosen[part]
+        text, uses, milliseconds = _run(connection, query.name, values)
+        ok = versions < SMALL or all(set(one_of.split("|")) & uses for one_of in query.must_use)
+        yield Plan(query.name, query.purpose, query.must_use, tuple(sorted(uses)), ok, text, milliseconds)
+
+
+def _run(
+    connection: Connection, name: str, values: dict[str, UUID | datetime | str | int | list[bytes] | None]
+) -> tuple[str, set[str], float]:
+    query = sql.SQL("explain (analyze, buffers, format {}) ")  # a choice of two words before a statement of its file
+    as_json, as_text = (
+        connection.execute(query.format(sql.SQL(form)).as_string() + statement(f"query/{name}"), values)
+        for form in ("json", "text")
+    )
+    ((document,),) = as_json.fetchall()
+    (plan,) = document if isinstance(document, list) else json.loads(document)
+    return "\n".join(line for (line,) in as_text), set(_indexes(plan["Plan"])), float(plan["Execution Time"])
+
+
+def _indexes(node: object) -> Iterator[str]:
+    """Find every index that a plan names, at any depth."""
+    if isinstance(node, dict):
+        if "Index Name" in node:
+            yield str(node["Index Name"])
+        for part in node.values():
+            yield from _indexes(part)
+    elif isinstance(node, list):
+        for part in node:
+            yield from _indexes(part)

@@ -1,0 +1,87 @@
+"""The house is as the README and the style say: every SQL file has a caller, runs, and would distribute by entity_uid."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from crm_core.database import Connection, statement
+from crm_core.resources import SQL
+
+ROOT = Path(__file__).parent.parent
+CODE = "\n".join(path.read_text() for folder in ("crm_core", "pipelines", "api") for path in (ROOT / folder).rglob("*.py"))
+STATEMENTS = sorted(
+    str(path.relative_to(SQL).with_suffix("")) for path in SQL.rglob("*.sql") if path.parent.name != "ddl"
+)
+MERGE = [name for name in STATEMENTS if name.startswith("merge/")]
+UTILITY = re.compile(r"^(copy|analyze|truncate|lock|create database) ")  # these cannot be prepared
+REFERENCE_TABLES = {"entity_type", "detail_type"}
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_a_statement_file_says_what_it_does_and_has_a_caller(name: str) -> None:
+    lines = (SQL / f"{name}.sql").read_text().splitlines()
+    comments = [line for line in lines if line.startswith("-- ")]
+    assert lines[0].startswith("-- ")
+    assert any("In" in line for line in comments), "the second comment says what goes in and what comes out"
+    keywords = re.sub(r"'[^']*'|%\(\w+\)s", "", statement(name))
+    assert ";" not in keywords, "one statement a file"
+    assert not re.search(r"\b(SELECT|FROM|WHERE|INSERT|UPDATE|DELETE|JOIN)\b", keywords), "lower case"
+    called = name.rpartition("/")[2].removesuffix("_with_details")  # a variant is chosen by its ending
+    assert re.search(rf"[\"/]{called}\"", CODE)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", [name for name in STATEMENTS if not UTILITY.match(statement(name))])
+def test_a_statement_is_one_that_every_supported_server_takes(any_connection: Connection, name: str) -> None:
+    any_connection.execute(statement("merge/10_make_stage"), {"stage": "stage_of_a_test"})
+    names: list[str] = []
+
+    def numbered(match: re.Match[str]) -> str:
+        if match[1] not in names:
+            names.append(match[1])
+        return f"${names.index(match[1]) + 1}"
+
+    text = re.sub(r"%\((\w+)\)s", numbered, statement(name))
+    any_connection.execute(f"prepare a_statement as {text if not names else text.replace('%%', '%')}".encode())
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("name", MERGE)
+def test_a_merge_statement_runs_on_a_table_that_is_spread_over_machines(name: str) -> None:
+    text = statement(name)
+    for forbidden in ("ctid", "full join", "full outer join", "temp ", "merge into", "random()", "materialized", "with "):
+        assert forbidden not in re.sub(r"\(format csv\)", "", text), forbidden
+    if name != "merge/21_record_batch":  # one row, of a table that is everywhere
+        assert "clock_timestamp" not in text
+    for table, condition in re.findall(r"join (\w+)(?: \w+)?\s+(?:on|using) ([^\n]*(?:\n\s+(?:and|on) [^\n]*)*)", text):
+        assert table in REFERENCE_TABLES or "entity_uid" in condition, f"join {table} {condition}"
+    for grouping in re.findall(r"(?:partition by|group by|distinct on \() ?\(?([\w.]+)", text):
+        assert grouping.rpartition(".")[2] == "entity_uid", grouping
+
+
+@pytest.mark.integration
+def test_every_key_of_a_spread_table_holds_the_uid_and_none_leads_to_what_a_merge_writes(connection: Connection) -> None:
+    keys = connection.execute(
+        "select conname, pg_get_constraintdef(oid), contype, confrelid::regclass::text from pg_constraint"
+        " where conrelid in ('entity'::regclass, 'entity_detail'::regclass, 'ledger'::regclass)"
+    ).fetchall()
+    assert len(keys) > 10
+    for name, definition, kind, referenced in keys:
+        if kind in ("p", "u", "x"):
+            assert "entity_uid" in definition, name
+        if kind == "f":
+            assert referenced in REFERENCE_TABLES, name
+    unique = connection.execute(
+        "select indexrelid::regclass::text, pg_get_indexdef(indexrelid) from pg_index where indisunique"
+        " and indrelid in ('entity'::regclass, 'entity_detail'::regclass, 'ledger'::regclass)"
+    ).fetchall()
+    assert all("entity_uid" in definition for _, definition in unique)
+    assert connection.execute("select tgname from pg_trigger where not tgisinternal").fetchall() == []
+    counted = connection.execute(
+        "select attrelid::regclass::text from pg_attribute where attidentity <> '' and attnum > 0"
+    ).fetchall()
+    assert {table for (table,) in counted} <= {"batch", "entity_type", "detail_type"}, "no sequence in set-based inserts"
