@@ -7,6 +7,7 @@ versions becomes the changes that make them, so that a fixture goes in by the sa
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | Non
 
 MODELS = ("entitytype", "detailtype", "entity", "entitydetail")  # the last part of a record's model
 COMPARES: tuple[Compares, ...] = get_args(Compares)
+PLAIN_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")  # what the tables of types allow
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -56,6 +58,7 @@ class Fixtures:
     entity_types: tuple[EntityTypeFixture, ...]
     detail_types: tuple[DetailTypeFixture, ...]
     changes: list[Change]  # by change_ts, then entity_uid; one an entity and instant
+    objects: int  # records in the files
 
 
 def read_fixtures(paths: Sequence[Path], time_zone: tzinfo = UTC) -> Fixtures:
@@ -73,7 +76,8 @@ def read_fixtures(paths: Sequence[Path], time_zone: tzinfo = UTC) -> Fixtures:
     uids |= {str(v.entity_uid): v.entity_uid for v in entities}
     named = detail_types | {detail_type.code: detail_type for detail_type in detail_types.values()}
     details = [_detail_version(r, uids, named, time_zone) for r in records if r.model == "entitydetail"]
-    return Fixtures(tuple(entity_types.values()), tuple(detail_types.values()), _changes(entities, details))
+    changes = _changes(entities, details)
+    return Fixtures(tuple(entity_types.values()), tuple(detail_types.values()), changes, len(records))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,14 @@ class _Record:
         """Answer a primary or foreign key, a number or a text, as it compares."""
         value = self.fields.get(name)
         return str(value) if type(value) is int else self.text(name).strip().casefold()
+
+    def code(self) -> str:
+        """Answer the code of a type, of which the pk may be a number."""
+        code = self.text("code" if "code" in self.fields else "pk").strip()
+        if not PLAIN_CODE.fullmatch(code):
+            fault = f"code {json.dumps(code)} cannot be used; give it a letter, then letters, digits and _, at most 63"
+            raise self.refused(fault)
+        return code
 
     def flag(self, name: str) -> bool:
         value = self.fields.get(name, True)
@@ -177,12 +189,12 @@ def _distinct(records: Iterable[_Record]) -> list[_Record]:
 
 
 def _entity_type(record: _Record) -> EntityTypeFixture:
-    code = record.text("code" if "code" in record.fields else "pk").strip().upper()
+    code = record.code().upper()
     return EntityTypeFixture(code, record.text("name", code), record.text("description", ""), record.flag("is_active"))
 
 
 def _detail_type(record: _Record) -> DetailTypeFixture:
-    code = record.text("code" if "code" in record.fields else "pk").strip().lower()
+    code = record.code().lower()
     compares = record.text("compares", "casefold" if code == "email" else "text")
     for known in COMPARES:
         if compares == known:

@@ -1,0 +1,63 @@
+"""Fixtures into the database: types made or updated by their codes, then versions by the same merge as a drop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+
+from crm_core.database import Connection, statement
+from crm_core.errors import DetailTypeInUse, UnknownType
+from crm_core.fixtures import DetailTypeFixture, EntityTypeFixture, Fixtures
+from crm_core.merge import Origin, record
+from crm_core.model import Change, ReferenceTypes
+from crm_core.reference import reference_types
+
+__all__ = ["load_fixtures"]
+
+
+def load_fixtures(connection: Connection, fixtures: Fixtures, actor: str = "crm") -> None:
+    """Load a set of fixtures in the caller's transaction; loading it again changes nothing.
+
+    A fixture is history, so its changes may name inactive types. Raises UnknownType, or DetailTypeInUse.
+    """
+    connection.execute(statement("reference/lock_types"))
+    _put_types(connection, fixtures.entity_types, fixtures.detail_types)
+    if fixtures.changes:
+        types = reference_types(connection)
+        record(connection, types, _canonical(fixtures.changes, types), Origin(actor, "fixture"))
+
+
+def _put_types(
+    connection: Connection, entity_types: Iterable[EntityTypeFixture], detail_types: Iterable[DetailTypeFixture]
+) -> None:
+    for entity_type in entity_types:
+        connection.execute(statement("reference/put_entity_type"), asdict(entity_type))
+    known = {detail_type.code.lower(): detail_type for detail_type in reference_types(connection).detail_types}
+    for detail_type in detail_types:
+        before = known.get(detail_type.code.lower())
+        if before and before.compares != detail_type.compares:
+            values = {"detail_type_id": before.detail_type_id}
+            if connection.execute(statement("reference/has_values"), values).fetchone() == (True,):
+                raise DetailTypeInUse(before.code, before.compares, detail_type.compares)
+        connection.execute(statement("reference/put_detail_type"), asdict(detail_type))
+
+
+def _canonical(changes: Iterable[Change], types: ReferenceTypes) -> list[Change]:
+    """Name the types as the database spells them: a fixture's spelling may be another."""
+    entity_types = {known.code.lower(): known.code for known in types.entity_types}
+    detail_types = {known.code.lower(): known.code for known in types.detail_types}
+    return [
+        replace(
+            change,
+            entity_type=change.entity_type and _code(change.entity_type, entity_types, "entity type"),
+            details={_code(code, detail_types, "detail type"): value for code, value in change.details.items()},
+        )
+        for change in changes
+    ]
+
+
+def _code(code: str, known: Mapping[str, str], kind: str) -> str:
+    try:
+        return known[code.lower()]
+    except KeyError:
+        raise UnknownType(kind, code, sorted(known.values())) from None

@@ -1,0 +1,11 @@
+-- Makes an entity type, or updates the one of that code, whatever the case; its spelling stays, for hashdiffs hold it.
+-- In: code, name, description, is_active. Out: nothing.
+with updated as (
+    update entity_type
+    set name = %(name)s, description = %(description)s, is_active = %(is_active)s
+    where lower(code) = lower(%(code)s)
+      and (name, description, is_active) is distinct from (%(name)s, %(description)s, %(is_active)s)
+)
+insert into entity_type (code, name, description, is_active)
+select %(code)s, %(name)s, %(description)s, %(is_active)s
+where not exists (select from entity_type where lower(code) = lower(%(code)s))
