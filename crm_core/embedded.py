@@ -175,6 +175,7 @@ class _Server:
     def _launch(self, deadline: float) -> None:
         """Start the server in a session of its own, so that Ctrl-C at the terminal does not reach it."""
         socket = self._make_socket_folder()
+        (socket / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)  # no server runs, so a crash left it behind
         configuration = self.data / "postgresql.conf"
         values = server_settings(self.data) | {
             "listen_addresses": "",
@@ -205,17 +206,17 @@ class _Server:
     def _socket(self) -> Path | None:
         """Answer the folder of the live server's socket, or None if no server runs.
 
-        A pid file that a crash left behind is removed if its number now belongs to another process (numbers come
-        around, in containers soon), for else PostgreSQL would refuse to start; all else it judges better itself.
+        A pid file that a crash left behind is removed, for its number may belong to another process by now, and
+        PostgreSQL would then refuse to start. What a killed server's backends still hold it knows without the file.
         """
         file = self.data / "postmaster.pid"
-        with suppress(FileNotFoundError):
+        try:
             lines = file.read_text().splitlines()
-            pid = int(lines[0]) if lines else 0
-            if pid and _is_postmaster(pid, self.data):
-                return Path(lines[4]) if len(lines) > 4 and lines[4] else self.data
-            if not pid or _exists(pid):
-                file.unlink()
+        except FileNotFoundError:
+            return None
+        if lines and _is_postmaster(int(lines[0]), self.data):
+            return Path(lines[4]) if len(lines) > 4 and lines[4] else self.data
+        file.unlink()
         return None
 
     def _answers(self, socket: Path) -> bool:
@@ -345,20 +346,18 @@ def _permit(path: Path, bits: int) -> None:
         path.chmod(mode | bits)
 
 
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def _is_postmaster(pid: int, data: Path) -> bool:
-    """Answer whether the process runs PostgreSQL over `data`; without /proc any live process is believed to."""
+    """Answer whether the process runs PostgreSQL over `data`; without /proc any live process of ours is believed to."""
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
-        return not Path("/proc/self").exists() and _exists(pid)
+        return not Path("/proc/self").exists() and _is_alive(pid)
     return os.fsencode(data) in command.split(b"\0")
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True

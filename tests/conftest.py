@@ -1,6 +1,6 @@
 """Real servers for the tests: PostgreSQL 18 that ships with the product, and an older one where it is installed.
 
-`database` and `connection` are on the first; `any_database` and `any_connection` run a test on both. All that a test
+`database` and `connection` are on the first; with `any_` before the name a test runs on both. All that a test
 does through a connection is rolled back after it; `fresh_database` is for tests that have to commit.
 """
 
@@ -143,4 +143,10 @@ def any_connection(any_database: Database) -> Iterator[Connection]:
 def fresh_database(server: Server) -> Iterator[Database]:
     """A migrated database of the test's own, for what has to commit."""
     with server.clone() as database:
+        yield database
+
+
+@pytest.fixture
+def any_fresh_database(any_server: Server) -> Iterator[Database]:
+    with any_server.clone() as database:
         yield database
