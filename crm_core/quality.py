@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from crm_core.database import Connection, statement
+from crm_core.resources import description
 
 CHECKS = (
     "01_one_current_entity",
@@ -44,9 +45,7 @@ def check(connection: Connection, *, examples: int = 5) -> Iterator[Check]:
     with connection.transaction():
         connection.execute(statement("query/set_known_at"), {"known_at": "infinity"})
         for name in CHECKS:
-            text = statement(f"check/{name}")
             with connection.cursor() as cursor:
-                breaches = cursor.execute(text)
+                breaches = cursor.execute(statement(f"check/{name}"))
                 first = tuple(line for (line,) in islice(breaches, examples))
-                invariant = text.partition("\n")[0].removeprefix("-- ")
-                yield Check(name[3:], invariant, cursor.rowcount, first)
+                yield Check(name[3:], description(f"check/{name}"), cursor.rowcount, first)

@@ -28,3 +28,8 @@ def statement(name: str) -> str:
     while lines and lines[0].startswith("--"):
         del lines[0]
     return "\n".join(lines).strip()
+
+
+def description(name: str) -> str:
+    """Answer the first comment line of `sql/<name>.sql`: one sentence that says what the statement does."""
+    return (SQL / f"{name}.sql").read_text(encoding="utf-8").partition("\n")[0].removeprefix("-- ")

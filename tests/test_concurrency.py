@@ -1,0 +1,153 @@
+"""Writers beside each other: nothing is lost, nothing fails, and the end is what one writer would have made of it."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from builders import an_entity, day, reference_data, uid, write_drop
+from timeline_model import COMPARES, Model
+
+from crm_core import temporal
+from crm_core.database import Database
+from crm_core.ingest import ingest
+from crm_core.merge import Origin, record
+from crm_core.model import Change
+from crm_core.quality import check
+from crm_core.reference import reference_types
+
+pytestmark = [pytest.mark.integration, pytest.mark.scd2]
+
+PEOPLE = [f"person {number}" for number in range(12)]
+
+
+def shuffled_changes(seed: int, count: int) -> list[Change]:
+    """Changes of a dozen people, no two of one person at one instant."""
+    chance = random.Random(seed)
+    changes = []
+    for number in range(count):
+        who, at = chance.choice(PEOPLE), seed / 100 + number + 1
+        match chance.random():
+            case low if low < 0.1:
+                changes.append(an_entity(who, at=at, op="delete"))
+            case low if low < 0.3:
+                changes.append(an_entity(who, at=at, op="patch", name=None, type_=None, email=f"{number}@x.org"))
+            case _:
+                changes.append(an_entity(who, at=at, name=chance.choice("ABC"), phone=chance.choice("12")))
+    return chance.sample(changes, len(changes))
+
+
+def test_writers_and_drops_beside_each_other_end_as_one_writer_would(
+    fresh_database: Database, tmp_path: Path
+) -> None:
+    with fresh_database.transaction() as connection:
+        reference_data(connection)
+        types = reference_types(connection)
+    requests = [shuffled_changes(seed, 25) for seed in range(4)]
+    complete = [[c for c in shuffled_changes(seed, 40) if c.op != "patch"] for seed in (10, 11)]
+
+    def write(changes: Sequence[Change]) -> None:
+        with fresh_database.connect(autocommit=True) as connection:
+            for change in changes:
+                with connection.transaction():
+                    record(connection, types, [change], Origin("test", "request", request_id="r"))
+
+    def drop(changes: Sequence[Change]) -> None:
+        for number in range(0, len(changes), 10):
+            part = write_drop(tmp_path / f"{id(changes)}-{number}.csv", changes[number : number + 10])
+            assert ingest(fresh_database, part).status == "merged"
+
+    with ThreadPoolExecutor(6) as pool:
+        for done in [*[pool.submit(write, c) for c in requests], *[pool.submit(drop, c) for c in complete]]:
+            done.result(timeout=120)
+
+    model = Model()
+    for changes in (*requests, *complete):
+        model.record(*changes)
+    with fresh_database.connect() as connection:
+        assert [c.name for c in check(connection) if not c.holds] == []
+        for person in model.uids():
+            documents = [json.loads(document) for document in temporal.history(connection, person)]
+            names = [(d["display_name"], d["valid_from"]) for d in documents if d["kind"] == "entity"]
+            expected = model.entity_versions(person)
+            assert [name for name, _ in names] == [name for name, *_ in expected]
+            for detail_type in COMPARES:
+                values = [d["detail_value"] for d in documents if d.get("detail_type") == detail_type]
+                assert values == [value for value, *_ in model.detail_versions(person, detail_type)]
+
+
+def test_one_drop_taken_in_twice_at_once_goes_in_once(fresh_database: Database, tmp_path: Path) -> None:
+    with fresh_database.transaction() as connection:
+        reference_data(connection)
+    drop = write_drop(tmp_path / "drop.csv", [an_entity(f"person {number}") for number in range(500)])
+    with ThreadPoolExecutor(4) as pool:
+        reports = list(pool.map(lambda _: ingest(fresh_database, drop), range(4)))
+    assert sorted(report.status for report in reports) == ["merged", "replayed", "replayed", "replayed"]
+    assert sum(report.rows_changed for report in reports) == 500
+
+
+def test_readers_see_a_drop_whole_or_not_at_all(fresh_database: Database, tmp_path: Path) -> None:
+    with fresh_database.transaction() as connection:
+        reference_data(connection)
+        types = reference_types(connection)
+    people = [f"person {number}" for number in range(300)]
+
+    def rename(at: int, name: str) -> Path:
+        return write_drop(tmp_path / f"{at}.csv", [an_entity(who, at=at, name=name, email=f"{name}@x.org") for who in people])
+
+    ingest(fresh_database, rename(1, "before"))
+    with ThreadPoolExecutor(1) as pool, fresh_database.connect(autocommit=True) as reader:
+        merging = pool.submit(ingest, fresh_database, rename(2, "after"))
+        seen = set()
+        while not merging.done():
+            page = temporal.entities(reader, types, limit=500)
+            names = {(d["display_name"], d["details"][0]["detail_value"]) for d in map(json.loads, page.documents)}
+            assert len(names) == 1, names
+            seen |= names
+        assert merging.result().rows_changed == 300
+    assert ("before", "before@x.org") in seen
+
+
+@pytest.mark.slow
+def test_a_drop_killed_at_any_moment_leaves_nothing_half_done(fresh_database: Database, tmp_path: Path) -> None:
+    with fresh_database.transaction() as connection:
+        reference_data(connection)
+    drops = [
+        write_drop(
+            tmp_path / f"{at}.csv",
+            [an_entity(f"person {n}", at=at, name=f"{n % 7} {at % 2}", email=f"{at}@x.org") for n in range(4_000)],
+        )
+        for at in (1, 3, 2)  # the last one is late
+    ]
+    ingest(fresh_database, drops[0])
+    code = (
+        "import sys; from pathlib import Path; from crm_core.database import Database; from crm_core.ingest import ingest;"
+        "print('go', flush=True); ingest(Database(sys.argv[1]), Path(sys.argv[2]))"
+    )
+    chance = random.Random(7)
+    for drop in drops[1:]:
+        for _ in range(5):
+            arguments = [sys.executable, "-c", code, fresh_database.conninfo, str(drop)]
+            with subprocess.Popen(arguments, stdout=subprocess.PIPE) as process:
+                assert process.stdout is not None
+                process.stdout.readline()
+                time.sleep(chance.uniform(0.05, 1.2))
+                process.send_signal(signal.SIGKILL)
+            with fresh_database.connect() as connection:
+                assert [c.name for c in check(connection) if not c.holds] == []
+        assert ingest(fresh_database, drop).status in ("merged", "replayed")
+    with fresh_database.connect() as connection:
+        assert [c.name for c in check(connection) if not c.holds] == []
+        assert connection.execute("select count(*) from ledger").fetchone() == (12_000,)
+        left = connection.execute("select count(*) from pg_namespace where nspname like 'stage%'").fetchone()
+        assert left == (0,)
+        first = json.loads(temporal.snapshot(connection, uid("person 0"), as_of=day(2)) or "null")
+        assert first["details"][0]["detail_value"] == "2@x.org"

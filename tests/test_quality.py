@@ -1,0 +1,68 @@
+"""`check` finds each kind of damage that the constraints cannot, and only that."""
+
+from __future__ import annotations
+
+import pytest
+from builders import an_entity, reference_data
+
+from crm_core.database import Connection
+from crm_core.merge import Origin, record
+from crm_core.quality import CHECKS, check
+from crm_core.reference import reference_types
+
+pytestmark = pytest.mark.integration
+
+DAMAGE = {
+    "01_one_current_entity": (
+        "drop index entity_one_current; alter table entity drop constraint entity_no_overlap;"
+        "update entity set valid_to = null, is_current = true"
+    ),
+    "02_one_current_detail": (
+        "drop index entity_detail_one_current; alter table entity_detail drop constraint entity_detail_no_overlap;"
+        "update entity_detail set valid_to = null, is_current = true"
+    ),
+    "03_entity_intervals": (
+        "alter table entity drop constraint entity_no_overlap; update entity set valid_to = '2030-01-01' where not is_current"
+    ),
+    "04_detail_intervals": (
+        "alter table entity_detail drop constraint entity_detail_no_overlap;"
+        "update entity_detail set valid_to = '2030-01-01' where not is_current"
+    ),
+    "05_no_gap_without_deletion": "update entity set valid_to = valid_to - interval '1 hour' where not is_current",
+    "06_detail_within_entity": "delete from entity where is_current",
+    "07_entity_hashdiffs": "update entity set display_name = display_name || '!' where is_current",
+    "08_detail_hashdiffs": "update entity_detail set detail_value = detail_value || '!' where is_current",
+    "09_entities_are_the_fold": "update entity set valid_from = valid_from - interval '1 hour' where not is_current",
+    "10_details_are_the_fold": "delete from entity_detail where is_current",
+    "11_books_balance": (
+        "insert into drop_file (sha256, file_name, bytes, first_seen_at, status, merged_at, batch_id, rows_read, rows_rejected)"
+        " values (repeat('a', 64), 'x.csv', 1, now(), 'merged', now(), 7, 1, 1)"
+    ),
+    "12_every_change_has_a_batch": "delete from batch where batch_id = (select max(batch_id) from batch)",
+}
+
+
+def fill(connection: Connection) -> None:
+    reference_data(connection)
+    types = reference_types(connection)
+    for at in (1, 2):
+        changes = [an_entity(who, at=at, name=f"{who} {at}", email=f"{at}@x.org") for who in ("ada", "bob")]
+        record(connection, types, changes, Origin("test", "request"))
+
+
+def test_every_invariant_holds_after_merges(connection: Connection) -> None:
+    fill(connection)
+    checks = list(check(connection))
+    assert len(checks) == len(CHECKS)
+    assert [c.name for c in checks if not c.holds] == []
+    assert all(c.invariant.endswith(".") for c in checks)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_check_finds_the_damage_it_is_for(connection: Connection, name: str) -> None:
+    fill(connection)
+    connection.execute(DAMAGE[name].encode())
+    found = {c.name: c for c in check(connection)}
+    broken = found[name[3:]]
+    assert not broken.holds
+    assert broken.examples
