@@ -248,7 +248,7 @@ def _faulty(row: list[str], reason: Reason, turn: int) -> bytes:
             _line(row[:3]),
             _line([*row, "surplus"]),
             b'"' + good,
-            good.replace(b'",', b'"x,', 1),
+            good.replace(b']",', b']"x,'),
             good[:-1] + b',"\n',
         )
         return damaged[turn % len(damaged)]

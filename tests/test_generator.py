@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
@@ -12,6 +13,7 @@ from uuid import UUID
 import polars as pl
 import pytest
 
+from crm_core.drops import read_drop
 from crm_core.generator import START, Drops, write_dirty, write_drops, write_wide
 from crm_core.model import Reason
 
@@ -147,3 +149,11 @@ def test_a_dirty_drop_has_every_fault_in_turn_and_leaves_the_other_rows_alone(tm
     assert sum(clean.values()) == 0
     assert len(lines) == len(good) == 1_002
     assert sum(ours != theirs for ours, theirs in zip(lines, good, strict=True)) == 50
+
+
+def test_lines_that_are_no_rows_are_as_many_as_promised(tmp_path: Path) -> None:
+    faults = write_dirty(tmp_path / "dirty.csv", 2_000, 0.2)
+    batches = list(read_drop(tmp_path / "dirty.csv"))
+    found = Counter(reason for batch in batches for reject in batch.rejects for reason in reject.reasons)
+    assert found == {reason: faults[reason] for reason in (Reason.WRONG_FIELD_COUNT, Reason.INVALID_ENCODING)}
+    assert sum(batch.frame.height for batch in batches) == 2_000 - found.total()
