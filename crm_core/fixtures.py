@@ -220,12 +220,19 @@ def _detail_version(
     record: _Record, uids: Mapping[str, UUID], types: Mapping[str, DetailTypeFixture], time_zone: tzinfo
 ) -> _Version:
     owner, key = record.key("entity"), record.key("detail_type")
-    if owner not in uids:
-        fault = f"entity {owner} is in none of the files; load the file that has it along with this one"
+    if (entity_uid := uids.get(owner) or _as_uid(owner)) is None:
+        fault = f"entity {owner} is in none of the files; load the file that has it along with this one, or name its uid"
         raise record.refused(fault)
     known = types.get(key)
     value = stored_form(record.text("detail_value"), known.compares if known else "text")
-    return _version(record, uids[owner], known.code if known else key, value, time_zone)
+    return _version(record, entity_uid, known.code if known else key, value, time_zone)
+
+
+def _as_uid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
 
 
 def _version(record: _Record, entity_uid: UUID, type_code: str, value: str | None, time_zone: tzinfo) -> _Version:
@@ -244,10 +251,12 @@ def _changes(entities: Sequence[_Version], details: Sequence[_Version]) -> list[
     lives = _timelines(entities, lambda version: version.entity_uid)
     listed: dict[UUID, dict[datetime, dict[str, str | None]]] = defaultdict(lambda: defaultdict(dict))
     for (entity_uid, code), timeline in _timelines(details, lambda v: (v.entity_uid, v.type_code)).items():
-        for instant, value in _detail_changes(timeline, lives[entity_uid]):
+        for instant, value in _detail_changes(timeline, lives.get(entity_uid)):
             listed[entity_uid][instant][code] = value
     changes = [
-        change for entity_uid, life in lives.items() for change in _changes_of_one(entity_uid, life, listed[entity_uid])
+        change
+        for entity_uid in lives.keys() | listed.keys()
+        for change in _changes_of_one(entity_uid, lives.get(entity_uid, ()), listed[entity_uid])
     ]
     return sorted(changes, key=lambda change: (change.change_ts, change.entity_uid))
 
@@ -265,12 +274,17 @@ def _changes_of_one(
             yield Change(entity_uid, version.valid_to, "delete")
 
 
-def _detail_changes(timeline: Sequence[_Version], life: Sequence[_Version]) -> Iterator[tuple[datetime, str | None]]:
-    """Say when a detail gets which value, or None where it ends while its entity goes on."""
+def _detail_changes(
+    timeline: Sequence[_Version], life: Sequence[_Version] | None
+) -> Iterator[tuple[datetime, str | None]]:
+    """Say when a detail gets which value, or None where it ends while its entity goes on.
+
+    The life of an entity that is in none of the files is not known: the database holds it, or will.
+    """
     starts = {version.valid_from for version in timeline}
-    returns = [after.valid_from for before, after in pairwise(life) if before.valid_to != after.valid_from]
+    returns = [after.valid_from for before, after in pairwise(life or ()) if before.valid_to != after.valid_from]
     for version in timeline:
-        if not any(entity.holds_at(version.valid_from) for entity in life):
+        if life is not None and not any(entity.holds_at(version.valid_from) for entity in life):
             fault = "its entity does not exist at valid_from; begin it while a version of the entity holds"
             raise version.record.refused(fault)
         if any(version.holds_at(instant) and version.valid_from < instant for instant in returns):
@@ -278,7 +292,7 @@ def _detail_changes(timeline: Sequence[_Version], life: Sequence[_Version]) -> I
             raise version.record.refused(fault)
         yield version.valid_from, version.value
         end = version.valid_to
-        if end is not None and end not in starts and any(entity.holds_at(end) for entity in life):
+        if end is not None and end not in starts and (life is None or any(entity.holds_at(end) for entity in life)):
             yield end, None
 
 

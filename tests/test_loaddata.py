@@ -155,3 +155,13 @@ def test_a_code_that_the_tables_would_refuse_is_refused_by_its_record(tmp_path: 
 def test_the_samples_are_where_the_commands_look_for_them() -> None:
     assert [path.name[:3] for path in SHIPPED] == ["001", "002", "003", "004"]
     assert Path(DATA / "drops").is_dir()
+
+
+def test_the_shipped_fixtures_may_be_loaded_one_by_one(connection: Connection) -> None:
+    for file in SHIPPED:
+        load_fixtures(connection, read_fixtures([file]))
+    apart = connection.execute("select * from entity_detail order by 1, 2, 5").fetchall()
+    connection.rollback()
+    load_fixtures(connection, read_fixtures(SHIPPED))
+    together = connection.execute("select * from entity_detail order by 1, 2, 5").fetchall()
+    assert [row[2:] for row in apart] == [row[2:] for row in together] != []
