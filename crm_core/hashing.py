@@ -10,12 +10,14 @@ import functools
 import hashlib
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import assert_never
+from uuid import UUID
 
 import polars as pl
 import polars_hash as plh
 
+from crm_core.columns import reworked
 from crm_core.model import Compares
 
 # The 25 code points of the Unicode property White_Space, spelled out: `\s` of Python has four more (U+001C to U+001F).
@@ -73,9 +75,19 @@ def detail_hashdiff(detail_type: str, detail_value: str, compares: Compares) -> 
     return hashlib.sha256(_encoded(detail_type) + _encoded(compared_form(detail_value, compares))).digest()
 
 
+def derived_uid(entity: bytes, details: Sequence[bytes]) -> UUID:
+    """Derive the uid of an entity that came without one: a UUID of version 8 (RFC 9562) out of its hashdiffs.
+
+    It holds the first 16 bytes of the SHA-256 of the entity's hashdiff and those of its details, in the order of the
+    codes, all written as hexadecimal digits; the 6 bits of version and variant are set.
+    """
+    digest = hashlib.sha256(b"".join(hashdiff.hex().encode() for hashdiff in (entity, *details))).digest()
+    return UUID(bytes=digest[:6] + bytes([digest[6] & 0x0F | 0x80, digest[7], digest[8] & 0x3F | 0x80]) + digest[9:16])
+
+
 def normal_forms(values: pl.Series) -> pl.Series:
     """Answer `normal_form` of each value of a String column, null for null."""
-    return _reworked(values, values.str.contains(_UNTIDY), _tidied)
+    return reworked(values, values.str.contains(_UNTIDY), _tidied)
 
 
 def folded(values: pl.Expr) -> pl.Expr:
@@ -94,6 +106,15 @@ def hashdiff(*fields: pl.Expr) -> pl.Expr:
     return hashed
 
 
+def derived_uids(hashdiffs: pl.Expr) -> pl.Expr:
+    """Answer `derived_uid` of each row, given the hexadecimal hashdiffs of the entity and its details in one String."""
+    digits: pl.Expr = plh.concat_str(hashdiffs).chash.sha2_256()
+    variant = digits.str.slice(16, 1).str.replace_many([*"0123456789abcdef"], [*"89ab" * 4])
+    parts = (digits.str.slice(0, 8), "-", digits.str.slice(8, 4), "-8", digits.str.slice(13, 3), "-", variant)
+    rest = (digits.str.slice(17, 3), "-", digits.str.slice(20, 12))
+    return pl.concat_str(part if isinstance(part, pl.Expr) else pl.lit(part) for part in (*parts, *rest))
+
+
 def _encoded(field: str) -> bytes:
     utf8 = field.encode()
     return b"%d:%b" % (len(utf8), utf8)
@@ -102,9 +123,4 @@ def _encoded(field: str) -> bytes:
 def _tidied(values: pl.Series) -> pl.Series:
     tidy = values.str.normalize("NFC").str.replace_all(_WHITE_SPACE, " ").str.strip_chars(" ").replace({"": None})
     newer = values.str.contains(_NEWER_THAN_PYTHON)
-    return _reworked(tidy, newer, lambda _: values.filter(newer).map_elements(normal_form, return_dtype=pl.String))
-
-
-def _reworked(values: pl.Series, where: pl.Series, work: Callable[[pl.Series], pl.Series]) -> pl.Series:
-    """Work on the values that need it alone: most are tidy ASCII, and the work is dear."""
-    return values.clone().scatter(where.arg_true(), work(values.filter(where))) if where.any() else values
+    return reworked(tidy, newer, lambda _: values.filter(newer).map_elements(normal_form, return_dtype=pl.String))

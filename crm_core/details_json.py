@@ -1,0 +1,141 @@
+"""The column `details`: JSON lists of typed values, read into one row a detail, written as one object a row.
+
+Nearly all lists have the one shape that programs write. An exact grammar recognises those, and they are taken apart in
+bulk at their quotes; the others go through Python's JSON one by one, which finds the faults. (Decoding JSON in bulk
+without a grammar can take two malformed neighbours for well-formed rows.)
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeGuard
+
+import polars as pl
+
+from crm_core.columns import reworked
+from crm_core.model import Reason
+
+_SPACE = r"[ \t\r\n]*"
+_HEX = "[0-9a-fA-F]"
+_ESCAPE = (  # not of a quote, at which lists are taken apart; no NUL and no half of a surrogate pair
+    r"\\(?:[\\/bfnrt]|u(?:"
+    rf"000[1-9a-fA-F]|00[1-9a-fA-F]{_HEX}|0[1-9a-fA-F]{_HEX}{{2}}|[1-9a-cefA-CEF]{_HEX}{{3}}|[dD][0-7]{_HEX}{{2}}"
+    rf"|[dD][89abAB]{_HEX}{{2}}\\u[dD][c-fC-F]{_HEX}{{2}}))"
+)
+_NULL = rf'"detail_value"{_SPACE}:{_SPACE}null'
+_DETAIL = (
+    rf'\{{{_SPACE}"detail_type"{_SPACE}:{_SPACE}"[^"\\\x00-\x1f]*"{_SPACE},{_SPACE}'
+    rf'(?:{_NULL}|"detail_value"{_SPACE}:{_SPACE}"(?:[^"\\\x00-\x1f]|{_ESCAPE})*"){_SPACE}\}}'
+)
+_USUAL = rf"^{_SPACE}(?:\[{_SPACE}(?:{_DETAIL}{_SPACE}(?:,{_SPACE}{_DETAIL}{_SPACE})*)?\]{_SPACE})?$"
+_QUOTED_NULL = '"detail_value":"\x00"'
+_QUOTES = 8  # around two keys and two values
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_TO_ESCAPE = {'"': '\\"', "\\": "\\\\"} | {chr(code): f"\\u{code:04x}" for code in range(0x20)}
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What the details of some rows list."""
+
+    details: pl.DataFrame  # row UInt32, detail_type String (null: none was named), detail_value String
+    faults: pl.DataFrame  # row UInt32, reason String
+
+
+def read_details(texts: pl.Series) -> Listed:
+    """Read the lists of a String column; rows count from 0, and details come in the order of the rows and lists."""
+    rows = pl.DataFrame({"row": pl.int_range(len(texts), dtype=pl.UInt32, eager=True), "text": texts.fill_null("")})
+    is_usual = rows["text"].str.contains(_USUAL)
+    usual = _apart(rows.filter(is_usual))
+    if is_usual.all():
+        return Listed(usual, pl.DataFrame(schema={"row": pl.UInt32, "reason": pl.String}))
+    details: list[tuple[int, str | None, str | None]] = []
+    faults: list[tuple[int, Reason]] = []
+    for row, text in rows.filter(~is_usual).iter_rows():
+        for found in _read_one(text):
+            if isinstance(found, Reason):
+                faults.append((row, found))
+            else:
+                details.append((row, *found))
+    return Listed(
+        pl.concat([usual, pl.DataFrame(details, usual.schema, orient="row")]).sort("row", maintain_order=True),
+        pl.DataFrame(faults, {"row": pl.UInt32, "reason": pl.String}, orient="row"),
+    )
+
+
+def written_details(details: pl.DataFrame) -> pl.DataFrame:
+    """Write `{"email":"a@x","phone":null}`, keys in the order of the rows.
+
+    `details`: row UInt32 in order, code String, detail_value String. Answers row and details String, one row each.
+    """
+    code, value = (_quoted(details[name]) for name in ("code", "detail_value"))
+    members = details.select("row", details=code + pl.lit(":") + value.fill_null("null"))
+    return members.group_by("row", maintain_order=True).agg(
+        details=pl.concat_str(pl.lit("{"), pl.col("details").str.join(","), pl.lit("}"))
+    )
+
+
+def _apart(rows: pl.DataFrame) -> pl.DataFrame:
+    """Take usual lists apart: of the eight parts between the quotes of a detail, two are the type and the value."""
+    texts = rows["text"]
+    texts = reworked(texts, texts.str.contains(_NULL), lambda nulls: nulls.str.replace_all(_NULL, _QUOTED_NULL))
+    parts = texts.str.join("").str.split('"').explode()
+    values = parts.gather_every(_QUOTES, 7)
+    values = reworked(values, values.str.contains("\\", literal=True), _unescaped).replace({"\x00": None})
+    return pl.DataFrame(
+        {
+            "row": rows["row"]
+            .repeat_by(texts.str.count_matches('"', literal=True) // _QUOTES)
+            .explode(empty_as_null=False),
+            "detail_type": parts.gather_every(_QUOTES, 3),
+            "detail_value": values,
+        }
+    )
+
+
+def _read_one(text: str) -> Iterator[tuple[str | None, str | None] | Reason]:
+    """Read one list: its details, and its faults."""
+    if not text.strip():
+        return
+    try:
+        listed: object = json.loads(text, object_pairs_hook=_Members, parse_int=float, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):  # an int() of 5,000 digits would raise ValueError too, a float does not
+        yield Reason.DETAILS_NOT_JSON
+        return
+    if not isinstance(listed, list):
+        yield Reason.DETAILS_NOT_LIST
+        return
+    for item in listed:
+        if not isinstance(item, _Members):
+            yield Reason.INVALID_DETAIL_VALUE
+            continue
+        members = dict(item)
+        kind, value = members.get("detail_type"), members.get("detail_value", ())
+        yield kind if _is_storable(kind) else None, value if _is_storable(value) else None
+        if len(members) < len(item) or not (value is None or _is_storable(value)):
+            yield Reason.INVALID_DETAIL_VALUE
+
+
+class _Members(list[tuple[str, object]]):
+    """The members of a JSON object, repeated keys and all."""
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(name)
+
+
+def _is_storable(value: object) -> TypeGuard[str]:
+    """Check for a string without NUL or half a surrogate pair, neither of which PostgreSQL stores."""
+    return isinstance(value, str) and "\0" not in value and not _SURROGATE.search(value)
+
+
+def _unescaped(values: pl.Series) -> pl.Series:
+    return pl.Series([json.loads(f'"{value}"') for value in values], dtype=pl.String)
+
+
+def _quoted(values: pl.Series) -> pl.Series:
+    needs_escape = values.str.contains(r'["\\\x00-\x1f]')
+    return '"' + reworked(values, needs_escape, lambda some: some.str.replace_many(_TO_ESCAPE)) + '"'

@@ -1,0 +1,70 @@
+"""Instants: ISO 8601 in, UTC with microseconds out; one value in Python, whole columns in Polars."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, tzinfo
+
+import polars as pl
+
+from crm_core.columns import each_distinct
+
+_END = (  # of a second, and of the time
+    r"(?:[.,](?P<fraction>\d{1,9}))?)?"
+    r"(?:(?P<utc>Z)|(?P<sign>[+-])(?P<zone_h>[01]\d|2[0-3])(?::?(?P<zone_m>[0-5]\d))?)?)?"
+)
+_FORMS = (
+    re.compile(r"(?ai)(?P<y>\d{4})-(?P<mo>\d\d)-(?P<d>\d\d)(?:[T ](?P<h>\d\d):(?P<mi>\d\d)(?::(?P<s>\d\d)" + _END),
+    re.compile(r"(?ai)(?P<y>\d{4})(?P<mo>\d\d)(?P<d>\d\d)(?:T(?P<h>\d\d)(?P<mi>\d\d)(?:(?P<s>\d\d)" + _END),
+)
+_USUAL_FORM = "%Y-%m-%dT%H:%M:%S%.fZ"
+_USUAL = r"^[12][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-5][0-9](?:\.[0-9]{1,9})?Z$"
+
+
+def parse_instant(text: str, time_zone: tzinfo) -> datetime:
+    """Read a date (its midnight) or a date and time, in the given zone if it names no offset, cut to microseconds.
+
+    Raises ValueError for what is not ISO 8601, is in no calendar, does not exist in the zone or exists there twice, or
+    is outside the years 1 to 9999 of UTC.
+    """
+    match = next((match for form in _FORMS if (match := form.fullmatch(text.strip()))), None)
+    if match is None:
+        fault = f"{text!r} is not ISO 8601, such as 2024-01-31T09:30:00Z"
+        raise ValueError(fault)
+    year, month, day, hour, minute, second = (int(match[part] or 0) for part in ("y", "mo", "d", "h", "mi", "s"))
+    microsecond = int((match["fraction"] or "").ljust(6, "0")[:6])
+    clock = datetime(year, month, day, hour, minute, second, microsecond, UTC)  # what a clock on the wall shows
+    try:
+        return clock - _offset(clock, match, time_zone)
+    except OverflowError as error:
+        fault = f"{text!r} is outside the years 1 to 9999"
+        raise ValueError(fault) from error
+
+
+def instants(texts: pl.Series, time_zone: tzinfo) -> pl.Series:
+    """Answer `parse_instant` of each value of a String column, Datetime(us, UTC); null of null and where it raises."""
+
+    def parsed(text: str) -> datetime | None:
+        try:
+            return parse_instant(text, time_zone)
+        except ValueError:
+            return None
+
+    is_usual = texts.str.contains(_USUAL).fill_null(value=True)
+    nothing = pl.Series([None], dtype=pl.String).new_from_index(0, len(texts))
+    usual, other = texts.zip_with(is_usual, nothing), nothing.zip_with(is_usual, texts)
+    quick = usual.str.to_datetime(_USUAL_FORM, time_unit="us", time_zone="UTC", strict=False)
+    return quick.zip_with(is_usual, each_distinct(other, parsed, pl.Datetime("us", "UTC")))
+
+
+def _offset(clock: datetime, match: re.Match[str], time_zone: tzinfo) -> timedelta:
+    if match["utc"]:
+        return timedelta()
+    if match["sign"]:
+        ahead = timedelta(hours=int(match["zone_h"]), minutes=int(match["zone_m"] or 0))
+        return ahead if match["sign"] == "+" else -ahead
+    first, second = (clock.replace(tzinfo=time_zone, fold=fold).utcoffset() for fold in (0, 1))
+    if first is None or first != second:
+        fault = f"{clock:%Y-%m-%d %H:%M} does not exist in {time_zone}, or exists twice"
+        raise ValueError(fault)
+    return first

@@ -1,0 +1,260 @@
+"""The contract of a drop's rows: what they may say, the reason code of each rule, and how valid ones are written.
+
+A row is read into typed columns (null where that fails), a Pandera schema decides, and what it passes is hashed. A
+delete of a given uid needs nothing else: of such a *bare* row the name, type and details are not looked at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from crm_core.columns import each_distinct, reworked
+from crm_core.details_json import read_details, written_details
+from crm_core.drops import RawBatch
+from crm_core.hashing import compared_form, derived_uids, folded, hashdiff, normal_form, normal_forms
+from crm_core.instants import instants
+from crm_core.model import DetailType, Reason, ReferenceTypes, Reject
+
+if TYPE_CHECKING:
+    from pandera.polars import DataFrameSchema
+
+CLOCK_SKEW = timedelta(minutes=5)  # a change_ts may be ahead of now by so much
+
+_UID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+_OTHER_UID = r"^(?:urn:uuid:)?(?:[0-9a-f]{4}-?){7}[0-9a-f]{4}$|^\{(?:[0-9a-f]{4}-?){7}[0-9a-f]{4}\}$"
+_OPS = {"": "upsert", "upsert": "upsert", "delete": "delete"}
+_DETAILS_FAULTS = (
+    Reason.DETAILS_NOT_JSON,
+    Reason.DETAILS_NOT_LIST,
+    Reason.UNKNOWN_DETAIL_TYPE,
+    Reason.DUPLICATE_DETAIL_TYPE,
+    Reason.INVALID_DETAIL_VALUE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ValidBatch:
+    """Some rows of a drop, judged: what goes in, and what does not.
+
+    `changes`: line Int64, entity_uid String (canonical), change_ts Datetime(us, UTC), op String (upsert or delete); and
+    null in a delete: display_name String, entity_type_id Int16, details String (a JSON object, null if none), hashdiff
+    String (``\\x`` and 64 hexadecimal digits). `details`, none of deletes: line, entity_uid and change_ts as above,
+    detail_type_id Int16, detail_value String (null ends the detail), hashdiff String (null if the value is).
+    """
+
+    changes: pl.DataFrame
+    details: pl.DataFrame
+    rejects: list[Reject]  # in order of their lines
+
+
+def validate(
+    batch: RawBatch, types: ReferenceTypes, *, first_seen: datetime, now: datetime, time_zone: tzinfo
+) -> ValidBatch:
+    """Judge each row of a batch by the drop contract; every fault of a row is named, in the order of Reason.
+
+    A blank change_ts is `first_seen`; one without an offset is read in `time_zone`; none may be much later than `now`.
+    """
+    detail_types = sorted((kind for kind in types.detail_types if kind.is_active), key=lambda kind: kind.code)
+    rows = _read_rows(batch.frame, types, first_seen, time_zone)
+    listed = read_details(rows["details"])
+    details = _ranked(listed.details, detail_types)
+    rows = _with_details_faults(rows, listed.faults, details, len(detail_types))
+    reasons = _judge(rows, drop_schema(latest=now + CLOCK_SKEW))
+    if not reasons.is_empty():
+        rows = rows.join(reasons, on="row", how="anti", maintain_order="left")
+    rows = rows.with_columns(hashdiff=hashdiff(pl.col("display_name"), pl.col("entity_type")))
+    details = _valued(details.join(rows.select("row"), on="row", how="semi", maintain_order="left"), detail_types)
+    rows = _with_uids(rows, details)
+    return ValidBatch(_changes(rows, details), _details(rows, details), _rejects(batch, reasons))
+
+
+def drop_schema(latest: datetime) -> DataFrameSchema:
+    """Declare the contract of rows that have been read: one check a reason code, which is its name."""
+    from pandera.polars import Check, Column, DataFrameSchema, PolarsData  # takes a second to import
+
+    def rule(reason: Reason, holds: pl.Expr) -> Check:
+        def check(rows: PolarsData) -> pl.LazyFrame:
+            return rows.lazyframe.select(holds)
+
+        return Check(check, error=reason)
+
+    uid, op, change_ts = pl.col("entity_uid"), pl.col("op"), pl.col("change_ts")
+    name, kind, is_bare = pl.col("display_name"), pl.col("entity_type_id"), pl.col("is_bare")
+    faults = pl.col("details_faults")
+    return DataFrameSchema(
+        {
+            "entity_uid": Column(
+                pl.String, rule(Reason.INVALID_UID, uid.is_null() | uid.str.contains(_UID)), nullable=True
+            ),
+            "display_name": Column(
+                pl.String, rule(Reason.MISSING_DISPLAY_NAME, name.is_not_null() | is_bare), nullable=True
+            ),
+            "entity_type_id": Column(
+                pl.Int16, rule(Reason.UNKNOWN_ENTITY_TYPE, kind.is_not_null() | is_bare), nullable=True
+            ),
+            "details_faults": Column(
+                pl.List(pl.String), [rule(reason, ~faults.list.contains(reason)) for reason in _DETAILS_FAULTS]
+            ),
+            "change_ts": Column(
+                pl.Datetime("us", "UTC"),
+                [
+                    rule(Reason.INVALID_CHANGE_TS, change_ts.is_not_null()),
+                    rule(Reason.FUTURE_CHANGE_TS, change_ts.is_null() | (change_ts <= latest)),
+                ],
+                nullable=True,
+            ),
+            "op": Column(pl.String, rule(Reason.UNKNOWN_OP, op.is_not_null()), nullable=True),
+        }
+    )
+
+
+def _judge(rows: pl.DataFrame, schema: DataFrameSchema) -> pl.DataFrame:
+    """Answer the rows that break the contract: row UInt32, line Int64, reasons List(String) in no order."""
+    from pandera.errors import SchemaErrors
+
+    try:
+        schema.validate(rows, lazy=True)
+    except SchemaErrors as errors:
+        failures = errors.failure_cases.select(pl.col("index").cast(pl.UInt32), reason="check")
+        if failures["index"].null_count():
+            raise  # a column or a check that does not work is a mistake of ours, no fault of a row
+        found = failures.group_by("index").agg("reason")
+        return rows.select("line", "row").join(found, left_on="row", right_on="index", maintain_order="left")
+    return pl.DataFrame(schema={"row": pl.UInt32, "line": pl.Int64, "reason": pl.List(pl.String)})
+
+
+def _read_rows(frame: pl.DataFrame, types: ReferenceTypes, first_seen: datetime, time_zone: tzinfo) -> pl.DataFrame:
+    """Read the columns of a drop: null is what cannot be read, except an entity_uid, where it is what is blank."""
+    ops = each_distinct(frame["op"].fill_null(""), lambda text: _OPS.get(_key(text)), pl.String)
+    uids = _uids(frame["entity_uid"])
+    is_bare = (uids.is_not_null() & (ops == "delete")).fill_null(value=False)
+    if is_bare.any():
+        frame = frame.with_columns(pl.when(~is_bare).then(pl.col("display_name", "entity_type", "details")))
+    known = {_key(kind.code): kind for kind in types.entity_types if kind.is_active}
+    codes = each_distinct(
+        frame["entity_type"], lambda text: kind.code if (kind := known.get(_key(text))) else None, pl.String
+    )
+    ids = {kind.code: kind.entity_type_id for kind in known.values()}
+    texts = frame["change_ts"].fill_null("").str.strip_chars()
+    return pl.DataFrame(
+        {
+            "row": pl.int_range(frame.height, dtype=pl.UInt32, eager=True),
+            "line": frame["line"],
+            "entity_uid": uids,
+            "op": ops,
+            "is_bare": is_bare,
+            "display_name": normal_forms(frame["display_name"]),
+            "entity_type": codes,
+            "entity_type_id": codes.replace_strict(ids, default=None, return_dtype=pl.Int16),
+            "details": frame["details"],
+            "change_ts": instants(texts, time_zone).set(texts == "", first_seen),
+        }
+    )
+
+
+def _uids(texts: pl.Series) -> pl.Series:
+    """Answer the canonical spelling of every spelling of a UUID that PostgreSQL knows; null of blank, else the text."""
+    tidy = texts.str.strip_chars().str.to_lowercase().replace({"": None})
+    return reworked(tidy, ~tidy.str.contains(_UID) & tidy.str.contains(_OTHER_UID), _respelled)
+
+
+def _respelled(uids: pl.Series) -> pl.Series:
+    digits = uids.str.replace("urn:uuid:", "", literal=True).str.replace_all("[^0-9a-f]", "")
+    return digits.str.replace("^(.{8})(.{4})(.{4})(.{4})(.{12})$", "$1-$2-$3-$4-$5")
+
+
+def _ranked(details: pl.DataFrame, types: list[DetailType]) -> pl.DataFrame:
+    """Put a rank to each detail, its place in the order of the codes, and sort by it; unknown types come last."""
+    ranks = {_key(kind.code): rank for rank, kind in enumerate(types)}
+    rank = each_distinct(details["detail_type"], lambda text: ranks.setdefault(_key(text), len(ranks)), pl.UInt32)
+    return details.select("row", "detail_value", rank=rank).sort("row", "rank", nulls_last=True, maintain_order=True)
+
+
+def _with_details_faults(rows: pl.DataFrame, faults: pl.DataFrame, details: pl.DataFrame, known: int) -> pl.DataFrame:
+    """Add details_faults List(String): the reason codes of each row's details."""
+    is_known = (pl.col("rank") < known).fill_null(value=False)
+    is_again = (pl.col("row") == pl.col("row").shift()) & (pl.col("rank") == pl.col("rank").shift())
+    found = pl.concat(
+        [
+            faults,
+            details.filter(~is_known).select("row", reason=pl.lit(Reason.UNKNOWN_DETAIL_TYPE.value)),
+            details.filter(is_again).select("row", reason=pl.lit(Reason.DUPLICATE_DETAIL_TYPE.value)),
+        ]
+    )
+    by_row = found.group_by("row").agg(details_faults=pl.col("reason").unique())
+    none = pl.lit([], pl.List(pl.String))
+    return rows.join(by_row, on="row", how="left", maintain_order="left").with_columns(
+        pl.col("details_faults").fill_null(none)
+    )
+
+
+def _valued(details: pl.DataFrame, types: list[DetailType]) -> pl.DataFrame:
+    """Add to valid details what is stored and hashed: code, detail_type_id, detail_value and hashdiff."""
+    known = pl.DataFrame(
+        {
+            "code": [kind.code for kind in types],
+            "detail_type_id": pl.Series([kind.detail_type_id for kind in types], dtype=pl.Int16),
+            "compares": [kind.compares for kind in types],
+        }
+    )
+    details = details.hstack(known.select(pl.all().gather(details["rank"])))
+    given = details["detail_value"].replace({"": None})
+    value = pl.col("detail_value")
+    compared = pl.when(pl.col("compares") == "casefold").then(folded(value)).otherwise(value)
+    return (
+        details.with_columns(detail_value=reworked(given, details["compares"] != "exact", normal_forms))
+        .with_columns(hashdiff=pl.when(value.is_not_null()).then(hashdiff(pl.col("code"), compared)))
+        .drop("rank", "compares")
+    )
+
+
+def _with_uids(rows: pl.DataFrame, details: pl.DataFrame) -> pl.DataFrame:
+    """Derive the uids of rows that have none."""
+    if not rows["entity_uid"].null_count():
+        return rows
+    by_row = details.group_by("row", maintain_order=True).agg(of_details=pl.col("hashdiff").drop_nulls().str.join(""))
+    derived = derived_uids(pl.col("hashdiff") + pl.col("of_details").fill_null(""))
+    return (
+        rows.join(by_row, on="row", how="left", maintain_order="left")
+        .with_columns(pl.col("entity_uid").fill_null(derived))
+        .drop("of_details")
+    )
+
+
+def _changes(rows: pl.DataFrame, details: pl.DataFrame) -> pl.DataFrame:
+    stands = pl.col("op") == "upsert"
+    return (
+        rows.drop("details")
+        .join(written_details(details), on="row", how="left", maintain_order="left")
+        .select(
+            "line",
+            "entity_uid",
+            "change_ts",
+            "op",
+            pl.when(stands).then(pl.col("display_name", "entity_type_id", "details")),
+            hashdiff=pl.when(stands).then(pl.lit("\\x") + pl.col("hashdiff")),
+        )
+    )
+
+
+def _details(rows: pl.DataFrame, details: pl.DataFrame) -> pl.DataFrame:
+    upserts = rows.filter(pl.col("op") == "upsert").select("row", "line", "entity_uid", "change_ts")
+    return details.join(upserts, on="row", maintain_order="left").select(
+        "line", "entity_uid", "change_ts", "detail_type_id", "detail_value", hashdiff=pl.lit("\\x") + pl.col("hashdiff")
+    )
+
+
+def _rejects(batch: RawBatch, reasons: pl.DataFrame) -> list[Reject]:
+    lines = reasons["line"].to_list()
+    codes = [tuple(reason for reason in Reason if reason in found) for found in reasons["reason"]]
+    rejects = [Reject(*reject) for reject in zip(lines, codes, batch.raw(lines), strict=True)] if lines else []
+    return sorted([*batch.rejects, *rejects], key=lambda reject: reject.line)
+
+
+def _key(code: str) -> str:
+    """Answer what of a code is compared: types are matched whatever their case."""
+    return compared_form(normal_form(code) or "", "casefold")
