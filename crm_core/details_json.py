@@ -15,7 +15,7 @@ from typing import TypeGuard
 
 import polars as pl
 
-from crm_core.columns import reworked
+from crm_core.columns import each_distinct, reworked
 from crm_core.model import Reason
 
 _SPACE = r"[ \t\r\n]*"
@@ -71,11 +71,10 @@ def written_details(details: pl.DataFrame) -> pl.DataFrame:
 
     `details`: row UInt32 in order, code String, detail_value String. Answers row and details String, one row each.
     """
-    code, value = (_quoted(details[name]) for name in ("code", "detail_value"))
-    members = details.select("row", details=code + pl.lit(":") + value.fill_null("null"))
-    return members.group_by("row", maintain_order=True).agg(
-        details=pl.concat_str(pl.lit("{"), pl.col("details").str.join(","), pl.lit("}"))
-    )
+    key, value = each_distinct(details["code"], json.dumps, pl.String), _quoted(details["detail_value"])
+    members = details.select("row", details=key + ":" + value.fill_null("null"))
+    lists = members.group_by("row", maintain_order=True).agg("details")
+    return lists.with_columns(details=pl.format("{{{}}}", pl.col("details").list.join(",")))
 
 
 def _apart(rows: pl.DataFrame) -> pl.DataFrame:
@@ -105,7 +104,7 @@ def _read_one(text: str) -> Iterator[tuple[str | None, str | None] | Reason]:
     except (ValueError, RecursionError):  # an int() of 5,000 digits would raise ValueError too, a float does not
         yield Reason.DETAILS_NOT_JSON
         return
-    if not isinstance(listed, list):
+    if not isinstance(listed, list) or isinstance(listed, _Members):
         yield Reason.DETAILS_NOT_LIST
         return
     for item in listed:
