@@ -1,0 +1,258 @@
+"""`crm`, the command line: a command reads the settings, does one thing, and says what came of it.
+
+What a command needs is imported inside it: `crm --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from crm_core.errors import CrmError, SettingsError
+from crm_core.settings import Settings
+
+if TYPE_CHECKING:
+    from crm_core.database import Database
+    from crm_core.model import MergeReport
+
+INTERRUPTED = 130  # what a shell answers for a command that Ctrl-C ended
+FIRST_REJECTS = 10
+
+FILES = click.argument("files", metavar="FILE…", nargs=-1, required=True, type=click.Path(path_type=Path))
+
+
+class Commands(click.Group):
+    """The commands in the order of their writing; an error of ours is one line, unless CRM_DEBUG asks for more."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Answer the names of the commands as a newcomer needs them."""
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except CrmError as error:
+            if _debug():
+                raise
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(1)
+        except KeyboardInterrupt:
+            click.echo("interrupted: what was under way has been rolled back", err=True)
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="crm-core", message="crm %(version)s")
+def crm() -> None:
+    """Keep a CRM whose every entity and detail is versioned in time, in PostgreSQL.
+
+    With neither CRM_DATABASE_URL nor POSTGRES_* in the environment or in .env, an embedded PostgreSQL keeps its data in
+    CRM_HOME (.crm). Begin with `crm demo`.
+    """
+
+
+@crm.command(epilog="Example: crm demo --no-serve")
+@click.option("--no-serve", is_flag=True, help="Stop after the outcome, before anything is served.")
+def demo(*, no_serve: bool) -> None:
+    """Show it all at once on sample data.
+
+    Migrate, load the fixtures, run the Dagster job over the sample drops, and tell what happened. To run it again
+    changes nothing.
+    """
+    from crm_core.demo import run_demo
+
+    run_demo(Settings.from_environment())
+    if not no_serve:
+        click.echo("\nThis release serves nothing yet: API and cockpit come with a later one, so the demo ends here.")
+
+
+@crm.command(
+    epilog="Example: crm migrate, or crm migrate 0004 to go there, crm migrate -1 to go back a step",
+    context_settings={"ignore_unknown_options": True},  # -1 is none
+)
+@click.argument("revision", default="head")
+def migrate(revision: str) -> None:
+    """Bring the schema to a revision.
+
+    REVISION is where to go, up or down, the newest if none is given: a number of sql/ddl, head, base (before the
+    first: all data are dropped), or a number of steps with its sign.
+    """
+    if not re.fullmatch(r"head|base|\d{1,4}|[+-]\d+", revision):
+        message = f"{revision!r} is none: give head, base, a number such as 0004, or steps such as -1"
+        raise click.BadParameter(message, param_hint="REVISION")
+    from crm_core.migrations import current_revision
+    from crm_core.migrations import migrate as bring_to
+
+    with _database(migrated=False) as (_, database):
+        steps = bring_to(database, revision.zfill(4) if revision.isdigit() else revision)
+        with database.connect() as connection:
+            current = current_revision(connection)
+    for step in steps:
+        click.echo(step)
+    click.echo(f"The schema is at revision {current}." if current else "The schema is gone.")
+
+
+@crm.command(epilog="Example: crm loaddata data/fixtures/*.json")
+@FILES
+def loaddata(files: Sequence[Path]) -> None:
+    """Load fixtures in Django's format.
+
+    All of the files go in, or none. To load them again changes nothing.
+    """
+    from crm_core.fixtures import read_fixtures
+    from crm_core.loaddata import load_fixtures
+
+    with _database() as (settings, database):
+        fixtures = read_fixtures(files, settings.time_zone)
+        with database.transaction() as connection:
+            load_fixtures(connection, fixtures)
+    click.echo(f"Installed {fixtures.objects} object(s) from {len(files)} fixture(s)")
+
+
+@crm.command(epilog="Example: crm ingest data/sample_ingest.csv")
+@FILES
+@click.option("--dry-run", is_flag=True, help="Say what would happen; nothing goes in.")
+@click.option("--strict", is_flag=True, help="Let nothing of a file in if one of its rows is bad.")
+@click.option("--json", "as_json", is_flag=True, help="Write one line of JSON for each file.")
+def ingest(files: Sequence[Path], *, dry_run: bool, strict: bool, as_json: bool) -> None:
+    """Take drops in: CSV files.
+
+    They go in as they are given, one transaction each; bad rows are kept apart, with the reasons. A refused file does
+    not keep the others out. The exit status is 0 when every file was merged or replayed, 1 when one was refused.
+    """
+    from crm_core.console import bytes_progress
+    from crm_core.ingest import Options
+    from crm_core.ingest import ingest as take_in
+
+    reports: list[MergeReport] = []
+    with _database() as (settings, database):
+        options = Options(time_zone=settings.time_zone, dry_run=dry_run, strict=strict)
+        try:
+            for path in files:
+                with bytes_progress(path) as progress:
+                    reports.append(take_in(database, path, options, progress))
+                if as_json:
+                    click.echo(json.dumps(reports[-1].as_json(), ensure_ascii=False))
+        finally:  # of an interrupted run too
+            if reports and not as_json:
+                _show(database, reports, dry_run=dry_run)
+    if any(report.status == "refused" for report in reports):
+        sys.exit(1)
+
+
+@crm.command(epilog="Example: crm check")
+@click.option("--json", "as_json", is_flag=True, help="Write one line of JSON for each invariant.")
+def check(*, as_json: bool) -> None:
+    """Recompute every invariant.
+
+    They are recomputed from the tables, all data of them. The exit status is 1 on any breach.
+    """
+    from crm_core.quality import check as recompute
+
+    breached = False
+    with _database() as (_, database), database.connect(autocommit=True) as connection:
+        for found in recompute(connection):
+            breached = breached or not found.holds
+            if as_json:
+                click.echo(json.dumps({**asdict(found), "holds": found.holds}, ensure_ascii=False))
+                continue
+            click.echo(f"{_mark(ok=found.holds)} {found.invariant}")
+            for example in found.examples:
+                click.echo(f"    {example}")
+            if found.breaches > len(found.examples):
+                click.echo(f"    … {found.breaches:,} breaches in all")
+    if breached:
+        sys.exit(1)
+
+
+@crm.command(epilog="Example: crm explain | less")
+def explain() -> None:
+    """Show how the key queries run.
+
+    Each runs on a sample of the data under EXPLAIN (ANALYZE, BUFFERS). The exit status is 1 if one does not use the
+    index that it must.
+    """
+    from crm_core.explain import explain as run
+
+    plans = []
+    with _database() as (_, database), database.connect() as connection:
+        for plan in run(connection):
+            plans.append(plan)
+            unused = [index for index in plan.must_use if not set(index.split("|")) & set(plan.uses)]
+            click.echo(f"{_mark(ok=plan.ok)} {plan.purpose} ({plan.name}, {plan.milliseconds:.2f} ms)")
+            click.echo(f"  it must use {_listed(plan.must_use)}")
+            if unused:
+                why = ": there are too few rows for an index to pay" if plan.ok else f"; it uses {_listed(plan.uses)}"
+                click.echo(f"  it does not use {_listed(unused)}{why}")
+            click.echo("".join(f"    {line}\n" for line in plan.text.splitlines()))
+    if not plans:
+        click.echo("There is nothing to explain yet: take in a drop first, or run `crm demo`.")
+    if not all(plan.ok for plan in plans):
+        sys.exit(1)
+
+
+def main() -> None:
+    """Run the command line; a character that the terminal cannot show does not end it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    crm()
+
+
+@contextmanager
+def _database(*, migrated: bool = True) -> Iterator[tuple[Settings, Database]]:
+    """Open the database of the settings, and make sure that it is migrated."""
+    from crm_core.database import open_database, require_schema
+
+    settings = Settings.from_environment()
+    with open_database(settings) as database:
+        if migrated:
+            with database.connect() as connection:
+                require_schema(connection)
+        yield settings, database
+
+
+def _show(database: Database, reports: Sequence[MergeReport], *, dry_run: bool) -> None:
+    from crm_core.console import output, rejects_table, reports_table
+    from crm_core.rejects import rejects
+
+    console = output()
+    console.print(reports_table(reports))
+    if dry_run:
+        console.print("\nThis was a dry run: nothing went in.")
+    for report in reports:
+        if report.error is not None:
+            click.echo(f"error: {report.error}", err=True)
+        elif report.rows_rejected and report.sha256 and not dry_run:
+            with database.connect() as connection:
+                first = rejects(connection, report.sha256, FIRST_REJECTS)
+            shown = (
+                "" if len(first) == report.rows_rejected else f", the first {len(first)} of {report.rows_rejected:,}"
+            )
+            console.print(f"\nRejected rows of {report.file}{shown}:")
+            console.print(rejects_table(first))
+
+
+def _listed(indexes: Sequence[str]) -> str:
+    return ", ".join(index.replace("|", " or ") for index in indexes) or "none"
+
+
+def _mark(*, ok: bool) -> str:
+    return click.style("✓", fg="green") if ok else click.style("✗", fg="red")
+
+
+def _debug() -> bool:
+    try:
+        return Settings.from_environment().debug
+    except SettingsError:
+        return False

@@ -1,0 +1,377 @@
+"""`crm` as it is used: what it prints, what it leaves behind, and how it ends."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from conftest import Server
+
+from crm_core.cli import crm
+from crm_core.database import Database
+from crm_core.fixtures import read_fixtures
+from crm_core.generator import write_drops
+from crm_core.loaddata import load_fixtures
+from crm_core.model import MergeReport
+from crm_core.resources import DATA
+
+pytestmark = pytest.mark.integration
+
+FIXTURES = sorted((DATA / "fixtures").glob("*.json"))
+INITIAL, DELTA, LATE, REPLAY, DIRTY, LAST = sorted((DATA / "drops").glob("*.csv"))
+HEAVY = {"dagster", "polars", "pandera", "sqlalchemy", "alembic", "numpy", "psycopg", "rich", "fastapi"}
+COMMANDS = ["demo", "migrate", "loaddata", "ingest", "check", "explain"]
+HEADER = ["entity_uid", "display_name", "entity_type", "details", "change_ts", "op"]
+ANNA = "0b9f8a52-6c3e-4f0d-9a77-2d4e5c6b7a01"
+
+Run = Callable[..., Result]
+
+
+def in_its_own_process(*arguments: str, env: dict[str, str] | None = None) -> list[str]:
+    return [sys.executable, "-c", "from crm_core.cli import main; main()", *arguments]
+
+
+@pytest.fixture(autouse=True)
+def nothing_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Run where no .env and no setting of the developer reaches."""
+    for name in os.environ:
+        if name.startswith(("CRM_", "POSTGRES_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("CRM_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def empty_database(server: Server) -> Iterator[Database]:
+    """A database that was never migrated."""
+    with server.clone("template0") as database:
+        yield database
+
+
+@pytest.fixture
+def run(fresh_database: Database, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command on a migrated database that knows the types."""
+    with fresh_database.transaction() as connection:
+        load_fixtures(connection, read_fixtures(FIXTURES[:2]))
+    return on(fresh_database, monkeypatch)
+
+
+def on(database: Database, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("CRM_DATABASE_URL", database.conninfo)
+
+    def run(*arguments: str | Path) -> Result:
+        return CliRunner().invoke(crm, list(map(str, arguments)), catch_exceptions=False)
+
+    return run
+
+
+def a_drop(path: Path, *rows: list[str]) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([HEADER, *rows])
+    return path
+
+
+def anna(name: str = "Anna", change_ts: str = "2024-01-01", entity_type: str = "PERSON") -> list[str]:
+    return [ANNA, name, entity_type, "[]", change_ts, ""]
+
+
+def rows_of(database: Database, query: bytes) -> list[tuple[object, ...]]:
+    with database.connect() as connection:
+        return connection.execute(query).fetchall()
+
+
+# help and usage
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([command, "--help"] for command in COMMANDS)])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys; sys.argv = ['crm', *sys.argv[1:]]\n"
+        "from crm_core.cli import main\n"
+        "try: main()\n"
+        "finally: print('loaded:', *{name.partition('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    assert HEAVY & set(done.stdout.partition("loaded:")[2].split()) == set()
+
+
+@pytest.mark.unit
+def test_help_lists_the_commands_as_a_newcomer_needs_them() -> None:
+    listed = CliRunner().invoke(crm, ["--help"]).stdout.partition("Commands:")[2]
+    assert [line.split()[0] for line in listed.splitlines() if line.strip()] == COMMANDS
+    assert "..." not in listed, "a summary is cut off"
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_has_an_example(command: str) -> None:
+    assert f"Example: crm {command}" in CliRunner().invoke(crm, [command, "--help"]).stdout
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("arguments", [["ingest"], ["loaddata"], ["migrate", "soon"], ["migrate", "--up"], ["what"]])
+def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
+    assert CliRunner().invoke(crm, arguments).exit_code == 2
+
+
+# errors
+
+
+@pytest.mark.unit
+def test_a_setting_that_cannot_be_used_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRM_TIME_ZONE", "Mars/Olympus")
+    result = CliRunner().invoke(crm, ["check"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: CRM_TIME_ZONE='Mars/Olympus'")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.unit
+def test_an_error_keeps_the_password_and_the_traceback_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRM_DATABASE_URL", "postgresql://crm:open-sesame@127.0.0.1:1/crm")
+    done = subprocess.run(in_its_own_process("check"), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+    assert "open-sesame" not in done.stderr + done.stdout
+
+
+@pytest.mark.unit
+def test_debugging_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRM_DATABASE_URL", "postgresql://crm@127.0.0.1:1/crm")
+    monkeypatch.setenv("CRM_DEBUG", "1")
+    done = subprocess.run(in_its_own_process("check"), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["ingest", INITIAL], ["ingest", "--dry-run", INITIAL], ["check"], ["explain"], ["loaddata", *FIXTURES]],
+)
+def test_a_database_without_schema_is_sent_to_migrate(
+    empty_database: Database, monkeypatch: pytest.MonkeyPatch, arguments: list[str | Path]
+) -> None:
+    result = on(empty_database, monkeypatch)(*arguments)
+    assert result.exit_code == 1
+    assert "error: " in result.stderr
+    assert "run `crm migrate`" in result.stderr
+
+
+# migrate and loaddata
+
+
+def test_migrate_names_each_step_there_and_back(empty_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = on(empty_database, monkeypatch)
+    names = [path.name.removesuffix(".up.sql") for path in sorted((DATA.parent / "sql" / "ddl").glob("*.up.sql"))]
+    head = names[-1][:4]
+    assert run("migrate").stdout.splitlines() == [*names, f"The schema is at revision {head}."]
+    assert run("migrate").stdout.splitlines() == [f"The schema is at revision {head}."]
+    assert run("migrate", "-1").stdout.splitlines() == [names[-1], f"The schema is at revision {names[-2][:4]}."]
+    assert run("migrate", "2").stdout.splitlines()[-1] == "The schema is at revision 0002."
+    assert run("migrate", "base").stdout.splitlines() == [names[1], names[0], "The schema is gone."]
+
+
+def test_loaddata_counts_objects_and_files(run: Run, fresh_database: Database) -> None:
+    assert run("loaddata", *FIXTURES).stdout == "Installed 40 object(s) from 4 fixture(s)\n"
+    before = rows_of(fresh_database, b"select e::text from entity e union all select d::text from entity_detail d")
+    assert run("loaddata", *FIXTURES).exit_code == 0
+    assert before == rows_of(
+        fresh_database, b"select e::text from entity e union all select d::text from entity_detail d"
+    )
+    assert len(before) > 20
+
+
+def test_loaddata_loads_all_files_or_none(run: Run, fresh_database: Database, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.json"
+    broken.write_text("[{]")
+    result = run("loaddata", *FIXTURES, broken)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"error: {broken}: ")
+    assert rows_of(fresh_database, b"select count(*) from entity") == [(0,)]
+
+
+# ingest
+
+
+def test_ingest_as_json_writes_one_line_a_file_in_the_order_given(run: Run) -> None:
+    result = run("ingest", "--json", LATE, INITIAL)
+    reports = [json.loads(line) for line in result.stdout.splitlines()]
+    assert result.exit_code == 0
+    assert [list(report) for report in reports] == [[field.name for field in fields(MergeReport)]] * 2
+    assert [report["file"] for report in reports] == [str(LATE), str(INITIAL)]
+    for report in reports:
+        assert report["status"] == "merged"
+        assert report["rows_read"] == report["rows_accepted"] + report["rows_rejected"]
+        assert report["rows_accepted"] == report["rows_changed"] + report["rows_unchanged"]
+        assert report["error"] is None
+
+
+@pytest.mark.idempotency
+def test_ingesting_a_file_again_is_a_replay(run: Run, fresh_database: Database) -> None:
+    run("ingest", DELTA)
+    before = rows_of(fresh_database, b"select e::text from entity e order by 1")
+    result = run("ingest", "--json", REPLAY)
+    assert result.exit_code == 0
+    report = json.loads(result.stdout)
+    assert (report["status"], report["rows_changed"]) == ("replayed", 0)
+    assert rows_of(fresh_database, b"select e::text from entity e order by 1") == before
+
+
+def test_the_table_tells_what_each_file_did(run: Run, tmp_path: Path) -> None:
+    first = a_drop(tmp_path / "first.csv", anna("Anna"), anna("Anna Berg", "2024-02-01"))
+    result = run("ingest", first)
+    heading, row = result.stdout.splitlines()
+    assert heading.split() == [
+        *["file", "status", "read", "accepted", "rejected", "changed", "unchanged", "late", "versions", "added"],
+        "seconds",
+    ]
+    assert row.split()[:-1] == [str(first), "merged", "2", "2", "0", "2", "0", "0", "2"]
+
+
+def test_rejected_rows_are_named_by_line_and_reason(run: Run) -> None:
+    result = run("ingest", DIRTY)
+    assert result.exit_code == 0, "bad rows do not refuse the file"
+    shown = result.stdout.partition(f"Rejected rows of {DIRTY}, the first 10 of 13:\n")[2]
+    lines = [line.split()[:2] for line in shown.splitlines()[1:]]
+    assert len(lines) == 10
+    assert lines[:3] == [["4", "invalid_uid"], ["5", "missing_display_name"], ["6", "unknown_entity_type"]]
+
+
+def test_a_refused_file_does_not_keep_the_others_out(run: Run, fresh_database: Database, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.csv"
+    empty.touch()
+    missing = tmp_path / "missing.csv"
+    good = a_drop(tmp_path / "good.csv", anna())
+    result = run("ingest", "--json", empty, missing, tmp_path, good)
+    assert result.exit_code == 1
+    reports = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [report["status"] for report in reports] == ["refused", "refused", "refused", "merged"]
+    for report, path in zip(reports, (empty, missing, tmp_path), strict=False):
+        assert report["error"].startswith(f"{path}: ")
+        assert "\n" not in report["error"]
+    assert rows_of(fresh_database, b"select display_name from entity") == [("Anna",)]
+
+
+def test_a_refusal_is_one_line_on_standard_error(run: Run, tmp_path: Path) -> None:
+    result = run("ingest", tmp_path)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"error: {tmp_path}: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_dry_run_says_what_would_happen_and_keeps_nothing(run: Run, fresh_database: Database) -> None:
+    result = run("ingest", "--dry-run", "--json", INITIAL, DIRTY)
+    reports = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [report["status"] for report in reports] == ["merged", "merged"]
+    assert reports[0]["entity_versions_added"] > 20
+    for table in (b"entity", b"entity_detail", b"ledger", b"drop_file", b"reject"):
+        assert rows_of(fresh_database, b"select count(*) from " + table) == [(0,)], table
+    assert "nothing went in" in run("ingest", "--dry-run", INITIAL).stdout
+
+
+def test_strict_lets_nothing_in_beside_a_bad_row(run: Run, fresh_database: Database, tmp_path: Path) -> None:
+    bad = a_drop(tmp_path / "bad.csv", anna(), anna("Bo", entity_type="ROBOT"))
+    result = run("ingest", "--strict", bad)
+    assert result.exit_code == 1
+    assert "line 3: unknown_entity_type" in result.stderr
+    assert rows_of(fresh_database, b"select count(*) from entity") == [(0,)]
+    assert run("ingest", "--strict", a_drop(tmp_path / "good.csv", anna())).exit_code == 0
+
+
+def test_naive_timestamps_are_read_in_the_time_zone_of_the_settings(
+    run: Run, fresh_database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CRM_TIME_ZONE", "Europe/Berlin")
+    run("ingest", a_drop(tmp_path / "drop.csv", anna(change_ts="2024-06-01T12:00")))
+    (started,) = rows_of(fresh_database, b"select valid_from at time zone 'UTC' from entity")
+    assert str(started[0]) == "2024-06-01 10:00:00"
+
+
+@pytest.mark.parametrize("on_terminal", [True, False])
+def test_progress_is_for_a_terminal_alone(
+    run: Run, fresh_database: Database, tmp_path: Path, *, on_terminal: bool
+) -> None:
+    drops = write_drops(tmp_path, 5_000)
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        in_its_own_process("ingest", "--json", str(drops.initial)),
+        stdout=subprocess.PIPE,
+        stderr=slave if on_terminal else subprocess.PIPE,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+    )
+    os.close(slave)
+    shown = b""
+    with suppress(OSError):  # the terminal's end
+        while on_terminal and (part := os.read(master, 4096)):
+            shown += part
+    os.close(master)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert json.loads(stdout)["rows_read"] == 5_000
+    if on_terminal:
+        assert drops.initial.name.encode() in shown
+    else:
+        assert stderr == b""
+
+
+def test_ctrl_c_ends_a_merge_cleanly_and_keeps_nothing_of_it(
+    run: Run, fresh_database: Database, tmp_path: Path
+) -> None:
+    drops = write_drops(tmp_path, 60_000)
+    process = subprocess.Popen(
+        in_its_own_process("ingest", str(drops.initial)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    under_way = b"select from pg_stat_activity where datname = current_database() and query like '%stage_change%'"
+    while not rows_of(fresh_database, under_way + b" and pid <> pg_backend_pid()") and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stderr == "interrupted: what was under way has been rolled back\n"
+    assert rows_of(fresh_database, b"select count(*) from entity") == [(0,)]
+
+
+# check and explain
+
+
+def test_check_marks_every_invariant(run: Run) -> None:
+    run("loaddata", *FIXTURES)
+    result = run("check")
+    assert result.exit_code == 0
+    assert len(result.stdout.splitlines()) >= 10
+    assert all(line.startswith("✓ ") for line in result.stdout.splitlines())
+
+
+def test_check_shows_a_breach_and_ends_with_1(run: Run, fresh_database: Database) -> None:
+    run("loaddata", *FIXTURES)
+    with fresh_database.transaction() as connection:
+        connection.execute("update entity set display_name = 'Pear' where display_name = 'Apple Inc.'")
+    result = run("check")
+    assert result.exit_code == 1
+    assert "✗ Every entity hashdiff is that of the values it stands beside.\n    entity 5de05894" in result.stdout
+    found = [json.loads(line) for line in run("check", "--json").stdout.splitlines()]
+    assert {check["name"] for check in found if not check["holds"]} == {"entity_hashdiffs", "entities_are_the_fold"}
+
+
+def test_explain_shows_each_plan_and_the_index_it_must_use(run: Run) -> None:
+    assert "nothing to explain yet" in run("explain").stdout
+    run("loaddata", *FIXTURES)
+    result = run("explain")
+    assert result.exit_code == 0
+    assert "✓ one entity as it is (entity_current, " in result.stdout
+    assert "it must use entity_pkey or entity_no_overlap" in result.stdout
+    assert "Index Scan using" in result.stdout
