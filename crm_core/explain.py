@@ -38,16 +38,18 @@ class Plan:
     milliseconds: float  # of the execution
 
 
+ENTITY = "entity_one_current|entity_pkey|entity_no_overlap"  # any of them finds the few rows of one uid
+DETAIL = "entity_detail_one_current|entity_detail_pkey|entity_detail_no_overlap"
 KEY_QUERIES = (
-    KeyQuery("entity_current", "one entity as it is", ("entity_one_current|entity_pkey|entity_no_overlap", "entity_detail_one_current")),
-    KeyQuery("entity_as_of", "one entity as it was", ("entity_pkey|entity_no_overlap", "entity_detail_pkey|entity_detail_no_overlap")),
+    KeyQuery("entity_current", "one entity as it is", (ENTITY, DETAIL)),
+    KeyQuery("entity_as_of", "one entity as it was", (ENTITY, DETAIL)),
     KeyQuery("entities_current", "the list by name", ("entity_by_name",), ("after",)),
     KeyQuery("entities_current", "the list of one type by name", ("entity_by_type_and_name",), ("entity_type_id", "after")),
     KeyQuery("entities_current", "search by a part of the name", ("entity_by_part_of_name",), ("like",)),
-    KeyQuery("entities_current_with_details", "search by a detail, such as email=", ("entity_detail_by_value", "entity_one_current|entity_pkey"), ("hashdiffs",)),
+    KeyQuery("entities_current_with_details", "search by a detail, such as email=", ("entity_detail_by_value", ENTITY), ("hashdiffs",)),
     KeyQuery("entities_as_of", "all entities as they were", ("entity_pkey",), ("after",)),
     KeyQuery("entities_as_of_with_details", "search by a detail as it was", ("entity_detail_by_value",), ("hashdiffs",)),
-    KeyQuery("history", "every version of one entity", ("entity_pkey|entity_no_overlap", "entity_detail_pkey|entity_detail_no_overlap")),
+    KeyQuery("history", "every version of one entity", (ENTITY, DETAIL)),
     KeyQuery("audit", "the ledger of one entity", ("ledger_pkey",)),
     KeyQuery("diff", "net changes within a short window", ("entity_by_time", "entity_detail_by_time")),
 )  # fmt: skip
