@@ -17,7 +17,7 @@ from crm_core.csv_records import RECORD_BYTES, Split, Splitter, as_text, record_
 from crm_core.errors import DropRefused
 from crm_core.model import Reject
 
-BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,8 @@ def _frame(split: Split, header: Header) -> pl.DataFrame:
     )
     assert rows.height == len(split.lines), "Polars and the grammar do not agree on what a record is"
     absent = [pl.lit(None, pl.String).alias(name) for name in COLUMNS if name not in header.columns]
-    return rows.select(pl.Series("line", split.lines, pl.Int64), *header.columns, *absent).select("line", *COLUMNS)
+    present = pl.col(header.columns).replace({"": None})  # a quoted nothing is nothing too
+    return rows.select(pl.Series("line", split.lines, pl.Int64), present, *absent).select("line", *COLUMNS)
 
 
 @contextmanager
