@@ -44,7 +44,7 @@ class Commands(click.Group):
         except CrmError as error:
             if _debug():
                 raise
-            click.echo(f"error: {error}", err=True)
+            _say_error(error)
             ctx.exit(1)
         except KeyboardInterrupt:
             click.echo("interrupted: what was under way has been rolled back", err=True)
@@ -71,7 +71,8 @@ def demo(*, no_serve: bool) -> None:
     """
     from crm_core.demo import run_demo
 
-    run_demo(Settings.from_environment())
+    if not run_demo(Settings.from_environment()):
+        sys.exit(1)
     if not no_serve:
         click.echo("\nThis release serves nothing yet: API and cockpit come with a later one, so the demo ends here.")
 
@@ -130,23 +131,24 @@ def ingest(files: Sequence[Path], *, dry_run: bool, strict: bool, as_json: bool)
     They go in as they are given, one transaction each; bad rows are kept apart, with the reasons. A refused file does
     not keep the others out. The exit status is 0 when every file was merged or replayed, 1 when one was refused.
     """
-    from crm_core.console import bytes_progress
+    from crm_core.console import HEADING, bytes_progress
     from crm_core.ingest import Options
     from crm_core.ingest import ingest as take_in
 
-    reports: list[MergeReport] = []
+    refused = False
     with _database() as (settings, database):
         options = Options(time_zone=settings.time_zone, dry_run=dry_run, strict=strict)
-        try:
-            for path in files:
-                with bytes_progress(path) as progress:
-                    reports.append(take_in(database, path, options, progress))
-                if as_json:
-                    click.echo(json.dumps(reports[-1].as_json(), ensure_ascii=False))
-        finally:  # of an interrupted run too
-            if reports and not as_json:
-                _show(database, reports, dry_run=dry_run)
-    if any(report.status == "refused" for report in reports):
+        if not as_json:
+            click.secho(f"{HEADING}{' (dry run: nothing goes in)' if dry_run else ''}", bold=True)
+        for path in files:
+            with bytes_progress(path) as progress:
+                report = take_in(database, path, options, progress)
+            refused = refused or report.status == "refused"
+            if as_json:
+                click.echo(json.dumps(report.as_json(), ensure_ascii=False))
+            else:
+                _show(database, report)
+    if refused:
         sys.exit(1)
 
 
@@ -222,25 +224,29 @@ def _database(*, migrated: bool = True) -> Iterator[tuple[Settings, Database]]:
         yield settings, database
 
 
-def _show(database: Database, reports: Sequence[MergeReport], *, dry_run: bool) -> None:
-    from crm_core.console import output, rejects_table, reports_table
+def _show(database: Database, report: MergeReport) -> None:
+    from crm_core.console import REJECT_HEADING, counts, reject_lines
     from crm_core.rejects import rejects
 
-    console = output()
-    console.print(reports_table(reports))
-    if dry_run:
-        console.print("\nThis was a dry run: nothing went in.")
-    for report in reports:
-        if report.error is not None:
-            click.echo(f"error: {report.error}", err=True)
-        elif report.rows_rejected and report.sha256 and not dry_run:
-            with database.connect() as connection:
-                first = rejects(connection, report.sha256, FIRST_REJECTS)
-            shown = (
-                "" if len(first) == report.rows_rejected else f", the first {len(first)} of {report.rows_rejected:,}"
-            )
-            console.print(f"\nRejected rows of {report.file}{shown}:")
-            console.print(rejects_table(first))
+    if report.error is not None:
+        _say_error(report.error)
+        return
+    click.echo(report.file)
+    click.echo(counts(report))
+    if not report.rows_rejected or report.sha256 is None:
+        return
+    with database.connect() as connection:
+        first = rejects(connection, report.sha256, FIRST_REJECTS)
+    for line in (REJECT_HEADING, *reject_lines(first)) if first else ():  # a dry run keeps none
+        click.echo(line)
+    if len(first) < report.rows_rejected:
+        click.echo(f"{'…':>8}  {report.rows_rejected - len(first):,} {'more ' if first else ''}rejected rows")
+
+
+def _say_error(error: object) -> None:
+    from crm_core.console import one_line
+
+    click.echo(f"error: {one_line(str(error))}", err=True)
 
 
 def _listed(indexes: Sequence[str]) -> str:

@@ -1,80 +1,56 @@
-"""What people read on a terminal: tables of what drops did, their rejected rows, and progress while they go in."""
+"""What people read on a terminal of 80 columns: what a drop did, its rejected rows, progress while it goes in."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
 
 from crm_core.model import MergeReport, Reject
 
 if TYPE_CHECKING:
     from crm_core.ingest import Progress as OnProgress
 
-WIDE = 1_000  # columns where nobody looks: a pipe or a file gets every row whole
-NUMBERS = {  # column → field of the report
-    "read": "rows_read",
-    "accepted": "rows_accepted",
-    "rejected": "rows_rejected",
-    "changed": "rows_changed",
-    "unchanged": "rows_unchanged",
-    "late": "rows_late",
-}
+HEADING = "status       read accepted rejected changed unchanged    late +versions seconds"
+REJECT_HEADING = "    line  reason                 row"
+ROW_BEGINS = 46  # characters of a rejected row that are shown
 
 
-def output() -> Console:
-    """Answer the console of standard output; text is printed as it is, without markup."""
-    return Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else WIDE)
+def counts(report: MergeReport) -> str:
+    """Answer what a drop did, as it stands under HEADING."""
+    versions = report.entity_versions_added + report.detail_versions_added
+    rows = f"{report.rows_read:>8} {report.rows_accepted:>8} {report.rows_rejected:>8}"
+    changes = f"{report.rows_changed:>7} {report.rows_unchanged:>9} {report.rows_late:>7}"
+    return f"{report.status:<8} {rows} {changes} {versions:>9} {report.seconds:>7.2f}"
 
 
-def reports_table(reports: Iterable[MergeReport], kinds: Mapping[str, str] | None = None) -> Table:
-    """Answer a table of drops and what each did; `kinds` says of a file what kind of drop it is."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("file", overflow="fold")
-    if kinds is not None:
-        table.add_column("what it is", overflow="fold")
-    table.add_column("status")
-    for heading in (*NUMBERS, "versions added", "seconds"):
-        table.add_column(heading, justify="right")
-    for report in reports:
-        values = report.as_json()
-        versions = report.entity_versions_added + report.detail_versions_added
-        refused = report.status == "refused"
-        table.add_row(
-            report.file if kinds is None else Path(report.file).name,
-            *([] if kinds is None else [kinds[report.file]]),
-            Text(report.status, style={"merged": "green", "replayed": "cyan", "refused": "red"}[report.status]),
-            *("" if refused else f"{values[field]:,}" for field in NUMBERS.values()),
-            "" if refused else f"{versions:,}",
-            f"{report.seconds:.2f}",
-        )
-    return table
-
-
-def rejects_table(rejects: Iterable[Reject]) -> Table:
-    """Answer a table of rejected rows: line, reasons, and how the row begins."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("line", justify="right")
-    table.add_column("reasons", overflow="fold", style="yellow")
-    table.add_column("row", overflow="ellipsis", no_wrap=True, max_width=60)
+def reject_lines(rejects: Iterable[Reject]) -> Iterator[str]:
+    """Answer, under REJECT_HEADING, a line for each reason; the first of a row shows how the row begins."""
     for reject in rejects:
-        table.add_row(str(reject.line), ", ".join(reject.reasons), Text(" ".join(reject.raw.split())))
-    return table
+        begins = one_line(reject.raw)
+        begins = begins if len(begins) <= ROW_BEGINS else f"{begins[: ROW_BEGINS - 1]}…"
+        for number, reason in enumerate(reject.reasons):
+            yield f"{reject.line:>8}  {reason:<21}  {begins}" if number == 0 else f"{'':>8}  {reason}"
+
+
+def one_line(text: str) -> str:
+    """Answer a text that is not ours as one line that no terminal takes for a command."""
+    return "".join(char if char.isprintable() else "�" for char in " ".join(text.split()))
 
 
 @contextmanager
 def bytes_progress(path: Path) -> Iterator[OnProgress]:
     """Show on a terminal's standard error how much of a drop is read; yield what to call with it."""
-    console = Console(stderr=True, markup=False, highlight=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
+    if not sys.stderr.isatty():
+        yield lambda _done, _size: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(f"reading {path.name}", total=None)
 
         def on_progress(done: int, size: int) -> None:

@@ -10,11 +10,10 @@ from typing import TypedDict
 from uuid import UUID
 
 from rich.console import Console
-from rich.table import Table
 
 from crm_core import temporal
-from crm_core.console import output, rejects_table, reports_table
-from crm_core.database import Connection, Database, open_database
+from crm_core.console import HEADING, REJECT_HEADING, counts, reject_lines
+from crm_core.database import Connection, open_database
 from crm_core.fixtures import read_fixtures
 from crm_core.loaddata import load_fixtures
 from crm_core.migrations import migrate
@@ -62,16 +61,14 @@ class Changed(TypedDict):
     changes: list[FieldChange]
 
 
-def run_demo(settings: Settings) -> None:
-    """Migrate, load the fixtures, run the job over the sample drops, and print what happened.
+def run_demo(settings: Settings) -> bool:
+    """Migrate, load the fixtures, run the job over the sample drops, print what happened, and say whether all went in.
 
     Raises CrmError.
     """
-    console = output()
+    console = Console(markup=False, highlight=False, soft_wrap=True)
     with console.status("Starting PostgreSQL …") as status, open_database(settings) as database:
-        where = (
-            "the server of the settings" if settings.database_url else f"the embedded one in {_shown(settings.home)}"
-        )
+        where = f"the embedded one in {_shown(settings.home)}" if settings.database_url is None else "the given server"
         console.print(f"✓ PostgreSQL: {where}")
         status.update("Migrating …")
         steps = migrate(database)
@@ -86,14 +83,15 @@ def run_demo(settings: Settings) -> None:
         reports = []
         for report in _run_job(drops):
             reports.append(report)
-            status.update(f"Dagster: {len(reports)} of {len(drops)} drops …")
-        console.print(f"✓ Dagster: the job ingest_drop ran over {len(drops)} drops\n")
+            status.update(f"Dagster has run {len(reports)} of {len(drops)} drops …")
+        console.print(f"✓ Dagster: the job ingest_drop ran over {len(drops)} drops")
         status.stop()
         _tell_drops(console, reports)
-        _tell_rejects(console, database, reports)
         with database.connect() as connection:
+            _tell_rejects(console, connection, reports)
             _tell_rename(console, connection)
     _tell_next(console, settings)
+    return all(report.error is None for report in reports)
 
 
 def _run_job(drops: Sequence[Path]) -> Iterator[MergeReport]:
@@ -103,63 +101,55 @@ def _run_job(drops: Sequence[Path]) -> Iterator[MergeReport]:
 
 
 def _tell_drops(console: Console, reports: Sequence[MergeReport]) -> None:
-    console.print(
-        reports_table(reports, {report.file: KINDS[Path(report.file).stem.rpartition("_")[2]] for report in reports})
-    )
+    console.print(f"\n{HEADING}", style="bold")
+    for report in reports:
+        path = Path(report.file)
+        console.print(f"{path.name}: {KINDS[path.stem.rpartition('_')[2]]}", style="dim")
+        console.print(counts(report) if report.error is None else f"error: {report.error}")
     if all(report.status == "replayed" for report in reports):
         console.print("\nAll of them were known, byte for byte: a replay changes nothing.")
 
 
-def _tell_rejects(console: Console, database: Database, reports: Sequence[MergeReport]) -> None:
+def _tell_rejects(console: Console, connection: Connection, reports: Sequence[MergeReport]) -> None:
     for report in reports:
         if report.rows_rejected and report.sha256:
-            with database.connect() as connection:
-                rows = rejects(connection, report.sha256, limit=report.rows_rejected)
-            console.print(f"\nThe rows of {Path(report.file).name} that were refused; its good rows are in:")
-            console.print(rejects_table(rows))
-        if report.error:
-            console.print(f"\nerror: {report.error}")
+            console.print(f"\nThe rows of {Path(report.file).name} that were rejected; the good ones are in:")
+            console.print(REJECT_HEADING, style="bold")
+            for line in reject_lines(rejects(connection, report.sha256, limit=report.rows_rejected)):
+                console.print(line)
 
 
 def _tell_rename(console: Console, connection: Connection) -> None:
     before, after = _midnight(RENAMED_ON - timedelta(days=1)), _midnight(RENAMED_ON)
-    types = reference_types(connection)
-    page = temporal.entities(connection, types, temporal.Filter(name_contains=OLD_NAME), as_of=before, limit=1)
+    named = temporal.Filter(name_contains=OLD_NAME)
+    page = temporal.entities(connection, reference_types(connection), named, as_of=before, limit=1)
     if not page.documents:
         return
     entity_uid = UUID(_entity(page.documents[0])["entity_uid"])
-    console.print(f"\n{OLD_NAME} changed its name on {RENAMED_ON}. Ask for any instant, and hear what held then:")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("as of", "display_name", "valid_from", "valid_to", "details"):
-        table.add_column(heading, overflow="fold")
+    console.print(f"\n{OLD_NAME} changed its name on {RENAMED_ON}. Ask for any instant:")
     for as_of in (before, after):
         document = temporal.snapshot(connection, entity_uid, as_of=as_of)
-        if document is not None:
-            then = _entity(document)
-            details = ", ".join(f"{detail['detail_type']} {detail['detail_value']}" for detail in then["details"])
-            valid_to = (then["valid_to"] or "")[:10]
-            table.add_row(f"{as_of:%Y-%m-%d}", then["display_name"], then["valid_from"][:10], valid_to, details)
-    console.print(table)
-    console.print(f"\nThe diff from {before:%Y-%m-%d} to {after:%Y-%m-%d}:")
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("action", "field", "from", "to"):
-        table.add_column(heading, overflow="fold")
+        if document is None:
+            continue
+        then = _entity(document)
+        until = f"until {then['valid_to'][:10]}" if then["valid_to"] else "until further notice"
+        console.print(f"  as of {as_of:%Y-%m-%d}  {then['display_name']}, from {then['valid_from'][:10]} {until}")
+        for detail in then["details"]:
+            console.print(f"{'':20}{detail['detail_type']:<8} {detail['detail_value']}")
+    console.print(f"\nWhat changed from {before:%Y-%m-%d} to {after:%Y-%m-%d}:")
     for document in temporal.diff(connection, before, after).documents:
         changed: Changed = json.loads(document)
         for change in changed["changes"]:
-            table.add_row(changed["action"], change["field"], change["from"] or "", change["to"] or "")
-    console.print(table)
+            console.print(f"  {changed['action']:<8} {change['field']:<16} {change['from']} → {change['to']}")
 
 
 def _tell_next(console: Console, settings: Settings) -> None:
     sample = _shown(DATA / "sample_ingest.csv")
     console.print("\nTo go on:")
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_row(f"  crm ingest {sample}", "take a drop in; copy the file, edit a row, and see what changes")
-    table.add_row("  crm check", "recompute every invariant from the tables")
-    table.add_row("  crm explain", "see how PostgreSQL answers, and by which index")
-    table.add_row("  crm --help", "the other commands")
-    console.print(table)
+    console.print("  crm check             # recompute every invariant from the tables")
+    console.print("  crm explain           # see by which index PostgreSQL answers")
+    console.print(f"  crm ingest {sample}   # known by now: edit a copy of it, and see what changes")
+    console.print("  crm --help            # all commands")
     if settings.database_url is None:
         console.print(f"All data are in {_shown(settings.home)}; remove it to begin again.")
 

@@ -30,6 +30,8 @@ def run_drops(paths: Iterable[Path]) -> Iterator[MergeReport]:
             )
             try:
                 result = job.execute_in_process(config, instance, partition_key=key)
+            except dg.DagsterExecutionInterruptedError:
+                raise KeyboardInterrupt from None
             except dg.Failure as failure:
                 yield MergeReport(str(path), None, "refused", error=failure.description)
             else:

@@ -39,7 +39,7 @@ ANNA = "0b9f8a52-6c3e-4f0d-9a77-2d4e5c6b7a01"
 Run = Callable[..., Result]
 
 
-def in_its_own_process(*arguments: str, env: dict[str, str] | None = None) -> list[str]:
+def in_its_own_process(*arguments: str) -> list[str]:
     return [sys.executable, "-c", "from crm_core.cli import main; main()", *arguments]
 
 
@@ -233,22 +233,40 @@ def test_ingesting_a_file_again_is_a_replay(run: Run, fresh_database: Database) 
 
 def test_the_table_tells_what_each_file_did(run: Run, tmp_path: Path) -> None:
     first = a_drop(tmp_path / "first.csv", anna("Anna"), anna("Anna Berg", "2024-02-01"))
-    result = run("ingest", first)
-    heading, row = result.stdout.splitlines()
-    assert heading.split() == [
-        *["file", "status", "read", "accepted", "rejected", "changed", "unchanged", "late", "versions", "added"],
-        "seconds",
+    late = a_drop(tmp_path / "late.csv", anna("Anna", "2023-01-01"), anna("Ann", "2024-01-15"))
+    heading, *rows = run("ingest", first, late, first).stdout.splitlines()
+    columns = ["status", "read", "accepted", "rejected", "changed", "unchanged", "late", "+versions", "seconds"]
+    assert heading.split() == columns
+    assert [len(row) for row in rows[1::2]] == [len(heading)] * 3
+    assert len(heading) < 80
+    assert rows[0::2] == [str(first), str(late), str(first)]
+    assert [row.split()[:-1] for row in rows[1::2]] == [
+        ["merged", "2", "2", "0", "2", "0", "0", "2"],
+        ["merged", "2", "2", "0", "2", "0", "2", "2"],
+        ["replayed", "2", "2", "0", "0", "2", "0", "0"],
     ]
-    assert row.split()[:-1] == [str(first), "merged", "2", "2", "0", "2", "0", "0", "2"]
 
 
 def test_rejected_rows_are_named_by_line_and_reason(run: Run) -> None:
     result = run("ingest", DIRTY)
     assert result.exit_code == 0, "bad rows do not refuse the file"
-    shown = result.stdout.partition(f"Rejected rows of {DIRTY}, the first 10 of 13:\n")[2]
-    lines = [line.split()[:2] for line in shown.splitlines()[1:]]
-    assert len(lines) == 10
-    assert lines[:3] == [["4", "invalid_uid"], ["5", "missing_display_name"], ["6", "unknown_entity_type"]]
+    shown = result.stdout.splitlines()[3:]
+    assert shown[0].split() == ["line", "reason", "row"]
+    assert [line.split()[:2] for line in shown[1:6]] == [
+        ["4", "invalid_uid"],
+        ["5", "missing_display_name"],
+        ["6", "unknown_entity_type"],
+        ["7", "details_not_json"],
+        ["8", "details_not_list"],
+    ]
+    assert shown[-1].split() == ["…", "3", "more", "rejected", "rows"]
+    assert len(shown) == 12
+
+
+def test_a_rejected_row_cannot_command_the_terminal(run: Run, tmp_path: Path) -> None:
+    result = run("ingest", a_drop(tmp_path / "drop.csv", ["\x1b[2J\x07\u202e", "Anna", "PERSON", "", "", ""]))
+    assert "�[2J��,Anna,PERSON" in result.stdout
+    assert "\x1b" not in result.stdout
 
 
 def test_a_refused_file_does_not_keep_the_others_out(run: Run, fresh_database: Database, tmp_path: Path) -> None:
@@ -280,7 +298,9 @@ def test_a_dry_run_says_what_would_happen_and_keeps_nothing(run: Run, fresh_data
     assert reports[0]["entity_versions_added"] > 20
     for table in (b"entity", b"entity_detail", b"ledger", b"drop_file", b"reject"):
         assert rows_of(fresh_database, b"select count(*) from " + table) == [(0,)], table
-    assert "nothing went in" in run("ingest", "--dry-run", INITIAL).stdout
+    shown = run("ingest", "--dry-run", DIRTY).stdout
+    assert "nothing goes in" in shown
+    assert "13 rejected rows" in shown
 
 
 def test_strict_lets_nothing_in_beside_a_bad_row(run: Run, fresh_database: Database, tmp_path: Path) -> None:
@@ -373,5 +393,5 @@ def test_explain_shows_each_plan_and_the_index_it_must_use(run: Run) -> None:
     result = run("explain")
     assert result.exit_code == 0
     assert "✓ one entity as it is (entity_current, " in result.stdout
-    assert "it must use entity_pkey or entity_no_overlap" in result.stdout
+    assert "  it must use entity_one_current or entity_pkey" in result.stdout
     assert "Index Scan using" in result.stdout

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,12 +18,14 @@ from conftest import Server
 from psycopg.sql import SQL, Identifier
 
 from crm_core.cli import crm
+from crm_core.console import HEADING, REJECT_HEADING
 from crm_core.database import Database
 from crm_core.quality import check
 from crm_core.resources import DATA
 
 pytestmark = pytest.mark.integration
 
+COMMAND = [sys.executable, "-c", "from crm_core.cli import main; main()"]
 DROPS = [*sorted((DATA / "drops").glob("*.csv")), DATA / "sample_ingest.csv"]
 
 
@@ -65,44 +70,51 @@ def stands(database: Database) -> list[tuple[object, ...]]:
         return sorted(connection.execute(query).fetchall())
 
 
-def table(text: str, title: str) -> list[list[str]]:
-    """The words of each row of a table, behind its heading."""
-    lines = text.partition(title)[2].splitlines()[1:]
-    return [line.split() for line in lines[: lines.index("") if "" in lines else None]]
+def paragraph(text: str, title: str) -> list[str]:
+    """The lines behind one that ends with the title, up to an empty one."""
+    lines = text.partition(f"{title}\n")[2].splitlines()
+    return lines[: lines.index("")]
 
 
 def test_it_tells_of_each_drop_what_it_is_and_what_it_did(told: list[Told]) -> None:
-    rows = table(told[0].text, "versions added")
-    assert [row[0] for row in rows] == [path.name for path in DROPS]
-    by_name = {row[0]: " ".join(row[1:]) for row in rows}
-    assert "the first load merged 33 33 0" in by_name["2020-01-01_initial.csv"]
-    assert "the same bytes again replayed 36 36 0 0 36 0 0" in by_name["2022-03-01_replay.csv"]
-    assert "bad rows among good ones merged 17 4 13" in by_name["2022-06-01_dirty.csv"]
+    lines = paragraph(told[0].text, HEADING)
+    assert [line.partition(": ")[0] for line in lines[0::2]] == [path.name for path in DROPS]
+    does = {line.partition(": ")[2]: counts.split()[:-1] for line, counts in pairwise(lines)}
+    assert does["the first load"] == ["merged", "33", "33", "0", "25", "8", "0", "60"]
+    assert does["the same bytes again"] == ["replayed", "36", "36", "0", "0", "36", "0", "0"]
+    assert does["facts learnt late"][6] == "6"
+    assert does["bad rows among good ones"][:5] == ["merged", "17", "4", "13", "4"]
 
 
 def test_it_names_every_rejected_row_by_line_and_reason(told: list[Told]) -> None:
-    rows = table(told[0].text.partition("were refused")[2], "reasons")
-    assert len(rows) == 13
-    assert rows[0][:2] == ["4", "invalid_uid"]
-    assert "Kaya Mensah" in " ".join(rows[0])
-    assert rows[4][:2] == ["8", "details_not_list"]
+    lines = [line.split() for line in paragraph(told[0].text, REJECT_HEADING)]
+    assert [words[0] for words in lines if words[0].isdigit()] == [str(line) for line in range(4, 17)]
+    assert lines[0][:2] == ["4", "invalid_uid"]
+    assert lines[4][:2] == ["8", "details_not_list"]
+    assert [words[-1] for words in lines[13:]] == [
+        "missing_display_name",
+        "unknown_entity_type",
+        "details_not_json",
+        "invalid_change_ts",
+        "unknown_op",
+    ]
 
 
 def test_it_shows_a_name_before_and_after_it_changed(told: list[Told]) -> None:
-    before, after = table(told[0].text.partition("changed its name on 2021-10-28")[2], "valid_from")
-    assert " ".join(before).startswith("2021-10-27 Facebook, Inc. 2020-01-01 2021-10-28")
-    assert "website https://www.facebook.com" in " ".join(before)
-    assert " ".join(after).startswith("2021-10-28 Meta Platforms, Inc. 2021-10-28")
-    assert "website https://meta.com" in " ".join(after)
+    assert paragraph(told[0].text, "changed its name on 2021-10-28. Ask for any instant:") == [
+        "  as of 2021-10-27  Facebook, Inc., from 2020-01-01 until 2021-10-28",
+        "                    address  Menlo Park, California",
+        "                    website  https://www.facebook.com",
+        "  as of 2021-10-28  Meta Platforms, Inc., from 2021-10-28 until further notice",
+        "                    address  Menlo Park, California",
+        "                    website  https://meta.com",
+    ]
 
 
 def test_it_shows_the_diff_over_that_day(told: list[Told]) -> None:
-    rows = [
-        " ".join(row) for row in table(told[0].text.partition("The diff from 2021-10-27 to 2021-10-28")[2], "field")
-    ]
-    assert rows == [
-        "changed display_name Facebook, Inc. Meta Platforms, Inc.",
-        "changed details.website https://www.facebook.com https://meta.com",
+    assert paragraph(told[0].text, "What changed from 2021-10-27 to 2021-10-28:") == [
+        "  changed  display_name     Facebook, Inc. → Meta Platforms, Inc.",
+        "  changed  details.website  https://www.facebook.com → https://meta.com",
     ]
 
 
@@ -120,7 +132,7 @@ def test_it_says_plainly_that_nothing_is_served_yet(told: list[Told]) -> None:
 @pytest.mark.idempotency
 def test_a_second_run_replays_every_drop_and_changes_nothing(told: list[Told], database: Database) -> None:
     assert "a replay changes nothing" in told[1].text
-    assert {row[-9] for row in table(told[1].text, "versions added")} == {"replayed"}
+    assert {line.split()[0] for line in paragraph(told[1].text, HEADING)[1::2]} == {"replayed"}
     assert told[1].stands == told[0].stands
     assert len(told[0].stands) > 300
 
@@ -130,15 +142,41 @@ def test_what_it_leaves_behind_keeps_every_invariant(told: list[Told], database:
         assert [found for found in check(connection) if not found.holds] == []
 
 
+def test_ctrl_c_during_a_run_of_the_job_ends_it_cleanly(fresh_database: Database, tmp_path: Path) -> None:
+    waiting = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    with fresh_database.connect() as holder, fresh_database.connect(autocommit=True) as observer:
+        holder.execute("lock table drop_file in access exclusive mode")
+        process = subprocess.Popen(
+            [*COMMAND, "demo"],
+            cwd=tmp_path,
+            env={**os.environ, "CRM_DATABASE_URL": fresh_database.conninfo},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while not observer.execute(waiting).fetchall() and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stderr.endswith("interrupted: what was under way has been rolled back\n")
+    assert "Traceback" not in stderr
+
+
 @pytest.mark.slow
 def test_on_the_embedded_server_it_writes_to_its_home_alone(tmp_path: Path) -> None:
     here, user = tmp_path / "here", tmp_path / "user"
     here.mkdir()
     user.mkdir()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CRM_", "POSTGRES_", "DAGSTER_"))}
-    command = [sys.executable, "-c", "from crm_core.cli import main; main()", "demo", "--no-serve"]
     done = subprocess.run(
-        command, cwd=here, env=kept | {"HOME": str(user)}, capture_output=True, text=True, timeout=120, check=False
+        [*COMMAND, "demo", "--no-serve"],
+        cwd=here,
+        env=kept | {"HOME": str(user)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "✓ PostgreSQL: the embedded one in .crm" in done.stdout
