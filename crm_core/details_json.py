@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeGuard
 
 import polars as pl
@@ -71,7 +72,10 @@ def written_details(details: pl.DataFrame) -> pl.DataFrame:
 
     `details`: row UInt32 in order, code String, detail_value String. Answers row and details String, one row each.
     """
-    key, value = each_distinct(details["code"], json.dumps, pl.String), _quoted(details["detail_value"])
+    key, value = (
+        each_distinct(details["code"], partial(json.dumps, ensure_ascii=False), pl.String),
+        _quoted(details["detail_value"]),
+    )
     members = details.select("row", details=key + ":" + value.fill_null("null"))
     lists = members.group_by("row", maintain_order=True).agg("details")
     return lists.with_columns(details=pl.format("{{{}}}", pl.col("details").list.join(",")))

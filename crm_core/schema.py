@@ -194,13 +194,8 @@ def _with_details_faults(rows: pl.DataFrame, faults: pl.DataFrame, details: pl.D
 
 def _valued(details: pl.DataFrame, types: list[DetailType]) -> pl.DataFrame:
     """Add to valid details what is stored and hashed: code, detail_type_id, detail_value and hashdiff."""
-    known = pl.DataFrame(
-        {
-            "code": [kind.code for kind in types],
-            "detail_type_id": pl.Series([kind.detail_type_id for kind in types], dtype=pl.Int16),
-            "compares": [kind.compares for kind in types],
-        }
-    )
+    columns = {"code": pl.String, "detail_type_id": pl.Int16, "compares": pl.String}
+    known = pl.DataFrame([(kind.code, kind.detail_type_id, kind.compares) for kind in types], columns, orient="row")
     details = details.hstack(known.select(pl.all().gather(details["rank"])))
     given = details["detail_value"].replace({"": None})
     value = pl.col("detail_value")

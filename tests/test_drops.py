@@ -199,6 +199,7 @@ cells = st.text(
 )
 
 
+@settings(deadline=None)
 @given(
     rows=st.lists(st.one_of(st.lists(cells, min_size=3, max_size=3), st.lists(cells, max_size=5)), max_size=12),
     end=st.sampled_from(["\n", "\r\n"]),
@@ -233,7 +234,7 @@ several = st.sampled_from(
 pieces = st.one_of(single, several)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(
     content=st.lists(pieces, max_size=40).map(b"".join),
     block_bytes=st.integers(1, 40),

@@ -8,7 +8,7 @@ from typing import get_args
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crm_core.database import Database
@@ -145,6 +145,7 @@ def test_a_hashdiff_is_the_sha_256_of_length_prefixed_fields() -> None:
 
 
 @pytest.mark.unit
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), awkward)))
 def test_python_and_polars_agree_on_any_text(values: list[str | None]) -> None:
     frame = pl.DataFrame({"value": values}, schema={"value": pl.String})
