@@ -1,4 +1,4 @@
-"""The plans of the key queries, with the index that each must use: `crm explain`, and the tests that hold them to it."""
+"""The plans of the key queries, and the index that each must use: for `crm explain`, and for the tests."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from uuid import UUID
 from psycopg import sql
 
 from crm_core.database import Connection, statement
+
+Values = dict[str, UUID | datetime | str | int | list[bytes] | None]  # of a query's parameters, by name
 
 SMALL = 2_000  # entity versions below which PostgreSQL rightly reads whole tables
 
@@ -44,15 +46,27 @@ KEY_QUERIES = (
     KeyQuery("entity_current", "one entity as it is", (ENTITY, DETAIL)),
     KeyQuery("entity_as_of", "one entity as it was", (ENTITY, DETAIL)),
     KeyQuery("entities_current", "the list by name", ("entity_by_name",), ("after",)),
-    KeyQuery("entities_current", "the list of one type by name", ("entity_by_type_and_name",), ("entity_type_id", "after")),
+    KeyQuery(
+        "entities_current", "the list of one type by name", ("entity_by_type_and_name",), ("entity_type_id", "after")
+    ),
     KeyQuery("entities_current", "search by a part of the name", ("entity_by_part_of_name",), ("like",)),
-    KeyQuery("entities_current_with_details", "search by a detail, such as email=", ("entity_detail_by_value", ENTITY), ("hashdiffs",)),
+    KeyQuery(
+        "entities_current_with_details",
+        "search by a detail, such as email=",
+        ("entity_detail_by_value", ENTITY),
+        ("hashdiffs",),
+    ),
     KeyQuery("entities_as_of", "all entities as they were", ("entity_pkey",), ("after",)),
-    KeyQuery("entities_as_of_with_details", "search by a detail as it was", ("entity_detail_by_value",), ("hashdiffs",)),
+    KeyQuery(
+        "entities_as_of_with_details",
+        "search by a detail as it was",
+        ("entity_detail_by_value", ENTITY),
+        ("hashdiffs",),
+    ),
     KeyQuery("history", "every version of one entity", (ENTITY, DETAIL)),
     KeyQuery("audit", "the ledger of one entity", ("ledger_pkey",)),
     KeyQuery("diff", "net changes within a short window", ("entity_by_time", "entity_detail_by_time")),
-)  # fmt: skip
+)
 
 
 def explain(connection: Connection) -> Iterator[Plan]:
@@ -61,20 +75,20 @@ def explain(connection: Connection) -> Iterator[Plan]:
     if sample is None:
         return
     entity_uid, display_name, entity_type_id, hashdiff, middle, recorded_at, versions = sample
-    everything = {
+    everything: Values = {
         "entity_uid": entity_uid,
         "as_of": middle,
         "from": recorded_at - timedelta(minutes=1),
         "to": recorded_at,
         "limit": 21,
     }
-    chosen = {
+    chosen: dict[str, Values] = {
         "like": {"like": f"%{display_name[:8]}%"},
         "entity_type_id": {"entity_type_id": entity_type_id},
         "after": {"after_uid": entity_uid, "after_name": display_name},
         "hashdiffs": {"hashdiffs": [hashdiff]},
     }
-    nothing = {"like": None, "entity_type_id": None, "after_uid": None, "after_name": None, "hashdiffs": []}
+    nothing: Values = {"like": None, "entity_type_id": None, "after_uid": None, "after_name": None, "hashdiffs": []}
     for query in KEY_QUERIES:
         values = everything | nothing
         for part in query.values:
@@ -84,9 +98,7 @@ def explain(connection: Connection) -> Iterator[Plan]:
         yield Plan(query.name, query.purpose, query.must_use, tuple(sorted(uses)), ok, text, milliseconds)
 
 
-def _run(
-    connection: Connection, name: str, values: dict[str, UUID | datetime | str | int | list[bytes] | None]
-) -> tuple[str, set[str], float]:
+def _run(connection: Connection, name: str, values: Values) -> tuple[str, set[str], float]:
     query = sql.SQL("explain (analyze, buffers, format {}) ")  # a choice of two words before a statement of its file
     as_json, as_text = (
         connection.execute(query.format(sql.SQL(form)).as_string() + statement(f"query/{name}"), values)

@@ -221,7 +221,7 @@ def _detail_version(
 ) -> _Version:
     owner, key = record.key("entity"), record.key("detail_type")
     if (entity_uid := uids.get(owner) or _as_uid(owner)) is None:
-        fault = f"entity {owner} is in none of the files; load the file that has it along with this one, or name its uid"
+        fault = f"entity {owner} is in none of the files; load the file that has it too, or name its uid"
         raise record.refused(fault)
     known = types.get(key)
     value = stored_form(record.text("detail_value"), known.compares if known else "text")

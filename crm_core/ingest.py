@@ -1,13 +1,12 @@
-"""A drop from file to versions: drop → valid rows + rejects → hashed rows → ledger → versions, one transaction a drop."""
+"""A drop from file to versions: rows + rejects → hashed rows → ledger → versions, one transaction a drop."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from crm_core.database import Connection, Database, statement
 from crm_core.drops import fingerprint, read_drop
@@ -26,7 +25,7 @@ class Options:
     """How a drop is taken in."""
 
     actor: str = "crm"  # written to the ledger
-    time_zone: ZoneInfo = ZoneInfo("UTC")  # of naive change_ts
+    time_zone: tzinfo = UTC  # of naive change_ts
     dry_run: bool = False  # do everything, keep nothing
     strict: bool = False  # refuse the drop if a row is bad
 
@@ -118,9 +117,7 @@ def _see(connection: Connection, path: Path, sha256: str, now: datetime) -> None
     connection.execute(statement("drop/see"), values)
 
 
-def _seen(
-    connection: Connection, path: Path, sha256: str, now: datetime
-) -> tuple[datetime, MergeReport | None]:
+def _seen(connection: Connection, path: Path, sha256: str, now: datetime) -> tuple[datetime, MergeReport | None]:
     """Answer when the drop was first seen and, if it is merged already, the report of this replay."""
     row = connection.execute(statement("drop/lock"), {"sha256": sha256}).fetchone()
     if row is None:  # a dry run of a new drop

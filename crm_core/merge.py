@@ -17,6 +17,7 @@ from typing import Literal
 
 import polars as pl
 import psycopg
+from psycopg.rows import TupleRow
 
 from crm_core.database import Connection, statement
 from crm_core.hashing import detail_hashdiff, entity_hashdiff
@@ -24,8 +25,9 @@ from crm_core.model import Change, ReferenceTypes
 
 FIRST_LOAD_AT_LEAST = 5_000  # changes; below it building the indexes afterwards gains nothing
 
+Schema = dict[str, pl.DataType | type[pl.DataType]]
 INSTANT = pl.Datetime("us", "UTC")
-CHANGE_SCHEMA = {
+CHANGE_SCHEMA: Schema = {
     "line": pl.Int64,  # its order among changes at one instant
     "entity_uid": pl.String,
     "change_ts": INSTANT,
@@ -35,7 +37,7 @@ CHANGE_SCHEMA = {
     "details": pl.String,  # a JSON object, detail type code → value or null; null: none listed
     "hashdiff": pl.String,  # of the entity, hexadecimal after \\x; null unless complete
 }
-DETAIL_SCHEMA = {
+DETAIL_SCHEMA: Schema = {
     "line": pl.Int64,
     "entity_uid": pl.String,
     "change_ts": INSTANT,
@@ -43,6 +45,22 @@ DETAIL_SCHEMA = {
     "detail_value": pl.String,  # null ends the detail
     "hashdiff": pl.String,  # null with the value
 }
+ENTITY_STEPS = (
+    "50_open_entities_in_order",
+    "51_refold_entities",
+    "52_analyze_entity_diff",
+    "53_drop_entities",
+    "54_close_entities",
+    "55_open_entities",
+)
+DETAIL_STEPS = (
+    "60_open_details_in_order",
+    "61_refold_details",
+    "62_analyze_detail_diff",
+    "63_drop_details",
+    "64_close_details",
+    "65_open_details",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +88,7 @@ class Merged:
 
 @contextmanager
 def staging(connection: Connection) -> Iterator[None]:
-    """Keep a schema with staging and work tables first in the search path; it goes with the block or the transaction."""
+    """Keep a schema of staging and work tables first in the search path, for the block or the transaction."""
     stage = {"stage": f"stage_{uuid.uuid4().hex}"}
     connection.execute(statement("merge/10_make_stage"), stage)
     yield
@@ -78,7 +96,7 @@ def staging(connection: Connection) -> Iterator[None]:
 
 
 def stage(connection: Connection, changes: pl.DataFrame, details: pl.DataFrame) -> None:
-    """Copy valid changes and the details they list into the staging tables; may be called for each part of a drop.
+    """Copy valid changes and the details they list into the staging tables; also part by part.
 
     The frames have the columns of CHANGE_SCHEMA and DETAIL_SCHEMA. They are sorted here, because the order of entity_uid
     halves the time of every later look-up in an index.
@@ -121,16 +139,11 @@ def merge(connection: Connection, origin: Origin) -> Merged:
     superseded = count("37_count_superseded") if known or repeated else 0
     connection.execute(statement("merge/40_append_ledger"), {"batch_id": batch_id})
 
-    for kind, in_order_step, refold_step, analyze, remove, close, open_ in (
-        ("entity", "50_open_entities_in_order", "51_refold_entities", "52_analyze_entity_diff",
-         "53_drop_entities", "54_close_entities", "55_open_entities"),
-        ("detail", "60_open_details_in_order", "61_refold_details", "62_analyze_detail_diff",
-         "63_drop_details", "64_close_details", "65_open_details"),
-    ):  # fmt: skip
+    for find_in_order, find_refolded, analyze, remove, close, open_ in (ENTITY_STEPS, DETAIL_STEPS):
         if in_order:
-            run(in_order_step)
+            run(find_in_order)
         if refolded:
-            run(refold_step)
+            run(find_refolded)
         run(analyze)
         if refolded:
             run(remove)
@@ -161,7 +174,7 @@ def _copy(connection: Connection, name: str, frame: pl.DataFrame) -> None:
         copy.write(rows.getbuffer())
 
 
-def _row(connection: Connection, name: str, **values: object) -> tuple[object, ...]:
+def _row(connection: Connection, name: str, **values: str | int | None) -> TupleRow:
     row = connection.execute(statement(name), values).fetchone()
     assert row is not None, name
     return row

@@ -126,9 +126,7 @@ def _as_known(connection: Connection, known_at: datetime | None) -> Iterator[Non
         connection.execute(statement("query/as_known_no_more"))
 
 
-def _documents(
-    connection: Connection, name: str, entity_uid: UUID, known_at: datetime | None
-) -> Sequence[Document]:
+def _documents(connection: Connection, name: str, entity_uid: UUID, known_at: datetime | None) -> Sequence[Document]:
     with _as_known(connection, known_at):
         return [document for (document,) in connection.execute(statement(name), {"entity_uid": entity_uid})]
 
@@ -146,17 +144,19 @@ def _hashdiff(types: ReferenceTypes, code: str, value: str) -> bytes:
 
 
 def _detail_type(types: ReferenceTypes, code: str) -> DetailType:
-    for detail_type in types.detail_types:
-        if detail_type.code.lower() == code.strip().lower():
-            return detail_type
-    raise UnknownType("detail type", code, [known.code for known in types.detail_types])
+    for known in types.detail_types:
+        if known.code.lower() == code.strip().lower():
+            return known
+    kind = "detail type"
+    raise UnknownType(kind, code, [known.code for known in types.detail_types])
 
 
 def _entity_type_id(types: ReferenceTypes, code: str) -> int:
-    for entity_type in types.entity_types:
-        if entity_type.code.lower() == code.strip().lower():
-            return entity_type.entity_type_id
-    raise UnknownType("entity type", code, [known.code for known in types.entity_types])
+    for known in types.entity_types:
+        if known.code.lower() == code.strip().lower():
+            return known.entity_type_id
+    kind = "entity type"
+    raise UnknownType(kind, code, [known.code for known in types.entity_types])
 
 
 def _escape(text: str) -> str:

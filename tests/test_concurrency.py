@@ -45,9 +45,7 @@ def shuffled_changes(seed: int, count: int) -> list[Change]:
     return chance.sample(changes, len(changes))
 
 
-def test_writers_and_drops_beside_each_other_end_as_one_writer_would(
-    fresh_database: Database, tmp_path: Path
-) -> None:
+def test_writers_and_drops_beside_each_other_end_as_one_writer_would(fresh_database: Database, tmp_path: Path) -> None:
     with fresh_database.transaction() as connection:
         reference_data(connection)
         types = reference_types(connection)
@@ -101,7 +99,8 @@ def test_readers_see_a_drop_whole_or_not_at_all(fresh_database: Database, tmp_pa
     people = [f"person {number}" for number in range(300)]
 
     def rename(at: int, name: str) -> Path:
-        return write_drop(tmp_path / f"{at}.csv", [an_entity(who, at=at, name=name, email=f"{name}@x.org") for who in people])
+        changes = [an_entity(who, at=at, name=name, email=f"{name}@x.org") for who in people]
+        return write_drop(tmp_path / f"{at}.csv", changes)
 
     ingest(fresh_database, rename(1, "before"))
     with ThreadPoolExecutor(1) as pool, fresh_database.connect(autocommit=True) as reader:
@@ -129,7 +128,8 @@ def test_a_drop_killed_at_any_moment_leaves_nothing_half_done(fresh_database: Da
     ]
     ingest(fresh_database, drops[0])
     code = (
-        "import sys; from pathlib import Path; from crm_core.database import Database; from crm_core.ingest import ingest;"
+        "import sys; from pathlib import Path;"
+        "from crm_core.database import Database; from crm_core.ingest import ingest;"
         "print('go', flush=True); ingest(Database(sys.argv[1]), Path(sys.argv[2]))"
     )
     chance = random.Random(7)

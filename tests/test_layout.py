@@ -1,4 +1,4 @@
-"""The house is as the README and the style say: every SQL file has a caller, runs, and would distribute by entity_uid."""
+"""The house is as the style says: every SQL file has a caller, runs, and would distribute by entity_uid."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from crm_core.database import Connection, statement
 from crm_core.resources import SQL
 
 ROOT = Path(__file__).parent.parent
-CODE = "\n".join(path.read_text() for folder in ("crm_core", "pipelines", "api") for path in (ROOT / folder).rglob("*.py"))
+CODE = "\n".join(
+    path.read_text() for folder in ("crm_core", "pipelines", "api") for path in (ROOT / folder).rglob("*.py")
+)
 STATEMENTS = sorted(
     str(path.relative_to(SQL).with_suffix("")) for path in SQL.rglob("*.sql") if path.parent.name != "ddl"
 )
@@ -53,7 +55,16 @@ def test_a_statement_is_one_that_every_supported_server_takes(any_connection: Co
 @pytest.mark.parametrize("name", MERGE)
 def test_a_merge_statement_runs_on_a_table_that_is_spread_over_machines(name: str) -> None:
     text = statement(name)
-    for forbidden in ("ctid", "full join", "full outer join", "temp ", "merge into", "random()", "materialized", "with "):
+    for forbidden in (
+        "ctid",
+        "full join",
+        "full outer join",
+        "temp ",
+        "merge into",
+        "random()",
+        "materialized",
+        "with ",
+    ):
         assert forbidden not in re.sub(r"\(format csv\)", "", text), forbidden
     if name != "merge/21_record_batch":  # one row, of a table that is everywhere
         assert "clock_timestamp" not in text
@@ -64,7 +75,9 @@ def test_a_merge_statement_runs_on_a_table_that_is_spread_over_machines(name: st
 
 
 @pytest.mark.integration
-def test_every_key_of_a_spread_table_holds_the_uid_and_none_leads_to_what_a_merge_writes(connection: Connection) -> None:
+def test_every_key_of_a_spread_table_holds_the_uid_and_none_leads_to_what_a_merge_writes(
+    connection: Connection,
+) -> None:
     keys = connection.execute(
         "select conname, pg_get_constraintdef(oid), contype, confrelid::regclass::text from pg_constraint"
         " where conrelid in ('entity'::regclass, 'entity_detail'::regclass, 'ledger'::regclass)"
@@ -84,4 +97,6 @@ def test_every_key_of_a_spread_table_holds_the_uid_and_none_leads_to_what_a_merg
     counted = connection.execute(
         "select attrelid::regclass::text from pg_attribute where attidentity <> '' and attnum > 0"
     ).fetchall()
-    assert {table for (table,) in counted} <= {"batch", "entity_type", "detail_type"}, "no sequence in set-based inserts"
+    assert {table for (table,) in counted} <= {"batch", "entity_type", "detail_type"}, (
+        "no sequence in set-based inserts"
+    )

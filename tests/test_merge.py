@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import datetime
 
 import pytest
@@ -48,9 +47,9 @@ def _day(instant: str | None) -> float | None:
 
 
 @pytest.fixture
-def book(connection: Connection) -> Iterator[Book]:
+def book(connection: Connection) -> Book:
     reference_data(connection)
-    yield Book(connection)
+    return Book(connection)
 
 
 def test_a_change_closes_the_version_before_it(book: Book) -> None:

@@ -1,4 +1,4 @@
-"""Random changes, split and ordered at random over drops, replays and single changes: the product and the model agree."""
+"""Random changes, split and ordered at random over drops, replays and single changes: product and model agree."""
 
 from __future__ import annotations
 
@@ -93,9 +93,7 @@ class Product:
 
 
 def examples(number: int) -> settings:
-    return settings(
-        max_examples=number, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
-    )
+    return settings(max_examples=number, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 
 
 @examples(80)

@@ -22,7 +22,8 @@ DAMAGE = {
         "update entity_detail set valid_to = null, is_current = true"
     ),
     "03_entity_intervals": (
-        "alter table entity drop constraint entity_no_overlap; update entity set valid_to = '2030-01-01' where not is_current"
+        "alter table entity drop constraint entity_no_overlap;"
+        "update entity set valid_to = '2030-01-01' where not is_current"
     ),
     "04_detail_intervals": (
         "alter table entity_detail drop constraint entity_detail_no_overlap;"
@@ -35,7 +36,8 @@ DAMAGE = {
     "09_entities_are_the_fold": "update entity set valid_from = valid_from - interval '1 hour' where not is_current",
     "10_details_are_the_fold": "delete from entity_detail where is_current",
     "11_books_balance": (
-        "insert into drop_file (sha256, file_name, bytes, first_seen_at, status, merged_at, batch_id, rows_read, rows_rejected)"
+        "insert into drop_file"
+        " (sha256, file_name, bytes, first_seen_at, status, merged_at, batch_id, rows_read, rows_rejected)"
         " values (repeat('a', 64), 'x.csv', 1, now(), 'merged', now(), 7, 1, 1)"
     ),
     "12_every_change_has_a_batch": "delete from batch where batch_id = (select max(batch_id) from batch)",

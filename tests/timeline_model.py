@@ -11,7 +11,13 @@ from uuid import UUID
 
 from crm_core.model import Change, Compares
 
-COMPARES: dict[str, Compares] = {"email": "casefold", "phone": "text", "address": "text", "website": "text", "note": "exact"}
+COMPARES: dict[str, Compares] = {
+    "email": "casefold",
+    "phone": "text",
+    "address": "text",
+    "website": "text",
+    "note": "exact",
+}
 
 
 def compared(detail_type: str, value: str) -> str:
