@@ -7,7 +7,7 @@ delete of a given uid needs nothing else: of such a *bare* row the name, type an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -27,6 +27,7 @@ CLOCK_SKEW = timedelta(minutes=5)  # a change_ts may be ahead of now by so much
 _UID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 _OTHER_UID = r"^(?:urn:uuid:)?(?:[0-9a-f]{4}-?){7}[0-9a-f]{4}$|^\{(?:[0-9a-f]{4}-?){7}[0-9a-f]{4}\}$"
 _OPS = {"": "upsert", "upsert": "upsert", "delete": "delete"}
+_REASONS = tuple(Reason)
 _DETAILS_FAULTS = (
     Reason.DETAILS_NOT_JSON,
     Reason.DETAILS_NOT_LIST,
@@ -59,11 +60,11 @@ def validate(
     A blank change_ts is `first_seen`; one without an offset is read in `time_zone`; none may be much later than `now`.
     """
     detail_types = sorted((kind for kind in types.detail_types if kind.is_active), key=lambda kind: kind.code)
-    rows = _read_rows(batch.frame, types, first_seen, time_zone)
+    rows = _read_rows(batch.frame, types, first_seen.astimezone(UTC), time_zone)
     listed = read_details(rows["details"])
     details = _ranked(listed.details, detail_types)
     rows = _with_details_faults(rows, listed.faults, details, len(detail_types))
-    reasons = _judge(rows, drop_schema(latest=now + CLOCK_SKEW))
+    reasons = _judge(rows, drop_schema(latest=(now + CLOCK_SKEW).astimezone(UTC)))
     if not reasons.is_empty():
         rows = rows.join(reasons, on="row", how="anti", maintain_order="left")
     rows = rows.with_columns(hashdiff=hashdiff(pl.col("display_name"), pl.col("entity_type")))
@@ -245,7 +246,7 @@ def _details(rows: pl.DataFrame, details: pl.DataFrame) -> pl.DataFrame:
 
 def _rejects(batch: RawBatch, reasons: pl.DataFrame) -> list[Reject]:
     lines = reasons["line"].to_list()
-    codes = [tuple(reason for reason in Reason if reason in found) for found in reasons["reason"]]
+    codes = [tuple(reason for reason in _REASONS if reason in found) for found in reasons["reason"].to_list()]
     rejects = [Reject(*reject) for reject in zip(lines, codes, batch.raw(lines), strict=True)] if lines else []
     return sorted([*batch.rejects, *rejects], key=lambda reject: reject.line)
 
