@@ -17,8 +17,8 @@ _FORMS = (
     re.compile(r"(?ai)(?P<y>\d{4})-(?P<mo>\d\d)-(?P<d>\d\d)(?:[T ](?P<h>\d\d):(?P<mi>\d\d)(?::(?P<s>\d\d)" + _END),
     re.compile(r"(?ai)(?P<y>\d{4})(?P<mo>\d\d)(?P<d>\d\d)(?:T(?P<h>\d\d)(?P<mi>\d\d)(?:(?P<s>\d\d)" + _END),
 )
-_USUAL_FORM = "%Y-%m-%dT%H:%M:%S%.fZ"
-_USUAL = r"^[12][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-5][0-9](?:\.[0-9]{1,9})?Z$"
+_USUAL_FORM = "%Y-%m-%dT%H:%M:%S%.f"
+_USUAL = r"^[12][0-9]{3}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-5][0-9](?:\.[0-9]{1,9})?"
 
 
 def parse_instant(text: str, time_zone: tzinfo) -> datetime:
@@ -50,10 +50,12 @@ def instants(texts: pl.Series, time_zone: tzinfo) -> pl.Series:
         except ValueError:
             return None
 
-    is_usual = texts.str.contains(_USUAL).fill_null(value=True)
+    z = "Z?" if str(time_zone) in ("UTC", "Etc/UTC") else "Z"
+    is_usual = texts.str.contains(f"{_USUAL}{z}$").fill_null(value=True)
     nothing = pl.Series([None], dtype=pl.String).new_from_index(0, len(texts))
     usual, other = texts.zip_with(is_usual, nothing), nothing.zip_with(is_usual, texts)
-    quick = usual.str.to_datetime(_USUAL_FORM, time_unit="us", time_zone="UTC", strict=False)
+    clock = usual.str.strip_suffix("Z").str.replace(" ", "T", literal=True)
+    quick = clock.str.to_datetime(_USUAL_FORM, time_unit="us", time_zone="UTC", strict=False)
     return quick.zip_with(is_usual, each_distinct(other, parsed, pl.Datetime("us", "UTC")))
 
 
