@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from crm_core.model import MergeReport
 
 INTERRUPTED = 130  # what a shell answers for a command that Ctrl-C ended
-FIRST_REJECTS = 10
 
 FILES = click.argument("files", metavar="FILE…", nargs=-1, required=True, type=click.Path(path_type=Path))
 
@@ -41,10 +40,11 @@ class Commands(click.Group):
         """Run the command that was named."""
         try:
             return super().invoke(ctx)
-        except CrmError as error:
-            if _debug():
+        except Exception as error:
+            ours = _ours(error)
+            if ours is None or _debug():
                 raise
-            _say_error(error)
+            _say_error(ours)
             ctx.exit(1)
         except KeyboardInterrupt:
             click.echo("interrupted: what was under way has been rolled back", err=True)
@@ -147,7 +147,7 @@ def ingest(files: Sequence[Path], *, dry_run: bool, strict: bool, as_json: bool)
             if as_json:
                 click.echo(json.dumps(report.as_json(), ensure_ascii=False))
             else:
-                _show(database, report)
+                _show(report)
     if refused:
         sys.exit(1)
 
@@ -224,23 +224,29 @@ def _database(*, migrated: bool = True) -> Iterator[tuple[Settings, Database]]:
         yield settings, database
 
 
-def _show(database: Database, report: MergeReport) -> None:
+def _show(report: MergeReport) -> None:
     from crm_core.console import REJECT_HEADING, counts, reject_lines
-    from crm_core.rejects import rejects
 
     if report.error is not None:
         _say_error(report.error)
-        return
-    click.echo(report.file)
-    click.echo(counts(report))
-    if not report.rows_rejected or report.sha256 is None:
-        return
-    with database.connect() as connection:
-        first = rejects(connection, report.sha256, FIRST_REJECTS)
-    for line in (REJECT_HEADING, *reject_lines(first)) if first else ():  # a dry run keeps none
+    else:
+        click.echo(report.file)
+        click.echo(counts(report))
+    for line in (REJECT_HEADING, *reject_lines(report.rejects)) if report.rejects else ():
         click.echo(line)
-    if len(first) < report.rows_rejected:
-        click.echo(f"{'…':>8}  {report.rows_rejected - len(first):,} {'more ' if first else ''}rejected rows")
+    if len(report.rejects) < report.rows_rejected:
+        click.echo(f"{'…':>8}  {report.rows_rejected - len(report.rejects):,} more rejected rows")
+
+
+def _ours(error: Exception) -> CrmError | None:
+    """Answer an error of ours, or the one that stands for what the database said in mid-command."""
+    if isinstance(error, CrmError):
+        return error
+    if "psycopg" not in sys.modules:  # nobody has talked to a database
+        return None
+    from crm_core.database import domain_error
+
+    return domain_error(error)
 
 
 def _say_error(error: object) -> None:

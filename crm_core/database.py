@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
 from crm_core.embedded import running_server
-from crm_core.errors import AccessRefused, DatabaseError, ServerUnreachable
+from crm_core.errors import AccessRefused, DatabaseError, MissingPrivilege, ServerUnreachable
 from crm_core.resources import statement
 from crm_core.revisions import require_schema
 from crm_core.settings import Settings
@@ -71,6 +71,30 @@ def open_database(settings: Settings) -> Iterator[Database]:
         return
     with running_server(settings.home) as conninfo:
         yield Database(conninfo)
+
+
+def domain_error(error: Exception) -> DatabaseError | None:
+    """Answer the error of ours for what the database said in the middle of work; None if it is no such thing.
+
+    Nothing of the transaction has gone in, so every cure ends with doing it again.
+    """
+    match error:
+        case psycopg.errors.InsufficientPrivilege():
+            return MissingPrivilege(_said(error), "grant it to the user, then run the command again")
+        case psycopg.errors.DiskFull():
+            return DatabaseError(_said(error), "make room on the server's disk, then run the command again")
+        case psycopg.errors.LockNotAvailable() | psycopg.errors.DeadlockDetected() | psycopg.errors.QueryCanceled():
+            return DatabaseError(_said(error), "nothing went in; run the command again")
+        case psycopg.OperationalError():
+            return ServerUnreachable(
+                _said(error), "nothing went in; see that the server runs, then run the command again"
+            )
+        case _:
+            return None
+
+
+def _said(error: psycopg.Error) -> str:
+    return " ".join(str(error).split()) or "the connection to the server was lost"
 
 
 def _connection_error(text: str) -> DatabaseError:

@@ -14,10 +14,12 @@ from crm_core.errors import DropRefused
 from crm_core.merge import Merged, Origin, merge, stage, staging
 from crm_core.model import MergeReport, Reject
 from crm_core.reference import reference_types
+from crm_core.rejects import rejects as rejects_of
 from crm_core.schema import validate
 
 Progress = Callable[[int, int], None]  # bytes read so far, bytes in all
-NAMED = 3  # bad rows that a refusal under --strict names
+SHOWN = 10  # rejects that a report shows
+NAMED = 3  # of them, that a refusal under --strict names
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +62,16 @@ def ingest_over(
             return report
     except DropRefused as refusal:
         if sha256 is not None and not options.dry_run:
-            connection.execute(statement("drop/record_refused"), {"sha256": sha256, "error": str(refusal)})
-        seconds = round(time.monotonic() - started, 3)
-        return MergeReport(file=str(path), sha256=sha256, status="refused", seconds=seconds, error=str(refusal))
+            values = {"sha256": sha256, "error": _storable(str(refusal))}
+            connection.execute(statement("drop/record_refused"), values)
+        return MergeReport(
+            file=_storable(str(path)),
+            sha256=sha256,
+            status="refused",
+            seconds=round(time.monotonic() - started, 3),
+            error=_storable(str(refusal)),
+            rejects=refusal.rejects if isinstance(refusal, _TooStrict) else (),
+        )
 
 
 def _read_and_merge(
@@ -73,7 +82,7 @@ def _read_and_merge(
         return replayed, None
     size = path.stat().st_size
     read = 0
-    rejected: list[Reject] = []  # the first few
+    shown: list[Reject] = []
     rejects = 0
     with staging(connection):
         types = reference_types(connection)
@@ -85,13 +94,13 @@ def _read_and_merge(
                 _keep_rejects(connection, sha256, valid.rejects)
             read += valid.changes.height + len(valid.rejects)
             rejects += len(valid.rejects)
-            rejected += valid.rejects[: NAMED - len(rejected)]
+            shown += valid.rejects[: SHOWN - len(shown)]
             progress(batch.bytes_read, size)
         if rejects and options.strict:
-            raise _too_strict(path, rejects, rejected)
+            raise _TooStrict(path, rejects, shown)
         merged = merge(connection, Origin(options.actor, "drop", drop_sha256=sha256))
     report = MergeReport(
-        file=str(path),
+        file=_storable(str(path)),
         sha256=sha256,
         status="merged",
         rows_read=read,
@@ -103,6 +112,7 @@ def _read_and_merge(
         rows_superseded=merged.rows_superseded,
         entity_versions_added=merged.entity_versions_added,
         detail_versions_added=merged.detail_versions_added,
+        rejects=tuple(shown),
     )
     return report, merged
 
@@ -113,7 +123,7 @@ def _record_merged(connection: Connection, report: MergeReport, merged: Merged) 
 
 
 def _see(connection: Connection, path: Path, sha256: str, now: datetime) -> None:
-    values = {"sha256": sha256, "file_name": path.name, "bytes": path.stat().st_size, "now": now}
+    values = {"sha256": sha256, "file_name": _storable(path.name), "bytes": path.stat().st_size, "now": now}
     connection.execute(statement("drop/see"), values)
 
 
@@ -126,13 +136,14 @@ def _seen(connection: Connection, path: Path, sha256: str, now: datetime) -> tup
     if status != "merged":
         return first_seen, None
     return first_seen, MergeReport(
-        file=str(path),
+        file=_storable(str(path)),
         sha256=sha256,
         status="replayed",
         rows_read=read,
         rows_accepted=accepted,
         rows_rejected=rejected,
         rows_unchanged=accepted,
+        rejects=tuple(rejects_of(connection, sha256, SHOWN)),
     )
 
 
@@ -144,8 +155,17 @@ def _keep_rejects(connection: Connection, sha256: str, rejects: list[Reject]) ->
             copy.write_row((sha256, reject.line, [str(reason) for reason in reject.reasons], reject.raw))
 
 
-def _too_strict(path: Path, rejects: int, first: list[Reject]) -> DropRefused:
-    named = "; ".join(f"line {reject.line}: {', '.join(reject.reasons)}" for reject in first)
-    more = f" and {rejects - len(first)} more" if rejects > len(first) else ""
-    rows = "1 row is" if rejects == 1 else f"{rejects} rows are"
-    return DropRefused(path, f"{rows} bad and --strict lets nothing in then ({named}{more})")
+def _storable(text: str) -> str:
+    """Answer a text that names a file, whose name may be no text, as PostgreSQL stores it."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
+
+
+class _TooStrict(DropRefused):
+    """A drop with a bad row, where none was to be let through."""
+
+    def __init__(self, path: Path, rejects: int, shown: list[Reject]) -> None:
+        self.rejects = tuple(shown)
+        named = "; ".join(f"line {reject.line}: {', '.join(reject.reasons)}" for reject in shown[:NAMED])
+        more = f" and {rejects - NAMED} more" if rejects > NAMED else ""
+        rows = "1 row is" if rejects == 1 else f"{rejects} rows are"
+        super().__init__(path, f"{rows} bad and --strict lets nothing in then ({named}{more})")

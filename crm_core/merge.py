@@ -98,8 +98,8 @@ def staging(connection: Connection) -> Iterator[None]:
 def stage(connection: Connection, changes: pl.DataFrame, details: pl.DataFrame) -> None:
     """Copy valid changes and the details they list into the staging tables; also part by part.
 
-    The frames have the columns of CHANGE_SCHEMA and DETAIL_SCHEMA. They are sorted here, because the order of entity_uid
-    halves the time of every later look-up in an index.
+    The frames have the columns of CHANGE_SCHEMA and DETAIL_SCHEMA. They are sorted here: in order of entity_uid every
+    later look-up in an index takes half the time.
     """
     _copy(connection, "merge/11_copy_changes", changes.select(list(CHANGE_SCHEMA)).sort("entity_uid"))
     _copy(connection, "merge/12_copy_details", details.select(list(DETAIL_SCHEMA)).sort("entity_uid"))

@@ -126,7 +126,8 @@ class MergeReport:
     detail_versions_added: int = 0
     seconds: float = 0.0
     error: str | None = None
+    rejects: tuple[Reject, ...] = ()  # the first few, to show; all of a merged drop's are kept in the database
 
     def as_json(self) -> dict[str, str | int | float | None]:
-        """Answer the object that `crm ingest --json` prints, one key a field."""
-        return asdict(self)
+        """Answer the object that `crm ingest --json` prints: every field but the rejects."""
+        return {name: value for name, value in asdict(self).items() if name != "rejects"}

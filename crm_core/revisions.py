@@ -61,7 +61,9 @@ def require_schema(connection: psycopg.Connection[TupleRow]) -> None:
     current, head = current_revision(connection), head_revision()
     if current is None or current < head:
         cause = (
-            f"the database is at revision {current}, and this release needs {head}" if current else "it has no schema"
+            f"the database is at revision {current}, and this release needs {head}"
+            if current
+            else "the database has no schema"
         )
         raise SchemaTooOld(cause, "run `crm migrate`")
     if current > head:
