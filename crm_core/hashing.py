@@ -90,7 +90,7 @@ def normal_forms(values: pl.Series) -> pl.Series:
     return reworked(values, values.str.contains(_UNTIDY), _tidied)
 
 
-def folded(values: pl.Expr) -> pl.Expr:
+def folded_forms(values: pl.Series) -> pl.Series:
     """Answer the values of a String column as `compared_form(value, "casefold")` does."""
     return values.str.replace_many({chr(code): char for code, char in case_folding().items()})
 

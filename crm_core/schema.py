@@ -15,7 +15,7 @@ import polars as pl
 from crm_core.columns import each_distinct, reworked
 from crm_core.details_json import read_details, written_details
 from crm_core.drops import RawBatch
-from crm_core.hashing import compared_form, derived_uids, folded, hashdiff, normal_form, normal_forms
+from crm_core.hashing import compared_form, derived_uids, folded_forms, hashdiff, normal_form, normal_forms
 from crm_core.instants import instants
 from crm_core.model import DetailType, Reason, ReferenceTypes, Reject
 
@@ -199,13 +199,10 @@ def _valued(details: pl.DataFrame, types: list[DetailType]) -> pl.DataFrame:
     known = pl.DataFrame([(kind.code, kind.detail_type_id, kind.compares) for kind in types], columns, orient="row")
     details = details.hstack(known.select(pl.all().gather(details["rank"])))
     given = details["detail_value"].replace({"": None})
-    value = pl.col("detail_value")
-    compared = pl.when(pl.col("compares") == "casefold").then(folded(value)).otherwise(value)
-    return (
-        details.with_columns(detail_value=reworked(given, details["compares"] != "exact", normal_forms))
-        .with_columns(hashdiff=pl.when(value.is_not_null()).then(hashdiff(pl.col("code"), compared)))
-        .drop("rank", "compares")
-    )
+    stored = reworked(given, details["compares"] != "exact", normal_forms)
+    compared = reworked(stored, details["compares"] == "casefold", folded_forms)
+    digest = pl.when(compared.is_not_null()).then(hashdiff(pl.col("code"), pl.lit(compared)))
+    return details.select("row", "code", "detail_type_id", detail_value=stored, hashdiff=digest)
 
 
 def _with_uids(rows: pl.DataFrame, details: pl.DataFrame) -> pl.DataFrame:

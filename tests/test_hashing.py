@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import get_args
+from uuid import RFC_4122
 
 import polars as pl
 import pytest
@@ -15,9 +16,11 @@ from crm_core.database import Database
 from crm_core.hashing import (
     case_folding,
     compared_form,
+    derived_uid,
+    derived_uids,
     detail_hashdiff,
     entity_hashdiff,
-    folded,
+    folded_forms,
     hashdiff,
     normal_form,
     normal_forms,
@@ -78,8 +81,21 @@ def test_whole_columns_give_the_published_entity_hashes() -> None:
 @pytest.mark.parametrize("compares", get_args(Compares))
 def test_whole_columns_give_the_published_detail_hashes(compares: Compares) -> None:
     frame = pl.DataFrame([vector for vector in DETAILS if vector.compares == compares])
-    value = folded(pl.col("stored")) if compares == "casefold" else pl.col("stored")
-    assert frame.select(hashdiff(pl.col("detail_type"), value)).to_series().to_list() == frame["hashdiff"].to_list()
+    compared = folded_forms(frame["stored"]) if compares == "casefold" else frame["stored"]
+    found = frame.select(hashdiff(pl.col("detail_type"), pl.lit(compared))).to_series()
+    assert found.to_list() == frame["hashdiff"].to_list()
+
+
+@pytest.mark.unit
+def test_one_row_and_whole_columns_give_the_published_uids() -> None:
+    for vector in VECTORS["uids"]:
+        uid = derived_uid(bytes.fromhex(vector["entity"]), [bytes.fromhex(digest) for digest in vector["details"]])
+        assert str(uid) == vector["entity_uid"]
+        assert (uid.version, uid.variant) == (8, RFC_4122)
+    frame = pl.DataFrame({"hashdiffs": [vector["entity"] + "".join(vector["details"]) for vector in VECTORS["uids"]]})
+    assert frame.select(derived_uids(pl.col("hashdiffs"))).to_series().to_list() == [
+        vector["entity_uid"] for vector in VECTORS["uids"]
+    ]
 
 
 @pytest.mark.integration
@@ -114,9 +130,7 @@ def test_sql_folds_every_character_as_python_does(any_database: Database) -> Non
 def test_polars_treats_every_character_as_python_does() -> None:
     column = pl.Series(EVERY_CHARACTER)
     assert normal_forms(column).to_list() == [normal_form(character) for character in EVERY_CHARACTER]
-    assert column.to_frame("c").select(folded(pl.col("c"))).to_series().to_list() == [
-        compared_form(character, "casefold") for character in EVERY_CHARACTER
-    ]
+    assert folded_forms(column).to_list() == [compared_form(character, "casefold") for character in EVERY_CHARACTER]
 
 
 @pytest.mark.unit
@@ -151,7 +165,7 @@ def test_python_and_polars_agree_on_any_text(values: list[str | None]) -> None:
     frame = pl.DataFrame({"value": values}, schema={"value": pl.String})
     normal = normal_forms(frame["value"])
     assert normal.to_list() == [None if value is None else normal_form(value) for value in values]
-    hashes = normal.to_frame().select(hashdiff(pl.lit("email"), folded(pl.col("value"))), pl.col("value"))
+    hashes = normal.to_frame().select(hashdiff(pl.lit("email"), pl.lit(folded_forms(normal))), pl.col("value"))
     for digest, value in hashes.iter_rows():
         if value is not None:
             assert digest == detail_hashdiff("email", value, "casefold").hex()
