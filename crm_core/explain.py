@@ -12,7 +12,7 @@ from psycopg import sql
 
 from crm_core.database import Connection, statement
 
-Values = dict[str, UUID | datetime | str | int | list[bytes] | None]  # of a query's parameters, by name
+Values = dict[str, UUID | datetime | str | int | list[bytes] | list[UUID] | None]  # of a query's parameters, by name
 
 SMALL = 2_000  # entity versions below which PostgreSQL rightly reads whole tables
 
@@ -65,7 +65,8 @@ KEY_QUERIES = (
     ),
     KeyQuery("history", "every version of one entity", (ENTITY, DETAIL)),
     KeyQuery("audit", "the ledger of one entity", ("ledger_pkey",)),
-    KeyQuery("diff", "net changes within a short window", ("entity_by_time", "entity_detail_by_time")),
+    KeyQuery("diff_candidates", "what changed within a short window", ("entity_by_time", "entity_detail_by_time")),
+    KeyQuery("diff", "the net changes of some entities", (ENTITY, DETAIL)),
 )
 
 
@@ -77,6 +78,7 @@ def explain(connection: Connection) -> Iterator[Plan]:
     entity_uid, display_name, entity_type_id, hashdiff, middle, recorded_at, versions = sample
     everything: Values = {
         "entity_uid": entity_uid,
+        "entity_uids": [entity_uid],
         "as_of": middle,
         "from": recorded_at - timedelta(minutes=1),
         "to": recorded_at,

@@ -108,10 +108,18 @@ def diff(
     limit: int = 20,
 ) -> Page:
     """Read a page of net changes between two instants, one document an entity, in order of entity_uid."""
-    values = {"from": from_, "to": to, "after_uid": after and after.entity_uid, "limit": limit + 1}
+    found: list[tuple[Document, Position]] = []
     with _as_known(connection, known_at):
-        rows = connection.execute(statement("query/diff"), values).fetchall()
-    return _page([(document, Position(uid)) for document, uid in rows], limit)
+        while len(found) <= limit:
+            values = {"from": from_, "to": to, "after_uid": after and after.entity_uid, "limit": 2 * limit}
+            uids = [uid for (uid,) in connection.execute(statement("query/diff_candidates"), values)]
+            values = {"from": from_, "to": to, "entity_uids": uids}
+            changed = connection.execute(statement("query/diff"), values)
+            found += [(document, Position(uid)) for document, uid in changed]
+            if len(uids) < 2 * limit:
+                break
+            after = Position(uids[-1])
+    return _page(found, limit)
 
 
 @contextmanager
