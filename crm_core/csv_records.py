@@ -24,7 +24,7 @@ _FIELD = rb"(?:" + _QUOTED + rb"|" + _UNQUOTED + rb"|)"
 _RECORD = re.compile(_FIELD + rb"(?:," + _FIELD + rb")*+\r?\n")
 _FIELDS = re.compile(rb"(?:\A|,)(" + _FIELD + rb")")
 _BEGUN = re.compile(rb"(?:" + _FIELD + rb',)*+(?:"[^"]*+(?:""[^"]*+)*+"?\r?|' + _UNQUOTED + rb"|)")
-_BLANK = re.compile(rb"\r?\n")
+_BLANK = re.compile(rb"(?:\r?\n)++")
 _TEXT = re.compile(  # UTF-8 without NUL, which PostgreSQL cannot store
     rb"(?:[\x01-\x7f]++|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}"
     rb"|\xed[\x80-\x9f][\x80-\xbf]|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2})*+"

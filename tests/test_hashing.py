@@ -126,6 +126,17 @@ def test_sql_folds_every_character_as_python_does(any_database: Database) -> Non
     assert row[0] == [compared_form(character, "casefold") for character in EVERY_CHARACTER]
 
 
+@pytest.mark.integration
+def test_sql_may_hash_in_indexes_and_parallel_plans(any_database: Database) -> None:
+    with any_database.connect() as connection:
+        functions = connection.execute(
+            "select proname, provolatile, proparallel from pg_proc"
+            " where proname in ('hashdiff', 'entity_hashdiff', 'detail_hashdiff', 'case_folded') order by 1"
+        ).fetchall()
+    assert [name for name, _, _ in functions] == ["case_folded", "detail_hashdiff", "entity_hashdiff", "hashdiff"]
+    assert {(volatile, parallel) for _, volatile, parallel in functions} == {("i", "s")}
+
+
 @pytest.mark.unit
 def test_polars_treats_every_character_as_python_does() -> None:
     column = pl.Series(EVERY_CHARACTER)
