@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,8 +26,13 @@ if TYPE_CHECKING:
     from crm_core.model import MergeReport
 
 INTERRUPTED = 130  # what a shell answers for a command that Ctrl-C ended
+TERMINATED = 143  # and for one that SIGTERM ended
 
 FILES = click.argument("files", metavar="FILE…", nargs=-1, required=True, type=click.Path(path_type=Path))
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP came: what Ctrl-C undoes and closes is undone and closed, the embedded server too."""
 
 
 class Commands(click.Group):
@@ -46,9 +52,9 @@ class Commands(click.Group):
                 raise
             _say_error(ours)
             ctx.exit(1)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             click.echo("interrupted: what was under way has been rolled back", err=True)
-            ctx.exit(INTERRUPTED)
+            ctx.exit(TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -75,6 +81,28 @@ def demo(*, no_serve: bool) -> None:
         sys.exit(1)
     if not no_serve:
         click.echo("\nThis release serves nothing yet: API and cockpit come with a later one, so the demo ends here.")
+
+
+@crm.command(epilog="Example: crm up, then copy a CSV file into .crm/drops")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to serve on.")
+@click.option("--port", type=click.IntRange(1, 65535), help="The port of Dagster's UI; if none, a free one from 3000.")
+@click.option("--browser/--no-browser", default=None, help="Open the UI; on a desktop that is what happens.")
+def up(host: str, port: int | None, *, browser: bool | None) -> None:
+    """Start everything for daily use.
+
+    PostgreSQL, Dagster's UI and its daemon, which takes in what you put into the drop folder. Ctrl-C stops it all. Of
+    a process that dies the end of its log is shown; the exit status is 1 then.
+    """
+    from crm_core.console import one_line
+    from crm_core.errors import ServiceFailed
+    from crm_core.up import run_up
+
+    try:
+        run_up(Settings.from_environment(), host, port, browser=sys.stdout.isatty() if browser is None else browser)
+    except ServiceFailed as failure:
+        for line in failure.last_lines:
+            click.echo(f"  {one_line(line)}", err=True)
+        raise
 
 
 @crm.command(
@@ -208,7 +236,14 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:  # nohup has SIGHUP ignored
+            signal.signal(number, _terminate)
     crm()
+
+
+def _terminate(_number: int, _frame: object) -> None:
+    raise Terminated
 
 
 @contextmanager

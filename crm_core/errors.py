@@ -10,8 +10,12 @@ CrmError
 │   ├── SchemaTooNew         install a newer release
 │   └── EmbeddedServerFailed the embedded PostgreSQL did not start or stop
 ├── DropRefused              a file that is no drop: nothing of it goes in
+├── UnknownDrop              no drop of that name or SHA-256 ever came
 ├── FixtureRefused           a fixture that cannot be loaded: nothing of it goes in
 ├── ChangeRefused            a single change with a fault, named by the reason codes of the drop contract
+├── AlreadyUp                one `crm up` a home
+├── AddressUnusable          nothing can be served there
+├── ServiceFailed            a process that `crm up` started has ended, or does not get ready
 ├── UnknownType              a code that names no entity type or detail type
 └── DetailTypeInUse          how the values of a detail type compare cannot change while it has some
 """
@@ -74,6 +78,14 @@ class DropRefused(CrmError):
         super().__init__(f"{file}:{line}: {fault}" if line else f"{file}: {fault}")
 
 
+class UnknownDrop(CrmError):
+    """No drop of that name or SHA-256 ever came."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"no drop {name!r} ever came; give its file, its name or six digits of its SHA-256")
+
+
 class FixtureRefused(CrmError):
     """A fixture that cannot be loaded."""
 
@@ -88,6 +100,31 @@ class ChangeRefused(CrmError):
     def __init__(self, reasons: Sequence[str]) -> None:
         self.reasons = tuple(reasons)
         super().__init__(", ".join(reasons))
+
+
+class AlreadyUp(CrmError):
+    """Another `crm up` runs for this home."""
+
+    def __init__(self, home: Path, pid: str, address: str) -> None:
+        self.home, self.pid, self.address = home, pid, address
+        where = f" at {address}" if address else ""
+        super().__init__(f"crm up runs already for {home}{where} (process {pid}); use it, or stop it first")
+
+
+class AddressUnusable(CrmError):
+    """Nothing can be served at an address: it is taken, or not ours."""
+
+    def __init__(self, host: str, port: int, fault: str) -> None:
+        self.host, self.port, self.fault = host, port, fault
+        super().__init__(f"nothing can be served on port {port} of {host}: {fault}; give another --port or --host")
+
+
+class ServiceFailed(CrmError):
+    """A process that `crm up` started has ended, or does not get ready."""
+
+    def __init__(self, name: str, fault: str, log: Path, last_lines: Sequence[str]) -> None:
+        self.name, self.fault, self.log, self.last_lines = name, fault, log, tuple(last_lines)
+        super().__init__(f"the {name} {fault}; all that it wrote is in {log}")
 
 
 class UnknownType(CrmError):

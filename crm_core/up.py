@@ -1,0 +1,277 @@
+"""`crm up`: PostgreSQL, Dagster's UI and its daemon, for daily local use, until Ctrl-C."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+import urllib.request
+import webbrowser
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, TypedDict
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.sql import SQL, Identifier
+from rich.console import Console
+from sqlalchemy import URL
+
+from crm_core.database import Database, open_database, statement
+from crm_core.embedded import SOCKET_PATH_BYTES
+from crm_core.errors import AddressUnusable, AlreadyUp, MissingPrivilege, SettingsError
+from crm_core.fixtures import read_fixtures
+from crm_core.loaddata import load_fixtures
+from crm_core.migrations import migrate
+from crm_core.processes import GRACE, Processes
+from crm_core.reference import reference_types
+from crm_core.resources import DATA
+from crm_core.settings import Settings
+
+HOST, PORT = "127.0.0.1", 3000
+PORTS_TRIED = 100  # from PORT on, unless another is asked for
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # who listens everywhere is asked here
+START_SECONDS = 180  # that a process has to get ready
+POLL_SECONDS = 0.2
+TYPES = [DATA / "fixtures" / name for name in ("001_entity_types.json", "002_detail_types.json")]
+INSTANCE = Path(__file__).parent.parent / "pipelines" / "dagster.yaml"  # in a checkout as in a wheel
+CODE, WEB, DAEMON = "code-server", "web-server", "daemon"
+HEARTBEATS = "{ instance { daemonHealth { allDaemonStatuses { required lastHeartbeatTime } } } }"
+
+
+class Part(TypedDict):
+    """A part of Dagster's daemon, as the web server tells of it."""
+
+    required: bool
+    lastHeartbeatTime: float | None  # seconds since 1970
+
+
+def run_up(settings: Settings, host: str = HOST, port: int | None = None, *, browser: bool = False) -> None:
+    """Start it all, say where it is, keep it running until SIGINT or SIGTERM, and stop it all.
+
+    `port` None takes the first that is free. Raises AlreadyUp, AddressUnusable, ServiceFailed,
+    SettingsError or DatabaseError.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background job ignores it, as its children do
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    with ExitStack() as stack:
+        lock = stack.enter_context(_only_one(settings.home))
+        port = _free_port(host, port)
+        address = f"http://{_in_url(EVERYWHERE.get(host, host))}:{port}"
+        print(os.getpid(), address, file=lock, flush=True)
+        status = stack.enter_context(console.status("Starting PostgreSQL …"))
+        database = stack.enter_context(open_database(settings))
+        where = f"the embedded one in {settings.home}" if settings.database_url is None else "the given server"
+        console.print(f"✓ PostgreSQL: {where}")
+        location = stack.enter_context(_socket(_folder(settings.home / "dagster")))
+        environ = _environment(settings, database)
+        processes = stack.enter_context(Processes(_folder(settings.home / "logs"), environ, lock))
+        status.update("Migrating …")
+        processes.start(CODE, "pipelines.code_server", str(location))  # it takes seconds to get ready
+        _prepare(console, settings, database)
+        status.update("Starting Dagster …")
+        _wait(processes, CODE, lambda: _listens(location))
+        since = time.time()
+        loads = ["--workspace", str(_workspace(location, settings.home / "dagster"))]
+        processes.start(WEB, "dagster_webserver", "--host", host, "--port", str(port), *loads)
+        processes.start(DAEMON, "dagster._daemon", "run", *loads)
+        # The API joins here: one more process.
+        _wait(processes, WEB, lambda: _answers(f"{address}/server_info") is not None)
+        console.print(f"✓ Dagster's web server: {address}")
+        _wait(processes, DAEMON, lambda: _beats(address, since))
+        console.print("✓ Dagster's daemon: it watches the drop folder and keeps the schedules")
+        status.stop()
+        _tell(console, settings, host, address)
+        if browser and _has_display():
+            webbrowser.open(address)
+        try:
+            while True:
+                processes.require_all()
+                time.sleep(POLL_SECONDS)
+        except KeyboardInterrupt:
+            console.print("Stopping …")
+    console.print("Stopped.")
+
+
+@contextmanager
+def _only_one(home: Path) -> Iterator[IO[str]]:
+    """Hold the lock of a home; after a `crm up` was killed, wait until its executor has ended the rest."""
+    try:
+        file = (_folder(home) / "up.lock").open("a+", encoding="utf-8")
+    except OSError as error:
+        cure = f"name a folder that you may write to ({error.strerror})"
+        raise SettingsError(name="CRM_HOME", value=str(home), cure=cure) from None
+    with file:
+        deadline = time.monotonic() + 2 * GRACE
+        while not _locks(file):
+            file.seek(0)
+            pid, _, address = file.read().strip().partition(" ")
+            if (pid and _is_alive(int(pid))) or time.monotonic() > deadline:
+                raise AlreadyUp(home, pid, address)
+            time.sleep(POLL_SECONDS)
+        file.truncate(0)
+        yield file
+
+
+def _locks(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _free_port(host: str, asked: int | None) -> int:
+    """Answer the port that was asked for, or the first free one; raises AddressUnusable."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    last = asked or PORT + PORTS_TRIED
+    for port in range(asked or PORT, last + 1):
+        try:
+            socket.create_server((host, port), family=family).close()
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or port == last:
+                raise AddressUnusable(host, port, error.strerror or str(error)) from None
+        else:
+            return port
+    raise AssertionError
+
+
+@contextmanager
+def _socket(folder: Path) -> Iterator[Path]:
+    """Yield where the code server listens: in the folder, or in one with a short name where its path is too long."""
+    path = folder / "code.sock"
+    if len(os.fsencode(path)) <= SOCKET_PATH_BYTES:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="crm-") as short:
+        yield Path(short) / "code.sock"
+
+
+def _environment(settings: Settings, database: Database) -> dict[str, str]:
+    """Answer the environment of the processes: they find the same database and folders as we, and Dagster its own."""
+    dagster_home = _folder(settings.home / "dagster")
+    shutil.copyfile(INSTANCE, dagster_home / "dagster.yaml")
+    return {
+        **os.environ,
+        "CRM_HOME": str(settings.home),
+        "CRM_DATABASE_URL": database.conninfo,
+        "CRM_DROP_DIR": str(_folder(settings.drop_dir)),
+        "DAGSTER_HOME": str(dagster_home),
+        "DAGSTER_PG_URL": dagster_url(database),
+        "PYTHONUNBUFFERED": "1",  # the end of a log is there when a process dies
+    }
+
+
+def dagster_url(database: Database) -> str:
+    """Make Dagster's database beside the product's, unless it is there, and answer its address for SQLAlchemy.
+
+    The driver is named: with that of SQLAlchemy's choice, psycopg 3, Dagster's first run would fail.
+    """
+    with database.connect(autocommit=True) as connection:
+        name = f"{connection.info.dbname}_dagster"
+        if connection.execute(statement("server/has_database"), {"name": name}).fetchone() == (False,):
+            try:
+                connection.execute(SQL(statement("server/create_dagster_database")).format(name=Identifier(name)))
+            except psycopg.errors.InsufficientPrivilege as error:
+                cure = f"let a superuser run: create database {name} owner {connection.info.user};"
+                raise MissingPrivilege(str(error), cure) from None
+    given = {key: str(value) for key, value in conninfo_to_dict(database.conninfo).items()}
+    user, password = given.pop("user", None), given.pop("password", None)
+    url = URL.create("postgresql+psycopg2", user, password, query=given | {"dbname": name})
+    return url.render_as_string(hide_password=False)
+
+
+def _workspace(location: Path, folder: Path) -> Path:
+    """Write where the definitions are asked for; of the file Dagster knows the location by its name, ours alone."""
+    file = folder / "workspace.yaml"
+    server = {"location_name": "pipelines", "socket": str(location)}
+    file.write_text(json.dumps({"load_from": [{"grpc_server": server}]}), encoding="utf-8")  # JSON is YAML
+    return file
+
+
+def _prepare(console: Console, settings: Settings, database: Database) -> None:
+    """Bring the schema up to this release; a database without types gets those of the fixtures."""
+    steps = migrate(database)
+    console.print(f"✓ Schema: {len(steps)} revisions applied" if steps else "✓ Schema: nothing to migrate")
+    with database.transaction() as connection:
+        if not reference_types(connection).entity_types:
+            fixtures = read_fixtures(TYPES, settings.time_zone)
+            load_fixtures(connection, fixtures)
+            console.print(f"✓ Types: there were none, so {fixtures.objects} were loaded from {TYPES[0].parent}")
+
+
+def _wait(processes: Processes, name: str, ready: Callable[[], bool]) -> None:
+    """Wait for a process to get ready; raises ServiceFailed if it does not, or if any of them ends."""
+    deadline = time.monotonic() + START_SECONDS
+    while not ready():
+        processes.require_all()
+        if time.monotonic() > deadline:
+            raise processes.failure(name, f"was not ready after {START_SECONDS} seconds")
+        time.sleep(POLL_SECONDS)
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
+def _answers(url: str, question: str | None = None) -> str | None:
+    """Answer what a web server of ours says to a GraphQL question or a plain request; None if nothing useful."""
+    data = None if question is None else json.dumps({"query": question}).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(request, timeout=10) as answer:
+            return str(answer.read(), "utf-8")
+    except OSError:  # not yet there, or not yet able
+        return None
+
+
+def _beats(address: str, since: float) -> bool:
+    """Answer whether every required part of the daemon has reported since."""
+    answer = _answers(f"{address}/graphql", HEARTBEATS)
+    if answer is None:
+        return False
+    parts: list[Part] = json.loads(answer)["data"]["instance"]["daemonHealth"]["allDaemonStatuses"]
+    return all((part["lastHeartbeatTime"] or 0) >= since for part in parts if part["required"])
+
+
+def _tell(console: Console, settings: Settings, host: str, address: str) -> None:
+    console.print(f"\nOpen      {address}", style="bold")
+    console.print(f"Drop      CSV files into {settings.drop_dir}")
+    console.print(f"Read      the logs in {settings.home / 'logs'}")
+    if host not in ("127.0.0.1", "::1", "localhost"):
+        console.print("Beware    Dagster's UI has no login: who reaches it can run the jobs")
+    console.print("Stop      with Ctrl-C\n")
+
+
+def _has_display() -> bool:
+    """Answer whether a browser would open in a window, and not in this terminal."""
+    return sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
