@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from uuid import UUID
 
 from crm_core.database import Connection, statement
 from crm_core.resources import description
@@ -23,6 +24,7 @@ CHECKS = (
     "11_books_balance",
     "12_every_change_has_a_batch",
 )
+NOT_OF_ENTITIES = ("11_books_balance",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +42,24 @@ class Check:
         return self.breaches == 0
 
 
-def check(connection: Connection, *, examples: int = 5) -> Iterator[Check]:
-    """Recompute every invariant over all data, one statement each: a merge meanwhile is seen whole or not at all."""
+def check(connection: Connection, *, uids: Sequence[UUID] | None = None, examples: int = 5) -> Iterator[Check]:
+    """Recompute every invariant over all data, one statement each: a merge meanwhile is seen whole or not at all.
+
+    With `uids`, those invariants that are about entities, over these entities alone.
+    """
     with connection.transaction():
         connection.execute(statement("query/set_known_at"), {"known_at": "infinity"})
         for name in CHECKS:
+            if uids is not None and name in NOT_OF_ENTITIES:
+                continue
+            values = None if name in NOT_OF_ENTITIES else {"uids": uids if uids is None else list(uids)}
             with connection.cursor() as cursor:
-                breaches = cursor.execute(statement(f"check/{name}"))
+                breaches = cursor.execute(statement(f"check/{name}"), values)
                 first = tuple(line for (line,) in islice(breaches, examples))
                 yield Check(name[3:], description(f"check/{name}"), cursor.rowcount, first)
+
+
+def entities_of_drop(connection: Connection, sha256: str, *, at_most: int = 1_000) -> Sequence[UUID]:
+    """Pick entities that a merged drop names: all, or of a large drop about so many, evenly spread over its lines."""
+    rows = connection.execute(statement("check/entities_of_a_drop"), {"sha256": sha256, "at_most": at_most})
+    return [uid for (uid,) in rows]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from builders import an_entity, reference_data
+from builders import an_entity, reference_data, uid, write_drop
 
 from crm_core.database import Connection
+from crm_core.ingest import Options, ingest_over
 from crm_core.merge import Origin, record
-from crm_core.quality import CHECKS, check
+from crm_core.quality import CHECKS, NOT_OF_ENTITIES, check, entities_of_drop
 from crm_core.reference import reference_types
 
 pytestmark = pytest.mark.integration
@@ -68,3 +71,24 @@ def test_a_check_finds_the_damage_it_is_for(connection: Connection, name: str) -
     broken = found[name[3:]]
     assert not broken.holds
     assert broken.examples
+
+
+@pytest.mark.parametrize("name", [name for name in CHECKS if name not in NOT_OF_ENTITIES])
+def test_a_check_of_some_entities_finds_their_damage_and_no_others(connection: Connection, name: str) -> None:
+    fill(connection)
+    connection.execute(DAMAGE[name].encode())
+    damaged = {c.name: c.holds for c in check(connection, uids=[uid("ada")])}
+    assert damaged[name[3:]] is False
+    assert all(c.holds for c in check(connection, uids=[uid("someone else")]))
+
+
+def test_the_entities_of_a_drop_are_all_of_a_small_one_and_a_spread_of_a_large_one(
+    connection: Connection, tmp_path: Path
+) -> None:
+    reference_data(connection)
+    path = write_drop(tmp_path / "drop.csv", [an_entity(f"person {number}") for number in range(100)])
+    report = ingest_over(connection, path, Options())
+    assert report.sha256 is not None
+    assert set(entities_of_drop(connection, report.sha256)) == {uid(f"person {number}") for number in range(100)}
+    few = entities_of_drop(connection, report.sha256, at_most=10)
+    assert set(few) == {uid(f"person {number}") for number in range(8, 100, 10)}

@@ -1,7 +1,7 @@
 -- One current version an entity.
--- In: nothing. Out: one line a breach.
-select format('entity %s has %s current versions', entity_uid, count(*))
+-- In: uids (null: all entities). Out: one line a breach.
+select format('entity %%s has %%s current versions', entity_uid, count(*))
 from entity
-where is_current
+where is_current and (%(uids)s::uuid[] is null or entity_uid = any (%(uids)s))
 group by entity_uid
 having count(*) > 1

@@ -1,9 +1,10 @@
 -- An entity's timeline ends only with a deletion.
--- In: nothing. Out: one line a breach.
-select format('entity %s ends at %s without a deletion', entity_uid, valid_to)
+-- In: uids (null: all entities). Out: one line a breach.
+select format('entity %%s ends at %%s without a deletion', entity_uid, valid_to)
 from (
     select entity_uid, valid_to, lead(valid_from) over (partition by entity_uid order by valid_from) as next_from
     from entity
+    where %(uids)s::uuid[] is null or entity_uid = any (%(uids)s)
 ) neighbours
 where valid_to is distinct from next_from and valid_to is not null
   and not exists (

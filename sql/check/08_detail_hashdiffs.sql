@@ -1,6 +1,6 @@
 -- Every detail hashdiff is that of the value it stands beside.
--- In: nothing. Out: one line a breach.
-select format('entity %s, %s from %s: hashdiff is not that of its value', entity_uid, code, valid_from)
+-- In: uids (null: all entities). Out: one line a breach.
+select format('entity %%s, %%s from %%s: hashdiff is not that of its value', entity_uid, code, valid_from)
 from entity_detail
 join detail_type using (detail_type_id)
-where hashdiff <> detail_hashdiff(code, detail_value, compares)
+where hashdiff <> detail_hashdiff(code, detail_value, compares) and (%(uids)s::uuid[] is null or entity_uid = any (%(uids)s))

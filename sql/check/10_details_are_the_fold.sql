@@ -1,6 +1,6 @@
 -- The ledger, replayed, gives the detail versions and no others.
--- In: nothing. Out: one line a breach.
-select format('entity %s, detail %s: version from %s to %s is %s', entity_uid, detail_type_id, valid_from, valid_to,
+-- In: uids (null: all entities). Out: one line a breach.
+select format('entity %%s, detail %%s: version from %%s to %%s is %%s', entity_uid, detail_type_id, valid_from, valid_to,
               case when is_stored then 'stored, and not what the ledger says' else 'what the ledger says, and not stored' end)
 from (
     select entity_uid, detail_type_id, detail_value, hashdiff, valid_from, valid_to, is_current, bool_or(is_stored) as is_stored
@@ -11,6 +11,7 @@ from (
         select entity_uid, detail_type_id, detail_value, hashdiff, valid_from, valid_to, is_current, false
         from known.entity_detail
     ) both_sides
+    where %(uids)s::uuid[] is null or entity_uid = any (%(uids)s)
     group by entity_uid, detail_type_id, detail_value, hashdiff, valid_from, valid_to, is_current
     having count(*) <> 2
 ) differing
