@@ -84,18 +84,20 @@ def written_details(details: pl.DataFrame) -> pl.DataFrame:
 def _apart(rows: pl.DataFrame) -> pl.DataFrame:
     """Take usual lists apart: of the eight parts between the quotes of a detail, two are the type and the value."""
     texts = rows["text"]
-    texts = reworked(texts, texts.str.contains(_NULL), lambda nulls: nulls.str.replace_all(_NULL, _QUOTED_NULL))
-    parts = texts.str.join("").str.split('"').explode()
-    values = parts.gather_every(_QUOTES, 7)
+    texts = reworked(
+        texts, texts.str.contains("null", literal=True), lambda some: some.str.replace_all(_NULL, _QUOTED_NULL)
+    )
+    parts = texts.str.split('"')
+    counts = parts.list.len() // _QUOTES
+    place = pl.int_range(len(texts), dtype=pl.UInt32, eager=True).repeat_by(counts).explode(empty_as_null=False)
+    start = (
+        pl.int_range(len(place), dtype=pl.UInt32, eager=True) * _QUOTES + place
+    )  # a list has one part after its last
+    parts = parts.explode()
+    values = parts.gather(start + 7)
     values = reworked(values, values.str.contains("\\", literal=True), _unescaped).replace({"\x00": None})
     return pl.DataFrame(
-        {
-            "row": rows["row"]
-            .repeat_by(texts.str.count_matches('"', literal=True) // _QUOTES)
-            .explode(empty_as_null=False),
-            "detail_type": parts.gather_every(_QUOTES, 3),
-            "detail_value": values,
-        }
+        {"row": rows["row"].gather(place), "detail_type": parts.gather(start + 3), "detail_value": values}
     )
 
 
