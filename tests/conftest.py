@@ -49,11 +49,17 @@ class Server:
     def clone(self, template: str = TEMPLATE) -> Iterator[Database]:
         """Yield a new database like the template; it is dropped afterwards, whoever is still connected."""
         name = f"test_{next(self.numbers)}"
-        self.run("create database {} template {} strategy file_copy", name, template)
+        self.run(f"create database {{}} template {{}} {self.fast_copy}", name, template)
         try:
             yield self.database(name)
         finally:
             self.run("drop database {} with (force)", name)
+
+    @property
+    def fast_copy(self) -> str:
+        """How to clone a small database fastest; before 15 there was no choice."""
+        with psycopg.connect(self.conninfo) as connection:
+            return "strategy file_copy" if connection.info.server_version >= 150_000 else ""
 
     def run(self, command: str, *names: str) -> None:
         with psycopg.connect(self.conninfo, autocommit=True) as connection:
