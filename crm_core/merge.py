@@ -152,6 +152,8 @@ def merge(connection: Connection, origin: Origin) -> Merged:
 
     for definition in remake_indexes:
         connection.execute(definition.encode())
+    if remake_indexes:
+        run("66_analyze_versions")
     changed = count("70_count_changed")
     entity_versions, detail_versions = _row(connection, "merge/71_count_versions")
     return Merged(batch_id, recorded_at, changed, late, superseded, entity_versions, detail_versions)
