@@ -44,6 +44,7 @@ POLL_SECONDS = 0.2
 TYPES = [DATA / "fixtures" / name for name in ("001_entity_types.json", "002_detail_types.json")]
 INSTANCE = Path(__file__).parent.parent / "pipelines" / "dagster.yaml"  # in a checkout as in a wheel
 CODE, WEB, DAEMON = "code-server", "web-server", "daemon"
+LOCATIONS = "{ workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError { __typename } } } } }"
 HEARTBEATS = "{ instance { daemonHealth { allDaemonStatuses { required lastHeartbeatTime } } } }"
 
 
@@ -74,17 +75,17 @@ def run_up(settings: Settings, host: str = HOST, port: int | None = None, *, bro
         location = stack.enter_context(_socket(_folder(settings.home / "dagster")))
         environ = _environment(settings, database)
         processes = stack.enter_context(Processes(_folder(settings.home / "logs"), environ, lock))
-        status.update("Migrating …")
-        processes.start(CODE, "pipelines.code_server", str(location))  # it takes seconds to get ready
+        status.update("Migrating, while Dagster starts …")
+        since = time.time()
+        workspace = str(_workspace(location, settings.home / "dagster"))
+        processes.start(CODE, "pipelines.code_server", str(location))
+        processes.start(WEB, "dagster_webserver", "--host", host, "--port", str(port), "--workspace", workspace)
+        processes.start(DAEMON, "dagster._daemon", "run", "--workspace", workspace)
+        # The API joins here, as one more process.
         _prepare(console, settings, database)
         status.update("Starting Dagster …")
         _wait(processes, CODE, lambda: _listens(location))
-        since = time.time()
-        loads = ["--workspace", str(_workspace(location, settings.home / "dagster"))]
-        processes.start(WEB, "dagster_webserver", "--host", host, "--port", str(port), *loads)
-        processes.start(DAEMON, "dagster._daemon", "run", *loads)
-        # The API joins here: one more process.
-        _wait(processes, WEB, lambda: _answers(f"{address}/server_info") is not None)
+        _wait(processes, WEB, lambda: _loaded(address))
         console.print(f"✓ Dagster's web server: {address}")
         _wait(processes, DAEMON, lambda: _beats(address, since))
         console.print("✓ Dagster's daemon: it watches the drop folder and keeps the schedules")
@@ -233,25 +234,31 @@ def _listens(path: Path) -> bool:
         return probe.connect_ex(str(path)) == 0
 
 
-def _answers(url: str, question: str | None = None) -> str | None:
-    """Answer what a web server of ours says to a GraphQL question or a plain request; None if nothing useful."""
-    data = None if question is None else json.dumps({"query": question}).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with direct.open(request, timeout=10) as answer:
-            return str(answer.read(), "utf-8")
-    except OSError:  # not yet there, or not yet able
-        return None
+def _loaded(address: str) -> bool:
+    """Answer whether the web server has asked the code server for its definitions."""
+    answer = _ask(address, LOCATIONS)
+    return answer is not None and '"RepositoryLocation"' in answer
 
 
 def _beats(address: str, since: float) -> bool:
     """Answer whether every required part of the daemon has reported since."""
-    answer = _answers(f"{address}/graphql", HEARTBEATS)
+    answer = _ask(address, HEARTBEATS)
     if answer is None:
         return False
     parts: list[Part] = json.loads(answer)["data"]["instance"]["daemonHealth"]["allDaemonStatuses"]
     return all((part["lastHeartbeatTime"] or 0) >= since for part in parts if part["required"])
+
+
+def _ask(address: str, question: str) -> str | None:
+    """Answer what the web server says to a GraphQL question; None while it says nothing."""
+    body = json.dumps({"query": question}).encode()
+    request = urllib.request.Request(f"{address}/graphql", body, {"Content-Type": "application/json"})
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(request, timeout=10) as answer:
+            return str(answer.read(), "utf-8")
+    except OSError:
+        return None
 
 
 def _tell(console: Console, settings: Settings, host: str, address: str) -> None:

@@ -1,0 +1,117 @@
+"""Processes end together: in reverse order, with all that they started, even when their parent is killed."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import psutil
+import pytest
+
+from crm_core.errors import ServiceFailed
+from crm_core.processes import Processes
+
+pytestmark = pytest.mark.unit
+
+SERVER = ["http.server", "0", "--bind", "127.0.0.1"]  # a module of Python's that runs until it is stopped
+PARENT = f"""
+import os, sys, time
+from pathlib import Path
+from crm_core.processes import Processes
+import fcntl
+with Path("lock").open("w") as lock, Processes(Path(), dict(os.environ), lock) as processes:
+    processes.start("server", *{SERVER})
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    print(processes.started["server"].pid, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Iterator[IO[str]]:
+    with (tmp_path / "lock").open("w") as lock:
+        yield lock
+
+
+def soon(holds: Callable[[], bool], seconds: float = 10) -> bool:
+    deadline = time.monotonic() + seconds
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return holds()
+
+
+def runs(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def test_they_run_while_the_context_lasts_and_no_longer(tmp_path: Path, lock: IO[str]) -> None:
+    with Processes(tmp_path, os.environ, lock) as processes:
+        processes.start("first", *SERVER)
+        processes.start("second", *SERVER)
+        pids = [process.pid for process in processes.started.values()]
+        children = psutil.Process().children()
+        processes.require_all()
+        assert all(runs(pid) for pid in pids)
+        assert {os.getsid(pid) for pid in pids} == set(pids), "the terminal's Ctrl-C does not reach them"
+    assert not any(runs(child.pid) for child in children)
+    assert len(children) == 3
+
+
+def test_one_that_ends_is_an_error_with_the_end_of_its_log(tmp_path: Path, lock: IO[str]) -> None:
+    with Processes(tmp_path, os.environ, lock) as processes:
+        processes.start("reader", "json.tool", str(tmp_path / "nothing.json"))
+        processes.started["reader"].wait()
+        with pytest.raises(
+            ServiceFailed, match=r"the reader ended with exit status \d; all that it wrote is in "
+        ) as caught:
+            processes.require_all()
+    assert "nothing.json" in caught.value.last_lines[-1]
+    assert caught.value.log == tmp_path / "reader.log"
+
+
+def test_one_that_is_killed_is_an_error_that_names_the_signal(tmp_path: Path, lock: IO[str]) -> None:
+    with Processes(tmp_path, os.environ, lock) as processes:
+        processes.start("server", *SERVER)
+        processes.started["server"].kill()
+        processes.started["server"].wait()
+        with pytest.raises(ServiceFailed, match="was ended by signal 9"):
+            processes.require_all()
+
+
+def test_the_log_of_the_time_before_is_kept(tmp_path: Path, lock: IO[str]) -> None:
+    for _ in range(2):
+        with Processes(tmp_path, os.environ, lock) as processes:
+            processes.start("reader", "json.tool", "--help")
+            processes.started["reader"].wait()
+    assert (tmp_path / "reader.log.1").read_text() == (tmp_path / "reader.log").read_text() != ""
+
+
+def test_what_a_process_started_ends_with_it(tmp_path: Path, lock: IO[str]) -> None:
+    (tmp_path / "nest.py").write_text(f"import subprocess, sys; subprocess.run([sys.executable, '-m', *{SERVER}])")
+    with Processes(tmp_path, {**os.environ, "PYTHONPATH": str(tmp_path)}, lock) as processes:
+        processes.start("nest", "nest")
+        nest = psutil.Process(processes.started["nest"].pid)
+        assert soon(lambda: len(nest.children()) == 1)
+        (inner,) = nest.children()
+    assert not runs(inner.pid)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_none_outlives_a_parent_that_is_killed_and_its_lock_holds_as_long(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        assert runs(pid)
+        parent.send_signal(number)
+        with (tmp_path / "lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        assert not runs(pid)
