@@ -31,7 +31,7 @@ pytestmark = pytest.mark.integration
 FIXTURES = sorted((DATA / "fixtures").glob("*.json"))
 INITIAL, DELTA, LATE, REPLAY, DIRTY, LAST = sorted((DATA / "drops").glob("*.csv"))
 HEAVY = {"dagster", "polars", "pandera", "sqlalchemy", "alembic", "numpy", "psycopg", "rich", "fastapi"}
-COMMANDS = ["demo", "migrate", "loaddata", "ingest", "check", "explain"]
+COMMANDS = ["demo", "up", "migrate", "loaddata", "ingest", "check", "report", "explain"]
 KEYS = [  # of the contract, section 5
     "file", "sha256", "status", "rows_read", "rows_accepted", "rows_rejected", "rows_changed", "rows_unchanged",
     "rows_late", "rows_superseded", "entity_versions_added", "detail_versions_added", "seconds", "error",
