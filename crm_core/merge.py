@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -176,26 +176,28 @@ def _copy(connection: Connection, name: str, frame: pl.DataFrame) -> None:
         copy.write(rows.getbuffer())
 
 
-def _row(connection: Connection, name: str, **values: str | int | None) -> TupleRow:
+def _row(connection: Connection, name: str, **values: str | int | datetime | uuid.UUID | None) -> TupleRow:
     row = connection.execute(statement(name), values).fetchone()
     assert row is not None, name
     return row
 
 
 def record(connection: Connection, types: ReferenceTypes, changes: Sequence[Change], origin: Origin) -> Merged:
-    """Merge single changes, in the order given, by the same way as a drop; the REST writes and the fixtures use it.
+    """Merge changes that are no drop, in the order given: those of a request, or of fixtures.
 
-    The changes are valid and in normal form, and name existing types by their canonical codes.
+    The changes are valid and in normal form, and name existing types by their canonical codes. One change takes one
+    statement; several are staged as a drop is, and become one batch.
     """
     entity_types = {known.code: known.entity_type_id for known in types.entity_types}
+    if len(changes) == 1 and origin.source != "drop":
+        return _record_one(connection, changes[0], entity_types, origin)
     detail_types = {known.code: known for known in types.detail_types}
     change_rows: list[tuple[object, ...]] = []
     detail_rows: list[tuple[object, ...]] = []
     for line, change in enumerate(changes, start=1):
         uid, at, name, code = str(change.entity_uid), change.change_ts, change.display_name, change.entity_type
         hashed = f"\\x{entity_hashdiff(name, code).hex()}" if name and code else None
-        payload = json.dumps(dict(change.details), ensure_ascii=False) if change.details else None
-        change_rows.append((line, uid, at, change.op, name, code and entity_types[code], payload, hashed))
+        change_rows.append((line, uid, at, change.op, name, code and entity_types[code], _details_of(change), hashed))
         for detail_type, value in change.details.items():
             known = detail_types[detail_type]
             hashed = None if value is None else f"\\x{detail_hashdiff(known.code, value, known.compares).hex()}"
@@ -207,3 +209,24 @@ def record(connection: Connection, types: ReferenceTypes, changes: Sequence[Chan
             pl.DataFrame(detail_rows, schema=DETAIL_SCHEMA, orient="row"),
         )
         return merge(connection, origin)
+
+
+def _record_one(connection: Connection, change: Change, entity_types: Mapping[str, int], origin: Origin) -> Merged:
+    row = _row(
+        connection,
+        "merge/90_record_change",
+        entity_uid=change.entity_uid,
+        change_ts=change.change_ts,
+        op=change.op,
+        display_name=change.display_name,
+        entity_type_id=change.entity_type and entity_types[change.entity_type],
+        details=_details_of(change),
+        actor=origin.actor,
+        source=origin.source,
+        request_id=origin.request_id,
+    )
+    return Merged(*row)
+
+
+def _details_of(change: Change) -> str | None:
+    return json.dumps(dict(change.details), ensure_ascii=False) if change.details else None

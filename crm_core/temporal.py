@@ -111,10 +111,10 @@ def diff(
     found: list[tuple[Document, Position]] = []
     with _as_known(connection, known_at):
         while len(found) <= limit:
-            values = {"from": from_, "to": to, "after_uid": after and after.entity_uid, "limit": 2 * limit}
-            uids = [uid for (uid,) in connection.execute(statement("query/diff_candidates"), values)]
-            values = {"from": from_, "to": to, "entity_uids": uids}
-            changed = connection.execute(statement("query/diff"), values)
+            window: dict[str, datetime | UUID | int | list[UUID] | None] = {"from": from_, "to": to, "limit": 2 * limit}
+            window["after_uid"] = None if after is None else after.entity_uid
+            uids = [uid for (uid,) in connection.execute(statement("query/diff_candidates"), window)]
+            changed = connection.execute(statement("query/diff"), window | {"entity_uids": uids})
             found += [(document, Position(uid)) for document, uid in changed]
             if len(uids) < 2 * limit:
                 break

@@ -41,8 +41,11 @@ deletions = st.builds(Change, st.sampled_from(PEOPLE), INSTANTS, st.just("delete
 
 drops = st.tuples(st.just("drop"), st.lists(upserts | upserts | deletions, min_size=1, max_size=6))
 requests = st.tuples(st.just("request"), st.lists(upserts | patches | deletions, min_size=1, max_size=3))
+fixtures = st.tuples(st.just("fixture"), st.lists(upserts | patches | deletions, min_size=1, max_size=4))
 replays = st.tuples(st.just("replay"), st.integers(0, 9))
-Step = tuple[Literal["drop", "request"], list[Change]] | tuple[Literal["replay"], int]
+steps_taken = st.lists(drops | requests | fixtures | replays, min_size=1, max_size=6)
+Kind = Literal["drop", "request", "fixture"]
+Step = tuple[Kind, list[Change]] | tuple[Literal["replay"], int]
 
 
 class Product:
@@ -55,7 +58,7 @@ class Product:
         self.known: list[tuple[datetime, int]] = []  # when it was recorded, and how many changes the model held then
 
     def take(self, steps: Sequence[Step]) -> None:
-        taken: list[tuple[Literal["drop", "request"], list[Change]]] = []
+        taken: list[tuple[Kind, list[Change]]] = []
         for number, step in enumerate(steps):
             if step[0] == "replay":
                 kind, changes = taken[step[1] % len(taken)] if taken else ("request", [])
@@ -70,9 +73,8 @@ class Product:
                 report = ingest_over(self.connection, drop, Options())
                 assert report.status in ("merged", "replayed"), report
                 assert report.rows_accepted == len(changes) == report.rows_changed + report.rows_unchanged
-            else:
-                origin = Origin("test", "request", request_id=str(number))
-                record(self.connection, self.types, changes, origin)
+            for together in [changes] if kind == "fixture" else [[c] for c in changes] if kind == "request" else []:
+                record(self.connection, self.types, together, Origin("test", kind))
             self.model.record(*changes)
             (recorded_at,) = self.connection.execute("select max(recorded_at) from batch").fetchone() or ()
             self.known.append((recorded_at, len(self.model.changes)))
@@ -97,7 +99,7 @@ def examples(number: int) -> settings:
 
 
 @examples(80)
-@given(steps=st.lists(drops | requests | replays, min_size=1, max_size=6))
+@given(steps=steps_taken)
 def test_versions_are_a_function_of_the_set_of_changes(
     database: Database, tmp_path_factory: pytest.TempPathFactory, steps: list[Step]
 ) -> None:
@@ -105,7 +107,7 @@ def test_versions_are_a_function_of_the_set_of_changes(
 
 
 @examples(15)
-@given(steps=st.lists(drops | requests | replays, min_size=1, max_size=6))
+@given(steps=steps_taken)
 def test_and_so_they_are_on_every_server(
     any_database: Database, tmp_path_factory: pytest.TempPathFactory, steps: list[Step]
 ) -> None:

@@ -1,4 +1,7 @@
 -- Merge helpers hold no data.
+drop function record_change(uuid, timestamptz, text, text, smallint, jsonb, text, text, text);
+drop schema single cascade;
 drop function set_indexes_aside();
 drop function drop_stage(text);
 drop function make_stage(text);
+drop function make_refold();

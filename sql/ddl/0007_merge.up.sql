@@ -1,6 +1,101 @@
 -- What a merge needs beside its statements: a schema of its own with staging and work tables, and the way to load an
 -- empty database with its indexes set aside.
 
+-- Makes, in the first schema of the search path, the views that fold anew the entities of a relation `touched`
+-- (entity_uid, since, is_refolded) from `since` on, and say how their versions differ from the fold.
+create function make_refold() returns void language plpgsql as $make_refold$
+begin
+    -- The changes to fold anew: the state just before `since` as one complete change at -infinity, then the ledger.
+    create view events as
+    select t.entity_uid, '-infinity'::timestamptz as change_ts, 0::bigint as batch_id, 0 as row_no, 'upsert' as op,
+           e.display_name, e.entity_type_id,
+           (select jsonb_object_agg(dt.code, d.detail_value)
+            from entity_detail d join detail_type dt on dt.detail_type_id = d.detail_type_id
+            where d.entity_uid = t.entity_uid
+              and d.valid_from < t.since and (d.valid_to >= t.since or d.valid_to is null)) as details
+    from touched t
+    join entity e on e.entity_uid = t.entity_uid
+        and e.valid_from < t.since and (e.valid_to >= t.since or e.valid_to is null)
+    where t.is_refolded
+    union all
+    select l.entity_uid, l.change_ts, l.batch_id, l.row_no, l.op, l.display_name, l.entity_type_id, l.details
+    from touched t
+    join ledger l on l.entity_uid = t.entity_uid and l.change_ts >= t.since
+    where t.is_refolded;
+    perform make_fold();
+
+    -- What must happen to the entity versions, as in entity_diff; -infinity stands for the version before `since`.
+    create view entity_difference as
+    select entity_uid, coalesce(old_from, fold_from) as valid_from, new_to as valid_to,
+           display_name, entity_type_id, hashdiff, action, case action when 'cut' then old_from end as closes
+    from (
+        select *, case
+                when old_from is null then 'open'
+                when hashdiff is null then 'drop'
+                when hashdiff <> old_hashdiff or display_name <> old_name then 'swap'
+                when new_to is not distinct from old_to then 'keep'
+                when new_to < coalesce(old_to, 'infinity') then 'cut'
+                else 'swap'
+            end as action
+        from (
+            select entity_uid, fold_from,
+                   max(display_name) as display_name, max(entity_type_id) as entity_type_id, max(new_to) as new_to,
+                   (array_agg(hashdiff) filter (where hashdiff is not null))[1] as hashdiff,
+                   max(old_from) as old_from, max(old_to) as old_to, max(old_name) as old_name,
+                   (array_agg(old_hashdiff) filter (where old_hashdiff is not null))[1] as old_hashdiff
+            from (
+                select entity_uid, valid_from as fold_from, display_name, entity_type_id, hashdiff, valid_to as new_to,
+                       null::timestamptz as old_from, null::timestamptz as old_to, null::text as old_name, null::bytea as old_hashdiff
+                from folded_entity
+                union all
+                select e.entity_uid, case when e.valid_from < t.since then '-infinity' else e.valid_from end,
+                       null, null, null, null, e.valid_from, e.valid_to, e.display_name, e.hashdiff
+                from touched t
+                join entity e on e.entity_uid = t.entity_uid and (e.valid_to >= t.since or e.valid_to is null)
+                where t.is_refolded
+            ) both_sides
+            group by entity_uid, fold_from
+        ) paired
+    ) decided
+    where action <> 'keep';
+
+    -- What must happen to the detail versions, likewise.
+    create view detail_difference as
+    select entity_uid, detail_type_id, coalesce(old_from, fold_from) as valid_from, new_to as valid_to,
+           detail_value, hashdiff, action, case action when 'cut' then old_from end as closes
+    from (
+        select *, case
+                when old_from is null then 'open'
+                when hashdiff is null then 'drop'
+                when hashdiff <> old_hashdiff or detail_value <> old_value then 'swap'
+                when new_to is not distinct from old_to then 'keep'
+                when new_to < coalesce(old_to, 'infinity') then 'cut'
+                else 'swap'
+            end as action
+        from (
+            select entity_uid, detail_type_id, fold_from, max(detail_value) as detail_value, max(new_to) as new_to,
+                   (array_agg(hashdiff) filter (where hashdiff is not null))[1] as hashdiff,
+                   max(old_from) as old_from, max(old_to) as old_to, max(old_value) as old_value,
+                   (array_agg(old_hashdiff) filter (where old_hashdiff is not null))[1] as old_hashdiff
+            from (
+                select entity_uid, detail_type_id, valid_from as fold_from, detail_value, hashdiff, valid_to as new_to,
+                       null::timestamptz as old_from, null::timestamptz as old_to, null::text as old_value, null::bytea as old_hashdiff
+                from folded_detail
+                union all
+                select d.entity_uid, d.detail_type_id,
+                       case when d.valid_from < t.since then '-infinity' else d.valid_from end,
+                       null, null, null, d.valid_from, d.valid_to, d.detail_value, d.hashdiff
+                from touched t
+                join entity_detail d on d.entity_uid = t.entity_uid and (d.valid_to >= t.since or d.valid_to is null)
+                where t.is_refolded
+            ) both_sides
+            group by entity_uid, detail_type_id, fold_from
+        ) paired
+    ) decided
+    where action <> 'keep';
+end
+$make_refold$;
+
 -- Makes the schema `name` with the tables of one merge and puts it first in the search path of this transaction.
 -- The tables are unlogged, not temporary, so that they can be distributed by entity_uid as the versions are.
 create function make_stage(name text) returns void language plpgsql as $make_stage$
@@ -29,24 +124,7 @@ begin
         entity_uid uuid, detail_type_id smallint, valid_from timestamptz, valid_to timestamptz, detail_value text,
         hashdiff bytea, action text, closes timestamptz);
 
-    -- The changes to fold anew: the state just before `since` as one complete change at -infinity, then the ledger.
-    create view events as
-    select t.entity_uid, '-infinity'::timestamptz as change_ts, 0::bigint as batch_id, 0 as row_no, 'upsert' as op,
-           e.display_name, e.entity_type_id,
-           (select jsonb_object_agg(dt.code, d.detail_value)
-            from entity_detail d join detail_type dt on dt.detail_type_id = d.detail_type_id
-            where d.entity_uid = t.entity_uid
-              and d.valid_from < t.since and (d.valid_to >= t.since or d.valid_to is null)) as details
-    from touched t
-    join entity e on e.entity_uid = t.entity_uid
-        and e.valid_from < t.since and (e.valid_to >= t.since or e.valid_to is null)
-    where t.is_refolded
-    union all
-    select l.entity_uid, l.change_ts, l.batch_id, l.row_no, l.op, l.display_name, l.entity_type_id, l.details
-    from touched t
-    join ledger l on l.entity_uid = t.entity_uid and l.change_ts >= t.since
-    where t.is_refolded;
-    perform make_fold();
+    perform make_refold();
 end
 $make_stage$;
 
@@ -87,3 +165,85 @@ begin
     return query select unnest(remake);
 end
 $set_indexes_aside$;
+
+-- One change at a time, for requests: the same fold over the one entity that two settings name, since an instant.
+create schema single;
+create view single.touched as
+select current_setting('crm.entity_uid')::uuid as entity_uid, current_setting('crm.since')::timestamptz as since,
+       true as is_refolded;
+
+create function single.make() returns void language plpgsql as $make$
+begin
+    perform set_config('search_path', 'single, ' || current_setting('search_path'), true);
+    perform make_refold();
+    perform set_config('search_path', regexp_replace(current_setting('search_path'), '^single, ', ''), true);
+end
+$make$;
+select single.make();
+drop function single.make();
+
+-- Records one change and brings its entity's versions up to it, as a merge of one row would: locks (beside other requests
+-- on the same buckets, never beside a merge of them), batch, ledger, versions, counts.
+create function record_change(
+    its_uid uuid, its_ts timestamptz, its_op text, its_name text, its_type_id smallint, its_details jsonb,
+    its_actor text, its_source text, its_request_id text,
+    out batch_id bigint, out recorded_at timestamptz, out rows_changed integer, out rows_late integer,
+    out rows_superseded integer, out entity_versions_added integer, out detail_versions_added integer)
+language plpgsql as $record_change$
+declare
+    entity_diffs single.entity_difference[];
+    detail_diffs single.detail_difference[];
+begin
+    perform pg_advisory_xact_lock_shared(3141592, get_byte(uuid_send(its_uid), 0) >> 2);
+    perform pg_advisory_xact_lock(hashtextextended(its_uid::text, 0));
+    insert into batch (recorded_at, actor, source, request_id)
+    values (greatest(clock_timestamp(), (select max(b.recorded_at) from batch b)), its_actor, its_source, its_request_id)
+    returning batch.batch_id, batch.recorded_at into batch_id, recorded_at;
+    rows_changed := 0; rows_late := 0; rows_superseded := 0; entity_versions_added := 0; detail_versions_added := 0;
+
+    if exists (select from ledger l
+               where l.entity_uid = its_uid and l.change_ts = its_ts and l.op = its_op
+                 and l.display_name is not distinct from its_name
+                 and l.entity_type_id is not distinct from its_type_id
+                 and l.details is not distinct from its_details) then
+        return;  -- a replay
+    end if;
+    rows_late := exists (select from ledger l where l.entity_uid = its_uid and l.change_ts > its_ts)::integer;
+    rows_superseded := exists (select from ledger l where l.entity_uid = its_uid and l.change_ts = its_ts)::integer;
+
+    insert into ledger (entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id, details)
+    values (its_uid, its_ts, record_change.batch_id, 1, its_op, its_name, its_type_id, its_details);
+    perform set_config('crm.entity_uid', its_uid::text, true), set_config('crm.since', its_ts::text, true);
+    entity_diffs := array(select d from single.entity_difference d);
+    detail_diffs := array(select d from single.detail_difference d);
+
+    delete from entity e using unnest(entity_diffs) d
+    where d.action in ('drop', 'swap') and e.entity_uid = its_uid and e.valid_from = d.valid_from;
+    update entity e set valid_to = d.valid_to, is_current = false from unnest(entity_diffs) d
+    where d.closes is not null and e.entity_uid = its_uid and e.valid_from = d.closes;
+    insert into entity (entity_uid, display_name, entity_type_id, hashdiff, valid_from, valid_to, is_current)
+    select its_uid, d.display_name, d.entity_type_id, d.hashdiff, d.valid_from, d.valid_to, d.valid_to is null
+    from unnest(entity_diffs) d where d.action in ('open', 'swap');
+
+    delete from entity_detail e using unnest(detail_diffs) d
+    where d.action in ('drop', 'swap')
+      and e.entity_uid = its_uid and e.detail_type_id = d.detail_type_id and e.valid_from = d.valid_from;
+    update entity_detail e set valid_to = d.valid_to, is_current = false from unnest(detail_diffs) d
+    where d.closes is not null
+      and e.entity_uid = its_uid and e.detail_type_id = d.detail_type_id and e.valid_from = d.closes;
+    insert into entity_detail (entity_uid, detail_type_id, detail_value, hashdiff, valid_from, valid_to, is_current)
+    select its_uid, d.detail_type_id, d.detail_value, d.hashdiff, d.valid_from, d.valid_to, d.valid_to is null
+    from unnest(detail_diffs) d where d.action in ('open', 'swap');
+
+    select count(*) filter (where d.action = 'open') into entity_versions_added from unnest(entity_diffs) d;
+    select count(*) filter (where d.action = 'open') into detail_versions_added from unnest(detail_diffs) d;
+    rows_changed := exists (
+        select
+        from (
+            select d.action, d.valid_from, d.valid_to from unnest(entity_diffs) d
+            union all
+            select d.action, d.valid_from, d.valid_to from unnest(detail_diffs) d
+        ) d
+        where d.valid_to = its_ts or (d.action <> 'cut' and d.valid_from = its_ts))::integer;
+end
+$record_change$;
