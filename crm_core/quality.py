@@ -25,6 +25,7 @@ CHECKS = (
     "12_every_change_has_a_batch",
 )
 NOT_OF_ENTITIES = ("11_books_balance",)
+EXACT_BELOW = 5_000_000  # rows of a table; counting more takes too long to do it for every drop
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,15 @@ class Check:
     def holds(self) -> bool:
         """Say whether nothing breaks the invariant."""
         return self.breaches == 0
+
+
+@dataclass(frozen=True, slots=True)
+class RowCounts:
+    """How many rows the tables have, as the planner estimates it from EXACT_BELOW on."""
+
+    changes: int  # of the ledger
+    entity_versions: int
+    detail_versions: int
 
 
 def check(connection: Connection, *, uids: Sequence[UUID] | None = None, examples: int = 5) -> Iterator[Check]:
@@ -63,3 +73,10 @@ def entities_of_drop(connection: Connection, sha256: str, *, at_most: int = 1_00
     """Pick entities that a merged drop names: all, or of a large drop about so many, evenly spread over its lines."""
     rows = connection.execute(statement("check/entities_of_a_drop"), {"sha256": sha256, "at_most": at_most})
     return [uid for (uid,) in rows]
+
+
+def row_counts(connection: Connection) -> RowCounts:
+    """Count the changes and the versions."""
+    row = connection.execute(statement("query/row_counts"), {"exact_below": EXACT_BELOW}).fetchone()
+    assert row is not None
+    return RowCounts(*row)

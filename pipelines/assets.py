@@ -1,114 +1,172 @@
-"""The assets in order of the flow: a drop, then what its one transaction staged, refused and turned into versions."""
+"""The assets in order of the flow: a drop, what its one transaction made of it, the report."""
 
 # No `from __future__ import annotations`: Dagster reads the annotations of an asset's arguments, and takes no text.
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
 
-from crm_core.drops import fingerprint
-from crm_core.errors import DropRefused
-from crm_core.ingest import Options, ingest
-from crm_core.rejects import rejects
+from crm_core.quality import check
+from crm_core.report import as_json, collect
+from crm_core.report_page import as_html
 from crm_core.settings import Settings
+from pipelines import checks, columns, metadata
+from pipelines.partitions import drops
 from pipelines.resources import CrmDatabase, DropFolder
+from pipelines.taking import Refused, take_in
 
-SAMPLE = 10  # rejected rows shown, without their text: the event log is no place for what may be personal
-TOLD: Mapping[str, tuple[str, ...]] = {  # which asset's metadata tell which fields of the merge report
-    "staged_changes": (
-        "status",
-        "rows_read",
-        "rows_accepted",
-        "rows_changed",
-        "rows_unchanged",
-        "rows_late",
-        "rows_superseded",
-        "seconds",
+OWNERS = ["team:crm"]
+RETRY = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL)  # 35 seconds: a restart of the server
+
+DROP_ASSETS = (
+    dg.AssetSpec(
+        "drop_file",
+        description="A CSV file that arrived. It lies in the drop folder (CRM_DROP_DIR) and is known by its SHA-256.",
+        group_name="drops",
+        kinds={"csv"},
+        metadata={"dagster/column_schema": columns.DROP},
     ),
-    "rejected_rows": ("rows_rejected",),
-    "entity_versions": ("entity_versions_added",),
-    "detail_versions": ("detail_versions_added",),
-}
-
-DROPS = "drops"
-drops = dg.DynamicPartitionsDefinition(name=DROPS)  # one partition a file; its key is drop_key(file name)
-
-
-@dg.asset(partitions_def=drops, group_name="drops", kinds={"csv"})
-def drop_file(context: dg.AssetExecutionContext, drop_folder: DropFolder) -> dg.MaterializeResult[None]:
-    """A CSV file that arrived in the drop folder."""
-    path = _path(context, drop_folder)
-    try:
-        sha256 = fingerprint(path)
-    except DropRefused as refusal:
-        raise _failure(str(refusal)) from None
-    return dg.MaterializeResult(
-        metadata={"path": dg.MetadataValue.path(path), "bytes": path.stat().st_size, "sha256": sha256},
-        data_version=dg.DataVersion(sha256),
-    )
+    dg.AssetSpec(
+        "staged_changes",
+        deps=["drop_file"],
+        description="The rows that keep the drop contract, in normal form and hashed. They stay in table `ledger`.",
+        group_name="drops",
+        kinds={"polars", "postgres"},
+        metadata={"dagster/column_schema": columns.LEDGER, "dagster/table_name": "public.ledger"},
+    ),
+    dg.AssetSpec(
+        "rejected_rows",
+        deps=["drop_file"],
+        description="The rows that were refused, with line, text and a code for every fault, in table `reject`.",
+        group_name="drops",
+        kinds={"polars", "postgres"},
+        metadata={"dagster/column_schema": columns.REJECT, "dagster/table_name": "public.reject"},
+    ),
+    dg.AssetSpec(
+        "entity_versions",
+        deps=["staged_changes"],
+        description="What each entity was called and which type it had, from when to when, in table `entity`.",
+        group_name="timelines",
+        kinds={"postgres"},
+        metadata={"dagster/column_schema": columns.ENTITY, "dagster/table_name": "public.entity"},
+    ),
+    dg.AssetSpec(
+        "detail_versions",
+        deps=["staged_changes"],
+        description="Which value each detail of an entity had, from when to when, in table `entity_detail`.",
+        group_name="timelines",
+        kinds={"postgres"},
+        metadata={"dagster/column_schema": columns.ENTITY_DETAIL, "dagster/table_name": "public.entity_detail"},
+    ),
+)
 
 
 @dg.multi_asset(
+    specs=[spec.replace_attributes(owners=OWNERS, skippable=True) for spec in DROP_ASSETS],
+    check_specs=checks.OF_DROPS,
     partitions_def=drops,
-    group_name="timelines",
-    specs=[
-        dg.AssetSpec(
-            "staged_changes",
-            deps=["drop_file"],
-            kinds={"polars"},
-            description="The rows of the drop that keep its contract, in normal form and hashed.",
-        ),
-        dg.AssetSpec(
-            "rejected_rows",
-            deps=["drop_file"],
-            kinds={"postgres"},
-            description="The rows that were refused, each with its line, its text and a reason code for every fault.",
-        ),
-        dg.AssetSpec(
-            "entity_versions",
-            deps=["staged_changes"],
-            kinds={"postgres"},
-            description="What each entity was called and which type it had, from when to when.",
-        ),
-        dg.AssetSpec(
-            "detail_versions",
-            deps=["staged_changes"],
-            kinds={"postgres"},
-            description="Which value each detail of an entity had, from when to when.",
-        ),
-    ],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    retry_policy=RETRY,
+    pool="merge",
 )
-def timelines(
+def drop_to_versions(
     context: dg.AssetExecutionContext, crm_database: CrmDatabase, drop_folder: DropFolder
-) -> Iterator[dg.MaterializeResult[None]]:
-    """Take the drop into the ledger and bring the versions up to it, in one transaction."""
-    path = _path(context, drop_folder)
-    options = Options(actor="dagster", time_zone=Settings.from_environment().time_zone)
-    with crm_database.open() as database:
-        report = ingest(database, path, options)
-        if report.sha256 is None or report.error is not None:
-            raise _failure(report.error)
-        with database.connect() as connection:
-            first = rejects(connection, report.sha256, limit=SAMPLE)
-    values = report.as_json()
-    for asset, fields in TOLD.items():
-        metadata: dict[str, dg.MetadataValue | str | int | float | None] = {name: values[name] for name in fields}
-        if asset == "rejected_rows" and first:
-            rows = [dg.TableRecord({"line": row.line, "reasons": ", ".join(row.reasons)}) for row in first]
-            metadata["first_rows"] = dg.MetadataValue.table(rows)
-        yield dg.MaterializeResult(asset_key=asset, metadata=metadata)
+) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation | dg.Output[None]]:
+    """Take drops in, one transaction each, and tell of each what it did as soon as it is in.
+
+    They are told by events of their own, for a result would be told of all drops of the run at its end, and of none
+    after a refusal. A drop that is refused stops none of the others; the step fails at its end and names it.
+    """
+    refusals: list[str] = []
+    with crm_database.connect() as connection:
+        for key in context.partition_keys:
+            taken = take_in(connection, key, drop_folder)
+            if isinstance(taken, Refused):
+                context.log.error(taken.fault)
+                refusals.append(taken.fault)
+                continue
+            context.log.info(taken.summary)
+            for asset, told in metadata.of_drop(taken).items():
+                tags = {"dagster/data_version": taken.drop.sha256}
+                yield dg.AssetMaterialization(asset, partition=key, metadata=told, tags=tags)
+            yield from checks.judge_drop(context.instance, key, taken.drop, taken.invariants)
+    if refusals:
+        raise _refused(refusals, len(context.partition_keys))
+    for spec in checks.OF_DROPS:
+        yield dg.Output(None, spec.get_python_identifier())
 
 
-def _path(context: dg.AssetExecutionContext, drop_folder: DropFolder) -> Path:
-    key = context.partition_key
-    path = drop_folder.drops().get(key)
-    if path is None:
-        error = f"{key}: there is no such drop in {drop_folder.path()}; put the file there, then run it again"
-        raise _failure(error)
-    return path
+def _refused(refusals: list[str], of: int) -> dg.Failure:
+    """Answer what fails the step; trying again would end the same."""
+    if of == 1:
+        return dg.Failure(refusals[0], allow_retries=False)
+    text = f"{len(refusals)} of {of} drops were refused, the others are in; {'; '.join(refusals)}"
+    return dg.Failure(text, allow_retries=False)
 
 
-def _failure(error: str | None) -> dg.Failure:
-    """Answer what ends a run with one line; trying again would end the same."""
-    return dg.Failure(error, allow_retries=False)
+@dg.asset(
+    deps=["entity_versions", "detail_versions"],
+    group_name="quality",
+    kinds={"postgres"},
+    owners=OWNERS,
+    retry_policy=RETRY,
+    check_specs=checks.OF_ALL,
+)
+def invariants(crm_database: CrmDatabase) -> Iterator[dg.MaterializeResult[None]]:
+    """What must hold of all data, recomputed from the tables: what `crm check` tells."""
+    started = time.monotonic()
+    with crm_database.connect() as connection:
+        found = list(check(connection))
+    yield dg.MaterializeResult(
+        metadata=metadata.of_invariants(found, time.monotonic() - started),
+        check_results=[checks.judge(one) for one in found],
+    )
+
+
+# When something of a drop is new and none is under way, unless an invariant stands broken. A drop that was refused is
+# a missing partition for ever, so the report does not wait for those.
+AFTER_DROPS = (
+    dg.AutomationCondition.any_deps_updated().since_last_handled()
+    & ~dg.AutomationCondition.any_deps_in_progress()
+    & ~dg.AutomationCondition.in_progress()
+    & ~dg.AutomationCondition.any_deps_match(
+        dg.AutomationCondition.any_checks_match(dg.AutomationCondition.check_failed(), blocking_only=True)
+    )
+).with_label("after drops")
+
+
+@dg.asset(
+    deps=["rejected_rows", "entity_versions", "detail_versions", "invariants"],
+    group_name="quality",
+    kinds={"html", "json"},
+    owners=OWNERS,
+    retry_policy=RETRY,
+    automation_condition=AFTER_DROPS,
+    freshness_policy=dg.FreshnessPolicy.time_window(fail_window=checks.FRESH),
+    check_specs=[checks.DROPS_KEEP_COMING],
+)
+def data_quality_report(crm_database: CrmDatabase) -> Iterator[dg.MaterializeResult[None]]:
+    """How good the data are, drop by drop and overall: a page to mail, and JSON, in CRM_HOME/reports."""
+    with crm_database.connect() as connection:
+        report = collect(connection, now=datetime.now(UTC))
+    folder = Settings.from_environment().home / "reports"
+    folder.mkdir(parents=True, exist_ok=True)
+    page = _write(folder / "data-quality.html", as_html(report))
+    numbers = _write(folder / "data-quality.json", as_json(report))
+    yield dg.MaterializeResult(
+        metadata=metadata.of_report(report, page, numbers),
+        check_results=[checks.judge_freshness(report.freshness.drop_age_seconds)],
+    )
+
+
+def _write(path: Path, text: str) -> Path:
+    """Write a file whole or not at all: someone may be reading it."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    return part.replace(path)
+
+
+ASSETS = (drop_to_versions, invariants, data_quality_report)

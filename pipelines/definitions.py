@@ -2,18 +2,22 @@
 
 import dagster as dg
 
-from pipelines.assets import drop_file, timelines
+from crm_core.settings import Settings
+from pipelines.assets import ASSETS
+from pipelines.jobs import JOBS
 from pipelines.resources import CrmDatabase, DropFolder
+from pipelines.schedules import schedules
+from pipelines.sensors import SENSORS
 
-ingest_drop = dg.define_asset_job(
-    "ingest_drop",
-    selection=[drop_file, timelines],
-    description="Take one drop in: its rows become changes in the ledger, and the versions follow.",
-)
 
-defs = dg.Definitions(
-    assets=[drop_file, timelines],
-    jobs=[ingest_drop],
-    resources={"crm_database": CrmDatabase(), "drop_folder": DropFolder()},
-    executor=dg.in_process_executor,  # a process a step would cost ten times the work of a small drop
-)
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Define the project; the environment is read now, not at the import."""
+    return dg.Definitions(
+        assets=ASSETS,
+        jobs=JOBS,
+        schedules=schedules(Settings.from_environment().time_zone.key),
+        sensors=SENSORS,
+        resources={"crm_database": CrmDatabase(), "drop_folder": DropFolder()},
+        executor=dg.in_process_executor,  # a process a step would cost ten times the work of a small drop
+    )

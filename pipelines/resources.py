@@ -1,32 +1,64 @@
-"""What the assets need from outside: the database and the folder of drops, both named by the environment."""
+"""What the assets need from outside: the database, the folder of drops and the home, all named by the environment."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
 
-from crm_core.database import Database, open_database, require_schema
+from crm_core.database import Connection, domain_error, open_database, require_schema
+from crm_core.errors import AccessRefused, CrmError, MissingPrivilege, SchemaTooNew, SchemaTooOld, SettingsError
 from crm_core.settings import Settings
+from pipelines.partitions import drop_key
 
-_NOT_PLAIN = re.compile(r"[^A-Za-z0-9_.-]")
+LASTING = (SettingsError, AccessRefused, MissingPrivilege, SchemaTooOld, SchemaTooNew)  # until a person does something
 
 
 class CrmDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The database of CRM_DATABASE_URL or POSTGRES_*, else the embedded one."""
 
     @contextmanager
-    def open(self) -> Iterator[Database]:
-        """Open the database; raises SchemaTooOld or SchemaTooNew if it has another schema than this release."""
-        with open_database(Settings.from_environment()) as database:
-            with database.connect() as connection:
+    def connect(self) -> Iterator[Connection]:
+        """Open a connection in autocommit to a database of this release's schema.
+
+        What goes wrong ends the step with one line; the step tries again if it can pass by itself, as a restart of the
+        server or a lock does.
+        """
+        try:
+            with (
+                open_database(Settings.from_environment()) as database,
+                database.connect(autocommit=True) as connection,
+            ):
                 require_schema(connection)
-            yield database
+                yield connection
+        except Exception as error:
+            ours = error if isinstance(error, CrmError) else domain_error(error)
+            if ours is None:
+                raise
+            raise dg.Failure(str(ours), allow_retries=not isinstance(ours, LASTING)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class DropFile:
+    """A file of the drop folder."""
+
+    path: Path
+    size: int  # bytes
+    mtime_ns: int
+
+    @property
+    def key(self) -> str:
+        """Answer its partition key."""
+        return drop_key(self.path.name)
+
+    @property
+    def run_key(self) -> str:
+        """Answer what its content is told by without reading it: another size or time means another run."""
+        return f"{self.key} {self.size} {self.mtime_ns}"
 
 
 class DropFolder(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -38,15 +70,26 @@ class DropFolder(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Answer where the folder is."""
         return Path(self.folder) if self.folder else Settings.from_environment().drop_dir
 
-    def drops(self) -> dict[str, Path]:
-        """List the CSV files of the folder by partition key, in order of their names."""
-        return {drop_key(path.name): path for path in sorted(self.path().glob("*.csv"))}
+    def files(self) -> list[DropFile]:
+        """List the CSV files of the folder in order of their names; hidden ones are still to be renamed.
 
+        Raises FileNotFoundError or NotADirectoryError if there is no such folder.
+        """
+        return sorted(self._files(), key=lambda file: file.path.name)
 
-def drop_key(file_name: str) -> str:
-    """Answer the partition key of a drop: its name, and a hash of it where the name has what a key may not have.
+    def find(self, key: str) -> Path | None:
+        """Answer the file whose partition key it is."""
+        return next((file.path for file in self._files() if file.key == key), None)
 
-    A comma, for one, would make it impossible to backfill the partition.
-    """
-    plain = _NOT_PLAIN.sub("_", file_name)
-    return plain if plain == file_name else f"{plain}_{hashlib.sha256(os.fsencode(file_name)).hexdigest()[:8]}"
+    def _files(self) -> Iterator[DropFile]:
+        folder = self.path()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith(".") or not entry.name.lower().endswith(".csv"):
+                    continue
+                try:
+                    if entry.is_file():
+                        found = entry.stat()
+                        yield DropFile(folder / entry.name, found.st_size, found.st_mtime_ns)
+                except FileNotFoundError:  # gone again meanwhile
+                    continue

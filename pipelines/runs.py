@@ -10,35 +10,40 @@ from typing import Any
 import dagster as dg
 
 from crm_core.model import MergeReport
-from pipelines.assets import DROPS
-from pipelines.definitions import defs, ingest_drop
-from pipelines.resources import DropFolder, drop_key
+from pipelines.definitions import defs
+from pipelines.jobs import ingest_drop
+from pipelines.partitions import drop_key, drops
+from pipelines.resources import DropFolder
 
-REPORT = {field.name for field in fields(MergeReport)}
+REPORT = {field.name for field in fields(MergeReport)} - {"rejects"}
 
 
 def run_drops(paths: Iterable[Path]) -> Iterator[MergeReport]:
     """Run the job for each drop, as a partition of its own, and answer what the assets' metadata tell of it."""
-    job = defs.resolve_job_def(ingest_drop.name)
+    job = defs().resolve_job_def(ingest_drop.name)
     with dg.DagsterInstance.ephemeral() as instance:
         for path in paths:
             key = drop_key(path.name)
-            instance.add_dynamic_partitions(DROPS, [key])
+            instance.add_dynamic_partitions(drops.name or "", [key])
             config = dg.RunConfig(
                 resources={"drop_folder": DropFolder(folder=str(path.parent))},
                 loggers={"console": {"config": {"log_level": "CRITICAL"}}},
+                execution={"config": {"retries": {"disabled": {}}}},  # whoever waits here tries again as they like
             )
             try:
-                result = job.execute_in_process(config, instance, partition_key=key)
+                result = job.execute_in_process(config, instance, partition_key=key, raise_on_error=False)
             except dg.DagsterExecutionInterruptedError:
                 raise KeyboardInterrupt from None
-            except dg.Failure as failure:
-                yield MergeReport(str(path), None, "refused", error=failure.description)
-            else:
-                yield _report(path, result)
+            yield _report(path, result)
 
 
 def _report(path: Path, result: dg.ExecuteInProcessResult) -> MergeReport:
+    for event in result.all_events:
+        if event.is_step_failure:
+            failure = event.step_failure_data
+            told_by_us = failure.user_failure_data and failure.user_failure_data.description
+            error = told_by_us or (failure.error.message.strip() if failure.error else "the run failed")
+            return MergeReport(str(path), None, "refused", error=error)
     told: dict[str, Any] = {
         name: value.value
         for event in result.get_asset_materialization_events()

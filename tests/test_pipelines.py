@@ -1,71 +1,41 @@
-"""The Dagster job: a partition a drop, assets that tell what its transaction did, the same versions in any order."""
+"""The Dagster project: a partition a drop, assets that tell what its transaction did, one end in any order."""
 
 from __future__ import annotations
 
+import json
+import random
 import re
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
+from builders import an_entity, write_drop
 from conftest import Server
+from project import Project, Told, a_database, a_project, partitions
+from psycopg.sql import SQL, Identifier
 
-from crm_core.database import Database
+from crm_core.database import Connection, Database
 from crm_core.drops import fingerprint
-from crm_core.errors import SchemaTooOld
-from crm_core.fixtures import read_fixtures
 from crm_core.ingest import ingest
-from crm_core.loaddata import load_fixtures
-from crm_core.model import MergeReport
+from crm_core.model import Change, MergeReport
 from crm_core.resources import DATA
-from pipelines.assets import DROPS, TOLD
-from pipelines.definitions import defs, ingest_drop
-from pipelines.resources import drop_key
+from pipelines import columns
+from pipelines.definitions import defs
+from pipelines.partitions import drop_key
+from pipelines.runs import REPORT, run_drops
 
 pytestmark = pytest.mark.integration
 
 SAMPLES = sorted((DATA / "drops").glob("*.csv"))
 INITIAL, DELTA, LATE, REPLAY, DIRTY, LAST = SAMPLES
-
-Told = Mapping[str, Mapping[str, object]]  # asset → metadata
-
-
-@dataclass(frozen=True, slots=True)
-class Project:
-    """The project over a database and a folder of drops of its own, on an instance that ends with the test."""
-
-    database: Database
-    folder: Path
-    instance: dg.DagsterInstance
-
-    def arrive(self, path: Path, name: str | None = None) -> str:
-        shutil.copyfile(path, self.folder / (name or path.name))
-        key = drop_key(name or path.name)
-        self.instance.add_dynamic_partitions(DROPS, [key])
-        return key
-
-    def materialize(self, key: str) -> Told:
-        result = defs.resolve_job_def(ingest_drop.name).execute_in_process(
-            dg.RunConfig(loggers={"console": {"config": {"log_level": "CRITICAL"}}}), self.instance, partition_key=key
-        )
-        return {
-            event.asset_key.to_user_string(): {
-                name: value.value for name, value in event.step_materialization_data.materialization.metadata.items()
-            }
-            for event in result.get_asset_materialization_events()
-            if event.asset_key
-        }
-
-    def versions(self) -> list[tuple[object, ...]]:
-        with self.database.connect() as connection:
-            return connection.execute(
-                "select entity_uid, 'entity', display_name, valid_from, valid_to, hashdiff from entity"
-                " union all select entity_uid, code, detail_value, valid_from, valid_to, hashdiff"
-                " from entity_detail join detail_type using (detail_type_id) order by 1, 2, 4"
-            ).fetchall()
+OF_DROPS = ["drop_file", "staged_changes", "rejected_rows", "entity_versions", "detail_versions"]
+OF_ALL = ["invariants", "data_quality_report"]
 
 
 @pytest.fixture
@@ -73,25 +43,6 @@ def database(server: Server) -> Iterator[Database]:
     """A database with all fixtures loaded."""
     with a_database(server) as database:
         yield database
-
-
-@contextmanager
-def a_database(server: Server) -> Iterator[Database]:
-    with server.clone() as database:
-        with database.transaction() as connection:
-            load_fixtures(connection, read_fixtures(sorted((DATA / "fixtures").glob("*.json"))))
-        yield database
-
-
-@contextmanager
-def a_project(database: Database, folder: Path) -> Iterator[Project]:
-    """Open the project over a database and a folder, which the environment names meanwhile."""
-    folder.mkdir(exist_ok=True)
-    with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral() as instance:
-        patch.chdir(folder)  # away from the .env of the developer
-        patch.setenv("CRM_DATABASE_URL", database.conninfo)
-        patch.setenv("CRM_DROP_DIR", str(folder))
-        yield Project(database, folder, instance)
 
 
 @pytest.fixture
@@ -102,28 +53,19 @@ def project(database: Database, tmp_path: Path) -> Iterator[Project]:
 
 def told_of(report: MergeReport, told: Told) -> dict[str, object]:
     """What the assets tell, in the form of the report; how long it took is each run's own."""
-    fields = {name: told[asset][name] for asset, names in TOLD.items() for name in names}
-    return fields | {
-        "file": report.file,
-        "sha256": told["drop_file"]["sha256"],
-        "error": None,
-        "seconds": report.seconds,
-    }
+    fields = {name: value for metadata in told.values() for name, value in metadata.items() if name in REPORT}
+    return fields | {"file": report.file, "error": None, "seconds": report.seconds}
 
 
-def test_the_assets_tell_what_the_merge_of_each_sample_reported(
-    project: Project, server: Server, tmp_path: Path
-) -> None:
+def test_the_assets_tell_what_the_merge_of_each_sample_reported(project: Project, server: Server) -> None:
     with a_database(server) as beside:
         for path in SAMPLES:
             told = project.materialize(project.arrive(path))
             report = ingest(beside, path)
-            assert list(told) == ["drop_file", *TOLD]
+            assert list(told) == OF_DROPS
             assert told_of(report, told) == report.as_json()
-            assert (told["drop_file"]["path"], told["drop_file"]["bytes"]) == (
-                str(project.folder / path.name),
-                path.stat().st_size,
-            )
+            file = told["drop_file"]
+            assert (file["path"], file["bytes"]) == (str(project.folder / path.name), path.stat().st_size)
 
 
 def test_an_initial_a_delta_and_a_late_drop_add_versions_and_a_replay_adds_none(project: Project) -> None:
@@ -134,8 +76,22 @@ def test_an_initial_a_delta_and_a_late_drop_add_versions_and_a_replay_adds_none(
     before = project.versions()
     replay = project.materialize(project.arrive(REPLAY))
     assert replay["staged_changes"]["status"] == "replayed"
-    assert replay["entity_versions"] == {"entity_versions_added": 0}
+    assert replay["entity_versions"]["entity_versions_added"] == 0
+    assert replay["drop_file"]["same_bytes_as"] == DELTA.name
     assert project.versions() == before
+
+
+def test_row_counts_of_the_drop_and_of_the_tables_are_told_where_dagster_looks_for_them(project: Project) -> None:
+    told = project.materialize(project.arrive(INITIAL))
+    with project.database.connect() as connection:
+        for asset, table, rows in (
+            ("staged_changes", "ledger", "rows_accepted"),
+            ("entity_versions", "entity", "entity_versions_added"),
+            ("detail_versions", "entity_detail", "detail_versions_added"),
+        ):
+            assert told[asset]["dagster/partition_row_count"] == told[asset][rows]
+            count = connection.execute(SQL("select count(*) from {}").format(Identifier(table))).fetchone()
+            assert (told[asset]["dagster/row_count"],) == count
 
 
 @pytest.mark.idempotency
@@ -143,20 +99,40 @@ def test_materializing_a_partition_again_changes_nothing(project: Project) -> No
     key = project.arrive(DELTA)
     project.materialize(key)
     before = project.versions()
-    assert project.materialize(key)["staged_changes"]["status"] == "replayed"
+    again = project.ingest(key)
+    assert again.told["staged_changes"]["status"] == "replayed"
+    assert again.failed_checks == set()
     assert project.versions() == before
 
 
-def test_a_dirty_drop_shows_lines_and_reasons_and_no_text_of_its_rows(project: Project) -> None:
-    told = project.materialize(project.arrive(DIRTY))
-    assert told["rejected_rows"]["rows_rejected"] == 13
-    table = told["rejected_rows"]["first_rows"]
-    assert isinstance(table, dg.TableMetadataValue)
-    assert [record.data for record in table.records][:2] == [
+def test_a_dirty_drop_shows_lines_and_reasons_and_no_value_of_its_rows_in_any_event(project: Project) -> None:
+    outcome = project.ingest(project.arrive(DIRTY))
+    rejected = outcome.told["rejected_rows"]
+    assert rejected["rows_rejected"] == 13
+    rows, reasons = rejected["first_rows"], rejected["reasons"]
+    assert isinstance(rows, dg.TableMetadataValue)
+    assert isinstance(reasons, dg.TableMetadataValue)
+    assert [record.data for record in rows.records][:2] == [
         {"line": 4, "reasons": "invalid_uid"},
         {"line": 5, "reasons": "missing_display_name"},
     ]
-    assert "Kaya" not in repr(told)
+    assert {record.data["reason"]: record.data["rows"] for record in reasons.records}["invalid_uid"] == 2
+    assert len(rows.records) <= 20
+    text = DIRTY.read_text(encoding="utf-8")
+    events = repr(outcome.result.all_events)
+    for value in ("Kaya", "Zoë", "李明"):
+        assert value in text
+        assert value not in events
+
+
+def test_what_a_drop_changed_is_told_by_field(project: Project) -> None:
+    project.materialize(project.arrive(INITIAL))
+    told = project.materialize(project.arrive(DELTA))
+    of_entities, of_details = told["entity_versions"]["changed_fields"], told["detail_versions"]["changed_fields"]
+    assert isinstance(of_entities, dg.TableMetadataValue)
+    assert isinstance(of_details, dg.TableMetadataValue)
+    assert {record.data["field"] for record in of_entities.records} <= {"display_name", "entity_type"}
+    assert all(str(record.data["field"]).startswith("details.") for record in of_details.records)
 
 
 @pytest.mark.scd2
@@ -167,42 +143,132 @@ def test_drops_materialized_out_of_order_give_the_same_versions(
         project.materialize(project.arrive(path))
     in_order = project.versions()
     with a_database(server) as other, a_project(other, tmp_path / "other") as project:
-        for path in (
-            LAST,
-            DIRTY,
-            REPLAY,
-            LATE,
-            INITIAL,
-            DELTA,
-        ):  # late corrects delta at one instant: it stays after it
+        for path in (LAST, DIRTY, REPLAY, LATE, INITIAL, DELTA):  # late corrects delta at one instant: it goes before
             project.materialize(project.arrive(path))
         assert project.versions() == in_order
     assert len(in_order) > 100
 
 
-def test_a_refused_drop_fails_the_run_with_its_one_line(project: Project, tmp_path: Path) -> None:
-    empty = tmp_path / "nothing.csv"
+@pytest.mark.scd2
+def test_drops_materialized_at_once_and_out_of_order_give_the_same_versions(
+    project: Project, server: Server, tmp_path: Path
+) -> None:
+    chance = random.Random(3)
+    people = [f"person {number}" for number in range(60)]
+    folder = tmp_path / "drops"
+    folder.mkdir()
+    paths = [
+        write_drop(
+            folder / f"{at}.csv", [_some_change(chance, who, at + index / 100) for index, who in enumerate(people)]
+        )
+        for at in range(1, 9)
+    ]
+    for path in paths:
+        project.materialize(project.arrive(path))
+    in_order = project.versions()
+    with a_database(server) as other, a_project(other, tmp_path / "other") as beside:
+
+        def materialize(path: Path) -> tuple[float, float]:
+            with dg.DagsterInstance.ephemeral() as instance:  # as in a process of its own
+                alone = Project(other, beside.folder, instance)
+                began = time.monotonic()
+                alone.materialize(alone.arrive(path))
+                return began, time.monotonic()
+
+        with ThreadPoolExecutor(4) as pool:
+            spans = list(pool.map(materialize, chance.sample(paths, len(paths))))
+        assert sum(one[0] < other[1] and other[0] < one[1] for one in spans for other in spans) > 2 * len(spans)
+        assert beside.versions() == in_order
+        assert beside.run("integrity").failures == []
+    assert len(in_order) > 600
+
+
+def _some_change(chance: random.Random, who: str, at: float) -> Change:
+    if chance.random() < 0.1:
+        return an_entity(who, at=at, op="delete")
+    return an_entity(who, at=at, name=chance.choice("ABC"), email=f"{chance.randrange(3)}@x.org")
+
+
+def test_a_range_goes_in_in_one_run_and_a_refused_drop_loses_none_of_the_others(project: Project) -> None:
+    keys = [project.arrive(path) for path in (INITIAL, DELTA)]
+    (project.folder / "nothing.csv").touch()
+    keys += [project.know("nothing.csv"), project.know("gone.csv"), project.arrive(LATE), project.arrive(DIRTY)]
+    outcome = project.backfill(keys[0], keys[-1])
+    (failure,) = outcome.failures
+    assert failure.startswith("2 of 6 drops were refused, the others are in; ")
+    assert f"{project.folder / 'nothing.csv'}: " in failure
+    assert "gone.csv: there is no such drop" in failure
+    went_in = sorted(set(keys) - {"nothing.csv", "gone.csv"})
+    for asset in OF_DROPS:
+        assert partitions(project.instance, asset) == went_in
+    told = {(asset, key): metadata for asset, key, metadata in outcome.materializations}
+    assert told["rejected_rows", DIRTY.name]["rows_rejected"] == 13, "each partition has its own numbers"
+    assert told["rejected_rows", INITIAL.name]["rows_rejected"] == 0
+    assert {check.partition for check in outcome.checks} == set(went_in)
+    with project.database.connect() as connection:
+        query = "select count(distinct batch_id), count(distinct merged_at) from drop_file where status = 'merged'"
+        assert connection.execute(query).fetchone() == (4, 4), "each in a transaction of its own"
+
+
+@pytest.mark.idempotency
+def test_a_backfill_of_everything_changes_nothing_and_stays_green(project: Project) -> None:
+    keys = [project.arrive(path) for path in SAMPLES]
+    for key in keys:
+        project.materialize(key)
+    before = project.versions()
+    outcome = project.backfill(keys[0], keys[-1])
+    assert (outcome.failures, outcome.failed_checks) == ([], {"reject_rate"}), "the dirty one is as dirty as before"
+    assert {told["status"] for asset, _, told in outcome.materializations if asset == "staged_changes"} == {"replayed"}
+    assert project.versions() == before
+
+
+def test_a_refused_drop_fails_the_run_with_its_one_line_and_is_not_tried_again(project: Project) -> None:
+    empty = project.folder / "nothing.csv"
     empty.touch()
-    project.instance.add_dynamic_partitions(DROPS, ["nothing.csv"])
-    with pytest.raises(dg.Failure) as failure:
-        project.materialize("nothing.csv")
-    assert failure.value.description is not None
-    assert failure.value.description.startswith(f"{empty}: ")
-    assert "\n" not in failure.value.description
-    assert failure.value.allow_retries is False
+    outcome = project.ingest(project.know("nothing.csv"))
+    (failure,) = outcome.failures
+    assert failure.startswith(f"{empty}: ")
+    assert "\n" not in failure
+    assert outcome.retries == 0
+    assert outcome.materializations == []
 
 
 def test_a_partition_without_its_file_says_where_it_is_missing(project: Project) -> None:
-    project.instance.add_dynamic_partitions(DROPS, ["gone.csv"])
-    with pytest.raises(dg.Failure, match=r"gone\.csv: there is no such drop in "):
-        project.materialize("gone.csv")
+    (failure,) = project.ingest(project.know("gone.csv")).failures
+    assert failure.startswith(f"gone.csv: there is no such drop in {project.folder}")
 
 
-def test_a_database_without_schema_is_sent_to_migrate(server: Server, tmp_path: Path) -> None:
+def test_a_database_without_schema_is_sent_to_migrate_at_once(server: Server, tmp_path: Path) -> None:
     with server.clone("template0") as database, a_project(database, tmp_path) as project:
-        key = project.arrive(INITIAL)
-        with pytest.raises(SchemaTooOld, match="run `crm migrate`"):
-            project.materialize(key)
+        outcome = project.ingest(project.arrive(INITIAL))
+        assert "run `crm migrate`" in outcome.failures[0]
+        assert outcome.retries == 0
+
+
+@pytest.mark.slow
+def test_a_merge_that_the_server_breaks_off_is_tried_again_by_itself(project: Project) -> None:
+    key = project.arrive(INITIAL)
+    with project.database.connect() as holder, project.database.connect(autocommit=True) as watcher:
+        holder.execute("lock table batch in exclusive mode")  # the merge waits in its midst
+        broken_off = threading.Thread(target=_break_off_and_let_go, args=(watcher, holder))
+        broken_off.start()
+        outcome = project.ingest(key)
+        broken_off.join()
+    assert outcome.failures == []
+    assert outcome.retries == 1
+    assert outcome.told["staged_changes"]["status"] == "merged"
+
+
+def _break_off_and_let_go(watcher: Connection, holder: Connection) -> None:
+    query = (
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where datname = current_database() and wait_event_type = 'Lock'"
+    )
+    for _ in range(600):
+        if watcher.execute(query).fetchone() == (True,):
+            break
+        time.sleep(0.05)
+    holder.rollback()
 
 
 def test_the_changes_say_that_dagster_recorded_them(project: Project) -> None:
@@ -210,6 +276,50 @@ def test_the_changes_say_that_dagster_recorded_them(project: Project) -> None:
     with project.database.connect() as connection:
         query = "select distinct actor, drop_sha256 from batch join ledger using (batch_id) where source = 'drop'"
         assert connection.execute(query).fetchall() == [("dagster", fingerprint(INITIAL))]
+
+
+def test_the_report_is_a_page_and_numbers_in_the_home(project: Project) -> None:
+    for path in SAMPLES:
+        project.materialize(project.arrive(path))
+    outcome = project.run("data_quality")
+    assert (outcome.failures, outcome.failed_checks) == ([], set())
+    told = outcome.told["data_quality_report"]
+    folder = project.folder / ".crm" / "reports"
+    assert (told["page"], told["json"]) == (str(folder / "data-quality.html"), str(folder / "data-quality.json"))
+    assert DIRTY.name in (folder / "data-quality.html").read_text(encoding="utf-8")
+    numbers = json.loads((folder / "data-quality.json").read_text(encoding="utf-8"))
+    assert numbers["totals"]["rows_rejected"] == told["rows_rejected"] == 13
+    assert sorted(path.name for path in folder.iterdir()) == ["data-quality.html", "data-quality.json"]
+    assert told["drops_merged"] == 5, "the replay is no drop of its own"
+
+
+def test_the_report_is_made_after_drops_and_not_before_they_have_all_ended(project: Project) -> None:
+    begun = _evaluate(project, None)
+    assert begun.total_requested == 0
+    (project.folder / "nothing.csv").touch()
+    project.ingest(project.know("nothing.csv"))  # refused: its partition stays missing
+    project.materialize(project.arrive(INITIAL))
+    after = _evaluate(project, begun)
+    assert after.get_num_requested(dg.AssetKey("data_quality_report")) == 1
+    project.run("data_quality")
+    assert _evaluate(project, after).total_requested == 0
+
+
+def _evaluate(
+    project: Project, before: dg.EvaluateAutomationConditionsResult | None
+) -> dg.EvaluateAutomationConditionsResult:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # of what Dagster calls itself
+        return dg.evaluate_automation_conditions(defs(), project.instance, cursor=before.cursor if before else None)
+
+
+def test_run_drops_answers_a_report_for_each_drop_also_a_refused_one(project: Project) -> None:
+    (project.folder / "nothing.csv").touch()
+    reports = list(run_drops([INITIAL, project.folder / "nothing.csv", DELTA]))
+    assert [report.status for report in reports] == ["merged", "refused", "merged"]
+    assert reports[1].error is not None
+    assert reports[1].error.startswith(f"{project.folder / 'nothing.csv'}: ")
+    assert reports[2].rows_read == 36
 
 
 @pytest.mark.unit
@@ -226,17 +336,73 @@ def test_a_drop_with_an_awkward_name_is_found_by_its_key(project: Project) -> No
     assert told["drop_file"]["path"] == str(project.folder / "März, neu.csv")
 
 
+@pytest.mark.parametrize(
+    ("table", "schema"),
+    [
+        ("ledger", columns.LEDGER),
+        ("reject", columns.REJECT),
+        ("entity", columns.ENTITY),
+        ("entity_detail", columns.ENTITY_DETAIL),
+    ],
+)
+def test_the_columns_that_the_ui_shows_are_those_of_the_table(
+    database: Database, table: str, schema: dg.TableSchema
+) -> None:
+    with database.connect() as connection:
+        found = connection.execute(
+            "select attname, case atttypid when 'timestamptz'::regtype then 'timestamptz'"
+            " else format_type(atttypid, null) end, attnotnull"
+            " from pg_attribute where attrelid = %s::regclass and attnum > 0 order by attnum",
+            (table,),
+        ).fetchall()
+    shown = [(column.name, column.type, not column.constraints.nullable) for column in schema.columns]
+    assert shown == found
+    assert all(column.description for column in schema.columns)
+
+
 @pytest.mark.unit
-def test_every_asset_has_a_description_and_nothing_is_handed_over_but_order() -> None:
-    graph = defs.resolve_asset_graph()
+def test_every_asset_says_what_it_is_and_where_and_hands_over_nothing_but_order() -> None:
+    graph = defs().resolve_asset_graph()
     nodes = {key.to_user_string(): graph.get(key) for key in graph.get_all_asset_keys()}
-    assert set(nodes) == {"drop_file", *TOLD}
-    assert all(node.description and node.kinds for node in nodes.values())
-    assert {parent.to_user_string() for parent in nodes["entity_versions"].parent_keys} == {"staged_changes"}
-    assert {parent.to_user_string() for parent in nodes["staged_changes"].parent_keys} == {"drop_file"}
+    assert set(nodes) == {*OF_DROPS, *OF_ALL}
+    for name, node in nodes.items():
+        assert node.description, name
+        assert node.kinds, name
+        assert node.owners, name
+        assert node.group_name != "default", name
+        assert bool(node.partitions_def) is (name in OF_DROPS), name
+        assert all(graph.get(check).description for check in node.check_keys)
+    parents = {name: {parent.to_user_string() for parent in node.parent_keys} for name, node in nodes.items()}
+    assert parents["staged_changes"] == parents["rejected_rows"] == {"drop_file"}
+    assert parents["entity_versions"] == parents["detail_versions"] == {"staged_changes"}
+    assert parents["data_quality_report"] == {"rejected_rows", "entity_versions", "detail_versions", "invariants"}
 
 
 @pytest.mark.unit
-def test_the_workspace_names_the_definitions() -> None:
-    workspace = (Path(__file__).parents[1] / "workspace.yaml").read_text(encoding="utf-8")
-    assert "python_module: pipelines.definitions" in workspace
+def test_no_step_is_a_process_and_no_value_goes_through_a_file() -> None:
+    assert defs().executor is dg.in_process_executor
+    for job in ("ingest_drop", "backfill_drops", "data_quality", "integrity"):
+        nodes = defs().resolve_job_def(job).nodes
+        assert len(nodes) == 1
+
+
+@pytest.mark.unit
+def test_the_invariants_and_the_report_are_made_daily_in_the_time_zone_of_the_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CRM_TIME_ZONE", "Europe/Berlin")
+    schedules = defs().get_repository_def().schedule_defs
+    assert {(schedule.job_name, schedule.cron_schedule) for schedule in schedules} == {
+        ("integrity", "0 5 * * *"),
+        ("data_quality", "0 6 * * *"),
+    }
+    assert all(ZoneInfo(schedule.execution_timezone or "") == ZoneInfo("Europe/Berlin") for schedule in schedules)
+
+
+@pytest.mark.unit
+def test_the_workspace_and_dg_name_the_definitions() -> None:
+    root = Path(__file__).parents[1]
+    assert "python_module: pipelines.definitions" in (root / "workspace.yaml").read_text(encoding="utf-8")
+    assert 'code_location_target_module = "pipelines.definitions"' in (root / "pyproject.toml").read_text(
+        encoding="utf-8"
+    )

@@ -10,7 +10,7 @@ from builders import an_entity, reference_data, uid, write_drop
 from crm_core.database import Connection
 from crm_core.ingest import Options, ingest_over
 from crm_core.merge import Origin, record
-from crm_core.quality import CHECKS, NOT_OF_ENTITIES, check, entities_of_drop
+from crm_core.quality import CHECKS, NOT_OF_ENTITIES, RowCounts, check, entities_of_drop, row_counts
 from crm_core.reference import reference_types
 
 pytestmark = pytest.mark.integration
@@ -92,3 +92,11 @@ def test_the_entities_of_a_drop_are_all_of_a_small_one_and_a_spread_of_a_large_o
     assert set(entities_of_drop(connection, report.sha256)) == {uid(f"person {number}") for number in range(100)}
     few = entities_of_drop(connection, report.sha256, at_most=10)
     assert set(few) == {uid(f"person {number}") for number in range(8, 100, 10)}
+
+
+def test_rows_are_counted_also_before_the_planner_has_an_estimate(connection: Connection) -> None:
+    assert row_counts(connection) == RowCounts(0, 0, 0)
+    fill(connection)
+    assert row_counts(connection) == RowCounts(changes=4, entity_versions=4, detail_versions=4)
+    connection.execute("analyze")
+    assert row_counts(connection) == RowCounts(changes=4, entity_versions=4, detail_versions=4)

@@ -1,0 +1,145 @@
+"""The asset checks: what must hold of each drop and of all data, and what should hold of a drop.
+
+Of each drop: its books balance, and the invariants of the core hold for the entities that it names; of a large drop for
+about 1,000 of them, so that they cost next to nothing. These are blocking: the run fails, and no report is made by
+itself while one of them stands broken. The rate of rejects only warns above 10 %, and is an error above 50 % without
+blocking: the good rows have gone in, as the drop contract has it, and the report has to tell of the bad ones.
+
+Of all data: the same invariants, daily, as checks of the asset `invariants`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+
+import dagster as dg
+
+# It has no public name; without it the UI takes a check of one partition of many for outdated.
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
+
+from crm_core.quality import CHECKS, NOT_OF_ENTITIES, Check
+from crm_core.report import DropReport
+from crm_core.resources import description
+from pipelines.partitions import drops
+
+REJECTS_WARN, REJECTS_ERROR = 0.1, 0.5  # rejected / read
+FRESH = timedelta(hours=36)  # drops are expected daily
+INVARIANTS: Mapping[str, str] = {name[3:]: description(f"check/{name}") for name in CHECKS}
+
+_ASSETS = {  # what each invariant is told of; those of entities that are not named here, of the versions of entities
+    "02_one_current_detail": "detail_versions",
+    "04_detail_intervals": "detail_versions",
+    "06_detail_within_entity": "detail_versions",
+    "08_detail_hashdiffs": "detail_versions",
+    "10_details_are_the_fold": "detail_versions",
+    "12_every_change_has_a_batch": "staged_changes",
+}
+
+
+def _of_drops(name: str, asset: str, text: str, *, blocking: bool = True) -> dg.AssetCheckSpec:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.PreviewWarning)  # without partitions_def the last drop would hide all others
+        return dg.AssetCheckSpec(name, asset=asset, description=text, blocking=blocking, partitions_def=drops)
+
+
+OF_DROPS: tuple[dg.AssetCheckSpec, ...] = (
+    _of_drops("books_balance", "staged_changes", "Read = accepted + rejected, accepted = changed + unchanged."),
+    _of_drops(
+        "reject_rate",
+        "rejected_rows",
+        f"A warning above {REJECTS_WARN:.0%} of the rows, an error above {REJECTS_ERROR:.0%}; the good rows went in.",
+        blocking=False,
+    ),
+    *(
+        _of_drops(
+            name[3:],
+            _ASSETS.get(name, "entity_versions"),
+            f"{INVARIANTS[name[3:]]} Of the entities that the drop names, or of about 1,000 of them.",
+        )
+        for name in CHECKS
+        if name not in NOT_OF_ENTITIES
+    ),
+)
+OF_ALL: tuple[dg.AssetCheckSpec, ...] = tuple(
+    dg.AssetCheckSpec(name, asset="invariants", description=text, blocking=True) for name, text in INVARIANTS.items()
+)
+DROPS_KEEP_COMING = dg.AssetCheckSpec(
+    "drops_keep_coming",
+    asset="data_quality_report",
+    description=f"The newest drop is no older than {FRESH.total_seconds() / 3600:.0f} hours.",
+)
+
+
+def judge_drop(
+    instance: dg.DagsterInstance, key: str, drop: DropReport, invariants: Mapping[str, Check]
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """Judge what one drop did, after its assets have been materialized."""
+    targets = {spec.asset_key: _latest(instance, spec.asset_key, key) for spec in OF_DROPS}
+    for spec in OF_DROPS:
+        result = (
+            _judge_books(drop)
+            if spec.name == "books_balance"
+            else _judge_rejects(drop)
+            if spec.name == "reject_rate"
+            else judge(invariants[spec.name])
+        )
+        yield dg.AssetCheckEvaluation(
+            asset_key=spec.asset_key,
+            check_name=spec.name,
+            passed=result.passed,
+            metadata=result.metadata,
+            target_materialization_data=targets[spec.asset_key],
+            severity=result.severity,
+            description=result.description,
+            blocking=spec.blocking,
+            partition=key,
+        )
+
+
+def judge(found: Check) -> dg.AssetCheckResult:
+    """Judge an invariant."""
+    metadata: dict[str, dg.MetadataValue] = {"breaches": dg.MetadataValue.int(found.breaches)}
+    if found.examples:
+        metadata["first"] = dg.MetadataValue.table([dg.TableRecord({"breach": line}) for line in found.examples])
+    text = None if found.holds else f"{found.breaches:,} breaches: see `crm check`, and restore what was damaged"
+    return dg.AssetCheckResult(passed=found.holds, check_name=found.name, metadata=metadata, description=text)
+
+
+def judge_freshness(age_seconds: float | None) -> dg.AssetCheckResult:
+    """Judge the age of the newest drop; None is that none ever came."""
+    hours = None if age_seconds is None else round(age_seconds / 3600, 1)
+    return dg.AssetCheckResult(
+        passed=age_seconds is not None and age_seconds <= FRESH.total_seconds(),
+        check_name=DROPS_KEEP_COMING.name,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="no drop ever came" if hours is None else f"the newest drop came {hours:,} hours ago",
+        metadata={} if hours is None else {"hours": hours},
+    )
+
+
+def _judge_books(drop: DropReport) -> dg.AssetCheckResult:
+    names = ("rows_read", "rows_accepted", "rows_rejected", "rows_changed", "rows_unchanged")
+    return dg.AssetCheckResult(passed=drop.balances, metadata={name: getattr(drop, name) for name in names})
+
+
+def _judge_rejects(drop: DropReport) -> dg.AssetCheckResult:
+    share = drop.reject_share or 0.0
+    return dg.AssetCheckResult(
+        passed=share <= REJECTS_WARN,
+        severity=dg.AssetCheckSeverity.WARN if share <= REJECTS_ERROR else dg.AssetCheckSeverity.ERROR,
+        description=f"{drop.rows_rejected:,} of {drop.rows_read:,} rows were rejected",
+        metadata={"reject_share": share, "rows_rejected": drop.rows_rejected, "rows_read": drop.rows_read},
+    )
+
+
+def _latest(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, key: str
+) -> AssetCheckEvaluationTargetMaterializationData | None:
+    found = instance.fetch_materializations(dg.AssetRecordsFilter(asset, asset_partitions=[key]), limit=1).records
+    if not found:
+        return None
+    return AssetCheckEvaluationTargetMaterializationData(
+        storage_id=found[0].storage_id, run_id=found[0].run_id, timestamp=found[0].timestamp
+    )

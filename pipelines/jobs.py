@@ -1,0 +1,29 @@
+"""The jobs: take drops in, make the report, recompute the invariants."""
+
+import dagster as dg
+
+from pipelines.assets import data_quality_report, drop_to_versions, invariants
+
+ingest_drop = dg.define_asset_job(
+    "ingest_drop",
+    selection=[drop_to_versions],
+    description="Take one drop in: its rows become changes in the ledger, and the versions follow.",
+)
+backfill_drops = dg.define_asset_job(
+    "backfill_drops",
+    selection=[drop_to_versions],
+    description="Take a range of drops in again, in one run: what is known changes nothing. "
+    "One that is refused stops none of the others; the run fails at its end and names it.",
+    run_tags={"dagster/priority": "-1"},  # behind drops that have just arrived
+)
+data_quality = dg.define_asset_job(
+    "data_quality",
+    selection=[data_quality_report],
+    description="Make the data-quality report.",
+)
+integrity = dg.define_asset_job(
+    "integrity",
+    selection=[invariants],
+    description="Recompute every invariant over all data, as `crm check` does.",
+)
+JOBS = (ingest_drop, backfill_drops, data_quality, integrity)

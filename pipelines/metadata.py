@@ -1,0 +1,141 @@
+"""What the assets tell: numbers, which the UI plots from run to run, and small tables without values of entities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import dagster as dg
+
+from crm_core.quality import Check
+from crm_core.report import FieldChanges, ReasonCount, Report
+from pipelines.taking import Taken
+
+ROWS = 20  # of a table: the event log is no place for more
+
+Metadata: TypeAlias = dict[str, dg.MetadataValue | str | int | float]
+
+
+def of_drop(taken: Taken) -> Mapping[str, Metadata]:
+    """Tell of each asset what a drop did to it, in the order of the flow."""
+    done, drop, counts = taken.report, taken.drop, taken.counts
+    file: Metadata = {
+        "path": dg.MetadataValue.path(taken.path),
+        "bytes": drop.bytes,
+        "sha256": drop.sha256,
+        "arrived_at": dg.MetadataValue.timestamp(taken.arrived_at),
+    }
+    if drop.file_name != taken.path.name:
+        file["same_bytes_as"] = drop.file_name
+    staged: Metadata = {
+        "status": done.status,
+        "rows_read": done.rows_read,
+        "rows_accepted": done.rows_accepted,
+        "rows_changed": done.rows_changed,
+        "rows_unchanged": done.rows_unchanged,
+        "rows_late": done.rows_late,
+        "rows_superseded": done.rows_superseded,
+        "seconds": done.seconds,
+        "dagster/partition_row_count": done.rows_accepted,
+        "dagster/row_count": counts.changes,
+    }
+    rejected: Metadata = {
+        "rows_rejected": done.rows_rejected,
+        "reject_share": drop.reject_share or 0.0,
+        "dagster/partition_row_count": done.rows_rejected,
+    }
+    if drop.reasons:
+        rejected["reasons"] = _reasons(drop.reasons)
+        rejected["first_rows"] = _table([{"line": row.line, "reasons": ", ".join(row.reasons)} for row in done.rejects])
+    entities: Metadata = {
+        "entity_versions_added": done.entity_versions_added,
+        "dagster/partition_row_count": done.entity_versions_added,
+        "dagster/row_count": counts.entity_versions,
+    }
+    details: Metadata = {
+        "detail_versions_added": done.detail_versions_added,
+        "dagster/partition_row_count": done.detail_versions_added,
+        "dagster/row_count": counts.detail_versions,
+    }
+    for told, of_details in ((entities, False), (details, True)):
+        fields = [one for one in drop.field_changes if one.field.startswith("details.") is of_details]
+        if fields:
+            told["changed_fields"] = _fields(fields)
+    return {
+        "drop_file": file,
+        "staged_changes": staged,
+        "rejected_rows": rejected,
+        "entity_versions": entities,
+        "detail_versions": details,
+    }
+
+
+def of_invariants(found: Sequence[Check], seconds: float) -> Metadata:
+    """Tell how the invariants stand."""
+    return {
+        "breaches": sum(one.breaches for one in found),
+        "seconds": round(seconds, 3),
+        "invariants": _table([{"invariant": one.invariant, "breaches": one.breaches} for one in found]),
+    }
+
+
+def of_report(report: Report, page: Path, numbers: Path) -> Metadata:
+    """Tell the numbers of the data-quality report that fit, and where it lies."""
+    totals = report.totals
+    told: Metadata = {
+        "page": dg.MetadataValue.path(page),
+        "json": dg.MetadataValue.path(numbers),
+        "drops_merged": totals.drops_merged,
+        "drops_refused": totals.drops_refused,
+        "rows_read": totals.rows_read,
+        "rows_rejected": totals.rows_rejected,
+        "reject_share": totals.reject_share or 0.0,
+        "rows_changed": totals.rows_changed,
+        "rows_late": totals.rows_late,
+        "rows_superseded": totals.rows_superseded,
+        "books_breaches": report.books.breaches,
+        "drops": _table(
+            [
+                {
+                    "drop": drop.file_name,
+                    "status": drop.status,
+                    "read": drop.rows_read,
+                    "rejected": drop.rows_rejected,
+                    "changed": drop.rows_changed,
+                    "unchanged": drop.rows_unchanged,
+                    "late": drop.rows_late,
+                }
+                for drop in report.drops
+            ]
+        ),
+        "completeness": _table(
+            [
+                {"entity_type": one.entity_type, "detail_type": one.detail_type, "have_it": _percent(one.share)}
+                for one in report.completeness
+            ]
+        ),
+    }
+    if report.reasons:
+        told["reasons"] = _reasons(report.reasons)
+    if report.field_changes:
+        told["changed_fields"] = _fields(report.field_changes)
+    return told
+
+
+def _reasons(counts: Sequence[ReasonCount]) -> dg.TableMetadataValue:
+    return _table([{"reason": str(one.reason), "rows": one.rows} for one in counts])
+
+
+def _fields(changes: Sequence[FieldChanges]) -> dg.TableMetadataValue:
+    return _table(
+        [{"field": one.field, "created": one.created, "changed": one.changed, "ended": one.ended} for one in changes]
+    )
+
+
+def _percent(share: float | None) -> str:
+    return "none" if share is None else f"{share:.1%}"
+
+
+def _table(rows: Sequence[Mapping[str, str | int]]) -> dg.TableMetadataValue:
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows[:ROWS]])

@@ -1,0 +1,22 @@
+"""What runs by the clock, in the time zone of CRM_TIME_ZONE."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from pipelines.jobs import data_quality, integrity
+
+
+def schedules(time_zone: str) -> Sequence[dg.ScheduleDefinition]:
+    """Answer the schedules: the invariants at five, so that the report at six knows of them."""
+    return [
+        dg.ScheduleDefinition(
+            job=job,
+            cron_schedule=cron,
+            execution_timezone=time_zone,
+            default_status=dg.DefaultScheduleStatus.RUNNING,
+        )
+        for job, cron in ((integrity, "0 5 * * *"), (data_quality, "0 6 * * *"))
+    ]
