@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -203,6 +204,36 @@ def check(*, as_json: bool) -> None:
                 click.echo(f"    … {found.breaches:,} breaches in all")
     if breached:
         sys.exit(1)
+
+
+@crm.command(epilog="Example: crm report, or crm report data/sample_ingest.csv")
+@click.argument("drops", metavar="[DROP]…", nargs=-1)
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Where to write: crm-report.html.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON, to standard output unless --output is given.")
+@click.option("--last", default=20, show_default=True, type=click.IntRange(1, 1_000), help="How many drops to tell of.")
+@click.option("--show-values", is_flag=True, help="Show rejected rows as they stand, and not masked.")
+def report(drops: Sequence[str], *, output: Path | None, as_json: bool, last: int, show_values: bool) -> None:
+    """Write the data-quality report.
+
+    It is one HTML file that opens offline. It tells of the last drops, or of each DROP given: a file, the name of one
+    that was taken in, or the first six or more digits of its SHA-256.
+    """
+    from crm_core import report as of
+    from crm_core.report_page import as_html
+
+    with _database() as (_, database), database.connect(autocommit=True) as connection:
+        named = [sha256 for name in drops for sha256 in of.find_drops(connection, name)]
+        now = datetime.now(UTC)
+        found = of.collect(connection, now=now, last=last, sha256s=named or None, show_values=show_values)
+    if as_json and output is None:
+        click.echo(of.as_json(found))
+        return
+    output = output or Path("crm-report.html")
+    try:
+        output.write_text(of.as_json(found) if as_json else as_html(found), encoding="utf-8")
+    except OSError as error:
+        raise click.FileError(str(output), error.strerror) from None
+    click.echo(f"The report on {len(found.drops)} drop(s) is in {output}")
 
 
 @crm.command(epilog="Example: crm explain | less")

@@ -1,0 +1,15 @@
+-- What each drop did, newest first: those named or, with none named, all of them; and whether its books balance with what is kept.
+-- In: sha256s (null: any), limit. Out: the fields of a drop report that are one value.
+select sha256, file_name, bytes, status, first_seen_at, merged_at, batch_id,
+       rows_read, rows_accepted, rows_rejected, rows_changed, rows_unchanged, rows_late, rows_superseded,
+       entity_versions_added, detail_versions_added, seconds, error,
+       rows_rejected / nullif(rows_read, 0)::float8 as reject_share,
+       status <> 'merged' or (
+           rows_read = rows_accepted + rows_rejected and rows_accepted = rows_changed + rows_unchanged
+           and rows_rejected = (select count(*) from reject r where r.drop_sha256 = f.sha256)
+           and (select count(*) from ledger l where l.batch_id = f.batch_id) between rows_changed and rows_accepted
+       ) as balances
+from drop_file f
+where %(sha256s)s::text[] is null or sha256 = any (%(sha256s)s)
+order by first_seen_at desc, sha256
+limit %(limit)s
