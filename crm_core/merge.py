@@ -133,10 +133,11 @@ def merge(connection: Connection, origin: Origin) -> Merged:
     if forgotten:
         run("34_untouch")
         run("30_touch")
+        run("35_forget_details")
         in_order, known, refolded, repeated = _row(connection, "merge/31_summarize")
-    run("35_analyze_touched")
-    late = count("36_count_late") if known else 0
-    superseded = count("37_count_superseded") if known or repeated else 0
+    run("36_analyze_touched")
+    late = count("37_count_late") if known else 0
+    superseded = count("38_count_superseded") if known or repeated else 0
     connection.execute(statement("merge/40_append_ledger"), {"batch_id": batch_id})
 
     for find_in_order, find_refolded, analyze, remove, close, open_ in (ENTITY_STEPS, DETAIL_STEPS):

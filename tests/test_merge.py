@@ -152,9 +152,25 @@ def test_a_replay_changes_nothing_even_when_superseded_since(book: Book) -> None
 
 
 @pytest.mark.idempotency
+def test_rows_known_already_beside_new_ones_change_nothing(book: Book) -> None:
+    book.record(an_entity(at=1, name="A", email="a@x.org"), an_entity(at=3, name="B", email="b@x.org"))
+    merged = book.record(an_entity(at=1, name="A", email="a@x.org"), an_entity(at=5, name="C", email="c@x.org"))
+    assert book.names() == [("A", 1, 3), ("B", 3, 5), ("C", 5, None)]
+    assert book.values("email") == [("a@x.org", 1, 3), ("b@x.org", 3, 5), ("c@x.org", 5, None)]
+    assert (merged.rows_changed, merged.rows_late) == (1, 0)
+
+
+@pytest.mark.idempotency
 def test_the_same_row_twice_in_one_drop_is_one_change(book: Book) -> None:
     assert book.record(an_entity(), an_entity(), an_entity()).rows_changed == 1
     assert len(temporal.audit(book.connection, uid("ada"))) == 1
+
+
+@pytest.mark.idempotency
+def test_a_row_repeated_behind_another_at_its_instant_is_still_the_first(book: Book) -> None:
+    a, b = an_entity(name="A", email="a@x.org"), an_entity(name="B", email="b@x.org")
+    book.record(a, b, a)
+    assert (book.names(), book.values("email")) == ([("B", 1, None)], [("b@x.org", 1, None)])
 
 
 def test_equal_neighbours_are_one_version_that_shows_the_value_asserted_first(book: Book) -> None:

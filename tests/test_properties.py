@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.scd2, pytest.mark.temporal, p
 PEOPLE = [UUID(int=(n << 120) + n) for n in (0x00, 0x3F, 0xFF)]  # first, middle and last of the locks' buckets
 VALUES = st.sampled_from(["ada@x.org", "ADA@x.org", "É b", "é b", 'c,"d"|e'])
 DETAILS = st.dictionaries(st.sampled_from(["email", "phone", "address"]), st.none() | VALUES)
-INSTANTS = st.integers(0, 9).map(day)
+INSTANTS = (st.integers(0, 2) | st.integers(0, 9)).map(day)  # the few first make ties, the others room
 NAMES = st.sampled_from(["Ada", "ADA", 'O\'Neil, "x"'])
 TYPES = st.sampled_from(["PERSON", "INSTITUTION"])
 
@@ -42,10 +42,10 @@ deletions = st.builds(Change, st.sampled_from(PEOPLE), INSTANTS, st.just("delete
 drops = st.tuples(st.just("drop"), st.lists(upserts | upserts | deletions, min_size=1, max_size=6))
 requests = st.tuples(st.just("request"), st.lists(upserts | patches | deletions, min_size=1, max_size=3))
 fixtures = st.tuples(st.just("fixture"), st.lists(upserts | patches | deletions, min_size=1, max_size=4))
-replays = st.tuples(st.just("replay"), st.integers(0, 9))
+replays = st.tuples(st.just("replay"), st.integers(0, 9), st.lists(upserts | deletions, max_size=3))
 steps_taken = st.lists(drops | requests | fixtures | replays, min_size=1, max_size=6)
 Kind = Literal["drop", "request", "fixture"]
-Step = tuple[Kind, list[Change]] | tuple[Literal["replay"], int]
+Step = tuple[Kind, list[Change]] | tuple[Literal["replay"], int, list[Change]]  # again, with some that are new
 
 
 class Product:
@@ -61,8 +61,8 @@ class Product:
         taken: list[tuple[Kind, list[Change]]] = []
         for number, step in enumerate(steps):
             if step[0] == "replay":
-                kind, changes = taken[step[1] % len(taken)] if taken else ("request", [])
-                changes = random.Random(number).sample(changes, len(changes))
+                kind, changes = taken[step[1] % len(taken)] if taken else ("drop", [])
+                changes = random.Random(number).sample([*changes, *step[2]], len(changes) + len(step[2]))
             else:
                 kind, changes = step
             if not changes:
