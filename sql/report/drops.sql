@@ -6,10 +6,14 @@ select sha256, file_name, bytes, status, first_seen_at, merged_at, batch_id,
        rows_rejected / nullif(rows_read, 0)::float8 as reject_share,
        status <> 'merged' or (
            rows_read = rows_accepted + rows_rejected and rows_accepted = rows_changed + rows_unchanged
-           and rows_rejected = (select count(*) from reject r where r.drop_sha256 = f.sha256)
-           and (select count(*) from ledger l where l.batch_id = f.batch_id) between rows_changed and rows_accepted
+           and rejects = rows_rejected and changes between rows_changed and rows_accepted
        ) as balances
-from drop_file f
-where %(sha256s)s::text[] is null or sha256 = any (%(sha256s)s)
+from (
+    select * from drop_file
+    where %(sha256s)s::text[] is null or sha256 = any (%(sha256s)s)
+    order by first_seen_at desc, sha256
+    limit %(limit)s
+) drops
+cross join lateral (select count(*) as rejects from reject where drop_sha256 = drops.sha256) kept
+cross join lateral (select count(*) as changes from ledger where ledger.batch_id = drops.batch_id) recorded
 order by first_seen_at desc, sha256
-limit %(limit)s
