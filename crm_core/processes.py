@@ -21,7 +21,7 @@ from typing import IO, Self
 
 from crm_core.errors import ServiceFailed
 
-GRACE = 10.0  # seconds that the processes have, together, to end by themselves once they are asked to
+GRACE = 6.0  # seconds that the processes have, together, to end by themselves once they are asked to
 LAST_LINES = 20
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 

@@ -64,8 +64,8 @@ def run_up(settings: Settings, host: str = HOST, port: int | None = None, *, bro
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background job ignores it, as its children do
     console = Console(markup=False, highlight=False, soft_wrap=True)
     with ExitStack() as stack:
-        lock = stack.enter_context(_only_one(settings.home))
-        port = _free_port(host, port)
+        lock = stack.enter_context(only_one(settings.home))
+        port = free_port(host, port)
         address = f"http://{_in_url(EVERYWHERE.get(host, host))}:{port}"
         print(os.getpid(), address, file=lock, flush=True)
         status = stack.enter_context(console.status("Starting PostgreSQL …"))
@@ -80,11 +80,11 @@ def run_up(settings: Settings, host: str = HOST, port: int | None = None, *, bro
         workspace = str(_workspace(location, settings.home / "dagster"))
         processes.start(CODE, "pipelines.code_server", str(location))
         processes.start(WEB, "dagster_webserver", "--host", host, "--port", str(port), "--workspace", workspace)
-        processes.start(DAEMON, "dagster._daemon", "run", "--workspace", workspace)
         # The API joins here, as one more process.
         _prepare(console, settings, database)
         status.update("Starting Dagster …")
         _wait(processes, CODE, lambda: _listens(location))
+        processes.start(DAEMON, "dagster._daemon", "run", "--workspace", workspace)  # it retries what it can load, once
         _wait(processes, WEB, lambda: _loaded(address))
         console.print(f"✓ Dagster's web server: {address}")
         _wait(processes, DAEMON, lambda: _beats(address, since))
@@ -103,7 +103,7 @@ def run_up(settings: Settings, host: str = HOST, port: int | None = None, *, bro
 
 
 @contextmanager
-def _only_one(home: Path) -> Iterator[IO[str]]:
+def only_one(home: Path) -> Iterator[IO[str]]:
     """Hold the lock of a home; after a `crm up` was killed, wait until its executor has ended the rest."""
     try:
         file = (_folder(home) / "up.lock").open("a+", encoding="utf-8")
@@ -140,7 +140,7 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _free_port(host: str, asked: int | None) -> int:
+def free_port(host: str, asked: int | None) -> int:
     """Answer the port that was asked for, or the first free one; raises AddressUnusable."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     last = asked or PORT + PORTS_TRIED
@@ -149,7 +149,8 @@ def _free_port(host: str, asked: int | None) -> int:
             socket.create_server((host, port), family=family).close()
         except OSError as error:
             if error.errno != errno.EADDRINUSE or port == last:
-                raise AddressUnusable(host, port, error.strerror or str(error)) from None
+                fault = (error.strerror or str(error)).partition(" (while attempting")[0]  # it repeats the address
+                raise AddressUnusable(host, port, fault) from None
         else:
             return port
     raise AssertionError

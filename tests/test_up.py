@@ -1,0 +1,228 @@
+"""`crm up`: it starts all, says where, survives what may happen to it, and leaves nothing running."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import Server
+from psycopg.conninfo import make_conninfo
+from running import COMMAND, Up, alive, clean_environment, new_home, running_up, servers_of, until
+from sqlalchemy import create_engine, text
+
+from crm_core.database import Database
+from crm_core.errors import AddressUnusable, AlreadyUp, MissingPrivilege, SettingsError
+from crm_core.quality import check
+from crm_core.resources import DATA
+from crm_core.up import HOST, PORT, dagster_url, free_port, only_one
+
+INITIAL = DATA / "drops" / "2020-01-01_initial.csv"
+STOP_SECONDS = 15
+
+
+# Where Dagster keeps its runs
+
+
+@pytest.mark.integration
+def test_dagster_has_a_database_beside_the_products_and_a_driver_that_it_can_use(any_fresh_database: Database) -> None:
+    url = dagster_url(any_fresh_database)
+    assert dagster_url(any_fresh_database) == url, "it is made once"
+    engine = create_engine(url)
+    assert engine.dialect.driver == "psycopg2", "with psycopg 3 the first run would fail"
+    with engine.connect() as connection:
+        name = connection.execute(text("select current_database()")).scalar_one()
+    engine.dispose()
+    with any_fresh_database.connect() as connection:
+        assert name == f"{connection.info.dbname}_dagster"
+
+
+@pytest.mark.integration
+def test_a_password_reaches_dagster_whatever_is_in_it(fresh_database: Database) -> None:
+    password = "a b/c@d:e%f?g&h+i'j\\k"
+    given = Database(make_conninfo(fresh_database.conninfo, password=password, application_name="an app"))
+    url = create_engine(dagster_url(given)).url
+    assert url.password == password
+    assert url.query["application_name"] == "an app"
+
+
+@pytest.mark.integration
+def test_who_may_not_make_the_database_is_told_what_a_superuser_has_to_run(
+    server: Server, fresh_database: Database
+) -> None:
+    server.run("create role {} login", "without_createdb")
+    limited = Database(make_conninfo(fresh_database.conninfo, user="without_createdb"))
+    with pytest.raises(MissingPrivilege, match=r"create database test_\d+_dagster owner without_createdb;"):
+        dagster_url(limited)
+
+
+# One `crm up` a home, one server a port
+
+
+@pytest.mark.unit
+def test_a_second_one_over_a_home_is_told_of_the_first(tmp_path: Path) -> None:
+    with only_one(tmp_path) as lock:
+        print(os.getpid(), "http://127.0.0.1:3000", file=lock, flush=True)
+        with pytest.raises(AlreadyUp, match=rf"at http://127.0.0.1:3000 \(process {os.getpid()}\)"), only_one(tmp_path):
+            pass
+    with only_one(tmp_path):
+        assert (tmp_path / "up.lock").read_text() == "", "the words of an earlier one are gone"
+
+
+@pytest.mark.unit
+def test_a_home_that_cannot_be_written_is_an_error_of_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match="CRM_HOME"), only_one(tmp_path / "file"):
+        pass
+
+
+@pytest.mark.unit
+def test_a_port_that_was_asked_for_is_taken_or_an_error(tmp_path: Path) -> None:
+    with socket.create_server((HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(AddressUnusable, match=f"port {port} of {HOST}: Address already in use; give another"):
+            free_port(HOST, port)
+    assert free_port(HOST, port) == port
+
+
+@pytest.mark.unit
+def test_with_none_asked_for_the_first_free_port_is_taken() -> None:
+    first = free_port(HOST, None)
+    with socket.create_server((HOST, first)):
+        assert first < free_port(HOST, None) < PORT + 100
+
+
+@pytest.mark.unit
+def test_an_address_of_another_machine_is_an_error() -> None:
+    with pytest.raises(AddressUnusable, match="nothing can be served on port 3000 of 192"):
+        free_port("192.0.2.1", 3000)
+
+
+# The whole, as it is used: one story over one home
+
+
+@pytest.fixture(scope="module")
+def up() -> Iterator[Up]:
+    with new_home() as home, running_up(home) as up:
+        yield up
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+def test_it_says_what_it_started_and_dagster_answers_there(up: Up) -> None:
+    assert up.said().startswith(f"✓ PostgreSQL: the embedded one in {up.home}\n✓ Schema: ")
+    assert "✓ Types: there were none, so 6 were loaded" in up.said()
+    assert f"CSV files into {up.home}/drops\n" in up.said()
+    said = up.ask("{ sensorsOrError(repositorySelector: {repositoryLocationName: "
+                  '"pipelines", repositoryName: "__repository__"}) '
+                  "{ ... on Sensors { results { name sensorState { status } } } } }")  # fmt: skip
+    states = {sensor["name"]: sensor["sensorState"]["status"] for sensor in said["sensorsOrError"]["results"]}
+    assert states["drop_folder"] == "RUNNING"
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+def test_a_second_one_ends_at_once(up: Up) -> None:
+    began = time.monotonic()
+    second = subprocess.run(
+        COMMAND,
+        cwd=up.home,
+        env=clean_environment(CRM_HOME=str(up.home)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (second.returncode, second.stdout) == (1, "")
+    assert second.stderr == (
+        f"error: crm up runs already for {up.home} at {up.address} (process {up.process.pid});"
+        " use it, or stop it first\n"
+    )
+    assert time.monotonic() - began < 15
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+def test_a_run_killed_in_the_merge_leaves_nothing_half_done_and_the_next_one_succeeds_by_itself(up: Up) -> None:
+    with up.database() as database, database.connect() as holder, database.connect(autocommit=True) as observer:
+        holder.execute("lock table entity in share mode")  # the merge has filled the ledger when it comes to entities
+        drop(INITIAL, up)
+        until(lambda: observer.execute(WAITING_FOR_ENTITY).fetchall(), 60)
+        (killed,) = up.runs()
+        worker_of(up).kill()
+        until(lambda: not observer.execute(WAITING_FOR_ENTITY).fetchall(), 30)
+        assert observer.execute(ROWS).fetchone() == (0,), "of the drop stands nothing but that it was seen"
+        holder.rollback()
+        until(lambda: up.runs()[0].status == "SUCCESS", 90)
+        assert [(run.status, run.drop) for run in up.runs()] == [("SUCCESS", killed.drop), ("FAILURE", killed.drop)]
+        assert observer.execute("select count(*) from entity").fetchone() == (33,)
+        assert [found for found in check(observer) if not found.holds] == []
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+def test_killed_with_a_run_under_way_it_leaves_no_process_behind_and_the_next_one_goes_on(up: Up) -> None:
+    with up.database() as database, database.connect() as holder, database.connect(autocommit=True) as observer:
+        holder.execute("lock table entity in share mode")
+        drop(INITIAL.with_name("2022-01-01_delta.csv"), up)
+        until(lambda: observer.execute(WAITING_FOR_ENTITY).fetchall(), 60)
+        dagster = [process for process in up.all_processes() if process not in servers_of(up.home)]
+        assert len(dagster) >= 6, "itself, the executor, the code server and its run, the web server, the daemon"
+        up.process.kill()
+        until(lambda: not alive(dagster), STOP_SECONDS)
+    with running_up(up.home) as next_up:
+        until(lambda: next_up.runs()[0].status == "SUCCESS", 90)
+        assert next_up.runs()[0].drop == next_up.runs()[1].drop
+        assert next_up.runs()[1].status == "FAILURE", "the run that was under way"
+        everything = next_up.all_processes()
+        assert len(everything) > 6
+        next_up.process.send_signal(signal.SIGINT)
+        assert next_up.process.wait(STOP_SECONDS) == 0
+        until(lambda: not alive(everything), 1)
+        assert next_up.said().endswith("Stopping …\nStopped.\n")
+
+
+@pytest.mark.integration
+@pytest.mark.slow
+def test_a_process_that_dies_ends_it_all_and_shows_its_last_words() -> None:
+    with new_home() as home:
+        broken = clean_environment(CRM_HOME=str(home), DAGSTER_WEBSERVER_DB_POOL_RECYCLE="soon")
+        ended = subprocess.run(COMMAND, cwd=home, env=broken, capture_output=True, text=True, timeout=120, check=False)
+        assert servers_of(home) == []
+    assert ended.returncode == 1
+    *words, error = ended.stderr.splitlines()
+    assert "'soon' is not a valid integer" in words[-1]
+    assert (
+        error == f"error: the web-server ended with exit status 2; all that it wrote is in {home}/logs/web-server.log"
+    )
+
+
+ROWS = (
+    "select (select count(*) from ledger) + (select count(*) from entity) + (select count(*) from entity_detail)"
+    " + (select count(*) from reject) + (select count(*) from batch)"
+)
+WAITING_FOR_ENTITY = (
+    "select from pg_locks join pg_class on pg_class.oid = relation where relname = 'entity' and not granted"
+)
+
+
+def drop(file: Path, up: Up) -> None:
+    """Put a copy of a file into the drop folder, whole at once."""
+    (up.drops / f".{file.name}").write_bytes(file.read_bytes())
+    (up.drops / f".{file.name}").rename(up.drops / file.name)
+
+
+def worker_of(up: Up) -> psutil.Process:
+    """The process of the one run that runs."""
+    (code_server,) = (
+        child for child in psutil.Process(up.process.pid).children() if "pipelines.code_server" in child.cmdline()
+    )
+    workers = [child for child in code_server.children() if "spawn_main" in " ".join(child.cmdline())]
+    assert len(workers) == 1, code_server.children()
+    return workers[0]
