@@ -7,9 +7,11 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import sleep
 from uuid import UUID
 
 import pytest
@@ -360,19 +362,38 @@ def test_drops_are_found_by_file_by_name_and_by_digits(crm_connection: Connectio
         collect_drop(crm_connection, "0" * 64)
 
 
-def test_the_connection_is_left_as_it_was(fresh_database: Database) -> None:
+def test_the_connection_is_left_as_it_was(fresh_database: Database, tmp_path: Path) -> None:
     with fresh_database.connect() as connection:
         reference_data(connection)
         connection.commit()
         collect(connection, now=NOW)
         assert connection.info.transaction_status is TransactionStatus.IDLE
         assert connection.isolation_level is None
-        connection.execute("set local enable_nestloop = on")
-        connection.execute("insert into drop_file (sha256, file_name, bytes, first_seen_at, status) values"
-                           " (repeat('a', 64), 'a.csv', 1, now(), 'seen')")  # fmt: skip
-        assert collect(connection, now=NOW).totals.drops_unfinished == 1, "what the transaction did is seen, and kept"
+        take(connection, tmp_path / "d.csv", an_entity())
+        assert collect(connection, now=NOW).totals.drops_merged == 1, "what the transaction did is seen"
         assert connection.execute("show enable_nestloop").fetchone() == ("on",)
-        assert connection.execute("select count(*) from drop_file").fetchone() == (1,)
+        assert connection.execute("select count(*) from drop_file").fetchone() == (1,), "and kept"
+
+
+def test_a_drop_that_is_merged_meanwhile_is_in_all_of_the_report_or_in_none_of_it(
+    fresh_database: Database, tmp_path: Path
+) -> None:
+    with fresh_database.transaction() as connection:
+        reference_data(connection)
+        take(connection, tmp_path / "1.csv", an_entity("ada"))
+    with (
+        ThreadPoolExecutor() as threads,
+        fresh_database.connect() as reader,
+        fresh_database.transaction() as writer,
+    ):
+        writer.execute("lock table entity in access exclusive mode")  # the report waits here, with the drops read
+        reading = threads.submit(collect, reader, now=NOW)
+        while writer.execute("select count(*) from pg_locks where not granted").fetchone() == (0,):
+            sleep(0.01)
+        take(writer, tmp_path / "2.csv", an_entity("bob"))
+        writer.commit()
+        report = reading.result()
+    assert (len(report.drops), report.totals.drops_merged, report.completeness[-1].entities) == (1, 1, 1)
 
 
 # values
