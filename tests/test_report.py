@@ -283,11 +283,13 @@ def test_completeness_counts_current_entities_that_have_a_detail(crm_connection:
         ],
         Origin("test", "request"),
     )
-    crm_connection.execute("update detail_type set is_active = false where code not in ('email', 'phone')")
+    crm_connection.execute("update detail_type set is_active = false where code not in ('email', 'phone', 'note')")
     assert collect(crm_connection, now=NOW).completeness == (
         Completeness("INSTITUTION", "email", 0, 0, None),
+        Completeness("INSTITUTION", "note", 0, 0, None),
         Completeness("INSTITUTION", "phone", 0, 0, None),
         Completeness("PERSON", "email", 3, 2, 2 / 3),
+        Completeness("PERSON", "note", 3, 0, 0.0),
         Completeness("PERSON", "phone", 3, 1, 1 / 3),
     )
 

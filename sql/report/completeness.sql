@@ -1,7 +1,7 @@
 -- How many current entities of each type there are, and how many of them have each detail.
 -- In: nothing. Out: the fields of a completeness.
 select et.code as entity_type, dt.code as detail_type, coalesce(entities, 0) as entities, coalesce(entities_with, 0) as entities_with,
-       entities_with / nullif(entities, 0)::float8 as share
+       coalesce(entities_with, 0) / nullif(entities, 0)::float8 as share
 from entity_type et
 cross join detail_type dt
 left join (
