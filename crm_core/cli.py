@@ -88,7 +88,8 @@ def demo(*, no_serve: bool) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to serve on.")
 @click.option("--port", type=click.IntRange(1, 65535), help="The port of Dagster's UI; if none, a free one from 3000.")
 @click.option("--browser/--no-browser", default=None, help="Open the UI; on a desktop that is what happens.")
-def up(host: str, port: int | None, *, browser: bool | None) -> None:
+@click.option("--prepare", is_flag=True, help="Get the database ready, and start nothing.")
+def up(host: str, port: int | None, *, browser: bool | None, prepare: bool) -> None:
     """Start everything for daily use.
 
     PostgreSQL, Dagster's UI and its daemon, which takes in what you put into the drop folder. Ctrl-C stops it all. Of
@@ -96,10 +97,15 @@ def up(host: str, port: int | None, *, browser: bool | None) -> None:
     """
     from crm_core.console import one_line
     from crm_core.errors import ServiceFailed
+    from crm_core.up import prepare as get_ready
     from crm_core.up import run_up
 
+    settings = Settings.from_environment()
     try:
-        run_up(Settings.from_environment(), host, port, browser=sys.stdout.isatty() if browser is None else browser)
+        if prepare:
+            get_ready(settings)
+        else:
+            run_up(settings, host, port, browser=sys.stdout.isatty() if browser is None else browser)
     except ServiceFailed as failure:
         for line in failure.last_lines:
             click.echo(f"  {one_line(line)}", err=True)

@@ -102,6 +102,15 @@ def run_up(settings: Settings, host: str = HOST, port: int | None = None, *, bro
     console.print("Stopped.")
 
 
+def prepare(settings: Settings) -> None:
+    """Get the database ready and start nothing: for processes that somebody else starts, as compose does."""
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    with open_database(settings) as database:
+        _prepare(console, settings, database)
+        dagster_url(database)
+        console.print("✓ Dagster: its database is there")
+
+
 @contextmanager
 def only_one(home: Path) -> Iterator[IO[str]]:
     """Hold the lock of a home; after a `crm up` was killed, wait until its executor has ended the rest."""
