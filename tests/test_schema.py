@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from dataclasses import dataclass, replace
@@ -547,3 +548,14 @@ def test_whole_columns_of_instants_are_read_as_one_is(
     assert instants(pl.Series([text, None, "x", text]), time_zone).to_list() == [one, None, None, one]
     if zone and "H" in form and one is not None:
         assert one == datetime.fromisoformat(text)
+
+
+def test_a_judged_batch_leaves_no_column_to_the_garbage_collector() -> None:
+    judge(Row())
+    gc.collect()
+    gc.disable()
+    try:
+        judge(Row())
+        assert gc.collect() == 0, "a cycle holds whole columns until the collector comes by"
+    finally:
+        gc.enable()
