@@ -50,6 +50,12 @@ class Up:
     def drops(self) -> Path:
         return self.home / "drops"
 
+    def drop(self, file: Path, name: str | None = None) -> None:
+        """Put a copy of a file into the drop folder, whole at once."""
+        unseen, seen = self.drops / f".{file.name}", self.drops / (name or file.name)
+        unseen.write_bytes(file.read_bytes())
+        unseen.rename(seen)
+
     def said(self) -> str:
         return (self.home / "said").read_text()
 

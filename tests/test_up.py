@@ -152,7 +152,7 @@ def test_a_second_one_ends_at_once(up: Up) -> None:
 def test_a_run_killed_in_the_merge_leaves_nothing_half_done_and_the_next_one_succeeds_by_itself(up: Up) -> None:
     with up.database() as database, database.connect() as holder, database.connect(autocommit=True) as observer:
         holder.execute("lock table entity in share mode")  # the merge has filled the ledger when it comes to entities
-        drop(INITIAL, up)
+        up.drop(INITIAL)
         until(lambda: observer.execute(WAITING_FOR_ENTITY).fetchall(), 60)
         (killed,) = up.runs()
         worker_of(up).kill()
@@ -170,7 +170,7 @@ def test_a_run_killed_in_the_merge_leaves_nothing_half_done_and_the_next_one_suc
 def test_killed_with_a_run_under_way_it_leaves_no_process_behind_and_the_next_one_goes_on(up: Up) -> None:
     with up.database() as database, database.connect() as holder, database.connect(autocommit=True) as observer:
         holder.execute("lock table entity in share mode")
-        drop(INITIAL.with_name("2022-01-01_delta.csv"), up)
+        up.drop(INITIAL.with_name("2022-01-01_delta.csv"))
         until(lambda: observer.execute(WAITING_FOR_ENTITY).fetchall(), 60)
         dagster = [process for process in up.all_processes() if process not in servers_of(up.home)]
         assert len(dagster) >= 6, "itself, the executor, the code server and its run, the web server, the daemon"
@@ -210,12 +210,6 @@ ROWS = (
 WAITING_FOR_ENTITY = (
     "select from pg_locks join pg_class on pg_class.oid = relation where relname = 'entity' and not granted"
 )
-
-
-def drop(file: Path, up: Up) -> None:
-    """Put a copy of a file into the drop folder, whole at once."""
-    (up.drops / f".{file.name}").write_bytes(file.read_bytes())
-    (up.drops / f".{file.name}").rename(up.drops / file.name)
 
 
 def worker_of(up: Up) -> psutil.Process:
