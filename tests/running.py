@@ -45,6 +45,7 @@ class Up:
     process: subprocess.Popen[bytes]
     home: Path
     address: str
+    given: Database | None  # None: the embedded server's
 
     @property
     def drops(self) -> Path:
@@ -84,6 +85,9 @@ class Up:
 
     @contextmanager
     def database(self) -> Iterator[Database]:
+        if self.given is not None:
+            yield self.given
+            return
         with open_database(Settings.from_environment({"CRM_HOME": str(self.home)}, None)) as database:
             yield database
 
@@ -96,13 +100,14 @@ def new_home() -> Iterator[Path]:
 
 
 @contextmanager
-def running_up(home: Path, **environ: str) -> Iterator[Up]:
+def running_up(home: Path, given: Database | None = None) -> Iterator[Up]:
     """Start `crm up` over a home and yield it when it says that it is ready; stop it with Ctrl-C, if it still runs."""
+    chosen = {} if given is None else {"CRM_DATABASE_URL": given.conninfo}
     with (home / "said").open("wb") as said:
         process = subprocess.Popen(
             COMMAND,
             cwd=home,
-            env=clean_environment(CRM_HOME=str(home), **environ),
+            env=clean_environment(CRM_HOME=str(home), **chosen),
             stdout=said,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -112,7 +117,7 @@ def running_up(home: Path, **environ: str) -> Iterator[Up]:
         words = (home / "said").read_text()
         assert process.poll() is None, words
         address = next(line.split()[1] for line in words.splitlines() if line.startswith("Open "))
-        yield Up(process, home, address)
+        yield Up(process, home, address, given)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import Server
 from playwright.sync_api import Page, expect
 from psycopg.sql import SQL, Identifier
-from running import Up, new_home, running_up, until
+from running import Up, alive, new_home, running_up, until
 
 from crm_core.database import Database
 from crm_core.quality import check
@@ -32,14 +34,11 @@ TABLES = ("entity_type", "detail_type", "entity", "entity_detail", "ledger", "dr
 
 
 @pytest.fixture(scope="module")
-def up() -> Iterator[Up]:
-    """A `crm up` whose user has dropped one file, and then three more at once."""
-    with new_home() as home, running_up(home) as up:
-        up.drop(INITIAL)
-        until(lambda: done(up, INITIAL.name), SECONDS)
-        up.drop(LATE)
-        up.drop(DIRTY)
-        up.drop(INITIAL, AGAIN)
+def up(server: Server) -> Iterator[Up]:
+    """A `crm up` over a server of the user's own, who has dropped a file and then a late, a dirty and a known one."""
+    with new_home() as home, server.clone("template0") as given, running_up(home, given) as up:
+        for file, name in ((INITIAL, INITIAL.name), (LATE, LATE.name), (DIRTY, DIRTY.name), (INITIAL, AGAIN)):
+            up.drop(file, name)
         until(lambda: all(done(up, name) for name in NAMES), SECONDS)
         yield up
 
@@ -143,7 +142,7 @@ def test_one_drop_run_again_and_all_of_them_backfilled_by_clicks_change_nothing(
 
         ui.goto(f"{up.address}/assets/entity_versions?view=partitions")
         materialize(ui, "Launch backfill", partitions="All")
-        until(lambda: backfills(up) == ["COMPLETED_SUCCESS"], SECONDS)
+        until(lambda: backfilled(up) == ["SUCCESS"], SECONDS)
         ui.goto(f"{up.address}/runs")
         expect(ui.get_by_text("Backfill", exact=True)).to_be_visible()
         expect(ui.get_by_text("Failure")).to_have_count(0)
@@ -159,6 +158,15 @@ def test_one_drop_run_again_and_all_of_them_backfilled_by_clicks_change_nothing(
     expect(ui.get_by_text("Succeeded")).to_have_count(5)
 
 
+def test_ctrl_c_ends_it_all_with_the_ui_open(up: Up, ui: Page) -> None:
+    ui.goto(f"{up.address}/runs")  # it keeps a connection open
+    everything = up.all_processes()
+    up.process.send_signal(signal.SIGINT)
+    assert up.process.wait(15) == 0
+    assert alive(everything) == []
+    assert up.said().endswith("Stopping …\nStopped.\n")
+
+
 def materialize(ui: Page, launch: str, partitions: str | None = None) -> None:
     """Click through what the UI asks before it launches."""
     ui.get_by_role("button", name="Materialize").first.click()
@@ -171,6 +179,6 @@ def materialize(ui: Page, launch: str, partitions: str | None = None) -> None:
     expect(dialog).to_be_hidden()
 
 
-def backfills(up: Up) -> list[str]:
-    said = up.ask("{ partitionBackfillsOrError { ... on PartitionBackfills { results { status } } } }")
-    return [backfill["status"] for backfill in said["partitionBackfillsOrError"]["results"]]
+def backfilled(up: Up) -> list[str]:
+    """The state of each run of a backfill."""
+    return [run.status for run in up.runs() if "dagster/backfill" in run.tags]

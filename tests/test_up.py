@@ -203,6 +203,21 @@ def test_a_process_that_dies_ends_it_all_and_shows_its_last_words() -> None:
     )
 
 
+@pytest.mark.integration
+@pytest.mark.slow
+def test_sigterm_ends_any_command_as_ctrl_c_does_and_the_embedded_server_with_it() -> None:
+    with new_home() as home, (home / "said").open("wb") as said:
+        command = subprocess.Popen(
+            [*COMMAND[:-1], "demo"], cwd=home, env=clean_environment(CRM_HOME=str(home)), stdout=said, stderr=said
+        )
+        until(lambda: "✓ PostgreSQL" in (home / "said").read_text(), 60)
+        assert servers_of(home)
+        command.terminate()
+        assert command.wait(30) == 143
+        assert servers_of(home) == []
+        assert (home / "said").read_text().endswith("interrupted: what was under way has been rolled back\n")
+
+
 ROWS = (
     "select (select count(*) from ledger) + (select count(*) from entity) + (select count(*) from entity_detail)"
     " + (select count(*) from reject) + (select count(*) from batch)"
