@@ -1,7 +1,7 @@
 """Processes that belong together: started one by one, watched, stopped in reverse, and none outlives the rest.
 
 Each leads a session of its own: Ctrl-C at the terminal does not reach it, and all that it starts ends with it. One more
-process, the executor, waits for our end. If we are killed before we could stop the others, it stops them. POSIX only.
+process, the watchman, waits for our end. If we are killed before we could stop the others, it stops them. POSIX only.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 @dataclass(slots=True)
 class Processes:
-    """The processes of a context, stopped when it is left; a second Ctrl-C leaves that to the executor."""
+    """The processes of a context, stopped when it is left; a second Ctrl-C leaves that to the watchman."""
 
     logs: Path  # a folder; each process writes to <name>.log in it
     environ: Mapping[str, str]
     lock: IO[str]  # an open lock file: what is locked stays so until the last process has ended, even if we are killed
     started: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)  # by name, in order
-    _executor: subprocess.Popen[str] | None = None
+    _watchman: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
-        self._executor = subprocess.Popen(
+        self._watchman = subprocess.Popen(
             [sys.executable, "-P", "-m", "crm_core.processes"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -49,13 +49,13 @@ class Processes:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        executor, orders = self._writes_to()
+        watchman, orders = self._writes_to()
         with orders:  # to close them is to order
             _end(process.pid for process in reversed(self.started.values()))
             for process in self.started.values():
                 process.wait()
-            executor.kill()
-        executor.wait()
+            watchman.kill()
+        watchman.wait()
 
     def start(self, name: str, *command: str) -> None:
         """Start a Python module, given its name and arguments; its log of the time before is kept once."""
@@ -93,9 +93,9 @@ class Processes:
         return self.logs / f"{name}.log"
 
     def _writes_to(self) -> tuple[subprocess.Popen[str], IO[str]]:
-        assert self._executor is not None
-        assert self._executor.stdin is not None
-        return self._executor, self._executor.stdin
+        assert self._watchman is not None
+        assert self._watchman.stdin is not None
+        return self._watchman, self._watchman.stdin
 
 
 def _end(leaders: Iterable[int]) -> None:
@@ -105,7 +105,7 @@ def _end(leaders: Iterable[int]) -> None:
         alive = _signal(leader, signal.SIGTERM)
         while alive and time.monotonic() < deadline:
             time.sleep(0.05)
-            with suppress(ChildProcessError):  # it is not ours: we are the executor
+            with suppress(ChildProcessError):  # it is not ours: we are the watchman
                 os.waitpid(leader, os.WNOHANG)
             alive = _signal(leader, 0)
         _signal(leader, signal.SIGKILL)

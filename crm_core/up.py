@@ -113,7 +113,7 @@ def prepare(settings: Settings) -> None:
 
 @contextmanager
 def only_one(home: Path) -> Iterator[IO[str]]:
-    """Hold the lock of a home; after a `crm up` was killed, wait until its executor has ended the rest."""
+    """Hold the lock of a home; after a `crm up` was killed, wait until its watchman has ended the rest."""
     try:
         file = (_folder(home) / "up.lock").open("a+", encoding="utf-8")
     except OSError as error:

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from crm_core.errors import ServiceFailed
-from crm_core.processes import Processes
+from crm_core.processes import GRACE, Processes
 
 pytestmark = pytest.mark.unit
 
@@ -115,3 +115,28 @@ def test_none_outlives_a_parent_that_is_killed_and_its_lock_holds_as_long(
         with (tmp_path / "lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
         assert not runs(pid)
+
+
+def test_who_cannot_wait_leaves_a_stubborn_process_to_the_watchman(tmp_path: Path) -> None:
+    (tmp_path / "stubborn.py").write_text(
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
+    )
+    script = PARENT.replace(f"*{SERVER}", "'stubborn'")
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        assert soon(lambda: (tmp_path / "server.log").read_text() == "ready\n")
+        parent.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert parent.poll() is None, "it waits for the process"
+        parent.send_signal(signal.SIGINT)
+        assert parent.wait(3) != 0
+        assert runs(pid)
+        assert soon(lambda: not runs(pid), GRACE + 5)

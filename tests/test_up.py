@@ -173,7 +173,7 @@ def test_killed_with_a_run_under_way_it_leaves_no_process_behind_and_the_next_on
         up.drop(INITIAL.with_name("2022-01-01_delta.csv"))
         until(lambda: observer.execute(WAITING_FOR_ENTITY).fetchall(), 60)
         dagster = [process for process in up.all_processes() if process not in servers_of(up.home)]
-        assert len(dagster) >= 6, "itself, the executor, the code server and its run, the web server, the daemon"
+        assert len(dagster) >= 6, "itself, the watchman, the code server and its run, the web server, the daemon"
         up.process.kill()
         until(lambda: not alive(dagster), STOP_SECONDS)
     with running_up(up.home) as next_up:
