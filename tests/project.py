@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,6 +56,12 @@ class Outcome:
         return {check.check_name for check in self.checks if not check.passed}
 
     @property
+    def breaches(self) -> list[str]:
+        """What the failed checks found first."""
+        tables = [check.metadata["first"] for check in self.checks if "first" in check.metadata]
+        return [str(row.data) for table in tables if isinstance(table, dg.TableMetadataValue) for row in table.records]
+
+    @property
     def failures(self) -> list[str]:
         """What the failed steps say."""
         failures = [event.step_failure_data for event in self.result.all_events if event.is_step_failure]
@@ -101,7 +108,7 @@ class Project:
 
     def materialize(self, key: str) -> Told:
         outcome = self.ingest(key)
-        assert outcome.failures == []
+        assert not outcome.failures, (outcome.failures, outcome.breaches)
         return outcome.told
 
     def backfill(self, first: str, last: str) -> Outcome:
@@ -121,6 +128,22 @@ class Project:
         with self.database.transaction() as connection:
             for command in commands:
                 connection.execute(command.encode())
+
+
+class Reports:
+    """The daemon's part in the automation of the report."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self.instance = instance
+        self.before: dg.EvaluateAutomationConditionsResult | None = None
+
+    def requested(self) -> int:
+        """Look at the conditions, and answer how many reports they ask for."""
+        cursor = self.before.cursor if self.before else None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", dg.BetaWarning)  # of what Dagster calls itself
+            self.before = dg.evaluate_automation_conditions(defs(), self.instance, cursor=cursor)
+        return self.before.get_num_requested(dg.AssetKey("data_quality_report"))
 
 
 @contextmanager

@@ -101,3 +101,13 @@ def test_every_key_of_a_spread_table_holds_the_uid_and_none_leads_to_what_a_merg
     assert {table for (table,) in counted} <= {"batch", "entity_type", "detail_type"}, (
         "no sequence in set-based inserts"
     )
+
+
+@pytest.mark.integration
+def test_the_exclusions_are_enforced_and_never_read(any_connection: Connection) -> None:
+    """A GiST index that a nested loop scans again can lose live entries, so no query may choose one (0003_versions)."""
+    excluded = any_connection.execute(
+        "select pg_get_expr(indpred, indrelid) from pg_index where indisexclusion order by 1"
+    ).fetchall()
+    assert excluded == [("isfinite(valid_from)",)] * 2
+    assert not [name for name in STATEMENTS if "isfinite" in statement(name)]
