@@ -19,7 +19,6 @@ from pipelines.resources import CrmDatabase, DropFolder
 from pipelines.taking import Refused, take_in
 
 OWNERS = ["team:crm"]
-RETRY = dg.RetryPolicy(max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL)  # 35 seconds: a restart of the server
 
 DROP_ASSETS = (
     dg.AssetSpec(
@@ -69,7 +68,6 @@ DROP_ASSETS = (
     check_specs=checks.OF_DROPS,
     partitions_def=drops,
     backfill_policy=dg.BackfillPolicy.single_run(),
-    retry_policy=RETRY,
     pool="merge",
 )
 def drop_to_versions(
@@ -112,7 +110,6 @@ def _refused(refusals: list[str], of: int) -> dg.Failure:
     group_name="quality",
     kinds={"postgres"},
     owners=OWNERS,
-    retry_policy=RETRY,
     check_specs=checks.OF_ALL,
 )
 def invariants(crm_database: CrmDatabase) -> Iterator[dg.MaterializeResult[None]]:
@@ -143,7 +140,6 @@ AFTER_DROPS = (
     group_name="quality",
     kinds={"html", "json"},
     owners=OWNERS,
-    retry_policy=RETRY,
     automation_condition=AFTER_DROPS,
     freshness_policy=dg.FreshnessPolicy.time_window(fail_window=checks.FRESH),
     check_specs=[checks.DROPS_KEEP_COMING],

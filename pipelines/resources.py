@@ -39,7 +39,11 @@ class CrmDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
             ours = error if isinstance(error, CrmError) else domain_error(error)
             if ours is None:
                 raise
-            raise dg.Failure(str(ours), allow_retries=not isinstance(ours, LASTING)) from error
+            if isinstance(ours, LASTING):
+                raise dg.Failure(str(ours), allow_retries=False) from error
+            # No retry policy on the assets does this: it would take a run that is terminated for one to try again.
+            dg.get_dagster_logger().warning(str(ours))
+            raise dg.RetryRequested(max_retries=3, seconds_to_wait=10) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,9 +29,9 @@ def chromium() -> str | None:
     return os.environ.get("CRM_TEST_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A headless Chromium with a profile of its own, gone after the tests."""
+    """A headless Chromium with a profile of its own, gone after the module: its event loop would disturb Dagster's."""
     executable = chromium()
     if executable is None:
         pytest.skip("no Chromium: install it (Debian: apt-get install chromium), or set CRM_TEST_CHROMIUM to it")
