@@ -50,19 +50,9 @@ class CrmDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
 class DropFile:
     """A file of the drop folder."""
 
-    path: Path
-    size: int  # bytes
-    mtime_ns: int
-
-    @property
-    def key(self) -> str:
-        """Answer its partition key."""
-        return drop_key(self.path.name)
-
-    @property
-    def run_key(self) -> str:
-        """Answer what its content is told by without reading it: another size or time means another run."""
-        return f"{self.key} {self.size} {self.mtime_ns}"
+    name: str
+    key: str  # of its partition
+    run_key: str  # what its content is told by without reading it: another size or time means another run
 
 
 class DropFolder(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -79,21 +69,28 @@ class DropFolder(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         Raises FileNotFoundError or NotADirectoryError if there is no such folder.
         """
-        return sorted(self._files(), key=lambda file: file.path.name)
+        with os.scandir(self.path()) as entries:
+            return sorted(filter(None, map(_drop_file, entries)), key=lambda file: file.name)
 
     def find(self, key: str) -> Path | None:
         """Answer the file whose partition key it is."""
-        return next((file.path for file in self._files() if file.key == key), None)
-
-    def _files(self) -> Iterator[DropFile]:
         folder = self.path()
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith(".") or not entry.name.lower().endswith(".csv"):
-                    continue
-                try:
-                    if entry.is_file():
-                        found = entry.stat()
-                        yield DropFile(folder / entry.name, found.st_size, found.st_mtime_ns)
-                except FileNotFoundError:  # gone again meanwhile
-                    continue
+        if drop_key(key) == key and (folder / key).is_file():  # a name like others, and no way out of the folder
+            return folder / key
+        try:
+            return next((folder / file.name for file in self.files() if file.key == key), None)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+
+def _drop_file(entry: os.DirEntry[str]) -> DropFile | None:
+    if entry.name.startswith(".") or not entry.name.lower().endswith(".csv"):
+        return None
+    try:
+        if not entry.is_file():
+            return None
+        found = entry.stat()
+    except FileNotFoundError:  # gone again meanwhile
+        return None
+    key = drop_key(entry.name)
+    return DropFile(entry.name, key, f"{key} {found.st_size} {found.st_mtime_ns}")

@@ -82,7 +82,7 @@ def _nothing_to_do(folder: DropFolder, files: list[DropFile], left: list[DropFil
     if not files:
         return f"There is no CSV file in {folder.path()}: drop one there."
     if left:
-        names = ", ".join(file.path.name for file in left[:NAMED])
+        names = ", ".join(file.name for file in left[:NAMED])
         more = f" and {len(left) - NAMED} more" if len(left) > NAMED else ""
         return f"Waiting until nobody writes to them any more: {names}{more}."
     return f"Nothing new: each of the {len(files)} files in {folder.path()} has had its run."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -235,6 +236,8 @@ def test_a_refused_drop_fails_the_run_with_its_one_line_and_is_not_tried_again(p
 def test_a_partition_without_its_file_says_where_it_is_missing(project: Project) -> None:
     (failure,) = project.ingest(project.know("gone.csv")).failures
     assert failure.startswith(f"gone.csv: there is no such drop in {project.folder}")
+    shutil.rmtree(project.folder)
+    assert project.ingest("gone.csv").failures == [failure], "nor is there one where there is no folder"
 
 
 def test_a_database_without_schema_is_sent_to_migrate_at_once(server: Server, tmp_path: Path) -> None:

@@ -108,6 +108,13 @@ def test_a_file_whose_name_is_no_key_gets_one(ticks: Ticks, tmp_path: Path) -> N
     assert DropFolder(folder=str(tmp_path)).find(key) == tmp_path / "März, neu.csv"
 
 
+def test_a_partition_that_somebody_made_up_leads_to_no_other_folder(tmp_path: Path) -> None:
+    (tmp_path / "drops").mkdir()
+    (tmp_path / "secret.csv").touch()
+    folder = DropFolder(folder=str(tmp_path / "drops"))
+    assert [folder.find(key) for key in ("../secret.csv", str(tmp_path / "secret.csv"), "..", "")] == [None] * 4
+
+
 def test_a_file_that_disappears_is_no_failure_and_may_come_back(ticks: Ticks, tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
     file.touch()
@@ -160,14 +167,11 @@ def test_ten_thousand_files_take_less_than_a_second_a_tick_and_leave_a_small_cur
     for name in names:
         (tmp_path / name).touch()
     ticks.tick()
-    taken: list[str | None] = []
-    for _ in range(3):
-        taken += ticks.tick()
-    assert taken == names[: 3 * REQUESTS]
+    assert ticks.tick() + ticks.tick() == names[: 2 * REQUESTS]
     folder = DropFolder(folder=str(tmp_path))
     ticks.instance.add_dynamic_partitions("requested_drop_files", [file.run_key for file in folder.files()])
     seconds = []
-    for _ in range(5):
+    for _ in range(3):
         began = time.perf_counter()
         assert ticks.tick() == []
         seconds.append(time.perf_counter() - began)
