@@ -90,7 +90,7 @@ def drop_to_versions(
             for asset, told in metadata.of_drop(taken).items():
                 tags = {"dagster/data_version": taken.drop.sha256}
                 yield dg.AssetMaterialization(asset, partition=key, metadata=told, tags=tags)
-            yield from checks.judge_drop(context.instance, key, taken.drop, taken.invariants)
+            yield from checks.judge_drop(context.instance, key, taken)
     if refusals:
         raise _refused(refusals, len(context.partition_keys))
     for spec in checks.OF_DROPS:
@@ -105,11 +105,23 @@ def _refused(refusals: list[str], of: int) -> dg.Failure:
     return dg.Failure(text, allow_retries=False)
 
 
+# When something of a drop is new and none is under way.
+AFTER_DROPS = (
+    dg.AutomationCondition.any_deps_updated().since_last_handled()
+    & ~dg.AutomationCondition.any_deps_in_progress()
+    & ~dg.AutomationCondition.in_progress()
+)
+BROKEN = dg.AutomationCondition.any_deps_match(
+    dg.AutomationCondition.any_checks_match(dg.AutomationCondition.check_failed(), blocking_only=True)
+)
+
+
 @dg.asset(
     deps=["entity_versions", "detail_versions"],
     group_name="quality",
     kinds={"postgres"},
     owners=OWNERS,
+    automation_condition=(AFTER_DROPS & dg.AutomationCondition.missing()).with_label("after the first drops"),
     check_specs=checks.OF_ALL,
 )
 def invariants(crm_database: CrmDatabase) -> Iterator[dg.MaterializeResult[None]]:
@@ -123,24 +135,12 @@ def invariants(crm_database: CrmDatabase) -> Iterator[dg.MaterializeResult[None]
     )
 
 
-# When something of a drop is new and none is under way, unless an invariant stands broken. A drop that was refused is
-# a missing partition for ever, so the report does not wait for those.
-AFTER_DROPS = (
-    dg.AutomationCondition.any_deps_updated().since_last_handled()
-    & ~dg.AutomationCondition.any_deps_in_progress()
-    & ~dg.AutomationCondition.in_progress()
-    & ~dg.AutomationCondition.any_deps_match(
-        dg.AutomationCondition.any_checks_match(dg.AutomationCondition.check_failed(), blocking_only=True)
-    )
-).with_label("after drops")
-
-
 @dg.asset(
     deps=["rejected_rows", "entity_versions", "detail_versions", "invariants"],
     group_name="quality",
     kinds={"html", "json"},
     owners=OWNERS,
-    automation_condition=AFTER_DROPS,
+    automation_condition=(AFTER_DROPS & ~BROKEN).with_label("after drops, unless an invariant stands broken"),
     freshness_policy=dg.FreshnessPolicy.time_window(fail_window=checks.FRESH),
     check_specs=[checks.DROPS_KEEP_COMING],
 )

@@ -23,6 +23,7 @@ from crm_core.quality import CHECKS, NOT_OF_ENTITIES, Check
 from crm_core.report import DropReport
 from crm_core.resources import description
 from pipelines.partitions import drops
+from pipelines.taking import Taken
 
 REJECTS_WARN, REJECTS_ERROR = 0.1, 0.5  # rejected / read
 FRESH = timedelta(hours=36)  # drops are expected daily
@@ -72,18 +73,16 @@ DROPS_KEEP_COMING = dg.AssetCheckSpec(
 )
 
 
-def judge_drop(
-    instance: dg.DagsterInstance, key: str, drop: DropReport, invariants: Mapping[str, Check]
-) -> Iterator[dg.AssetCheckEvaluation]:
+def judge_drop(instance: dg.DagsterInstance, key: str, taken: Taken) -> Iterator[dg.AssetCheckEvaluation]:
     """Judge what one drop did, after its assets have been materialized."""
     targets = {spec.asset_key: _latest(instance, spec.asset_key, key) for spec in OF_DROPS}
     for spec in OF_DROPS:
         result = (
-            _judge_books(drop)
+            _judge_books(taken.drop)
             if spec.name == "books_balance"
-            else _judge_rejects(drop)
+            else _judge_rejects(taken.drop)
             if spec.name == "reject_rate"
-            else judge(invariants[spec.name])
+            else judge(taken.invariants[spec.name], taken.entities)
         )
         yield dg.AssetCheckEvaluation(
             asset_key=spec.asset_key,
@@ -98,9 +97,11 @@ def judge_drop(
         )
 
 
-def judge(found: Check) -> dg.AssetCheckResult:
-    """Judge an invariant."""
+def judge(found: Check, entities: int | None = None) -> dg.AssetCheckResult:
+    """Judge an invariant, of all data or of so many entities."""
     metadata: dict[str, dg.MetadataValue] = {"breaches": dg.MetadataValue.int(found.breaches)}
+    if entities is not None:
+        metadata["entities"] = dg.MetadataValue.int(entities)
     if found.examples:
         metadata["first"] = dg.MetadataValue.table([dg.TableRecord({"breach": line}) for line in found.examples])
     text = None if found.holds else f"{found.breaches:,} breaches: see `crm check`, and restore what was damaged"
@@ -130,7 +131,7 @@ def _judge_rejects(drop: DropReport) -> dg.AssetCheckResult:
         passed=share <= REJECTS_WARN,
         severity=dg.AssetCheckSeverity.WARN if share <= REJECTS_ERROR else dg.AssetCheckSeverity.ERROR,
         description=f"{drop.rows_rejected:,} of {drop.rows_read:,} rows were rejected",
-        metadata={"reject_share": share, "rows_rejected": drop.rows_rejected, "rows_read": drop.rows_read},
+        metadata={"reject_share": round(share, 4), "rows_rejected": drop.rows_rejected, "rows_read": drop.rows_read},
     )
 
 

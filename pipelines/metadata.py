@@ -42,7 +42,7 @@ def of_drop(taken: Taken) -> Mapping[str, Metadata]:
     }
     rejected: Metadata = {
         "rows_rejected": done.rows_rejected,
-        "reject_share": drop.reject_share or 0.0,
+        "reject_share": round(drop.reject_share or 0.0, 4),
         "dagster/partition_row_count": done.rows_rejected,
     }
     if drop.reasons:
@@ -90,7 +90,7 @@ def of_report(report: Report, page: Path, numbers: Path) -> Metadata:
         "drops_refused": totals.drops_refused,
         "rows_read": totals.rows_read,
         "rows_rejected": totals.rows_rejected,
-        "reject_share": totals.reject_share or 0.0,
+        "reject_share": round(totals.reject_share or 0.0, 4),
         "rows_changed": totals.rows_changed,
         "rows_late": totals.rows_late,
         "rows_superseded": totals.rows_superseded,

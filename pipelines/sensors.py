@@ -90,10 +90,10 @@ def _nothing_to_do(folder: DropFolder, files: list[DropFile], left: list[DropFil
 
 report_after_drops = dg.AutomationConditionSensorDefinition(
     "report_after_drops",
-    target=dg.AssetSelection.assets("data_quality_report"),
+    target=dg.AssetSelection.assets("invariants", "data_quality_report"),
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Makes the data-quality report when drops have been taken in and none is under way, "
-    "unless an invariant stands broken.",
+    description="Makes the data-quality report when drops have been taken in and none is under way, unless an "
+    "invariant stands broken. The first time it has the invariants recomputed too, which is then done daily.",
 )
 SENSORS = (drop_folder, report_after_drops)

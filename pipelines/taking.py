@@ -28,6 +28,7 @@ class Taken:
     report: MergeReport  # of this run: a replay has changed nothing
     drop: DropReport  # of the run that merged it
     invariants: Mapping[str, Check]  # by name, over entities of the drop
+    entities: int  # over so many
     counts: RowCounts
 
     @property
@@ -58,12 +59,14 @@ def take_in(connection: Connection, key: str, folder: DropFolder) -> Taken | Ref
     report = ingest_over(connection, path, Options(ACTOR, Settings.from_environment().time_zone))
     if report.sha256 is None or report.error is not None:
         return Refused(report.error or f"{path}: cannot be read")
+    uids = entities_of_drop(connection, report.sha256)
     with_field_changes = report.status == "merged" and report.rows_changed <= FIELDS_BELOW
     return Taken(
         path=path,
         arrived_at=datetime.fromtimestamp(path.stat().st_mtime, UTC),
         report=report,
         drop=collect_drop(connection, report.sha256, with_field_changes=with_field_changes),
-        invariants={found.name: found for found in check(connection, uids=entities_of_drop(connection, report.sha256))},
+        invariants={found.name: found for found in check(connection, uids=uids)},
+        entities=len(uids),
         counts=row_counts(connection),
     )

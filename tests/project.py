@@ -131,19 +131,19 @@ class Project:
 
 
 class Reports:
-    """The daemon's part in the automation of the report."""
+    """The daemon's part in what is made after drops."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
         self.instance = instance
         self.before: dg.EvaluateAutomationConditionsResult | None = None
 
-    def requested(self) -> int:
-        """Look at the conditions, and answer how many reports they ask for."""
+    def requested(self, asset: str = "data_quality_report") -> bool:
+        """Look at the conditions, and answer whether they ask for the asset."""
         cursor = self.before.cursor if self.before else None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", dg.BetaWarning)  # of what Dagster calls itself
             self.before = dg.evaluate_automation_conditions(defs(), self.instance, cursor=cursor)
-        return self.before.get_num_requested(dg.AssetKey("data_quality_report"))
+        return self.before.get_num_requested(dg.AssetKey(asset)) == 1
 
 
 @contextmanager

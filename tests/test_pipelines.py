@@ -297,13 +297,23 @@ def test_the_report_is_a_page_and_numbers_in_the_home(project: Project) -> None:
 
 def test_the_report_is_made_after_drops_also_when_one_was_refused(project: Project) -> None:
     reports = Reports(project.instance)
-    assert reports.requested() == 0
+    assert not reports.requested()
     (project.folder / "nothing.csv").touch()
     project.ingest(project.know("nothing.csv"))  # refused: its partition stays missing
     project.materialize(project.arrive(INITIAL))
-    assert reports.requested() == 1
+    assert reports.requested()
     project.run("data_quality")
-    assert reports.requested() == 0
+    assert not reports.requested()
+
+
+def test_the_invariants_are_recomputed_after_the_first_drops_and_then_daily(project: Project) -> None:
+    reports = Reports(project.instance)
+    assert not reports.requested("invariants")
+    project.materialize(project.arrive(INITIAL))
+    assert reports.requested("invariants")
+    project.run("integrity")
+    project.materialize(project.arrive(DELTA))
+    assert not reports.requested("invariants")
 
 
 def test_run_drops_answers_a_report_for_each_drop_also_a_refused_one(project: Project) -> None:
