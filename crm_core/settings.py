@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
@@ -18,9 +18,24 @@ MAX_PAGE_SIZE = 200
 SECRET_KEY_LENGTH = 32
 POSTGRES = ("POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD")
 LOOPBACK_HOSTS = "localhost,127.0.0.1,[::1]"
+ALIASES = {  # names that Django deployments have; ours win
+    "CRM_DEBUG": "DJANGO_DEBUG",
+    "CRM_LANGUAGE_CODE": "DJANGO_LANGUAGE_CODE",
+    "CRM_TIME_ZONE": "DJANGO_TIME_ZONE",
+    "CRM_ALLOWED_HOSTS": "DJANGO_ALLOWED_HOSTS",
+    "CRM_CSRF_TRUSTED_ORIGINS": "DJANGO_CSRF_TRUSTED_ORIGINS",
+    "CRM_PAGE_SIZE": "DRF_PAGE_SIZE",
+    "CRM_SECRET_KEY": "DJANGO_SECRET_KEY",
+    "CRM_SECURE": "DJANGO_SECURE",
+    "CRM_HSTS_SECONDS": "DJANGO_HSTS_SECONDS",
+    "CRM_DB_CONN_MAX_AGE": "DJANGO_DB_CONN_MAX_AGE",
+}
 _TEN_YEARS = 315_360_000  # seconds
+_ORIGIN = r"https?://[^/\s]+"
+_RATE = r"[1-9]\d* ?(/|per) ?([1-9]\d* ?)?(second|minute|hour|day)s?"
 _SECRET = ("CRM_DATABASE_URL", "CRM_SECRET_KEY")  # errors do not show their values
 
+Auth = Literal["auto", "on", "off"]
 T = TypeVar("T")
 
 
@@ -41,6 +56,14 @@ class Settings:
     secure: bool  # HTTPS alone: redirects to it, cookies are Secure
     hsts_seconds: int
     db_conn_max_age: int | None  # seconds that an idle connection is kept; None: for ever
+    auth: Auth  # auto: the API is open on loopback while no token was ever made, and closed otherwise
+    public_read: bool  # reading needs no token
+    rate_limit: str | None  # in the notation of the library limits, as 100/minute; None: no limit
+    cors_origins: tuple[str, ...]  # with scheme, or "*"
+    max_body_bytes: int  # of a request
+    max_drop_bytes: int  # of a request that brings a drop
+    statement_timeout: int  # seconds that a request may keep the database busy
+    pool_size: int  # connections of the API's process, at most
 
     @classmethod
     def from_environment(
@@ -51,7 +74,7 @@ class Settings:
         Raises SettingsError for a value that cannot be used; it never shows a password.
         """
         of_file = _present(dotenv_values(env_file)) if env_file else {}
-        given = of_file | _present(os.environ if environ is None else environ)
+        given = _over(of_file, _present(os.environ if environ is None else environ))
         home = _read(given, "CRM_HOME", ".crm", _folder, "write the path of a folder")
         secure = _read(given, "CRM_SECURE", "0", _flag, "write 1 or 0")
         return cls(
@@ -78,16 +101,36 @@ class Settings:
                 given,
                 "CRM_CSRF_TRUSTED_ORIGINS",
                 "",
-                _list_of(r"https?://[^/\s]+"),
+                _list_of(_ORIGIN),
                 "write origins with scheme and without path, as https://crm.example.org, with commas between",
             ),
             secure=secure,
             hsts_seconds=_whole_number(given, "CRM_HSTS_SECONDS", 0, range(_TEN_YEARS + 1)),
             db_conn_max_age=(
                 None
-                if given.get("CRM_DB_CONN_MAX_AGE", "").lower() == "none"
+                if given.get(_name(given, "CRM_DB_CONN_MAX_AGE"), "").strip().lower() == "none"
                 else _whole_number(given, "CRM_DB_CONN_MAX_AGE", 0, range(_TEN_YEARS + 1))
             ),
+            auth=_read(given, "CRM_AUTH", "auto", _auth, "write auto, on or off"),
+            public_read=_read(given, "CRM_PUBLIC_READ", "0", _flag, "write 1 or 0"),
+            rate_limit=_read(
+                given,
+                "CRM_RATE_LIMIT",
+                "",
+                _rate_limit,
+                "write a rate such as 100/minute, or several with commas between",
+            ),
+            cors_origins=_read(
+                given,
+                "CRM_CORS_ORIGINS",
+                "",
+                _list_of(rf"\*|{_ORIGIN}"),
+                "write origins with scheme and without path, as https://crm.example.org, with commas between, or *",
+            ),
+            max_body_bytes=_whole_number(given, "CRM_MAX_BODY_BYTES", 1 << 20, range(1 << 10, (1 << 30) + 1)),
+            max_drop_bytes=_whole_number(given, "CRM_MAX_DROP_BYTES", 2 << 30, range(1 << 10, (1 << 40) + 1)),
+            statement_timeout=_whole_number(given, "CRM_STATEMENT_TIMEOUT", 10, range(1, 3601)),
+            pool_size=_whole_number(given, "CRM_POOL_SIZE", 8, range(1, 1001)),
         )
 
 
@@ -95,13 +138,25 @@ def _present(values: Mapping[str, str | None]) -> dict[str, str]:
     return {name: value for name, value in values.items() if value and value.strip()}
 
 
+def _over(of_file: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Lay the environment over the file; its aliases too win over what the file says."""
+    hidden = {name for name, alias in ALIASES.items() if alias in environ}
+    return {name: value for name, value in of_file.items() if name not in hidden} | dict(environ)
+
+
+def _name(given: Mapping[str, str], name: str) -> str:
+    """Answer the name under which a setting was given: its own, unless the alias alone is there."""
+    alias = ALIASES.get(name, name)
+    return alias if name not in given and alias in given else name
+
+
 def _read(given: Mapping[str, str], name: str, default: str, parse: Callable[[str], T], cure: str) -> T:
-    """Answer a setting's value; what `parse` refuses becomes a SettingsError."""
-    value = given.get(name, default).strip()
+    """Answer a setting's value; what `parse` refuses becomes a SettingsError under the name that was given."""
+    value = given.get(_name(given, name), default).strip()
     try:
         return parse(value)
     except (ValueError, KeyError, OSError):
-        raise SettingsError(name, "…" if name in _SECRET else value, cure) from None
+        raise SettingsError(_name(given, name), "…" if name in _SECRET else value, cure) from None
 
 
 def _database_url(given: Mapping[str, str]) -> str | None:
@@ -122,10 +177,11 @@ def _database_url(given: Mapping[str, str]) -> str | None:
 
 
 def _secret_key(given: Mapping[str, str], *, required: bool) -> str | None:
-    if "CRM_SECRET_KEY" not in given and not required:
+    if _name(given, "CRM_SECRET_KEY") not in given and not required:
         return None
     cure = f"write at least {SECRET_KEY_LENGTH} random characters, as `openssl rand -base64 48` prints them"
-    return _read(given, "CRM_SECRET_KEY", "", _long_key, f"{cure} (CRM_SECURE needs it)" if required else cure)
+    why = f" ({_name(given, 'CRM_SECURE')} needs it)" if required else ""
+    return _read(given, "CRM_SECRET_KEY", "", _long_key, cure + why)
 
 
 def _whole_number(given: Mapping[str, str], name: str, default: int, allowed: range) -> int:
@@ -160,6 +216,15 @@ def _flag(value: str) -> bool:
     if value.lower() in ("0", "false", "no", "off"):
         return False
     raise ValueError
+
+
+def _auth(value: str) -> Auth:
+    found: dict[str, Auth] = {auth: auth for auth in get_args(Auth)}
+    return found[value.lower()]
+
+
+def _rate_limit(value: str) -> str | None:
+    return ",".join(_list_of(_RATE)(value.lower())) or None
 
 
 def _language_code(value: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from crm_core.errors import SettingsError
-from crm_core.settings import Settings
+from crm_core.settings import ALIASES, Settings
 
 pytestmark = pytest.mark.unit
 
@@ -35,6 +35,14 @@ def test_without_any_setting_the_embedded_server_and_loopback_are_used() -> None
         secure=False,
         hsts_seconds=0,
         db_conn_max_age=0,
+        auth="auto",
+        public_read=False,
+        rate_limit=None,
+        cors_origins=(),
+        max_body_bytes=1024**2,
+        max_drop_bytes=2 * 1024**3,
+        statement_timeout=10,
+        pool_size=8,
     )
 
 
@@ -53,6 +61,14 @@ def test_every_setting_is_read() -> None:
         CRM_SECURE="True",
         CRM_HSTS_SECONDS="31536000",
         CRM_DB_CONN_MAX_AGE="600",
+        CRM_AUTH="On",
+        CRM_PUBLIC_READ="1",
+        CRM_RATE_LIMIT="10/second, 1000 per 2 Hours",
+        CRM_CORS_ORIGINS="https://app.example.org,http://localhost:5173",
+        CRM_MAX_BODY_BYTES="2048",
+        CRM_MAX_DROP_BYTES="4096",
+        CRM_STATEMENT_TIMEOUT="30",
+        CRM_POOL_SIZE="4",
     ) == Settings(
         home=Path("/srv/crm"),
         database_url="postgresql://ann@db/crm",
@@ -67,6 +83,14 @@ def test_every_setting_is_read() -> None:
         secure=True,
         hsts_seconds=31_536_000,
         db_conn_max_age=600,
+        auth="on",
+        public_read=True,
+        rate_limit="10/second,1000 per 2 hours",
+        cors_origins=("https://app.example.org", "http://localhost:5173"),
+        max_body_bytes=2048,
+        max_drop_bytes=4096,
+        statement_timeout=30,
+        pool_size=4,
     )
 
 
@@ -75,6 +99,45 @@ def test_the_environment_wins_over_the_file_unless_it_is_empty(tmp_path: Path) -
     env_file.write_text("CRM_PAGE_SIZE=50\nCRM_LANGUAGE_CODE=de\nCRM_DEBUG=1\n")
     found = Settings.from_environment({"CRM_PAGE_SIZE": "60", "CRM_LANGUAGE_CODE": " "}, env_file)
     assert (found.page_size, found.language_code, found.debug) == (60, "de", True)
+
+
+@pytest.mark.parametrize(
+    ("alias", "value", "same_as"),
+    [
+        ("DJANGO_DEBUG", "True", {"CRM_DEBUG": "1"}),
+        ("DJANGO_LANGUAGE_CODE", "de", {"CRM_LANGUAGE_CODE": "de"}),
+        ("DJANGO_TIME_ZONE", "Europe/Berlin", {"CRM_TIME_ZONE": "Europe/Berlin"}),
+        ("DJANGO_ALLOWED_HOSTS", "a.example.org", {"CRM_ALLOWED_HOSTS": "a.example.org"}),
+        ("DJANGO_CSRF_TRUSTED_ORIGINS", "https://a.org", {"CRM_CSRF_TRUSTED_ORIGINS": "https://a.org"}),
+        ("DJANGO_SECRET_KEY", KEY, {"CRM_SECRET_KEY": KEY}),
+        ("DJANGO_HSTS_SECONDS", "60", {"CRM_HSTS_SECONDS": "60"}),
+        ("DJANGO_DB_CONN_MAX_AGE", "60", {"CRM_DB_CONN_MAX_AGE": "60"}),
+        ("DJANGO_DB_CONN_MAX_AGE", "none", {"CRM_DB_CONN_MAX_AGE": "None"}),
+        ("DRF_PAGE_SIZE", "50", {"CRM_PAGE_SIZE": "50"}),
+    ],
+)
+def test_names_of_a_django_deployment_are_understood(alias: str, value: str, same_as: dict[str, str]) -> None:
+    assert settings(**{alias: value}) == settings(**same_as) != settings()
+
+
+def test_https_alone_may_be_asked_for_in_django_s_words() -> None:
+    assert settings(DJANGO_SECURE="1", DJANGO_SECRET_KEY=KEY) == settings(CRM_SECURE="1", CRM_SECRET_KEY=KEY)
+    with pytest.raises(SettingsError, match=r"DJANGO_SECURE needs it"):
+        settings(DJANGO_SECURE="1")
+
+
+def test_our_name_wins_over_that_of_django_and_the_environment_over_the_file(tmp_path: Path) -> None:
+    assert settings(CRM_PAGE_SIZE="60", DRF_PAGE_SIZE="50").page_size == 60
+    env_file = tmp_path / ".env"
+    env_file.write_text("CRM_PAGE_SIZE=20\n")
+    assert Settings.from_environment({"DRF_PAGE_SIZE": "50"}, env_file).page_size == 50
+
+
+def test_an_error_names_the_variable_that_was_given() -> None:
+    with pytest.raises(SettingsError, match=r"^DRF_PAGE_SIZE='many'"):
+        settings(DRF_PAGE_SIZE="many")
+    with pytest.raises(SettingsError, match=r"^DJANGO_SECRET_KEY='…'"):
+        settings(DJANGO_SECRET_KEY="short")
 
 
 def test_the_example_file_says_the_defaults() -> None:
@@ -88,6 +151,7 @@ def test_the_example_file_names_every_setting() -> None:
     names = {word for word in source.replace('"', " ").split() if word.startswith(("CRM_", "POSTGRES_"))}
     assert len(names) > 15
     assert [name for name in names if f"{name}=" not in example] == []
+    assert [name for name in ALIASES.values() if name not in example] == []
 
 
 @pytest.mark.parametrize(
@@ -107,6 +171,16 @@ def test_the_example_file_names_every_setting() -> None:
         ("CRM_ALLOWED_HOSTS", "https://crm.example.org"),
         ("CRM_CSRF_TRUSTED_ORIGINS", "crm.example.org"),
         ("POSTGRES_PORT", "70000"),
+        ("CRM_AUTH", "maybe"),
+        ("CRM_PUBLIC_READ", "maybe"),
+        ("CRM_RATE_LIMIT", "many"),
+        ("CRM_RATE_LIMIT", "0/minute"),
+        ("CRM_RATE_LIMIT", "10/fortnight"),
+        ("CRM_CORS_ORIGINS", "app.example.org"),
+        ("CRM_MAX_BODY_BYTES", "0"),
+        ("CRM_MAX_DROP_BYTES", "2 GiB"),
+        ("CRM_STATEMENT_TIMEOUT", "0"),
+        ("CRM_POOL_SIZE", "0"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named_with_its_cure(name: str, value: str) -> None:
