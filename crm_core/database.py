@@ -41,17 +41,20 @@ class Database:
 
         Raises ServerUnreachable or AccessRefused.
         """
+        try:
+            return psycopg.connect(self.conninfo_with(), autocommit=autocommit)
+        except psycopg.OperationalError as error:
+            raise _connection_error(str(error)) from None
+
+    def conninfo_with(self, options: str = "") -> str:
+        """Answer the conninfo of our connections: what was given, and what every one of them needs."""
         given = conninfo_to_dict(self.conninfo)
-        conninfo = make_conninfo(
+        return make_conninfo(
             self.conninfo,
             application_name=given.get("application_name", "crm"),
             connect_timeout=given.get("connect_timeout", CONNECT_SECONDS),
-            options=f"{given.get('options', '')} -c timezone=UTC -c jit=off".strip(),
+            options=f"{given.get('options', '')} -c timezone=UTC -c jit=off {options}".strip(),
         )
-        try:
-            return psycopg.connect(conninfo, autocommit=autocommit)
-        except psycopg.OperationalError as error:
-            raise _connection_error(str(error)) from None
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:

@@ -13,6 +13,12 @@ CrmError
 ├── UnknownDrop              no drop of that name or SHA-256 ever came
 ├── FixtureRefused           a fixture that cannot be loaded: nothing of it goes in
 ├── ChangeRefused            a single change with a fault, named by the reason codes of the drop contract
+├── RequestRefused           a change that was asked for, and is valid, does not meet the state of its entity
+│   ├── EntityExists         it was to be created
+│   ├── UnknownEntity        there never was such an entity
+│   ├── EntityAbsent         it did not exist at the time of the change
+│   ├── EntityStale          its ETag is none of those that were given
+│   └── KeyReused            the Idempotency-Key was used for another request
 ├── AlreadyUp                one `crm up` a home
 ├── AddressUnusable          nothing can be served there
 ├── ServiceFailed            a process that `crm up` started has ended, or does not get ready
@@ -23,7 +29,9 @@ CrmError
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
+from uuid import UUID
 
 
 class CrmError(Exception):
@@ -95,11 +103,64 @@ class FixtureRefused(CrmError):
 
 
 class ChangeRefused(CrmError):
-    """A single change with faults; `reasons` are codes of the drop contract."""
+    """A single change with faults; `faults` are (reason code of the drop contract, field, what is wrong and the cure)."""
 
-    def __init__(self, reasons: Sequence[str]) -> None:
-        self.reasons = tuple(reasons)
-        super().__init__(", ".join(reasons))
+    def __init__(self, faults: Sequence[tuple[str, str, str]]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("; ".join(f"{field}: {said}" for _, field, said in faults))
+
+
+class RequestRefused(CrmError):
+    """A valid change does not meet the state of its entity, so nothing was recorded."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+
+
+class EntityExists(RequestRefused):
+    """An entity that was to be created exists now."""
+
+    def __init__(self, entity_uid: UUID) -> None:
+        self.entity_uid = entity_uid
+        super().__init__(f"the entity {entity_uid} exists; change it with PATCH, or give another entity_uid")
+
+
+class UnknownEntity(RequestRefused):
+    """No entity of that uid was ever known."""
+
+    def __init__(self, entity_uid: UUID) -> None:
+        self.entity_uid = entity_uid
+        super().__init__(f"no entity {entity_uid} was ever known; look for it in the list, or create it with POST")
+
+
+class EntityAbsent(RequestRefused):
+    """The entity is known and did not exist at the time of the change; `ended_at` is when it last ended, if it has."""
+
+    def __init__(self, entity_uid: UUID, at: datetime | None, ended_at: datetime | None) -> None:
+        self.entity_uid, self.at, self.ended_at = entity_uid, at, ended_at
+        then = "now" if at is None else f"at {at.isoformat()}"
+        ended = "" if ended_at is None else f" (it last ended at {ended_at.isoformat()})"
+        super().__init__(
+            f"the entity {entity_uid} does not exist {then}{ended}; see its history, or start it with POST"
+        )
+
+
+class EntityStale(RequestRefused):
+    """The entity's ETag is none of those that were given."""
+
+    def __init__(self, entity_uid: UUID) -> None:
+        self.entity_uid = entity_uid
+        super().__init__(
+            f"the entity {entity_uid} is not as If-Match says; read it again, and repeat what still applies"
+        )
+
+
+class KeyReused(RequestRefused):
+    """The Idempotency-Key was used for another request."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(f"the Idempotency-Key {key!r} was used for another request; use a new key for a new request")
 
 
 class AlreadyUp(CrmError):

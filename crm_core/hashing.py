@@ -47,6 +47,11 @@ def compared_form(value: str, compares: Compares) -> str:
     return value.translate(case_folding()) if compares == "casefold" else value
 
 
+def code_key(code: str) -> str:
+    """Answer what of a type's code is compared: types are matched whatever their case."""
+    return compared_form(normal_form(code) or "", "casefold")
+
+
 @functools.cache
 def case_folding() -> dict[int, str]:
     """Answer Unicode simple case folding, code point → one character, of the code points of Unicode 3.2.

@@ -9,6 +9,8 @@ import polars as pl
 
 from crm_core.columns import each_distinct
 
+CLOCK_SKEW = timedelta(minutes=5)  # a change_ts may be ahead of now by so much
+
 _END = (  # of a second, and of the time
     r"(?:[.,](?P<fraction>\d{1,9}))?)?"
     r"(?:(?P<utc>Z)|(?P<sign>[+-])(?P<zone_h>[01]\d|2[0-3])(?::?(?P<zone_m>[0-5]\d))?)?)?"

@@ -7,7 +7,7 @@ delete of a given uid needs nothing else: of such a *bare* row the name, type an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -15,14 +15,13 @@ import polars as pl
 from crm_core.columns import each_distinct, reworked
 from crm_core.details_json import read_details, written_details
 from crm_core.drops import RawBatch
-from crm_core.hashing import compared_form, derived_uids, folded_forms, hashdiff, normal_form, normal_forms
-from crm_core.instants import instants
+from crm_core.hashing import code_key, derived_uids, folded_forms, hashdiff, normal_form, normal_forms
+from crm_core.instants import CLOCK_SKEW, instants
 from crm_core.model import DetailType, Reason, ReferenceTypes, Reject
 
 if TYPE_CHECKING:
     from pandera.polars import DataFrameSchema
 
-CLOCK_SKEW = timedelta(minutes=5)  # a change_ts may be ahead of now by so much
 
 _UID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 _OTHER_UID = r"^(?:urn:uuid:)?(?:[0-9a-f]{4}-?){7}[0-9a-f]{4}$|^\{(?:[0-9a-f]{4}-?){7}[0-9a-f]{4}\}$"
@@ -130,14 +129,14 @@ def _judge(rows: pl.DataFrame, schema: DataFrameSchema) -> pl.DataFrame:
 
 def _read_rows(frame: pl.DataFrame, types: ReferenceTypes, first_seen: datetime, time_zone: tzinfo) -> pl.DataFrame:
     """Read the columns of a drop: null is what cannot be read, except an entity_uid, where it is what is blank."""
-    ops = each_distinct(frame["op"].fill_null(""), lambda text: _OPS.get(_key(text)), pl.String)
+    ops = each_distinct(frame["op"].fill_null(""), lambda text: _OPS.get(code_key(text)), pl.String)
     uids = _uids(frame["entity_uid"])
     is_bare = (uids.is_not_null() & (ops == "delete")).fill_null(value=False)
     if is_bare.any():
         frame = frame.with_columns(pl.when(~is_bare).then(pl.col("display_name", "entity_type", "details")))
-    known = {_key(kind.code): kind for kind in types.entity_types if kind.is_active}
+    known = {code_key(kind.code): kind for kind in types.entity_types if kind.is_active}
     codes = each_distinct(
-        frame["entity_type"], lambda text: kind.code if (kind := known.get(_key(text))) else None, pl.String
+        frame["entity_type"], lambda text: kind.code if (kind := known.get(code_key(text))) else None, pl.String
     )
     ids = {kind.code: kind.entity_type_id for kind in known.values()}
     texts = frame["change_ts"].fill_null("").str.strip_chars()
@@ -170,8 +169,8 @@ def _respelled(uids: pl.Series) -> pl.Series:
 
 def _ranked(details: pl.DataFrame, types: list[DetailType]) -> pl.DataFrame:
     """Put a rank to each detail, its place in the order of the codes, and sort by it; unknown types come last."""
-    ranks = {_key(kind.code): rank for rank, kind in enumerate(types)}
-    rank = each_distinct(details["detail_type"], lambda text: ranks.setdefault(_key(text), len(ranks)), pl.UInt32)
+    ranks = {code_key(kind.code): rank for rank, kind in enumerate(types)}
+    rank = each_distinct(details["detail_type"], lambda text: ranks.setdefault(code_key(text), len(ranks)), pl.UInt32)
     return details.select("row", "detail_value", rank=rank).sort("row", "rank", nulls_last=True, maintain_order=True)
 
 
@@ -246,8 +245,3 @@ def _rejects(batch: RawBatch, reasons: pl.DataFrame) -> list[Reject]:
     codes = [tuple(reason for reason in _REASONS if reason in found) for found in reasons["reason"].to_list()]
     rejects = [Reject(*reject) for reject in zip(lines, codes, batch.raw(lines), strict=True)] if lines else []
     return sorted([*batch.rejects, *rejects], key=lambda reject: reject.line)
-
-
-def _key(code: str) -> str:
-    """Answer what of a code is compared: types are matched whatever their case."""
-    return compared_form(normal_form(code) or "", "casefold")
