@@ -28,8 +28,8 @@ def valid_change(
 ) -> Change:
     """Answer the change with names, codes and values as they are stored; its rules are those of `schema.validate`.
 
-    `change_ts` None or blank is left open: it is the moment of recording, and stands as `now`. In a patch a name or type
-    that is None is not set. Raises ChangeRefused with every fault.
+    `change_ts` None or blank is left open: it is the moment of recording, and stands as `now`. In a patch a name or
+    type that is None is not set. Raises ChangeRefused with every fault.
     """
     faults: list[Fault] = []
     at = _instant(change_ts, now, time_zone, faults)

@@ -23,7 +23,12 @@ CrmError
 ├── AddressUnusable          nothing can be served there
 ├── ServiceFailed            a process that `crm up` started has ended, or does not get ready
 ├── UnknownType              a code that names no entity type or detail type
-└── DetailTypeInUse          how the values of a detail type compare cannot change while it has some
+├── DetailTypeInUse          how the values of a detail type compare cannot change while it has some
+├── NameRefused              a name that no token and no superuser can have
+├── TokenExists              a token of that name is in use
+├── UnknownToken             no token of that name or id was ever made
+├── SuperuserExists          there is a superuser of that name
+└── WeakPassword             a password that can be guessed
 """
 
 from __future__ import annotations
@@ -103,7 +108,7 @@ class FixtureRefused(CrmError):
 
 
 class ChangeRefused(CrmError):
-    """A single change with faults; `faults` are (reason code of the drop contract, field, what is wrong and the cure)."""
+    """A single change with `faults`: (reason code of the drop contract, field, what is wrong and the cure)."""
 
     def __init__(self, faults: Sequence[tuple[str, str, str]]) -> None:
         self.faults = tuple(faults)
@@ -140,9 +145,7 @@ class EntityAbsent(RequestRefused):
         self.entity_uid, self.at, self.ended_at = entity_uid, at, ended_at
         then = "now" if at is None else f"at {at.isoformat()}"
         ended = "" if ended_at is None else f" (it last ended at {ended_at.isoformat()})"
-        super().__init__(
-            f"the entity {entity_uid} does not exist {then}{ended}; see its history, or start it with POST"
-        )
+        super().__init__(f"the entity {entity_uid} does not exist {then}{ended}; see its history, or create it again")
 
 
 class EntityStale(RequestRefused):
@@ -150,9 +153,7 @@ class EntityStale(RequestRefused):
 
     def __init__(self, entity_uid: UUID) -> None:
         self.entity_uid = entity_uid
-        super().__init__(
-            f"the entity {entity_uid} is not as If-Match says; read it again, and repeat what still applies"
-        )
+        super().__init__(f"the entity {entity_uid} has changed since; read it again, and repeat what still applies")
 
 
 class KeyReused(RequestRefused):
@@ -205,3 +206,46 @@ class DetailTypeInUse(CrmError):
             f"detail type {code!r} has values that compare as {compares}, so it cannot change to {asked}; "
             f"keep {compares}, or make a detail type with another code"
         )
+
+
+class NameRefused(CrmError):
+    """A name that no token and no superuser can have: the ledger and the logs show it as the actor."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"the name {name[:100]!r} cannot be used; begin with a letter or digit, and go on with these or . @ + - _, "
+            "at most 100 characters in all"
+        )
+
+
+class TokenExists(CrmError):
+    """A token of that name is in use."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"there is a token {name!r}; choose another name, or revoke that one first")
+
+
+class UnknownToken(CrmError):
+    """No token of that name or id was ever made."""
+
+    def __init__(self, name_or_id: str) -> None:
+        self.name_or_id = name_or_id
+        super().__init__(f"there is no token {name_or_id[:100]!r}; `crm token list` names them all")
+
+
+class SuperuserExists(CrmError):
+    """There is a superuser of that name."""
+
+    def __init__(self, username: str) -> None:
+        self.username = username
+        super().__init__(f"there is a superuser {username!r}; choose another name")
+
+
+class WeakPassword(CrmError):
+    """A password that can be guessed; `faults` say why, a sentence each, and do not show it."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__(f"{' '.join(faults)} Choose another password.")

@@ -45,7 +45,7 @@ def request(connection: Connection, types: ReferenceTypes, change: Change, asked
     or KeyReused; nothing was recorded then.
     """
     type_ids = {kind.code: kind.entity_type_id for kind in types.entity_types}
-    values = {
+    values: dict[str, object] = {
         "entity_uid": change.entity_uid,
         "change_ts": change.change_ts if asked.is_dated else None,
         "op": change.op,
@@ -63,7 +63,8 @@ def request(connection: Connection, types: ReferenceTypes, change: Change, asked
     outcome, document, ended_at, was_replayed = row
     if outcome in ("created", "changed", "deleted"):
         return Answer(outcome, document, was_replayed)
-    raise _refusal(outcome, change.entity_uid, values["change_ts"], ended_at, asked.key or "")
+    at = change.change_ts if asked.is_dated else None
+    raise _refusal(outcome, change.entity_uid, at, ended_at, asked.key or "")
 
 
 def _refusal(

@@ -15,7 +15,7 @@ import polars as pl
 from crm_core.columns import each_distinct, reworked
 from crm_core.details_json import read_details, written_details
 from crm_core.drops import RawBatch
-from crm_core.hashing import code_key, derived_uids, folded_forms, hashdiff, normal_form, normal_forms
+from crm_core.hashing import code_key, derived_uids, folded_forms, hashdiff, normal_forms
 from crm_core.instants import CLOCK_SKEW, instants
 from crm_core.model import DetailType, Reason, ReferenceTypes, Reject
 

@@ -109,7 +109,7 @@ class Settings:
             db_conn_max_age=(
                 None
                 if given.get(_name(given, "CRM_DB_CONN_MAX_AGE"), "").strip().lower() == "none"
-                else _whole_number(given, "CRM_DB_CONN_MAX_AGE", 0, range(_TEN_YEARS + 1))
+                else _whole_number(given, "CRM_DB_CONN_MAX_AGE", 600, range(_TEN_YEARS + 1))
             ),
             auth=_read(given, "CRM_AUTH", "auto", _auth, "write auto, on or off"),
             public_read=_read(given, "CRM_PUBLIC_READ", "0", _flag, "write 1 or 0"),
