@@ -228,11 +228,11 @@ class TokenExists(CrmError):
 
 
 class UnknownToken(CrmError):
-    """No token of that name or id was ever made."""
+    """No token of that name or id was ever made; the text does not show it, for it may be a token's own."""
 
     def __init__(self, name_or_id: str) -> None:
         self.name_or_id = name_or_id
-        super().__init__(f"there is no token {name_or_id[:100]!r}; `crm token list` names them all")
+        super().__init__("there is no token of that name or id; `crm token list` names them all")
 
 
 class SuperuserExists(CrmError):

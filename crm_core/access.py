@@ -1,0 +1,207 @@
+"""Who may do what: API tokens with a role, of which only a hash is kept, and the superusers of the admin panel."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import hmac
+import re
+import secrets
+import string
+import unicodedata
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, get_args
+
+from pwdlib import PasswordHash
+
+from crm_core.database import Connection, statement
+from crm_core.errors import NameRefused, SuperuserExists, TokenExists, UnknownToken, WeakPassword
+
+Role = Literal["reader", "writer", "admin"]
+ROLES: tuple[Role, ...] = get_args(Role)  # each may what those before it may
+
+PASSWORD_LENGTH = 10
+_ID_LENGTH, _SECRET_LENGTH = 12, 43  # 43 of 62 characters are 256 bits
+_ID_CHARACTERS = string.ascii_lowercase + string.digits
+_SECRET_CHARACTERS = string.ascii_letters + string.digits
+_TOKEN = re.compile(rf"crm_([a-z0-9]{{{_ID_LENGTH}}})_([A-Za-z0-9]{{{_SECRET_LENGTH}}})")
+_NAME = re.compile(r"[^\W_][\w.@+-]{0,99}")
+_NO_SECRET = bytes(32)  # no text is known whose SHA-256 this is
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks: the bearer of a token, or whom the edge takes for somebody."""
+
+    name: str  # the actor in the ledger
+    role: Role
+    token_id: str | None = None
+
+    def may(self, role: Role) -> bool:
+        """Say whether what the role may is allowed."""
+        return ROLES.index(self.role) >= ROLES.index(role)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An API token, without its secret: nobody knows that but its bearer."""
+
+    token_id: str  # the part of it that may be shown
+    name: str  # one token in use has it at a time
+    role: Role
+    created_at: datetime
+    expires_at: datetime | None  # None: never
+    revoked_at: datetime | None
+    last_used_at: datetime | None  # to the minute
+
+
+def create_token(
+    connection: Connection, name: str, role: Role, *, now: datetime, expires_at: datetime | None = None
+) -> tuple[Token, str]:
+    """Make a token, and answer it with the text to present, which cannot be had again.
+
+    Raises NameRefused, or TokenExists when a token of that name is neither revoked nor expired.
+    """
+    token_id = "".join(secrets.choice(_ID_CHARACTERS) for _ in range(_ID_LENGTH))
+    secret = "".join(secrets.choice(_SECRET_CHARACTERS) for _ in range(_SECRET_LENGTH))
+    values = {
+        "token_id": token_id,
+        "name": _usable(name),
+        "role": role,
+        "secret_sha256": _sha256(secret),
+        "now": now,
+        "expires_at": expires_at,
+    }
+    connection.execute(statement("access/retire_expired_token"), values)
+    row = connection.execute(statement("access/add_token"), values).fetchone()
+    if row is None:
+        raise TokenExists(name)
+    return Token(*row), f"crm_{token_id}_{secret}"
+
+
+def tokens(connection: Connection) -> list[Token]:
+    """Read every token that was ever made, oldest first."""
+    return [Token(*row) for row in connection.execute(statement("access/tokens"))]
+
+
+def revoke_token(connection: Connection, name_or_id: str, *, now: datetime) -> Token:
+    """Revoke a token for good, and answer it; to do it again changes nothing.
+
+    A name means the token in use that has it, or else the last one that had; the whole text of a token, found where
+    it leaked, will do too. Raises UnknownToken.
+    """
+    row = None
+    whole = _TOKEN.fullmatch(name_or_id.strip())
+    if name := whole[1] if whole else _in_form(name_or_id):
+        values = {"name_or_id": name, "now": now}
+        row = connection.execute(statement("access/revoke_token"), values).fetchone()
+    if row is None:
+        raise UnknownToken(name_or_id)
+    return Token(*row)
+
+
+def principal(connection: Connection, presented: str, *, now: datetime) -> Principal | None:
+    """Answer whose token this is; None if it is malformed, unknown, revoked or expired, whatever was presented."""
+    parts = _TOKEN.fullmatch(presented)
+    if parts is None:
+        return None
+    values = {"token_id": parts[1], "now": now}
+    row = connection.execute(statement("access/token_secret"), values).fetchone()
+    name, role, known = row or ("", ROLES[0], _NO_SECRET)
+    same = hmac.compare_digest(_sha256(parts[2]), known)
+    return Principal(name, role, parts[1]) if same else None
+
+
+def mark_used(connection: Connection, token_id: str, *, now: datetime) -> None:
+    """Note that a token was used; it is written once a minute at most."""
+    connection.execute(statement("access/touch_token"), {"token_id": token_id, "now": now})
+
+
+def is_closed(connection: Connection) -> bool:
+    """Say whether a token was ever made, revoked or not: who once asked for tokens goes on asking."""
+    return connection.execute(statement("access/has_tokens")).fetchone() == (True,)
+
+
+def has_active_token(connection: Connection, *, now: datetime) -> bool:
+    """Say whether there is a token that is neither revoked nor expired."""
+    return connection.execute(statement("access/has_active_token"), {"now": now}).fetchone() == (True,)
+
+
+def create_superuser(connection: Connection, username: str, password: str, *, now: datetime) -> None:
+    """Make a superuser of the admin panel.
+
+    Raises NameRefused, SuperuserExists or WeakPassword.
+    """
+    name = _usable(username)
+    faults = password_faults(name, password)
+    if faults:
+        raise WeakPassword(faults)
+    values = {"username": name, "password_hash": _hasher().hash(_as_bytes(password)), "now": now}
+    if connection.execute(statement("access/add_superuser"), values).rowcount == 0:
+        raise SuperuserExists(name)
+
+
+def is_superuser(connection: Connection, username: str) -> bool:
+    """Say whether there is a superuser of that name."""
+    return _password_hash(connection, username) is not None
+
+
+def verify_superuser(connection: Connection, username: str, password: str) -> bool:
+    """Say whether that is the superuser's password; it takes as long if there is no such superuser."""
+    known = _password_hash(connection, username)
+    return _hasher().verify(_as_bytes(password), known or _hash_of_nobody()) and known is not None
+
+
+def password_faults(username: str, password: str) -> list[str]:
+    """Answer what is wrong with a password, a sentence each, as Django's validators see it."""
+    folded, name = password.casefold(), username.casefold()
+    faults = []
+    if len(password) < PASSWORD_LENGTH:
+        faults.append(f"This password is too short: it must have at least {PASSWORD_LENGTH} characters.")
+    if name and len(folded.replace(name, "")) < PASSWORD_LENGTH // 2 + 1:
+        faults.append("This password is too similar to the username.")
+    if password.isdigit():
+        faults.append("This password is entirely numeric.")
+    if len(set(folded)) < PASSWORD_LENGTH // 2:
+        faults.append("This password repeats too few characters.")
+    return faults
+
+
+def _in_form(name: str) -> str | None:
+    """Answer a name in normal form, or None if nobody can have it."""
+    normal = unicodedata.normalize("NFC", name)
+    return normal if _NAME.fullmatch(normal) else None
+
+
+def _usable(name: str) -> str:
+    normal = _in_form(name)
+    if normal is None:
+        raise NameRefused(name)
+    return normal
+
+
+def _sha256(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def _as_bytes(password: str) -> bytes:
+    """Answer the bytes to hash: keyboards compose accents or do not, and a lone surrogate is no reason to fail."""
+    return unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")
+
+
+def _password_hash(connection: Connection, username: str) -> str | None:
+    if (name := _in_form(username)) is None:
+        return None
+    row = connection.execute(statement("access/superuser_password"), {"username": name}).fetchone()
+    return str(row[0]) if row else None
+
+
+@functools.cache
+def _hasher() -> PasswordHash:
+    return PasswordHash.recommended()  # argon2id
+
+
+@functools.cache
+def _hash_of_nobody() -> str:
+    return _hasher().hash(secrets.token_bytes())

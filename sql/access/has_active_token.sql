@@ -1,0 +1,5 @@
+-- Whether any token would be taken.
+-- In: now. Out: one row: has_active_token.
+select exists (
+    select from access_token where revoked_at is null and (expires_at is null or expires_at > %(now)s)
+)

@@ -1,0 +1,3 @@
+-- Whether any token was ever made.
+-- In: nothing. Out: one row: has_tokens.
+select exists (select from access_token)
