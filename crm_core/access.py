@@ -142,9 +142,15 @@ def create_superuser(connection: Connection, username: str, password: str, *, no
         raise SuperuserExists(name)
 
 
-def is_superuser(connection: Connection, username: str) -> bool:
-    """Say whether there is a superuser of that name."""
-    return _password_hash(connection, username) is not None
+def available_username(connection: Connection, username: str) -> str:
+    """Answer a username in normal form, if it can be taken.
+
+    Raises NameRefused or SuperuserExists.
+    """
+    name = _usable(username)
+    if _password_hash(connection, name) is not None:
+        raise SuperuserExists(name)
+    return name
 
 
 def verify_superuser(connection: Connection, username: str, password: str) -> bool:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from crm_core.access_commands import createsuperuser, token
 from crm_core.errors import CrmError, SettingsError
 from crm_core.settings import Settings
 
@@ -155,6 +156,9 @@ def loaddata(files: Sequence[Path]) -> None:
     click.echo(f"Installed {fixtures.objects} object(s) from {len(files)} fixture(s)")
 
 
+crm.add_command(createsuperuser)
+
+
 @crm.command(epilog="Example: crm ingest data/sample_ingest.csv")
 @FILES
 @click.option("--dry-run", is_flag=True, help="Say what would happen; nothing goes in.")
@@ -185,6 +189,9 @@ def ingest(files: Sequence[Path], *, dry_run: bool, strict: bool, as_json: bool)
                 _show(report)
     if refused:
         sys.exit(1)
+
+
+crm.add_command(token)
 
 
 @crm.command(epilog="Example: crm check")

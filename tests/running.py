@@ -148,5 +148,6 @@ def until(holds: Callable[[], object], seconds: float) -> None:
 
 def clean_environment(**more: str) -> dict[str, str]:
     """The environment without what chooses a database, a home or a Dagster."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CRM_", "POSTGRES_", "DAGSTER_"))}
+    ours = ("CRM_", "DJANGO_", "DRF_", "POSTGRES_", "DAGSTER_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return kept | more
