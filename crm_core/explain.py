@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from uuid import UUID
+from datetime import timedelta
 
 from psycopg import sql
 
 from crm_core.database import Connection, statement
-
-Values = dict[str, UUID | datetime | str | int | list[bytes] | list[UUID] | None]  # of a query's parameters, by name
+from crm_core.temporal import Values
 
 SMALL = 2_000  # entity versions below which PostgreSQL rightly reads whole tables
 
@@ -67,6 +65,10 @@ KEY_QUERIES = (
     KeyQuery("audit", "the ledger of one entity", ("ledger_pkey",)),
     KeyQuery("diff_candidates", "what changed within a short window", ("entity_by_time", "entity_detail_by_time")),
     KeyQuery("diff", "the net changes of some entities", (ENTITY, DETAIL)),
+    KeyQuery(
+        "transition_candidates", "when something changed in a short window", ("entity_by_time", "entity_detail_by_time")
+    ),
+    KeyQuery("transitions", "what changed at some moments", (ENTITY, DETAIL, "ledger_pkey")),
 )
 
 
@@ -82,7 +84,10 @@ def explain(connection: Connection) -> Iterator[Plan]:
         "as_of": middle,
         "from": recorded_at - timedelta(minutes=1),
         "to": recorded_at,
+        "after_at": recorded_at - timedelta(minutes=1),
+        "ats": [middle],
         "limit": 21,
+        "offset": 0,
     }
     chosen: dict[str, Values] = {
         "like": {"like": f"%{display_name[:8]}%"},

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from psycopg.rows import TupleRow
+
 from crm_core.database import Connection, statement
 from crm_core.errors import UnknownType
 from crm_core.hashing import detail_hashdiff, stored_form
@@ -20,12 +22,18 @@ from crm_core.model import DetailType, ReferenceTypes
 Document = str
 
 
+Values = dict[str, str | int | datetime | UUID | list[bytes] | list[datetime] | list[UUID] | None]  # of a statement
+
+LAST_UID = UUID(int=(1 << 128) - 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a page of entities ended: the next begins behind it."""
+    """Where a page ended: the next begins behind it."""
 
     entity_uid: UUID
     display_name: str = ""  # only lists by name need it
+    at: datetime | None = None  # only transitions need it
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,29 +71,48 @@ def entities(
     as_of: datetime | None = None,
     known_at: datetime | None = None,
     after: Position | None = None,
+    offset: int = 0,
     limit: int = 20,
 ) -> Page:
     """Read a page of entities: the current ones by display_name, then entity_uid; with `as_of`, by entity_uid.
 
-    Raises UnknownType when the filter names a type that does not exist.
+    A page begins behind a position, or `offset` entities from the start. Raises UnknownType when the filter names a
+    type that does not exist.
     """
-    which = which or Filter()
     name = "entities_current" if as_of is None else "entities_as_of"
-    hashdiffs = [_hashdiff(types, code, value) for code, value in (which.details or {}).items()]
-    values = {
-        "like": None if which.name_contains is None else f"%{_escape(which.name_contains)}%",
-        "entity_type_id": None if which.entity_type is None else _entity_type_id(types, which.entity_type),
-        "hashdiffs": hashdiffs,
+    values = _filter(types, which) | {
         "as_of": as_of,
-        "after_uid": after and after.entity_uid,
-        "after_name": after and after.display_name,
+        "after_uid": None if after is None else after.entity_uid,
+        "after_name": None if after is None else after.display_name,
+        "offset": offset,
         "limit": limit + 1,
     }
     with _as_known(connection, known_at):
-        rows = connection.execute(
-            statement(f"query/{name}_with_details" if hashdiffs else f"query/{name}"), values
-        ).fetchall()
+        rows = _list(connection, _with_details(name, values), values)
     return _page([(document, Position(uid, display_name)) for document, display_name, uid in rows], limit)
+
+
+def count_entities(
+    connection: Connection,
+    types: ReferenceTypes,
+    which: Filter | None = None,
+    *,
+    as_of: datetime | None = None,
+    known_at: datetime | None = None,
+    at_most: int | None = None,
+) -> int:
+    """Count what `entities` lists; counting stops at `at_most`, so that this answer means so many or more."""
+    name = "count_entities_current" if as_of is None else "count_entities_as_of"
+    values = _filter(types, which) | {"as_of": as_of, "at_most": at_most}
+    with _as_known(connection, known_at):
+        return _count(connection, _with_details(name, values), values)
+
+
+def ended_at(connection: Connection, entity_uid: UUID, *, known_at: datetime | None = None) -> str | None:
+    """Read when an entity that does not exist now last ended, in ISO 8601; None if it was never known."""
+    with _as_known(connection, known_at):
+        row = connection.execute(statement("query/ended_at"), {"entity_uid": entity_uid}).fetchone()
+    return None if row is None else row[0]
 
 
 def history(connection: Connection, entity_uid: UUID, *, known_at: datetime | None = None) -> Sequence[Document]:
@@ -105,21 +132,79 @@ def diff(
     *,
     known_at: datetime | None = None,
     after: Position | None = None,
+    offset: int = 0,
     limit: int = 20,
 ) -> Page:
-    """Read a page of net changes between two instants, one document an entity, in order of entity_uid."""
+    """Read a page of net changes between two instants, one document an entity, in order of entity_uid.
+
+    A page begins behind a position, or `offset` documents from the start.
+    """
     found: list[tuple[Document, Position]] = []
     with _as_known(connection, known_at):
-        while len(found) <= limit:
-            window: dict[str, datetime | UUID | int | list[UUID] | None] = {"from": from_, "to": to, "limit": 2 * limit}
-            window["after_uid"] = None if after is None else after.entity_uid
-            uids = [uid for (uid,) in connection.execute(statement("query/diff_candidates"), window)]
-            changed = connection.execute(statement("query/diff"), window | {"entity_uids": uids})
+        for uids in _diff_candidates(connection, from_, to, after, offset + 2 * limit):
+            changed = _list(connection, "diff", {"from": from_, "to": to, "entity_uids": uids})
             found += [(document, Position(uid)) for document, uid in changed]
-            if len(uids) < 2 * limit:
+            if len(found) > offset + limit:
                 break
-            after = Position(uids[-1])
-    return _page(found, limit)
+    return _page(found[offset:], limit)
+
+
+def count_diff(
+    connection: Connection,
+    from_: datetime,
+    to: datetime,
+    *,
+    known_at: datetime | None = None,
+    at_most: int | None = None,
+) -> int:
+    """Count what `diff` lists; counting stops at `at_most`, so that this answer means so many or more."""
+    window: Values = {"from": from_, "to": to, "entity_uids": None}
+    with _as_known(connection, known_at):
+        if at_most is None:
+            return _count(connection, "count_diff", window)
+        count = 0
+        for uids in _diff_candidates(connection, from_, to, None, at_most):
+            count += _count(connection, "count_diff", window | {"entity_uids": uids})
+            if count >= at_most:
+                break
+        return min(count, at_most)
+
+
+def transitions(
+    connection: Connection,
+    from_: datetime,
+    to: datetime,
+    *,
+    known_at: datetime | None = None,
+    after: Position | None = None,
+    offset: int = 0,
+    limit: int = 20,
+) -> Page:
+    """Read a page of the transitions in `(from_, to]`, one document an entity and instant, in order of (instant, uid).
+
+    A page begins behind a position that has an instant, or `offset` documents from the start.
+    """
+    is_inside = after is not None and after.at is not None and after.at > from_
+    start = after if after is not None and is_inside else Position(LAST_UID, at=from_)
+    window: Values = {"after_at": start.at, "after_uid": start.entity_uid, "to": to}
+    with _as_known(connection, known_at):
+        moments = _list(connection, "transition_candidates", window | {"offset": offset, "limit": limit + 1})
+        values: Values = {"ats": [at for at, _ in moments], "entity_uids": [uid for _, uid in moments]}
+        rows = _list(connection, "transitions", values)
+    return _page([(document, Position(uid, at=at)) for document, at, uid in rows], limit)
+
+
+def count_transitions(
+    connection: Connection,
+    from_: datetime,
+    to: datetime,
+    *,
+    known_at: datetime | None = None,
+    at_most: int | None = None,
+) -> int:
+    """Count what `transitions` lists; counting stops at `at_most`, so that this answer means so many or more."""
+    with _as_known(connection, known_at):
+        return _count(connection, "count_transitions", {"from": from_, "to": to, "at_most": at_most})
 
 
 @contextmanager
@@ -137,6 +222,46 @@ def _as_known(connection: Connection, known_at: datetime | None) -> Iterator[Non
 def _documents(connection: Connection, name: str, entity_uid: UUID, known_at: datetime | None) -> Sequence[Document]:
     with _as_known(connection, known_at):
         return [document for (document,) in connection.execute(statement(name), {"entity_uid": entity_uid})]
+
+
+def _list(connection: Connection, name: str, values: Values) -> Sequence[TupleRow]:
+    """Run a statement that is planned for the values it gets: a plan for any values would be a bad one for most."""
+    return connection.execute(statement(f"query/{name}"), values, prepare=False).fetchall()
+
+
+def _count(connection: Connection, name: str, values: Values) -> int:
+    ((count,),) = _list(connection, name, values)
+    return int(count)
+
+
+def _diff_candidates(
+    connection: Connection, from_: datetime, to: datetime, after: Position | None, size: int
+) -> Iterator[list[UUID]]:
+    """Find the entities that may differ between two instants, in order of entity_uid, so many at a time."""
+    after_uid = None if after is None else after.entity_uid
+    while True:
+        window: Values = {"from": from_, "to": to, "after_uid": after_uid, "limit": size}
+        uids = [uid for (uid,) in _list(connection, "diff_candidates", window)]
+        if uids:
+            yield uids
+        if len(uids) < size:
+            return
+        after_uid = uids[-1]
+
+
+def _filter(types: ReferenceTypes, which: Filter | None) -> Values:
+    """Answer a filter as the statements take it."""
+    which = which or Filter()
+    return {
+        "like": None if which.name_contains is None else f"%{_escape(which.name_contains)}%",
+        "entity_type_id": None if which.entity_type is None else _entity_type_id(types, which.entity_type),
+        "hashdiffs": [_hashdiff(types, code, value) for code, value in (which.details or {}).items()],
+    }
+
+
+def _with_details(name: str, values: Values) -> str:
+    """Choose the statement that searches the details first if there are any to search."""
+    return f"{name}_with_details" if values["hashdiffs"] else name
 
 
 def _page(rows: Sequence[tuple[Document, Position]], limit: int) -> Page:

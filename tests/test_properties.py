@@ -89,9 +89,36 @@ class Product:
         for at in (day(-1), day(2), day(4.5), day(9)):
             page = temporal.entities(self.connection, self.types, as_of=at, known_at=known_at)
             assert _snapshots(page) == model.as_of(at)
+            assert temporal.count_entities(self.connection, self.types, as_of=at, known_at=known_at) == len(
+                page.documents
+            )
         for from_, to in ((day(-1), day(9)), (day(2), day(4)), (day(3), day(6.5))):
             page = temporal.diff(self.connection, from_, to, known_at=known_at)
             assert _diffs(page) == model.diff(from_, to)
+            assert temporal.count_diff(self.connection, from_, to, known_at=known_at) == len(page.documents)
+            page = temporal.transitions(self.connection, from_, to, known_at=known_at, limit=200)
+            assert _transitions(page) == model.transitions(from_, to)
+            assert temporal.count_transitions(self.connection, from_, to, known_at=known_at) == len(page.documents)
+            self.agree_with_the_audit(page, known_at)
+
+    def agree_with_the_audit(self, page: temporal.Page, known_at: datetime | None) -> None:
+        """A transition is recorded with the last change of its instant and changes what that says before and after."""
+        ledger = {
+            (entry["change_ts"], entry["entity_uid"]): entry  # the last one of each moment
+            for uid in PEOPLE
+            for entry in map(json.loads, temporal.audit(self.connection, uid, known_at=known_at))
+        }
+        for document in map(json.loads, page.documents):
+            entry = ledger[document["at"], document["entity_uid"]]
+            for origin in ("recorded_at", "actor", "source"):
+                assert document[origin] == entry[origin]
+            before, after = entry["before"] or {"details": {}}, entry["after"] or {"details": {}}
+            for change in document["changes"]:
+                _, is_detail, code = change["field"].partition("details.")
+                old, new = (
+                    state["details"].get(code) if is_detail else state.get(change["field"]) for state in (before, after)
+                )
+                assert (change["from"], change["to"]) == (old, new)
 
 
 def examples(number: int) -> settings:
@@ -179,3 +206,15 @@ def _diffs(page: temporal.Page) -> dict[UUID, tuple[str, dict[str, tuple[str | N
         changes = {change["field"]: (change["from"], change["to"]) for change in document["changes"]}
         answer[UUID(document["entity_uid"])] = (document["action"], changes)
     return answer
+
+
+def _transitions(page: temporal.Page) -> list[tuple[object, ...]]:
+    return [
+        (
+            _instant(document["at"]),
+            UUID(document["entity_uid"]),
+            document["action"],
+            {change["field"]: (change["from"], change["to"]) for change in document["changes"]},
+        )
+        for document in map(json.loads, page.documents)
+    ]

@@ -6,7 +6,7 @@ It keeps the set of changes in recording order and answers every question by wal
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from crm_core.model import Change, Compares
@@ -124,6 +124,17 @@ class Model:
                 action = "created" if not old else "ended" if not new else "changed"
                 answer[uid] = (action, changes)
         return answer
+
+    def transitions(
+        self, from_: datetime, to: datetime
+    ) -> list[tuple[datetime, UUID, str, dict[str, tuple[str | None, str | None]]]]:
+        """Every moment of the window at which something changes, in order of (instant, uid), and what."""
+        instants = sorted({at for uid in self.uids() for at in self._instants(uid) if from_ < at <= to})
+        return [
+            (at, uid, *change)
+            for at in instants
+            for uid, change in sorted(self.diff(at - timedelta.resolution, at).items())
+        ]
 
     def _instants(self, uid: UUID) -> list[datetime]:
         return sorted({change.change_ts for change in self.walk(uid)})

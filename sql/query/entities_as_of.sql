@@ -1,5 +1,5 @@
 -- All entities as they were at an instant, in order of entity_uid, from behind one.
--- In: as_of, like, entity_type_id (null: any), after_uid (null: from the start), limit. Out: document, display_name, entity_uid.
+-- In: as_of, like, entity_type_id (null: any), after_uid (null: from the start), limit, offset. Out: document, display_name, entity_uid.
 select row_to_json(document)::text, display_name, entity_uid
 from (
     select e.entity_uid, e.display_name, et.code as entity_type, utc(e.valid_from) as valid_from, utc(e.valid_to) as valid_to,
@@ -19,7 +19,7 @@ from (
           and (%(entity_type_id)s::smallint is null or entity_type_id = %(entity_type_id)s)
           and (%(after_uid)s::uuid is null or entity_uid > %(after_uid)s)
         order by entity_uid
-        limit %(limit)s
+        limit %(limit)s offset %(offset)s
     ) e
     join entity_type et on et.entity_type_id = e.entity_type_id
     order by e.entity_uid

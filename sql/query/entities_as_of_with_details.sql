@@ -1,5 +1,5 @@
 -- All entities that had all of the given detail values at an instant, in order of entity_uid, from behind one.
--- In: hashdiffs (of the values), as_of, like, entity_type_id, after_uid, limit. Out: document, display_name, entity_uid.
+-- In: hashdiffs (of the values), as_of, like, entity_type_id, after_uid, limit, offset. Out: document, display_name, entity_uid.
 with holder as materialized (
     select entity_uid
     from entity_detail
@@ -28,7 +28,7 @@ from (
           and (%(entity_type_id)s::smallint is null or entity_type_id = %(entity_type_id)s)
           and (%(after_uid)s::uuid is null or entity_uid > %(after_uid)s)
         order by entity_uid
-        limit %(limit)s
+        limit %(limit)s offset %(offset)s
     ) e
     join entity_type et on et.entity_type_id = e.entity_type_id
     order by e.entity_uid

@@ -1,5 +1,5 @@
 -- Current entities by display_name, then entity_uid, from behind a name and uid; the page is found before its details are.
--- In: like (pattern, null: any), entity_type_id (null: any), after_name and after_uid (null: from the start), limit.
+-- In: like (pattern, null: any), entity_type_id (null: any), after_name and after_uid (null: from the start), limit, offset.
 -- Out: document, display_name, entity_uid.
 select row_to_json(document)::text, display_name, entity_uid
 from (
@@ -21,7 +21,7 @@ from (
           and (%(after_uid)s::uuid is null or (left(display_name, 200), display_name, entity_uid)
                > (left(%(after_name)s::text, 200), %(after_name)s::text, %(after_uid)s::uuid))
         order by left(display_name, 200), display_name, entity_uid
-        limit %(limit)s
+        limit %(limit)s offset %(offset)s
     ) e
     join entity_type et on et.entity_type_id = e.entity_type_id
     order by left(display_name, 200), display_name, entity_uid

@@ -1,5 +1,5 @@
 -- Current entities that have all of the given detail values, by display_name, then entity_uid; the details are searched first.
--- In: hashdiffs (of the values), like, entity_type_id, after_name, after_uid, limit. Out: document, display_name, entity_uid.
+-- In: hashdiffs (of the values), like, entity_type_id, after_name, after_uid, limit, offset. Out: document, display_name, entity_uid.
 with holder as materialized (
     select entity_uid
     from entity_detail
@@ -28,7 +28,7 @@ from (
           and (%(after_uid)s::uuid is null or (left(display_name, 200), display_name, entity_uid)
                > (left(%(after_name)s::text, 200), %(after_name)s::text, %(after_uid)s::uuid))
         order by left(display_name, 200), display_name, entity_uid
-        limit %(limit)s
+        limit %(limit)s offset %(offset)s
     ) e
     join entity_type et on et.entity_type_id = e.entity_type_id
     order by left(display_name, 200), display_name, entity_uid

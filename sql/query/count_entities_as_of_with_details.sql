@@ -1,0 +1,20 @@
+-- Counts the entities that had all of the given detail values at an instant, up to a number of them.
+-- In: hashdiffs (of the values), as_of, like, entity_type_id, at_most. Out: count.
+with holder as materialized (
+    select entity_uid
+    from entity_detail
+    where hashdiff = any (%(hashdiffs)s::bytea[])
+      and valid_from <= %(as_of)s and (valid_to > %(as_of)s or valid_to is null)
+    group by entity_uid
+    having count(*) = cardinality(%(hashdiffs)s::bytea[])
+)
+select count(*)
+from (
+    select
+    from holder
+    join entity using (entity_uid)
+    where valid_from <= %(as_of)s and (valid_to > %(as_of)s or valid_to is null)
+      and (%(like)s::text is null or display_name ilike %(like)s)
+      and (%(entity_type_id)s::smallint is null or entity_type_id = %(entity_type_id)s)
+    limit %(at_most)s
+) counted

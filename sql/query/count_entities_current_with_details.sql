@@ -1,0 +1,19 @@
+-- Counts the current entities that have all of the given detail values, up to a number of them.
+-- In: hashdiffs (of the values), like, entity_type_id, at_most. Out: count.
+with holder as materialized (
+    select entity_uid
+    from entity_detail
+    where hashdiff = any (%(hashdiffs)s::bytea[]) and is_current
+    group by entity_uid
+    having count(*) = cardinality(%(hashdiffs)s::bytea[])
+)
+select count(*)
+from (
+    select
+    from holder
+    join entity using (entity_uid)
+    where is_current
+      and (%(like)s::text is null or display_name ilike %(like)s)
+      and (%(entity_type_id)s::smallint is null or entity_type_id = %(entity_type_id)s)
+    limit %(at_most)s
+) counted
