@@ -113,6 +113,21 @@ def up(host: str, port: int | None, *, browser: bool | None, prepare: bool) -> N
         raise
 
 
+@crm.command(epilog="Example: crm serve, then open http://127.0.0.1:8000/docs")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to serve on.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any that is free.")
+def serve(host: str, port: int) -> None:
+    """Serve the API alone.
+
+    On this machine's own address it is open while there is no token; on any other one has to be made first, with
+    `crm token create`. Ctrl-C stops it; a line of JSON is logged for each request.
+    """
+    from crm_core.serve import run_api
+
+    with _database() as (settings, database):
+        run_api(settings, database, host, port, tell=lambda address: click.echo(f"The API is at {address}/docs"))
+
+
 @crm.command(
     epilog="Example: crm migrate, or crm migrate 0004 to go there, crm migrate -1 to go back a step",
     context_settings={"ignore_unknown_options": True},  # -1 is none

@@ -36,13 +36,13 @@ class Database:
 
     conninfo: str = field(repr=False)  # it may hold a password
 
-    def connect(self, *, autocommit: bool = False) -> Connection:
+    def connect(self, *, autocommit: bool = False, options: str = "") -> Connection:
         """Open a connection whose time zone is UTC; as a context it commits, or rolls back on an error, and closes.
 
-        Raises ServerUnreachable or AccessRefused.
+        `options` are of the form `-c name=value`. Raises ServerUnreachable or AccessRefused.
         """
         try:
-            return psycopg.connect(self.conninfo_with(), autocommit=autocommit)
+            return psycopg.connect(self.conninfo_with(options), autocommit=autocommit)
         except psycopg.OperationalError as error:
             raise _connection_error(str(error)) from None
 

@@ -21,6 +21,7 @@ CrmError
 │   └── KeyReused            the Idempotency-Key was used for another request
 ├── AlreadyUp                one `crm up` a home
 ├── AddressUnusable          nothing can be served there
+├── OpenToAll                others would reach an API that asks for no token
 ├── ServiceFailed            a process that `crm up` started has ended, or does not get ready
 ├── UnknownType              a code that names no entity type or detail type
 ├── DetailTypeInUse          how the values of a detail type compare cannot change while it has some
@@ -179,6 +180,17 @@ class AddressUnusable(CrmError):
     def __init__(self, host: str, port: int, fault: str) -> None:
         self.host, self.port, self.fault = host, port, fault
         super().__init__(f"nothing can be served on port {port} of {host}: {fault}; give another --port or --host")
+
+
+class OpenToAll(CrmError):
+    """Others would reach an API that asks for no token."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        super().__init__(
+            f"others may reach {host}, and there is no token yet; make one with `crm token create NAME --role admin`, "
+            "serve on 127.0.0.1, or say CRM_AUTH=off"
+        )
 
 
 class ServiceFailed(CrmError):

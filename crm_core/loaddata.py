@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 
-from crm_core.database import Connection, statement
-from crm_core.errors import DetailTypeInUse, UnknownType
-from crm_core.fixtures import DetailTypeFixture, EntityTypeFixture, Fixtures
+from crm_core.database import Connection
+from crm_core.errors import UnknownType
+from crm_core.fixtures import Fixtures
 from crm_core.merge import Origin, record
 from crm_core.model import Change, ReferenceTypes
-from crm_core.reference import reference_types
+from crm_core.reference import lock_types, put_detail_type, put_entity_type, reference_types
 
 __all__ = ["load_fixtures"]
 
@@ -20,26 +20,14 @@ def load_fixtures(connection: Connection, fixtures: Fixtures, actor: str = "crm"
 
     A fixture is history, so its changes may name inactive types. Raises UnknownType, or DetailTypeInUse.
     """
-    connection.execute(statement("reference/lock_types"))
-    _put_types(connection, fixtures.entity_types, fixtures.detail_types)
+    lock_types(connection)
+    for entity_type in fixtures.entity_types:
+        put_entity_type(connection, **asdict(entity_type))
+    for detail_type in fixtures.detail_types:
+        put_detail_type(connection, **asdict(detail_type))
     if fixtures.changes:
         types = reference_types(connection)
         record(connection, types, _canonical(fixtures.changes, types), Origin(actor, "fixture"))
-
-
-def _put_types(
-    connection: Connection, entity_types: Iterable[EntityTypeFixture], detail_types: Iterable[DetailTypeFixture]
-) -> None:
-    for entity_type in entity_types:
-        connection.execute(statement("reference/put_entity_type"), asdict(entity_type))
-    known = {detail_type.code.lower(): detail_type for detail_type in reference_types(connection).detail_types}
-    for detail_type in detail_types:
-        before = known.get(detail_type.code.lower())
-        if before and before.compares != detail_type.compares:
-            values = {"detail_type_id": before.detail_type_id}
-            if connection.execute(statement("reference/has_values"), values).fetchone() == (True,):
-                raise DetailTypeInUse(before.code, before.compares, detail_type.compares)
-        connection.execute(statement("reference/put_detail_type"), asdict(detail_type))
 
 
 def _canonical(changes: Iterable[Change], types: ReferenceTypes) -> list[Change]:

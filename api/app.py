@@ -1,0 +1,80 @@
+"""The application: wiring, and nothing else."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI, Request
+from fastapi.responses import RedirectResponse
+from fastapi_offline import FastAPIOffline
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.httpsredirect import HTTPSRedirectMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import Response
+
+from api import entities, operations, problems, reference, timeline
+from api.edge import Edge, Figures
+from api.gate import Gate
+from api.state import State
+from crm_core.database import Database
+from crm_core.settings import Settings
+
+ALLOWED_HEADERS = ("Authorization", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key", "X-Request-ID")
+DESCRIPTION = """\
+A CRM core whose every entity and detail is versioned in time.
+
+Every read can be asked `as_of` one instant and as `known_at` another. Instants are ISO 8601; answers are UTC. What is
+wrong with a request is answered as a problem document (RFC 9457) that says what to do.
+"""
+
+
+def create_app(settings: Settings, database: Database, *, is_loopback: bool = False) -> FastAPI:
+    """Answer the application over a migrated database; `is_loopback`: nobody else's machine can reach it."""
+    state = State(settings, database)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        state.open()
+        yield
+        state.close()
+
+    app = FastAPIOffline(
+        title="CRM core",
+        version=version("crm-core"),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        debug=settings.debug,
+        swagger_ui_parameters={"tryItOutEnabled": True},
+    )
+    app.state.crm = state
+    app.state.gate = Gate(state, is_loopback=is_loopback)
+    app.state.figures = figures = Figures()
+    problems.install(app)
+    for part in (entities, timeline, reference, operations):
+        app.include_router(part.router)
+
+    @app.get("/", include_in_schema=False)
+    async def begin(request: Request) -> Response:
+        """Lead to the documentation."""
+        return RedirectResponse(f"{request.scope['root_path']}/docs")
+
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=ALLOWED_HEADERS,
+            expose_headers=["ETag", "Location", "X-Request-ID", "Idempotency-Replayed", "Retry-After"],
+        )
+    if settings.secure:
+        app.add_middleware(HTTPSRedirectMiddleware)
+    if "*" not in settings.allowed_hosts:
+        hosts = [f"*{host}" if host.startswith(".") else host for host in settings.allowed_hosts]
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
+    app.add_middleware(Edge, settings=settings, figures=figures)
+    logging.getLogger("crm.api").setLevel(logging.INFO)
+    return app

@@ -1,0 +1,172 @@
+"""What is done for every request, whatever it asks: its id, limits, headers, log line and figures. Pure ASGI."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+import uuid
+from collections.abc import MutableMapping
+from http import HTTPStatus
+from urllib.parse import unquote_to_bytes
+
+from prometheus_client import CollectorRegistry, Histogram
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.problems import Refusal, problem
+from crm_core.settings import Settings
+
+UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
+DROPS = "/api/v1/drops"
+SECURITY_HEADERS = {
+    b"x-content-type-options": b"nosniff",
+    b"x-frame-options": b"DENY",
+    b"referrer-policy": b"same-origin",
+    b"cross-origin-opener-policy": b"same-origin",
+}
+OURS = Refusal(
+    HTTPStatus.INTERNAL_SERVER_ERROR, "an error of ours; report it with the request_id, of which the log tells more"
+)
+_REQUEST_ID = re.compile(r"[\w.:@/+=-]{1,128}", re.ASCII)
+_LOG = logging.getLogger("crm.api")
+
+
+class Figures:
+    """What /metrics tells of the requests."""
+
+    def __init__(self) -> None:
+        """Begin with nothing counted."""
+        self.registry = CollectorRegistry()
+        labels = ("method", "route", "status")
+        told = "Seconds that answers took"
+        self.seconds = Histogram("crm_http_request_seconds", told, labels, registry=self.registry)
+
+
+class Edge:
+    """The outermost layer of the application."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, figures: Figures) -> None:
+        """Stand around `app`."""
+        self.app, self.settings, self.figures = app, settings, figures
+        self._headers = dict(SECURITY_HEADERS)
+        if settings.secure and settings.hsts_seconds:
+            value = f"max-age={settings.hsts_seconds}; includeSubDomains; preload"
+            self._headers[b"strict-transport-security"] = value.encode()
+        self._origins = {origin.lower() for origin in (*settings.csrf_trusted_origins, *settings.cors_origins)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        method, path = scope["method"], scope["path"]
+        if path.endswith("/") and path.startswith("/api/"):  # as Django would have it
+            scope["path"] = path.rstrip("/")
+        if method == "HEAD":
+            scope["method"] = "GET"
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                own = [*self._headers.items(), (b"x-request-id", request_id.encode())]
+                message["headers"] = [*message["headers"], *own]
+            elif method == "HEAD" and message["type"] == "http.response.body":
+                message["body"] = b""
+            await send(message)
+
+        refusal = self._refusal(scope, headers)
+        try:
+            if refusal is not None:
+                await problem(request_id, refusal)(scope, receive, answer)
+            else:
+                await self.app(scope, self._limited(scope, receive), answer)
+        except Exception as error:
+            _LOG.error("an error of ours", exc_info=error, extra={"request_id": request_id})
+            if status:  # the answer has begun: to break it off is all that is left
+                raise
+            await problem(request_id, OURS)(scope, receive, answer)
+        finally:
+            self._tell(scope, method, path, status, time.perf_counter() - started)
+
+    def _refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
+        """Answer why a request is refused before anyone looks at it, if it is."""
+        size = headers.get("content-length", "0")
+        most = self._most(scope)
+        if not size.isdecimal() or int(size) > most:
+            return _too_large(most)
+        if b"\0" in unquote_to_bytes(scope.get("raw_path") or b"") or b"\0" in unquote_to_bytes(scope["query_string"]):
+            said = "the address holds a NUL (%00), which no text here has; remove it"
+            return Refusal(HTTPStatus.BAD_REQUEST, said)
+        origin = headers.get("origin")
+        if scope["method"] in UNSAFE and origin and "*" not in self._origins and origin.lower() not in self._origins:
+            own = f"{scope['scheme']}://{headers.get('host', '')}"
+            if origin.lower() != own.lower():
+                said = f"a page of {origin} may not write here; name it in CRM_CSRF_TRUSTED_ORIGINS if it is yours"
+                return Refusal(HTTPStatus.FORBIDDEN, said)
+        return None
+
+    def _most(self, scope: Scope) -> int:
+        takes_drops = scope["method"] == "POST" and scope["path"] == DROPS
+        return self.settings.max_drop_bytes if takes_drops else self.settings.max_body_bytes
+
+    def _limited(self, scope: Scope, receive: Receive) -> Receive:
+        """Answer `receive`, which breaks off at a body that is longer than it may be, whatever its header says."""
+        most = self._most(scope)
+        received = 0
+
+        async def limited() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > most:
+                raise _too_large(most)
+            return message
+
+        return limited
+
+    def _tell(self, scope: Scope, method: str, path: str, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "none")
+        self.figures.seconds.labels(method, route, status).observe(seconds)
+        if _LOG.isEnabledFor(logging.INFO) and route not in ("/healthz", "/readyz", "/metrics"):
+            state: MutableMapping[str, object] = scope["state"]
+            told = {
+                "request_id": state["request_id"],
+                "method": method,
+                "path": path,
+                "status": status,
+                "ms": round(seconds * 1000, 1),
+                "actor": state.get("actor"),
+            }
+            _LOG.info("%s %s %s", method, path, status, extra={"told": told})
+
+
+class JsonLines(logging.Formatter):
+    """A line of JSON for each record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record; what a request brought is only ever a value in it."""
+        told: dict[str, object] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+        }
+        told |= getattr(record, "told", None) or {"message": record.getMessage()}
+        if hasattr(record, "request_id"):
+            told["request_id"] = record.request_id
+        if record.exc_info:
+            told["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(told, ensure_ascii=True, default=str)
+
+
+def _too_large(most: int) -> Refusal:
+    said = f"the body has more than {most:,} bytes; send less at a time, many entities as a drop (POST /api/v1/drops)"
+    return Refusal(HTTPStatus.BAD_REQUEST, said, headers={"Connection": "close"})

@@ -1,0 +1,335 @@
+"""One entity and the list of all: as they are now, their history and audit, and the changes to them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from http import HTTPStatus
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
+
+from api.gate import Reader, Writer
+from api.messages import DetailVersion, Entity, EntityPatch, EntityVersion, ListOf, NewEntity, Recorded
+from api.paging import JSON, PageParams, Params, counted, envelope, listed_response, wanted
+from api.problems import Problem, Refusal, refuse
+from api.state import State, state_of
+from crm_core import temporal
+from crm_core.access import Principal
+from crm_core.changes import valid_change
+from crm_core.database import Connection
+from crm_core.instants import parse_instant
+from crm_core.model import Change, ReferenceTypes
+from crm_core.requests import Answer, Requested, request
+from crm_core.temporal import Filter, Page
+
+router = APIRouter(prefix="/api/v1", tags=["entities"])
+Shared = Annotated[State, Depends(state_of)]
+INSTANT: JsonDict = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}]}
+KNOWN_AT = Field(description="Answer as it was known then: from the changes recorded so far", json_schema_extra=INSTANT)
+AS_OF = Field(description="Answer as it was then: ISO 8601", json_schema_extra=INSTANT)
+KEY_LENGTH = 255
+_ETAGS = re.compile(r'\s*(?:W/)?"[^"]*"\s*(?:,\s*(?:W/)?"[^"]*"\s*)*|\s*\*\s*')
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, object]]:
+    """Answer what OpenAPI says of the problems of a call; these are those of every one, and more."""
+    every = {400: "What was asked is malformed", 401: "A token is missing or wrong", 403: "The token's role is too low"}
+    told = every | {
+        404: "There is none, and never was",
+        409: "The entity's state forbids it",
+        410: "It has ended; the problem says when",
+        412: "It has changed since: If-Match says otherwise",
+        422: "The Idempotency-Key was used for another request",
+        429: "Too many requests",
+        503: "The database does not answer now",
+    }
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {
+        status: {"description": told[status], "content": content, "model": Problem}
+        for status in (*every, *statuses, 429, 503)
+    }
+
+
+class Search(PageParams):
+    """The list; each code of a detail type is a parameter too, such as email."""
+
+    model_config = ConfigDict(extra="allow")
+
+    q: Annotated[str | None, Field(description="Any part of the name, whatever the case", examples=["john"])] = None
+    entity_type: Annotated[str | None, Field(description="The code of an entity type", examples=["PERSON"])] = None
+
+    def filter(self, types: ReferenceTypes) -> Filter:
+        """Answer the filter; raises Refusal for a parameter that there is not."""
+        codes = {kind.code.lower() for kind in types.detail_types}
+        details: dict[str, str] = {}
+        for name, value in (self.model_extra or {}).items():
+            if name.lower() not in codes:
+                known = ", ".join([*type(self).model_fields, *sorted(codes)])
+                refuse(f"query.{name}", f"is unknown here; there are: {known}")
+            if not isinstance(value, str):
+                refuse(f"query.{name}", "is given twice; give it once")
+            details[name] = value
+        return Filter(self.q or None, self.entity_type, details or None)
+
+
+class Then(Params):
+    """As of when, as known when."""
+
+    as_of: Annotated[str | None, AS_OF] = None
+    known_at: Annotated[str | None, KNOWN_AT] = None
+
+
+class Versions(Params):
+    """All versions, or a part of them."""
+
+    known_at: Annotated[str | None, KNOWN_AT] = None
+    page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    page_size: Annotated[int | None, Field(ge=1, le=10_000, description="All, if it is not given")] = None
+
+
+class Deletion(Params):
+    """When the entity ended."""
+
+    change_ts: Annotated[str | None, Field(description="Now, if it is not given", json_schema_extra=INSTANT)] = None
+
+
+def instant(state: State, where: str, text: str) -> datetime:
+    """Read an instant of the address; raises Refusal."""
+    try:
+        return parse_instant(text, state.settings.time_zone)
+    except ValueError as error:
+        hint = " (a + in an address is a space: write %2B)" if " " in text else ""
+        refuse(f"query.{where}", f"{error}{hint}")
+
+
+def instant_or_none(state: State, where: str, text: str | None) -> datetime | None:
+    """Read an instant that need not be given."""
+    return None if text is None else instant(state, where, text)
+
+
+@router.get("/entities", response_model=ListOf[Entity], responses=problems())
+async def list_entities(http: Request, state: Shared, _: Reader, params: Annotated[Search, Query()]) -> Response:
+    """List the current entities, by display_name, then entity_uid."""
+    want = wanted(http, params, state)
+
+    def read(connection: Connection) -> tuple[Page, int | None]:
+        types = state.types(connection)
+        which = params.filter(types)
+        page = temporal.entities(connection, types, which, after=want.after, offset=want.offset, limit=want.limit)
+        count = partial(temporal.count_entities, types=types, which=which)
+        return page, counted(state, connection, ("current", filter_key(which)), count) if want.is_counted else None
+
+    page, count = await state.read(read)
+    return envelope(http, want, page, count)
+
+
+@router.post(
+    "/entities",
+    status_code=HTTPStatus.CREATED,
+    response_model=Entity,
+    responses=problems(409, 422),
+)
+async def create_entity(
+    http: Request,
+    state: Shared,
+    who: Writer,
+    body: NewEntity,
+    idempotency_key: Annotated[str | None, Header(description="The same request under it is made once a day")] = None,
+) -> Response:
+    """Create an entity; one that has ended starts again."""
+    uid = body.entity_uid or uuid.uuid4()
+
+    def change(types: ReferenceTypes, now: datetime) -> Change:
+        return valid_change(
+            "upsert",
+            uid,
+            types,
+            now=now,
+            time_zone=state.settings.time_zone,
+            change_ts=body.change_ts,
+            display_name=body.display_name,
+            entity_type=body.entity_type,
+            details=[(detail.detail_type, detail.detail_value) for detail in body.details],
+        )
+
+    asked = await _asked(http, who, body.change_ts, None, idempotency_key)
+    answer = await state.write(partial(_make, state, change, asked))
+    return _written(http, HTTPStatus.CREATED, answer)
+
+
+@router.get("/entities/{uid}", response_model=Entity, responses=problems(404, 410))
+async def read_entity(http: Request, uid: UUID, state: Shared, _: Reader, params: Annotated[Then, Query()]) -> Response:
+    """Read an entity as it is, or as it was at `as_of`."""
+    as_of = instant_or_none(state, "as_of", params.as_of)
+    known_at = instant_or_none(state, "known_at", params.known_at)
+
+    def read(connection: Connection) -> str:
+        found = temporal.snapshot(connection, uid, as_of=as_of, known_at=known_at)
+        return found if found is not None else _missing(connection, uid, as_of, known_at)
+
+    document = await state.read(read)
+    tag = _etag(document)
+    if (given := http.headers.get("if-none-match")) and ("*" in given or tag in given):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": tag})
+    return Response(document.encode(), media_type=JSON, headers={"ETag": tag})
+
+
+@router.patch("/entities/{uid}", response_model=Entity, responses=problems(404, 409, 412, 422))
+async def patch_entity(
+    http: Request,
+    uid: UUID,
+    state: Shared,
+    who: Writer,
+    body: EntityPatch,
+    if_match: Annotated[str | None, Header(description="The ETag that the entity must still have")] = None,
+    idempotency_key: Annotated[str | None, Header(description="The same request under it is made once a day")] = None,
+) -> Response:
+    """Change what is named, and nothing else; a detail whose value is null ends."""
+    if body.entity_uid not in (None, uid):
+        refuse("body.entity_uid", f"is not {uid}, which the address names; leave it out")
+    unset = {name for name in ("display_name", "entity_type") if name not in body.model_fields_set}
+
+    def change(types: ReferenceTypes, now: datetime) -> Change:
+        return valid_change(
+            "patch",
+            uid,
+            types,
+            now=now,
+            time_zone=state.settings.time_zone,
+            change_ts=body.change_ts,
+            display_name=None if "display_name" in unset else body.display_name or "",
+            entity_type=None if "entity_type" in unset else body.entity_type or "",
+            details=[(detail.detail_type, detail.detail_value) for detail in body.details],
+        )
+
+    asked = await _asked(http, who, body.change_ts, if_match, idempotency_key)
+    answer = await state.write(partial(_make, state, change, asked))
+    return _written(http, HTTPStatus.OK, answer)
+
+
+@router.delete("/entities/{uid}", status_code=HTTPStatus.NO_CONTENT, responses=problems(404, 409, 410, 412, 422))
+async def delete_entity(
+    http: Request,
+    uid: UUID,
+    state: Shared,
+    who: Writer,
+    params: Annotated[Deletion, Query()],
+    if_match: Annotated[str | None, Header(description="The ETag that the entity must still have")] = None,
+    idempotency_key: Annotated[str | None, Header(description="The same request under it is made once a day")] = None,
+) -> Response:
+    """End an entity and its details; history, as-of and audit still answer."""
+
+    def change(types: ReferenceTypes, now: datetime) -> Change:
+        zone = state.settings.time_zone
+        return valid_change("delete", uid, types, now=now, time_zone=zone, change_ts=params.change_ts)
+
+    asked = await _asked(http, who, params.change_ts, if_match, idempotency_key)
+    await state.write(partial(_make, state, change, asked))
+    return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+@router.get("/entities/{uid}/history", response_model=ListOf[EntityVersion | DetailVersion], responses=problems(404))
+async def read_history(uid: UUID, state: Shared, _: Reader, params: Annotated[Versions, Query()]) -> Response:
+    """Read every version of an entity and of its details, in order of valid_from."""
+    known_at = instant_or_none(state, "known_at", params.known_at)
+    documents = await state.read(lambda connection: temporal.history(connection, uid, known_at=known_at))
+    if not documents:
+        raise _unknown(uid)
+    return _part(documents, params)
+
+
+@router.get("/entities/{uid}/audit", response_model=ListOf[Recorded], responses=problems(404))
+async def read_audit(uid: UUID, state: Shared, _: Reader, params: Annotated[Versions, Query()]) -> Response:
+    """Read the ledger of an entity: every change in recording order, who made it, and the state before and after."""
+    known_at = instant_or_none(state, "known_at", params.known_at)
+    documents = await state.read(lambda connection: temporal.audit(connection, uid, known_at=known_at))
+    if not documents:
+        raise _unknown(uid)
+    return _part(documents, params)
+
+
+def _make(
+    state: State, change: Callable[[ReferenceTypes, datetime], Change], asked: Requested, connection: Connection
+) -> Answer:
+    types = state.types(connection)
+    return request(connection, types, change(types, datetime.now(UTC)), asked)
+
+
+async def _asked(
+    http: Request, who: Principal, change_ts: str | None, if_match: str | None, key: str | None
+) -> Requested:
+    """Read the conditions of a change; raises Refusal for malformed ones."""
+    only_if = None
+    if if_match is not None:
+        if not _ETAGS.fullmatch(if_match):
+            refuse("header.If-Match", 'is no list of ETags; send the ETag of the answer as it stood, as "…"')
+        # A weak tag is none that could match.
+        only_if = ["*"] if if_match.strip() == "*" else re.findall(r'(?<!W/)"([^"]*)"', if_match)
+    if key is not None and not (0 < len(key) <= KEY_LENGTH and key.isprintable()):
+        refuse("header.Idempotency-Key", f"has not 1 to {KEY_LENGTH} printable characters")
+    fingerprint = None
+    if key is not None:
+        said = (http.method, http.url.path, http.url.query, if_match)
+        fingerprint = hashlib.sha256(repr(said).encode() + await http.body()).digest()
+    return Requested(
+        actor=who.name,
+        request_id=http.state.request_id,
+        is_dated=bool(change_ts and change_ts.strip()),
+        only_if=only_if,
+        key=key,
+        fingerprint=fingerprint,
+    )
+
+
+def _written(http: Request, status: HTTPStatus, answer: Answer) -> Response:
+    assert answer.document is not None
+    headers = {"ETag": _etag(answer.document)}
+    if status is HTTPStatus.CREATED:
+        uid = json.loads(answer.document)["entity_uid"]
+        headers["Location"] = f"{http.scope['root_path']}/api/v1/entities/{uid}"
+    if answer.was_replayed:
+        headers["Idempotency-Replayed"] = "true"
+    return Response(answer.document.encode(), status, headers, JSON)
+
+
+def _missing(connection: Connection, uid: UUID, as_of: datetime | None, known_at: datetime | None) -> str:
+    """Say why there is no snapshot: raises Refusal."""
+    ended_at = temporal.ended_at(connection, uid, known_at=known_at)
+    if ended_at is None:
+        raise _unknown(uid)
+    if as_of is not None:
+        raise Refusal(HTTPStatus.NOT_FOUND, f"the entity {uid} did not exist then; its history says when it did")
+    said = f"the entity {uid} ended at {ended_at}; its history, audit and as_of still answer"
+    raise Refusal(HTTPStatus.GONE, said, members={"valid_to": ended_at})
+
+
+def _unknown(uid: UUID) -> Refusal:
+    return Refusal(HTTPStatus.NOT_FOUND, f"no entity {uid} is known; look for it in /api/v1/entities")
+
+
+def _part(documents: Sequence[str], params: Versions) -> Response:
+    if params.page_size is None:
+        if params.page > 1:
+            refuse("query.page", "is of no use without page_size: all versions come at once")
+        return listed_response(documents, len(documents), None, None)
+    start = (params.page - 1) * params.page_size
+    return listed_response(documents[start : start + params.page_size], len(documents), None, None)
+
+
+def _etag(document: str) -> str:
+    return f'"{hashlib.md5(document.encode(), usedforsecurity=False).hexdigest()}"'
+
+
+def filter_key(which: Filter) -> tuple[object, ...]:
+    """Answer what a count of the filter is remembered by."""
+    details: Mapping[str, str] = which.details or {}
+    return which.name_contains, which.entity_type, tuple(sorted(details.items()))

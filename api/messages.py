@@ -1,0 +1,208 @@
+"""The messages of the API: what may be posted, and what the bytes that PostgreSQL writes look like (for OpenAPI)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Generic, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+T = TypeVar("T")
+READ_ONLY = {"readOnly": True}
+Instant = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2024-01-15T10:30:00Z"])]
+ChangeInstant = Annotated[
+    str | None,
+    Field(
+        json_schema_extra={"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}], "format": None},
+        description="From when on it is so: ISO 8601; without an offset, and a bare date, in CRM_TIME_ZONE. "
+        "Now, if it is not given",
+        examples=["2024-01-15T10:30:00Z"],
+    ),
+]
+Uid = Annotated[UUID, Field(examples=["0b9f8a52-6c3e-4f0d-9a77-2d4e5c6b7a01"])]
+Hashdiff = Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of what is compared")]
+
+
+class Posted(BaseModel):
+    """A body; what only answers have may stand in it and is not looked at, what is unknown is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    valid_from: Annotated[str | None, Field(json_schema_extra=READ_ONLY)] = None
+    valid_to: Annotated[str | None, Field(json_schema_extra=READ_ONLY)] = None
+    is_current: Annotated[bool | None, Field(json_schema_extra=READ_ONLY)] = None
+    hashdiff: Annotated[str | None, Field(json_schema_extra=READ_ONLY)] = None
+
+
+class PostedDetail(Posted):
+    """One typed value; null ends it."""
+
+    detail_type: Annotated[str, Field(examples=["email"])]
+    detail_value: Annotated[str | None, Field(examples=["john.doe@example.com"])]
+
+
+class NewEntity(Posted):
+    """An entity to be created."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "display_name": "John Doe",
+                    "entity_type": "PERSON",
+                    "details": [
+                        {"detail_type": "email", "detail_value": "john.doe@example.com"},
+                        {"detail_type": "phone", "detail_value": "+1-555-0123"},
+                    ],
+                }
+            ]
+        },
+    )
+
+    entity_uid: Annotated[UUID | None, Field(description="One is made if it is not given")] = None
+    display_name: Annotated[str, Field(examples=["John Doe"])]
+    entity_type: Annotated[str, Field(examples=["PERSON"])]
+    details: list[PostedDetail] = []
+    change_ts: ChangeInstant = None
+
+
+class EntityPatch(Posted):
+    """What changes; what is not named stays."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "display_name": "John Smith",
+                    "details": [{"detail_type": "email", "detail_value": "john.smith@newcompany.com"}],
+                }
+            ]
+        },
+    )
+
+    entity_uid: Annotated[UUID | None, Field(description="That of the address, if it is given")] = None
+    display_name: Annotated[str | None, Field(examples=["John Smith"])] = None
+    entity_type: Annotated[str | None, Field(examples=["PERSON"])] = None
+    details: list[PostedDetail] = []
+    change_ts: ChangeInstant = None
+
+
+class Version(BaseModel):
+    """When something was so."""
+
+    valid_from: Instant
+    valid_to: Instant | None
+    is_current: bool
+    hashdiff: Hashdiff
+
+
+class Detail(Version):
+    """One typed value of an entity."""
+
+    detail_type: Annotated[str, Field(examples=["email"])]
+    detail_value: str
+
+
+class Entity(Version):
+    """An entity with its details."""
+
+    entity_uid: Uid
+    display_name: Annotated[str, Field(examples=["John Doe"])]
+    entity_type: Annotated[str, Field(examples=["PERSON"])]
+    details: list[Detail]
+
+
+class EntityVersion(Version):
+    """A version of an entity."""
+
+    kind: Literal["entity"]
+    entity_uid: Uid
+    display_name: str
+    entity_type: str
+
+
+class DetailVersion(Version):
+    """A version of a detail."""
+
+    kind: Literal["detail"]
+    entity_uid: Uid
+    detail_type: str
+    detail_value: str
+
+
+class Source(BaseModel):
+    """Where a change came from: a drop and its line, or a request."""
+
+    kind: Literal["drop", "request", "fixture"]
+    sha256: str | None = None
+    file_name: str | None = None
+    line: int | None = None
+    request_id: str | None = None
+
+
+class Asserted(BaseModel):
+    """What a change said; null is what it did not say."""
+
+    display_name: str | None
+    entity_type: str | None
+    details: dict[str, str | None] | None
+
+
+class Then(BaseModel):
+    """The state of an entity at an instant."""
+
+    display_name: str
+    entity_type: str
+    details: dict[str, str]
+
+
+class Recorded(BaseModel):
+    """A change as the ledger has it."""
+
+    entity_uid: Uid
+    change_ts: Instant
+    recorded_at: Instant
+    op: Literal["upsert", "patch", "delete"]
+    actor: str
+    source: Source
+    asserted: Asserted
+    before: Then | None
+    after: Then | None
+
+
+class FieldChange(BaseModel):
+    """A field that differs."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    field: Annotated[str, Field(examples=["display_name", "details.email"])]
+    from_: Annotated[str | None, Field(alias="from")]
+    to: str | None
+
+
+class Difference(BaseModel):
+    """How an entity differs between two instants."""
+
+    entity_uid: Uid
+    action: Literal["created", "changed", "ended"]
+    changes: list[FieldChange]
+
+
+class Transition(Difference):
+    """What changed of an entity at one instant, and who recorded it."""
+
+    at: Instant
+    recorded_at: Instant
+    actor: str
+    source: Source
+
+
+class ListOf(BaseModel, Generic[T]):
+    """A part of a list."""
+
+    count: Annotated[int | None, Field(description="All there are; null by cursor and with count=none")]
+    next: Annotated[str | None, Field(description="The address of the part that follows")]
+    previous: str | None
+    results: list[T]

@@ -1,0 +1,153 @@
+"""Lists: page numbers with a count for people, cursors for machines, and the envelope around both."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Literal
+from urllib.parse import parse_qsl, urlencode
+from uuid import UUID
+
+from fastapi import Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.problems import refuse
+from api.state import State
+from crm_core.database import Connection
+from crm_core.settings import MAX_PAGE_SIZE
+from crm_core.temporal import Page, Position
+
+DEEPEST = 10_000  # rows that a page may lie deep
+JSON = "application/json"
+NDJSON = "application/x-ndjson"
+
+
+class Params(BaseModel):
+    """Parameters of a call; one that it does not know is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class PageParams(Params):
+    """Which part of a list."""
+
+    page: Annotated[int, Field(ge=1, le=DEEPEST + 1, description="The number of the page")] = 1
+    page_size: Annotated[
+        int | None, Field(ge=1, le=MAX_PAGE_SIZE, description="Results on a page; CRM_PAGE_SIZE if it is not given")
+    ] = None
+    cursor: Annotated[
+        str | None,
+        Field(
+            max_length=8_000,
+            description="Where to go on, as `next` says; blank: from the start. However deep, a page costs the same; "
+            "`count` is null",
+        ),
+    ] = None
+    count: Annotated[Literal["exact", "none"], Field(description="none: do not count")] = "exact"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The part of a list that a request wants."""
+
+    limit: int
+    offset: int
+    after: Position | None
+    page: int | None  # None: by cursor
+    is_counted: bool
+
+
+def wanted(request: Request, params: PageParams, state: State) -> Wanted:
+    """Read which part is wanted; raises Refusal for one that cannot be had."""
+    limit = params.page_size or state.settings.page_size
+    if params.cursor is not None:
+        if "page" in params.model_fields_set:
+            refuse("query.cursor", "is given beside page; give one of them")
+        after = _read_cursor(params.cursor, _fingerprint(request)) if params.cursor else None
+        return Wanted(limit, 0, after, None, is_counted=False)
+    offset = (params.page - 1) * limit
+    if offset > DEEPEST:
+        said = f"lies more than {DEEPEST:,} rows deep; begin with cursor= (blank) and follow next instead"
+        refuse("query.page", said)
+    return Wanted(limit, offset, None, params.page, is_counted=params.count == "exact")
+
+
+def envelope(request: Request, want: Wanted, found: Page, count: int | None) -> Response:
+    """Answer a page of a list."""
+    following = previous = None
+    if found.next is not None:
+        if want.page is not None and want.offset + want.limit <= DEEPEST:
+            following = _link(request, page=str(want.page + 1), cursor=None)
+        else:
+            following = _link(request, page=None, cursor=_cursor(found.next, _fingerprint(request)))
+    if want.page is not None and want.page > 1:
+        previous = _link(request, page=str(want.page - 1), cursor=None)
+    return listed_response(found.documents, count, following, previous)
+
+
+def whole(documents: Sequence[str]) -> Response:
+    """Answer a list that is short enough to be answered at once."""
+    return listed_response(documents, len(documents), None, None)
+
+
+def listed_response(
+    documents: Sequence[str], count: int | None, following: str | None, previous: str | None
+) -> Response:
+    """Answer the envelope around documents that are JSON already."""
+    head = json.dumps({"count": count, "next": following, "previous": previous}, separators=(",", ":"))
+    return Response(f'{head[:-1]},"results":[{",".join(documents)}]}}'.encode(), media_type=JSON)
+
+
+def counted(state: State, connection: Connection, key: tuple[object, ...], count: Callable[..., int]) -> int:
+    """Answer how many a list has; `count(connection, at_most=…)` counts."""
+    return state.counts.count(key, lambda at_most: count(connection, at_most=at_most))
+
+
+def wants_stream(request: Request) -> bool:
+    """Answer whether all rows are wanted, a line each."""
+    accepted = request.headers.get("accept", "")
+    return NDJSON in accepted or "application/jsonl" in accepted
+
+
+def _link(request: Request, **changed: str | None) -> str:
+    query = dict(parse_qsl(request.scope["query_string"].decode("ascii", "replace"), keep_blank_values=True))
+    query.update({name: value for name, value in changed.items() if value is not None})
+    for name, value in changed.items():
+        if value is None:
+            query.pop(name, None)
+    host = request.headers.get("host", "localhost")
+    return f"{request.scope['scheme']}://{host}{request.scope['root_path']}{request.scope['path']}?{urlencode(query)}"
+
+
+def _fingerprint(request: Request) -> str:
+    """Answer what a cursor belongs to: the list and its filters."""
+    query = sorted(
+        pair
+        for pair in parse_qsl(request.scope["query_string"].decode("ascii", "replace"), keep_blank_values=True)
+        if pair[0] not in ("page", "page_size", "cursor", "count")
+    )
+    return hashlib.sha256(repr((request.scope["path"], query)).encode()).hexdigest()[:16]
+
+
+def _cursor(position: Position, fingerprint: str) -> str:
+    at = position.at and position.at.isoformat()
+    text = json.dumps([fingerprint, str(position.entity_uid), position.display_name, at], ensure_ascii=False)
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _read_cursor(text: str, fingerprint: str) -> Position:
+    try:
+        padded = text.encode("ascii") + b"=" * (-len(text) % 4)
+        parts = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        belongs_to, uid, name, at = parts
+        position = Position(UUID(uid), str(name), at=None if at is None else datetime.fromisoformat(at))
+    except (ValueError, TypeError, AttributeError, binascii.Error, RecursionError):
+        refuse("query.cursor", "is none of ours; take it from next, as it stands")
+    if belongs_to != fingerprint or "\0" in position.display_name:
+        refuse("query.cursor", "belongs to a list with other filters; begin that list anew")
+    return position

@@ -1,0 +1,121 @@
+"""What the requests of a process share: connections, threads to wait in, and what is remembered for a moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TypeVar
+
+import anyio.to_thread
+from anyio import CapacityLimiter
+from fastapi import Request
+
+from crm_core.database import Connection, Database
+from crm_core.model import ReferenceTypes
+from crm_core.pool import Pool
+from crm_core.reference import reference_types
+from crm_core.settings import Settings
+
+TYPES_SECONDS = 1.0  # another process's new type is known after so long
+LARGE = 10_000  # a count above it may be a little old
+COUNT_SECONDS = 10.0  # as old as this
+RENEW_SECONDS = 5.0  # older than this, one request counts anew, and the others still take what there is
+COUNTS_KEPT = 1_000
+STREAMS = 4  # answers of everything at once, at one time
+PATIENCE = 10.0  # seconds that a read waits for a connection
+WRITE_PATIENCE = 300.0  # a write may wait for the merge of a large drop
+TEN_YEARS = 315_360_000.0
+
+T = TypeVar("T")
+CountKey = tuple[object, ...]
+
+
+@dataclass(slots=True)
+class Counts:
+    """Counts of lists: small ones are counted each time, large ones are remembered for some seconds."""
+
+    _large: dict[CountKey, tuple[int, float]] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
+
+    def count(self, key: CountKey, counted: Callable[[int | None], int]) -> int:
+        """Answer how many there are; `counted(at_most)` counts, up to a number or (None) all."""
+        now = time.monotonic()
+        with self._lock:
+            number, at = self._large.get(key, (0, -COUNT_SECONDS))
+            if now - at < RENEW_SECONDS:
+                return number
+            if now - at < COUNT_SECONDS:  # whoever comes next need not count
+                self._large[key] = (number, now - RENEW_SECONDS + 1)
+        if number == 0 and (few := counted(LARGE + 1)) <= LARGE:
+            return few
+        number = counted(None)
+        with self._lock:
+            if len(self._large) >= COUNTS_KEPT:
+                self._large.clear()
+            self._large[key] = (number, now)
+        return number
+
+
+class State:
+    """The shared things of one process that serves."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        """Take the settings and the database; nothing is connected before `open`."""
+        self.settings, self.database = settings, database
+        self.counts = Counts()
+        self._types: tuple[ReferenceTypes, float] | None = None
+        idle = TEN_YEARS if settings.db_conn_max_age is None else float(max(settings.db_conn_max_age, 1))
+        limit = f"-c statement_timeout={settings.statement_timeout}s"
+        self.readers = Pool(
+            database,
+            settings.pool_size,
+            patience=PATIENCE,
+            max_idle=idle,
+            options=f"{limit} -c default_transaction_read_only=on",
+        )
+        self.writers = Pool(database, settings.pool_size, patience=WRITE_PATIENCE, max_idle=idle, options="")
+        # As many threads as connections: who waits does so in the loop, and writes that wait keep no read waiting.
+        self._reading, self._writing = CapacityLimiter(settings.pool_size), CapacityLimiter(settings.pool_size)
+        self.streaming = CapacityLimiter(STREAMS)
+
+    def open(self) -> None:
+        """Begin to connect."""
+        self.readers.open()
+        self.writers.open()
+
+    def close(self) -> None:
+        """Give the connections up."""
+        self.readers.close()
+        self.writers.close()
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Answer what the work reads, done in a thread over a connection of its own for the time."""
+        return await anyio.to_thread.run_sync(self._with, self.readers, work, limiter=self._reading)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Do the work likewise, over a connection that may write, as soon as the locks allow."""
+        return await anyio.to_thread.run_sync(self._with, self.writers, work, limiter=self._writing)
+
+    def types(self, connection: Connection) -> ReferenceTypes:
+        """Answer the entity and detail types, at most a second old."""
+        now = time.monotonic()
+        if self._types is None or now - self._types[1] > TYPES_SECONDS:
+            self._types = (reference_types(connection), now)
+        return self._types[0]
+
+    def forget_types(self) -> None:
+        """Read the types anew when they are next wanted: one was changed."""
+        self._types = None
+
+    @staticmethod
+    def _with(pool: Pool, work: Callable[[Connection], T]) -> T:
+        with pool.connection() as connection:
+            return work(connection)
+
+
+def state_of(request: Request) -> State:
+    """Answer the state of the application that serves a request."""
+    state: State = request.app.state.crm
+    return state

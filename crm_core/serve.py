@@ -1,0 +1,102 @@
+"""`crm serve`: the API alone, on a migrated database, until Ctrl-C."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import socket
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import uvicorn
+
+from crm_core import access
+from crm_core.database import Database
+from crm_core.errors import AddressUnusable, OpenToAll
+from crm_core.settings import Settings
+
+HOST, PORT = "127.0.0.1", 8000
+BACKLOG = 2048
+STOP_SECONDS = 10  # that requests under way have when we are asked to stop
+
+
+def run_api(
+    settings: Settings, database: Database, host: str, port: int, *, tell: Callable[[str], None] = lambda _: None
+) -> None:
+    """Serve until SIGINT or SIGTERM; `tell` is called with the address once it can be asked.
+
+    Raises OpenToAll for an address that others reach while no token exists, AddressUnusable, DatabaseError.
+    """
+    from api.app import create_app  # here: the core knows no web framework
+    from api.edge import JsonLines
+
+    is_loopback = is_loopback_address(host)
+    require_closed(settings, database, host, is_loopback=is_loopback)
+    listening = listen(host, port)
+    _log(JsonLines())
+    app = create_app(settings, database, is_loopback=is_loopback)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=STOP_SECONDS
+    )
+    with listening:
+        _Server(config, lambda: tell(address(listening))).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it has started."""
+
+    def __init__(self, config: uvicorn.Config, tell: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._tell = tell
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._tell()
+
+
+def require_closed(settings: Settings, database: Database, host: str, *, is_loopback: bool) -> None:
+    """Raise OpenToAll if whoever reaches the address could do everything, and nobody said that this is wanted."""
+    if is_loopback or settings.auth == "off":
+        return
+    with database.connect() as connection:
+        if not access.has_active_token(connection, now=datetime.now(UTC)):
+            raise OpenToAll(host)
+
+
+def is_loopback_address(host: str) -> bool:
+    """Say whether nobody else's machine reaches an address."""
+    try:
+        found = {info[4][0] for info in socket.getaddrinfo(host, None)}
+    except OSError:
+        return False
+    return all(ipaddress.ip_address(str(one).partition("%")[0]).is_loopback for one in found)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Answer a socket that listens; port 0 is any free one. Raises AddressUnusable."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        fault = (error.strerror or str(error)).partition(" (while attempting")[0]  # it repeats the address
+        raise AddressUnusable(host, port, fault) from None
+
+
+def address(listening: socket.socket) -> str:
+    """Answer the address to open for a socket that listens, however it was named."""
+    host, port = listening.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # who listens everywhere is asked here
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _log(lines: logging.Formatter) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(lines)
+    for name in ("crm.api", "uvicorn.error"):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.propagate = False
+    logging.getLogger("crm.api").setLevel(logging.INFO)
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
