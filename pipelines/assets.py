@@ -14,6 +14,7 @@ from crm_core.report import as_json, collect
 from crm_core.report_page import as_html
 from crm_core.settings import Settings
 from pipelines import checks, columns, metadata
+from pipelines.interrupts import interruptible
 from pipelines.partitions import drops
 from pipelines.resources import CrmDatabase, DropFolder
 from pipelines.taking import Refused, take_in
@@ -81,7 +82,8 @@ def drop_to_versions(
     refusals: list[str] = []
     with crm_database.connect() as connection:
         for key in context.partition_keys:
-            taken = take_in(connection, key, drop_folder)
+            with interruptible():
+                taken = take_in(connection, key, drop_folder)
             if isinstance(taken, Refused):
                 context.log.error(taken.fault)
                 refusals.append(taken.fault)
@@ -127,7 +129,7 @@ BROKEN = dg.AutomationCondition.any_deps_match(
 def invariants(crm_database: CrmDatabase) -> Iterator[dg.MaterializeResult[None]]:
     """What must hold of all data, recomputed from the tables: what `crm check` tells."""
     started = time.monotonic()
-    with crm_database.connect() as connection:
+    with crm_database.connect() as connection, interruptible():
         found = list(check(connection))
     yield dg.MaterializeResult(
         metadata=metadata.of_invariants(found, time.monotonic() - started),
@@ -146,7 +148,7 @@ def invariants(crm_database: CrmDatabase) -> Iterator[dg.MaterializeResult[None]
 )
 def data_quality_report(crm_database: CrmDatabase) -> Iterator[dg.MaterializeResult[None]]:
     """How good the data are, drop by drop and overall: a page to mail, and JSON, in CRM_HOME/reports."""
-    with crm_database.connect() as connection:
+    with crm_database.connect() as connection, interruptible():
         report = collect(connection, now=datetime.now(UTC))
     folder = Settings.from_environment().home / "reports"
     folder.mkdir(parents=True, exist_ok=True)

@@ -36,11 +36,6 @@ class CrmDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
                 require_schema(connection)
                 yield connection
         except Exception as error:
-            cause: BaseException | None = error
-            while cause is not None and isinstance(cause, Exception):
-                cause = cause.__context__
-            if cause is not None:
-                raise cause from None  # an interrupt left a command behind, at which closing the connection stumbled
             ours = error if isinstance(error, CrmError) else domain_error(error)
             if ours is None:
                 raise

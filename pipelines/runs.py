@@ -11,6 +11,7 @@ import dagster as dg
 
 from crm_core.model import MergeReport
 from pipelines.definitions import defs
+from pipelines.interrupts import interrupts_kept
 from pipelines.jobs import ingest_drop
 from pipelines.partitions import drop_key, drops
 from pipelines.resources import DropFolder
@@ -30,10 +31,8 @@ def run_drops(paths: Iterable[Path]) -> Iterator[MergeReport]:
                 loggers={"console": {"config": {"log_level": "CRITICAL"}}},
                 execution={"config": {"retries": {"disabled": {}}}},  # whoever waits here tries again as they like
             )
-            try:
+            with interrupts_kept():
                 result = job.execute_in_process(config, instance, partition_key=key, raise_on_error=False)
-            except dg.DagsterExecutionInterruptedError:
-                raise KeyboardInterrupt from None
             yield _report(path, result)
 
 
