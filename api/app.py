@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -12,12 +11,12 @@ from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.httpsredirect import HTTPSRedirectMiddleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import Response
 
 from api import entities, operations, problems, reference, timeline
 from api.edge import Edge, Figures
 from api.gate import Gate
+from api.log import flushed
 from api.state import State
 from crm_core.database import Database
 from crm_core.settings import Settings
@@ -38,7 +37,8 @@ def create_app(settings: Settings, database: Database, *, is_loopback: bool = Fa
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         state.open()
-        yield
+        async with flushed():
+            yield
         state.close()
 
     app = FastAPIOffline(
@@ -72,9 +72,5 @@ def create_app(settings: Settings, database: Database, *, is_loopback: bool = Fa
         )
     if settings.secure:
         app.add_middleware(HTTPSRedirectMiddleware)
-    if "*" not in settings.allowed_hosts:
-        hosts = [f"*{host}" if host.startswith(".") else host for host in settings.allowed_hosts]
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
     app.add_middleware(Edge, settings=settings, figures=figures)
-    logging.getLogger("crm.api").setLevel(logging.INFO)
     return app

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import os
 import re
 import time
-import uuid
+from collections import Counter
 from collections.abc import MutableMapping
 from http import HTTPStatus
-from urllib.parse import unquote_to_bytes
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 from prometheus_client import CollectorRegistry, Histogram
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.problems import Refusal, problem
+from api.problems import Refusal, problem, refuse
 from crm_core.settings import Settings
 
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
@@ -29,6 +29,7 @@ SECURITY_HEADERS = {
 OURS = Refusal(
     HTTPStatus.INTERNAL_SERVER_ERROR, "an error of ours; report it with the request_id, of which the log tells more"
 )
+_PORT = re.compile(r":\d*$")
 _REQUEST_ID = re.compile(r"[\w.:@/+=-]{1,128}", re.ASCII)
 _LOG = logging.getLogger("crm.api")
 
@@ -54,6 +55,7 @@ class Edge:
         if settings.secure and settings.hsts_seconds:
             value = f"max-age={settings.hsts_seconds}; includeSubDomains; preload"
             self._headers[b"strict-transport-security"] = value.encode()
+        self._hosts = None if "*" in settings.allowed_hosts else {host.lower() for host in settings.allowed_hosts}
         self._origins = {origin.lower() for origin in (*settings.csrf_trusted_origins, *settings.cors_origins)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,13 +66,13 @@ class Edge:
         started = time.perf_counter()
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        request_id = given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
         scope.setdefault("state", {})["request_id"] = request_id
         method, path = scope["method"], scope["path"]
         if path.endswith("/") and path.startswith("/api/"):  # as Django would have it
             scope["path"] = path.rstrip("/")
         if method == "HEAD":
-            scope["method"] = "GET"
+            scope = {**scope, "method": "GET"}  # a copy: the server's own still says that no body is to be sent
         status = 0
 
         async def answer(message: Message) -> None:
@@ -83,12 +85,11 @@ class Edge:
                 message["body"] = b""
             await send(message)
 
-        refusal = self._refusal(scope, headers)
         try:
-            if refusal is not None:
-                await problem(request_id, refusal)(scope, receive, answer)
-            else:
-                await self.app(scope, self._limited(scope, receive), answer)
+            self._require_sound(scope, headers)
+            await self.app(scope, self._limited(scope, receive), answer)
+        except Refusal as refusal:
+            await problem(request_id, refusal)(scope, receive, answer)
         except Exception as error:
             _LOG.error("an error of ours", exc_info=error, extra={"request_id": request_id})
             if status:  # the answer has begun: to break it off is all that is left
@@ -97,22 +98,23 @@ class Edge:
         finally:
             self._tell(scope, method, path, status, time.perf_counter() - started)
 
-    def _refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
-        """Answer why a request is refused before anyone looks at it, if it is."""
+    def _require_sound(self, scope: Scope, headers: Headers) -> None:
+        """Raise Refusal for a request that is refused before anyone looks at what it asks."""
+        host = headers.get("host", "")
+        if self._hosts is not None and not _is_among(self._hosts, _PORT.sub("", host).lower()):
+            said = f"the Host {host!r} is none of this service; name it in CRM_ALLOWED_HOSTS if it is"
+            raise Refusal(HTTPStatus.BAD_REQUEST, said)
         size = headers.get("content-length", "0")
         most = self._most(scope)
         if not size.isdecimal() or int(size) > most:
-            return _too_large(most)
-        if b"\0" in unquote_to_bytes(scope.get("raw_path") or b"") or b"\0" in unquote_to_bytes(scope["query_string"]):
-            said = "the address holds a NUL (%00), which no text here has; remove it"
-            return Refusal(HTTPStatus.BAD_REQUEST, said)
+            raise _too_large(most)
+        _require_readable(scope)
         origin = headers.get("origin")
         if scope["method"] in UNSAFE and origin and "*" not in self._origins and origin.lower() not in self._origins:
             own = f"{scope['scheme']}://{headers.get('host', '')}"
             if origin.lower() != own.lower():
                 said = f"a page of {origin} may not write here; name it in CRM_CSRF_TRUSTED_ORIGINS if it is yours"
-                return Refusal(HTTPStatus.FORBIDDEN, said)
-        return None
+                raise Refusal(HTTPStatus.FORBIDDEN, said)
 
     def _most(self, scope: Scope) -> int:
         takes_drops = scope["method"] == "POST" and scope["path"] == DROPS
@@ -149,24 +151,30 @@ class Edge:
             _LOG.info("%s %s %s", method, path, status, extra={"told": told})
 
 
-class JsonLines(logging.Formatter):
-    """A line of JSON for each record."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Write a record; what a request brought is only ever a value in it."""
-        told: dict[str, object] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-        }
-        told |= getattr(record, "told", None) or {"message": record.getMessage()}
-        if hasattr(record, "request_id"):
-            told["request_id"] = record.request_id
-        if record.exc_info:
-            told["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(told, ensure_ascii=True, default=str)
-
-
 def _too_large(most: int) -> Refusal:
     said = f"the body has more than {most:,} bytes; send less at a time, many entities as a drop (POST /api/v1/drops)"
-    return Refusal(HTTPStatus.BAD_REQUEST, said, headers={"Connection": "close"})
+    return Refusal(HTTPStatus.BAD_REQUEST, said)
+
+
+def _is_among(hosts: set[str], host: str) -> bool:
+    """Say whether a host is one of those; .example.org is a domain and all below it."""
+    return host in hosts or any(known[0] == "." and f".{host}".endswith(known) for known in hosts)
+
+
+def _require_readable(scope: Scope) -> None:
+    """Raise Refusal for an address that is no text, or has a parameter twice."""
+    address, query = scope.get("raw_path") or b"", scope["query_string"]
+    if b"%" in address or b"%" in query:
+        text = unquote_to_bytes(address + b"?" + query)
+        if b"\0" in text:
+            said = "the address holds a NUL (%00), which no text here has; remove it"
+            raise Refusal(HTTPStatus.BAD_REQUEST, said)
+        try:
+            text.decode()
+        except UnicodeDecodeError:
+            said = "the address is not UTF-8; write each byte of a character that is not ASCII as %XX"
+            raise Refusal(HTTPStatus.BAD_REQUEST, said) from None
+    if b"&" in query and scope["path"].startswith("/api/"):
+        names = Counter(name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+        for name in [name for name, times in names.items() if times > 1][:1]:
+            refuse(f"query.{name}", "is given twice; give it once")

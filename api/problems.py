@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from crm_core import errors
 
@@ -29,7 +30,10 @@ STATUS: Mapping[type[errors.CrmError], HTTPStatus] = {
     errors.DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 RETRY_SECONDS = 5  # when to come again, if the database does not answer
-SHOWN = 20  # faults of one request that are listed
+SHOWN, TOLD = 20, 3  # faults of one request that are listed, and that its detail tells
+LONGEST = 1_000  # characters of what is said of a fault: it may quote what was sent
+UNPARSED = "There was an error parsing the body"  # what the framework says where a JSON parser gives up
+METHODS = ("GET", "POST", "PATCH", "DELETE", "PUT")
 
 
 class Fault(BaseModel):
@@ -52,8 +56,8 @@ class Problem(BaseModel):
     errors: list[Fault] | None = None
 
 
-class Refusal(Exception):
-    """An answer that is a problem."""
+class Refusal(HTTPException):
+    """An answer that is a problem; the framework lets an HTTPException through, also while it reads a body."""
 
     def __init__(
         self,
@@ -63,8 +67,8 @@ class Refusal(Exception):
         headers: Mapping[str, str] | None = None,
         members: Mapping[str, str] | None = None,
     ) -> None:
-        self.status, self.detail, self.faults, self.headers, self.members = status, detail, faults, headers, members
-        super().__init__(detail)
+        super().__init__(status.value, detail, headers)
+        self.status, self.faults, self.members = status, faults, members
 
 
 def refuse(where: str, detail: str) -> NoReturn:
@@ -78,13 +82,13 @@ def problem(request_id: str | None, refusal: Refusal) -> Response:
         "type": "about:blank",
         "title": refusal.status.phrase,
         "status": refusal.status.value,
-        "detail": refusal.detail,
+        "detail": refusal.detail[: TOLD * LONGEST],
         **(refusal.members or {}),
     }
     if request_id is not None:
         content["request_id"] = request_id
     if refusal.faults:
-        content["errors"] = list(refusal.faults[:SHOWN])
+        content["errors"] = [{name: said[:LONGEST] for name, said in fault.items()} for fault in refusal.faults[:SHOWN]]
     body = json.dumps(content, ensure_ascii=False).encode(errors="backslashreplace")
     headers = dict(refusal.headers or {})
     return Response(body, refusal.status.value, headers, MEDIA_TYPE)
@@ -98,16 +102,18 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _of_the_framework)
 
 
-def refusal_of(error: errors.CrmError) -> Refusal:
-    """Answer the refusal that an error of the core becomes."""
+def refusal_of(error: errors.CrmError, part: str = "body") -> Refusal:
+    """Answer the refusal that an error of the core becomes; `part` of the request brought the change, if one did."""
     status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), HTTPStatus.INTERNAL_SERVER_ERROR)
     faults: list[Mapping[str, str]] = []
     if isinstance(error, errors.ChangeRefused):
-        faults = [{"where": f"body.{field}", "detail": said, "reason": str(code)} for code, field, said in error.faults]
+        faults = [
+            {"where": f"{part}.{field}", "detail": said, "reason": str(code)} for code, field, said in error.faults
+        ]
     if status is HTTPStatus.SERVICE_UNAVAILABLE and isinstance(error, errors.DatabaseError):
         detail = f"the database cannot answer now: {error.cause}; try again in a moment"
         return Refusal(status, detail, headers={"Retry-After": str(RETRY_SECONDS)})
-    return Refusal(status, str(error), faults)
+    return Refusal(status, _in_short(faults) if faults else str(error), faults)
 
 
 def _refused(request: Request, error: Exception) -> Response:
@@ -117,41 +123,59 @@ def _refused(request: Request, error: Exception) -> Response:
 
 def _of_ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.CrmError)
-    return problem(_id(request), refusal_of(error))
+    return problem(_id(request), refusal_of(error, "query" if request.method == "DELETE" else "body"))
 
 
 def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    faults = [{"where": _where(fault["loc"]), "detail": _said(fault)} for fault in error.errors()]
-    detail = "; ".join(f"{fault['where']}: {fault['detail']}" for fault in faults[:3])
-    return problem(_id(request), Refusal(HTTPStatus.BAD_REQUEST, detail, faults))
+    faults = [{"where": _where(fault), "detail": _said(fault)} for fault in error.errors()]
+    return problem(_id(request), Refusal(HTTPStatus.BAD_REQUEST, _in_short(faults), faults))
 
 
 def _of_the_framework(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    status = HTTPStatus(error.status_code)
-    detail = {
-        HTTPStatus.NOT_FOUND: f"there is nothing at {request.url.path}; /docs lists what there is",
-        HTTPStatus.METHOD_NOT_ALLOWED: f"{request.method} is not what {request.url.path} takes; see /docs",
-    }.get(status, str(error.detail))
-    if status in (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE):
-        status = HTTPStatus.BAD_REQUEST
-    return problem(_id(request), Refusal(status, detail, headers=error.headers))
+    path, status, headers = request.scope["path"], HTTPStatus(error.status_code), error.headers
+    match status:
+        case HTTPStatus.NOT_FOUND:
+            detail = f"there is nothing at {path}; /docs lists what there is"
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            allowed = ", ".join(_methods(request))
+            detail, headers = f"{path} does not take {request.method}; it takes {allowed}", {"Allow": allowed}
+        case HTTPStatus.BAD_REQUEST if error.detail == UNPARSED:
+            detail = "body: is no JSON that can be read: not UTF-8, nested too deep, or with a number too long"
+        case _:
+            detail = str(error.detail)
+    return problem(_id(request), Refusal(status, detail, headers=headers))
 
 
-def _where(location: Sequence[str | int]) -> str:
-    """Write a place as body.details[0].detail_type."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+def _methods(request: Request) -> list[str]:
+    """Answer the methods that an address takes; the framework only knows those of one route."""
+    scope = {"type": "http", "path": request.scope["path"], "root_path": request.scope["root_path"], "headers": []}
+    routes = request.app.router.routes
+    found = [m for m in METHODS if any(route.matches({**scope, "method": m})[0] is Match.FULL for route in routes)]
+    return ["HEAD", *found] if "GET" in found else found
 
 
-def _said(fault: Mapping[str, object]) -> str:
+def _in_short(faults: Sequence[Mapping[str, str]]) -> str:
+    """Write the first faults as a text."""
+    told = [f"{fault['where']}: {fault['detail']}" for fault in faults[:TOLD]]
+    return "; ".join([*told, f"and {len(faults) - TOLD} more"] if len(faults) > TOLD else told)
+
+
+def _where(fault: Mapping[str, Any]) -> str:
+    """Write the place of a fault as body.details[0].detail_type."""
+    place = fault["loc"][:1] if fault["type"] == "json_invalid" else fault["loc"]
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
+
+
+def _said(fault: Mapping[str, Any]) -> str:
     match fault["type"]:
         case "extra_forbidden":
             return "is unknown here; see /docs for what there is"
         case "missing":
             return "is missing"
         case "json_invalid":
-            return f"is no JSON ({fault.get('ctx', {}).get('error', '')})"  # type: ignore[attr-defined]
+            return f"is no JSON: {fault['ctx']['error']} at character {fault['loc'][-1]}"
         case "model_attributes_type" | "dict_type" | "model_type":
             return "is no JSON object; send one, with Content-Type: application/json"
         case _:
