@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TypeVar
 
-import anyio.to_thread
 from anyio import CapacityLimiter
 from fastapi import Request
 
@@ -77,7 +78,8 @@ class State:
         )
         self.writers = Pool(database, settings.pool_size, patience=WRITE_PATIENCE, max_idle=idle, options="")
         # As many threads as connections: who waits does so in the loop, and writes that wait keep no read waiting.
-        self._reading, self._writing = CapacityLimiter(settings.pool_size), CapacityLimiter(settings.pool_size)
+        self._reading = ThreadPoolExecutor(settings.pool_size, "reading")
+        self._writing = ThreadPoolExecutor(settings.pool_size, "writing")
         self.streaming = CapacityLimiter(STREAMS)
 
     def open(self) -> None:
@@ -86,17 +88,19 @@ class State:
         self.writers.open()
 
     def close(self) -> None:
-        """Give the connections up."""
+        """Give the threads and the connections up."""
+        self._reading.shutdown(cancel_futures=True)
+        self._writing.shutdown(cancel_futures=True)
         self.readers.close()
         self.writers.close()
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Answer what the work reads, done in a thread over a connection of its own for the time."""
-        return await anyio.to_thread.run_sync(self._with, self.readers, work, limiter=self._reading)
+        return await asyncio.get_running_loop().run_in_executor(self._reading, self._with, self.readers, work)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Do the work likewise, over a connection that may write, as soon as the locks allow."""
-        return await anyio.to_thread.run_sync(self._with, self.writers, work, limiter=self._writing)
+        return await asyncio.get_running_loop().run_in_executor(self._writing, self._with, self.writers, work)
 
     def types(self, connection: Connection) -> ReferenceTypes:
         """Answer the entity and detail types, at most a second old."""
@@ -115,7 +119,7 @@ class State:
             return work(connection)
 
 
-def state_of(request: Request) -> State:
+async def state_of(request: Request) -> State:  # async: what is not, FastAPI runs in a thread
     """Answer the state of the application that serves a request."""
     state: State = request.app.state.crm
     return state

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Literal
@@ -63,7 +62,7 @@ async def list_entities_as_of(http: Request, state: Shared, _: Reader, params: A
     if wants_stream(http):
         _no_pages(params)
 
-        def lines(connection: Connection) -> Generator[bytes]:
+        def lines(connection: Connection) -> Iterator[bytes]:
             types = state.types(connection)
             which = params.filter(types)
             return temporal.stream_entities(connection, types, which, as_of=as_of, known_at=known_at)
@@ -126,7 +125,7 @@ async def list_differences(http: Request, state: Shared, _: Reader, params: Anno
     return envelope(http, want, page, count)
 
 
-async def _stream(state: State, lines: Callable[[Connection], Generator[bytes]]) -> Response:
+async def _stream(state: State, lines: Callable[[Connection], Iterator[bytes]]) -> Response:
     """Answer all rows over a connection of their own; what goes wrong before the first of them is a problem."""
     if state.streaming.available_tokens < 1:
         said = "as many answers of everything as may be are under way; come again in a moment, or ask for pages"
@@ -151,12 +150,11 @@ async def _stream(state: State, lines: Callable[[Connection], Generator[bytes]])
     return StreamingResponse(body(), media_type=NDJSON)
 
 
-def _blocks(state: State, lines: Callable[[Connection], Generator[bytes]]) -> Generator[bytes]:
+def _blocks(state: State, lines: Callable[[Connection], Iterator[bytes]]) -> Generator[bytes]:
     options = f"-c statement_timeout={STREAM_SECONDS}s -c default_transaction_read_only=on"
     with state.database.connect(autocommit=True, options=options) as connection:
         try:
-            with closing(lines(connection)) as blocks:
-                yield from blocks
+            yield from lines(connection)
         except CrmError:
             raise
         except Exception as error:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import select
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from crm_core.database import Connection, Database, domain_error
 from crm_core.errors import ServerUnreachable
+
+LOOK_SECONDS = 0.5  # after so long unused, a connection may have lost its server
 
 
 class Pool:
@@ -21,6 +25,7 @@ class Pool:
     ) -> None:
         """Take the number of connections, seconds to wait for a free one and to keep an idle one, and `-c` options."""
         self._patience = patience
+        self._used: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
         self._pool = ConnectionPool(
             database.conninfo_with(options),
             kwargs={"autocommit": True},
@@ -29,7 +34,7 @@ class Pool:
             timeout=patience,
             max_idle=max_idle,
             reconnect_timeout=patience,
-            check=_require_open,
+            check=self._require_open,
             open=False,
         )
 
@@ -56,12 +61,16 @@ class Pool:
                 raise
             raise ours from error
 
+    def _require_open(self, connection: Connection) -> None:
+        """Raise OperationalError if the server has gone: an idle connection has nothing to say unless it ends.
+
+        One that was used just now is taken as it is: to look costs more than to be wrong.
+        """
+        now, used = time.monotonic(), self._used.get(connection, 0.0)
+        self._used[connection] = now
+        if now - used > LOOK_SECONDS and select.select([connection.fileno()], [], [], 0)[0]:
+            ConnectionPool.check_connection(connection)
+
     def figures(self) -> dict[str, int]:
         """Answer what the pool tells of itself: its size, how many are free and who waits."""
         return dict(self._pool.get_stats())
-
-
-def _require_open(connection: Connection) -> None:
-    """Raise OperationalError if the server has gone: an idle connection has nothing to say unless it ends."""
-    if select.select([connection.fileno()], [], [], 0)[0]:
-        ConnectionPool.check_connection(connection)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-import logging
 import socket
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -29,12 +27,12 @@ def run_api(
     Raises OpenToAll for an address that others reach while no token exists, AddressUnusable, DatabaseError.
     """
     from api.app import create_app  # here: the core knows no web framework
-    from api.edge import JsonLines
+    from api.log import install
 
     is_loopback = is_loopback_address(host)
     require_closed(settings, database, host, is_loopback=is_loopback)
     listening = listen(host, port)
-    _log(JsonLines())
+    install()
     app = create_app(settings, database, is_loopback=is_loopback)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=STOP_SECONDS
@@ -89,14 +87,3 @@ def address(listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # who listens everywhere is asked here
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _log(lines: logging.Formatter) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(lines)
-    for name in ("crm.api", "uvicorn.error"):
-        logger = logging.getLogger(name)
-        logger.handlers[:] = [handler]
-        logger.propagate = False
-    logging.getLogger("crm.api").setLevel(logging.INFO)
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
