@@ -24,6 +24,7 @@ Document = str
 
 Values = dict[str, str | int | datetime | UUID | list[bytes] | list[datetime] | list[UUID] | None]  # of a statement
 
+BLOCK_BYTES = 256 << 10  # of a stream
 LAST_UID = UUID(int=(1 << 128) - 1)
 
 
@@ -207,6 +208,37 @@ def count_transitions(
         return _count(connection, "count_transitions", {"from": from_, "to": to, "at_most": at_most})
 
 
+def stream_entities(
+    connection: Connection,
+    types: ReferenceTypes,
+    which: Filter | None = None,
+    *,
+    as_of: datetime,
+    known_at: datetime | None = None,
+) -> Iterator[bytes]:
+    """Read all that `entities` lists at an instant, in the same order: lines of JSON, in blocks of some of them.
+
+    The lines are of one snapshot of the database, and the connection is theirs until the last block or the iterator's
+    end. Raises UnknownType at once.
+    """
+    values = _filter(types, which) | {"as_of": as_of}
+    return _stream(connection, _with_details("stream_entities_as_of", values), values, known_at)
+
+
+def stream_diff(
+    connection: Connection, from_: datetime, to: datetime, *, known_at: datetime | None = None
+) -> Iterator[bytes]:
+    """Read all that `diff` lists, as `stream_entities` does."""
+    return _stream(connection, "stream_diff", {"from": from_, "to": to}, known_at)
+
+
+def stream_transitions(
+    connection: Connection, from_: datetime, to: datetime, *, known_at: datetime | None = None
+) -> Iterator[bytes]:
+    """Read all that `transitions` lists, as `stream_entities` does."""
+    return _stream(connection, "stream_transitions", {"from": from_, "to": to}, known_at)
+
+
 @contextmanager
 def _as_known(connection: Connection, known_at: datetime | None) -> Iterator[None]:
     """Let the queries of the block answer from the changes recorded up to `known_at`, in one transaction."""
@@ -247,6 +279,21 @@ def _diff_candidates(
         if len(uids) < size:
             return
         after_uid = uids[-1]
+
+
+def _stream(connection: Connection, name: str, values: Values, known_at: datetime | None) -> Iterator[bytes]:
+    with _as_known(connection, known_at), connection.cursor() as cursor:
+        with cursor.copy(statement(f"query/{name}"), values) as copy:
+            lines: list[bytes | bytearray | memoryview] = []
+            size = 0
+            for line in copy:
+                lines.append(line)
+                size += len(line)
+                if size >= BLOCK_BYTES:
+                    yield b"".join(lines)
+                    lines, size = [], 0
+        if lines:
+            yield b"".join(lines)
 
 
 def _filter(types: ReferenceTypes, which: Filter | None) -> Values:

@@ -89,15 +89,20 @@ class Product:
         for at in (day(-1), day(2), day(4.5), day(9)):
             page = temporal.entities(self.connection, self.types, as_of=at, known_at=known_at)
             assert _snapshots(page) == model.as_of(at)
+            assert b"".join(
+                temporal.stream_entities(self.connection, self.types, as_of=at, known_at=known_at)
+            ) == _lines(page)
             assert temporal.count_entities(self.connection, self.types, as_of=at, known_at=known_at) == len(
                 page.documents
             )
         for from_, to in ((day(-1), day(9)), (day(2), day(4)), (day(3), day(6.5))):
             page = temporal.diff(self.connection, from_, to, known_at=known_at)
             assert _diffs(page) == model.diff(from_, to)
+            assert b"".join(temporal.stream_diff(self.connection, from_, to, known_at=known_at)) == _lines(page)
             assert temporal.count_diff(self.connection, from_, to, known_at=known_at) == len(page.documents)
             page = temporal.transitions(self.connection, from_, to, known_at=known_at, limit=200)
             assert _transitions(page) == model.transitions(from_, to)
+            assert b"".join(temporal.stream_transitions(self.connection, from_, to, known_at=known_at)) == _lines(page)
             assert temporal.count_transitions(self.connection, from_, to, known_at=known_at) == len(page.documents)
             self.agree_with_the_audit(page, known_at)
 
@@ -206,6 +211,10 @@ def _diffs(page: temporal.Page) -> dict[UUID, tuple[str, dict[str, tuple[str | N
         changes = {change["field"]: (change["from"], change["to"]) for change in document["changes"]}
         answer[UUID(document["entity_uid"])] = (document["action"], changes)
     return answer
+
+
+def _lines(page: temporal.Page) -> bytes:
+    return "".join(f"{document}\n" for document in page.documents).encode()
 
 
 def _transitions(page: temporal.Page) -> list[tuple[object, ...]]:

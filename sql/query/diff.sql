@@ -1,26 +1,25 @@
--- Net changes of some entities between two instants, one document an entity in order of entity_uid: the states at both ends
--- are compared, field by field in the field's own comparison, so what came and went again is no change.
--- In: entity_uids, from, to. Out: document, entity_uid.
-with instant (side, at) as (
-    values ('from', %(from)s::timestamptz), ('to', %(to)s::timestamptz)
-),
-field as (
-    select e.entity_uid, side, part.field, part.value, convert_to(part.value, 'UTF8') as identity
+-- Net changes of some entities between two instants, one document an entity in order of entity_uid: what was lost since the
+-- first is compared with what was gained until the other, field by field in the field's own comparison; what came and went
+-- again is neither. In: entity_uids, from, to. Out: document, entity_uid.
+with field as (
+    select e.entity_uid, e.valid_from > %(from)s as gained, part.field, part.value, convert_to(part.value, 'UTF8') as identity
     from entity e
-    join entity_type et using (entity_type_id)
-    join instant on e.valid_from <= at and (e.valid_to > at or e.valid_to is null)
+    join entity_type et on et.entity_type_id = e.entity_type_id
     cross join lateral (values ('display_name', e.display_name), ('entity_type', et.code)) as part (field, value)
     where e.entity_uid = any (%(entity_uids)s)
+      and ((e.valid_from > %(from)s and e.valid_from <= %(to)s) or (e.valid_to > %(from)s and e.valid_to <= %(to)s))
+      and (e.valid_from <= %(from)s or e.valid_to > %(to)s or e.valid_to is null)
     union all
-    select d.entity_uid, side, 'details.' || dt.code, d.detail_value, d.hashdiff
+    select d.entity_uid, d.valid_from > %(from)s, 'details.' || dt.code, d.detail_value, d.hashdiff
     from entity_detail d
-    join detail_type dt using (detail_type_id)
-    join instant on d.valid_from <= at and (d.valid_to > at or d.valid_to is null)
+    join detail_type dt on dt.detail_type_id = d.detail_type_id
     where d.entity_uid = any (%(entity_uids)s)
+      and ((d.valid_from > %(from)s and d.valid_from <= %(to)s) or (d.valid_to > %(from)s and d.valid_to <= %(to)s))
+      and (d.valid_from <= %(from)s or d.valid_to > %(to)s or d.valid_to is null)
 ),
 compared as (
     select entity_uid, field,
-           max(value) filter (where side = 'from') as value_from, max(value) filter (where side = 'to') as value_to,
+           max(value) filter (where not gained) as value_from, max(value) filter (where gained) as value_to,
            count(distinct identity) > 1 or count(*) = 1 as differs
     from field
     group by entity_uid, field

@@ -1,0 +1,55 @@
+-- All that changed within a window, a line each: the documents and the order of transitions.
+-- In: from, to. Out: lines of JSON; it holds no control characters, so nothing is quoted.
+copy (
+with field as (
+    select at, e.entity_uid, began, part.field, part.value, convert_to(part.value, 'UTF8') as identity
+    from entity e
+    join entity_type et on et.entity_type_id = e.entity_type_id
+    cross join lateral (values (e.valid_from, true), (e.valid_to, false)) as moment (at, began)
+    cross join lateral (values ('display_name', e.display_name), ('entity_type', et.code)) as part (field, value)
+    where ((e.valid_from > %(from)s and e.valid_from <= %(to)s) or (e.valid_to > %(from)s and e.valid_to <= %(to)s))
+      and at > %(from)s and at <= %(to)s
+    union all
+    select at, d.entity_uid, began, 'details.' || dt.code, d.detail_value, d.hashdiff
+    from entity_detail d
+    join detail_type dt on dt.detail_type_id = d.detail_type_id
+    cross join lateral (values (d.valid_from, true), (d.valid_to, false)) as moment (at, began)
+    where ((d.valid_from > %(from)s and d.valid_from <= %(to)s) or (d.valid_to > %(from)s and d.valid_to <= %(to)s))
+      and at > %(from)s and at <= %(to)s
+),
+compared as (
+    select at, entity_uid, field,
+           max(value) filter (where not began) as value_from, max(value) filter (where began) as value_to,
+           count(distinct identity) > 1 or count(*) = 1 as differs
+    from field
+    group by at, entity_uid, field
+),
+transition as (
+    select at, entity_uid,
+           case when bool_and(value_from is null) filter (where field = 'display_name') then 'created'
+                when bool_and(value_to is null) filter (where field = 'display_name') then 'ended'
+                else 'changed' end as action,
+           json_agg(json_build_object('field', field, 'from', value_from, 'to', value_to)
+                    order by field like 'details.%%', field) filter (where differs) as changes
+    from compared
+    group by at, entity_uid
+),
+recorded as (
+    select distinct on (change_ts, entity_uid) change_ts, entity_uid, batch_id, row_no
+    from ledger
+    where change_ts > %(from)s and change_ts <= %(to)s
+    order by change_ts, entity_uid, batch_id desc, row_no desc
+)
+select json_build_object(
+           'entity_uid', t.entity_uid, 'at', utc(t.at), 'action', t.action, 'changes', t.changes,
+           'recorded_at', utc(b.recorded_at), 'actor', b.actor,
+           'source', case b.source
+               when 'drop' then json_build_object(
+                   'kind', b.source, 'sha256', b.drop_sha256, 'file_name', f.file_name, 'line', l.row_no)
+               else json_build_object('kind', b.source, 'request_id', b.request_id) end)::text
+from transition t
+join recorded l on l.entity_uid = t.entity_uid and l.change_ts = t.at
+join batch b on b.batch_id = l.batch_id
+left join drop_file f on f.sha256 = b.drop_sha256
+order by t.at, t.entity_uid
+) to stdout (format csv, quote e'\x01', delimiter e'\x02')
