@@ -19,7 +19,7 @@ from pydantic.config import JsonDict
 
 from api.gate import Reader, Writer
 from api.messages import DetailVersion, Entity, EntityPatch, EntityVersion, ListOf, NewEntity, Recorded
-from api.paging import JSON, PageParams, Params, counted, envelope, listed_response, wanted
+from api.paging import JSON, PageParams, Params, counted, envelope, link, listed_response, wanted
 from api.problems import Problem, Refusal, refuse
 from api.state import State, state_of
 from crm_core import temporal
@@ -238,23 +238,27 @@ async def delete_entity(
 
 
 @router.get("/entities/{uid}/history", response_model=ListOf[EntityVersion | DetailVersion], responses=problems(404))
-async def read_history(uid: UUID, state: Shared, _: Reader, params: Annotated[Versions, Query()]) -> Response:
+async def read_history(
+    http: Request, uid: UUID, state: Shared, _: Reader, params: Annotated[Versions, Query()]
+) -> Response:
     """Read every version of an entity and of its details, in order of valid_from."""
     known_at = instant_or_none(state, "known_at", params.known_at)
     documents = await state.read(lambda connection: temporal.history(connection, uid, known_at=known_at))
     if not documents:
         raise _unknown(uid)
-    return _part(documents, params)
+    return _part(http, documents, params)
 
 
 @router.get("/entities/{uid}/audit", response_model=ListOf[Recorded], responses=problems(404))
-async def read_audit(uid: UUID, state: Shared, _: Reader, params: Annotated[Versions, Query()]) -> Response:
+async def read_audit(
+    http: Request, uid: UUID, state: Shared, _: Reader, params: Annotated[Versions, Query()]
+) -> Response:
     """Read the ledger of an entity: every change in recording order, who made it, and the state before and after."""
     known_at = instant_or_none(state, "known_at", params.known_at)
     documents = await state.read(lambda connection: temporal.audit(connection, uid, known_at=known_at))
     if not documents:
         raise _unknown(uid)
-    return _part(documents, params)
+    return _part(http, documents, params)
 
 
 def _make(
@@ -316,13 +320,16 @@ def _unknown(uid: UUID) -> Refusal:
     return Refusal(HTTPStatus.NOT_FOUND, f"no entity {uid} is known; look for it in /api/v1/entities")
 
 
-def _part(documents: Sequence[str], params: Versions) -> Response:
+def _part(http: Request, documents: Sequence[str], params: Versions) -> Response:
     if params.page_size is None:
         if params.page > 1:
             refuse("query.page", "is of no use without page_size: all versions come at once")
         return listed_response(documents, len(documents), None, None)
     start = (params.page - 1) * params.page_size
-    return listed_response(documents[start : start + params.page_size], len(documents), None, None)
+    end = start + params.page_size
+    following = link(http, page=str(params.page + 1)) if end < len(documents) else None
+    previous = link(http, page=str(params.page - 1)) if params.page > 1 else None
+    return listed_response(documents[start:end], len(documents), following, previous)
 
 
 def _etag(document: str) -> str:

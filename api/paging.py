@@ -82,11 +82,11 @@ def envelope(request: Request, want: Wanted, found: Page, count: int | None) -> 
     following = previous = None
     if found.next is not None:
         if want.page is not None and want.offset + want.limit <= DEEPEST:
-            following = _link(request, page=str(want.page + 1), cursor=None)
+            following = link(request, page=str(want.page + 1), cursor=None)
         else:
-            following = _link(request, page=None, cursor=_cursor(found.next, _fingerprint(request)))
+            following = link(request, page=None, cursor=_cursor(found.next, _fingerprint(request)))
     if want.page is not None and want.page > 1:
-        previous = _link(request, page=str(want.page - 1), cursor=None)
+        previous = link(request, page=str(want.page - 1), cursor=None)
     return listed_response(found.documents, count, following, previous)
 
 
@@ -114,7 +114,8 @@ def wants_stream(request: Request) -> bool:
     return NDJSON in accepted or "application/jsonl" in accepted
 
 
-def _link(request: Request, **changed: str | None) -> str:
+def link(request: Request, **changed: str | None) -> str:
+    """Answer the address of a request with some parameters changed, and those without (None)."""
     query = dict(parse_qsl(request.scope["query_string"].decode("ascii", "replace"), keep_blank_values=True))
     query.update({name: value for name, value in changed.items() if value is not None})
     for name, value in changed.items():
