@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.httpsredirect import HTTPSRedirectMiddleware
 from starlette.responses import Response
 
-from api import entities, operations, problems, reference, timeline
+from api import drops, entities, operations, problems, reference, timeline
 from api.edge import Edge, Figures
 from api.gate import Gate
 from api.log import flushed
@@ -54,7 +54,7 @@ def create_app(settings: Settings, database: Database, *, is_loopback: bool = Fa
     app.state.gate = Gate(state, is_loopback=is_loopback)
     app.state.figures = figures = Figures()
     problems.install(app)
-    for part in (entities, timeline, reference, operations):
+    for part in (entities, timeline, drops, reference, operations):
         app.include_router(part.router)
 
     @app.get("/", include_in_schema=False)

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
@@ -21,7 +21,7 @@ from api.gate import Reader, Writer
 from api.messages import DetailVersion, Entity, EntityPatch, EntityVersion, ListOf, NewEntity, Recorded
 from api.paging import JSON, PageParams, Params, counted, envelope, link, listed_response, wanted
 from api.problems import Problem, Refusal, refuse
-from api.state import State, state_of
+from api.state import State
 from crm_core import temporal
 from crm_core.access import Principal
 from crm_core.changes import valid_change
@@ -29,10 +29,9 @@ from crm_core.database import Connection
 from crm_core.instants import parse_instant
 from crm_core.model import Change, ReferenceTypes
 from crm_core.requests import Answer, Requested, request
-from crm_core.temporal import Filter, Page
+from crm_core.temporal import Filter, Page, Position
 
 router = APIRouter(prefix="/api/v1", tags=["entities"])
-Shared = Annotated[State, Depends(state_of)]
 INSTANT: JsonDict = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}]}
 KNOWN_AT = Field(description="Answer as it was known then: from the changes recorded so far", json_schema_extra=INSTANT)
 AS_OF = Field(description="Answer as it was then: ISO 8601", json_schema_extra=INSTANT)
@@ -117,18 +116,18 @@ def instant_or_none(state: State, where: str, text: str | None) -> datetime | No
 
 
 @router.get("/entities", response_model=ListOf[Entity], responses=problems())
-async def list_entities(http: Request, state: Shared, _: Reader, params: Annotated[Search, Query()]) -> Response:
+async def list_entities(http: Request, call: Reader, params: Annotated[Search, Query()]) -> Response:
     """List the current entities, by display_name, then entity_uid."""
-    want = wanted(http, params, state)
+    want = wanted(http, params, call.state, Position)
 
     def read(connection: Connection) -> tuple[Page, int | None]:
-        types = state.types(connection)
+        types = call.state.types(connection)
         which = params.filter(types)
         page = temporal.entities(connection, types, which, after=want.after, offset=want.offset, limit=want.limit)
         count = partial(temporal.count_entities, types=types, which=which)
-        return page, counted(state, connection, ("current", filter_key(which)), count) if want.is_counted else None
+        return page, counted(call.state, connection, ("current", filter_key(which)), count) if want.is_counted else None
 
-    page, count = await state.read(read)
+    page, count = await call.state.read(read)
     return envelope(http, want, page, count)
 
 
@@ -140,8 +139,7 @@ async def list_entities(http: Request, state: Shared, _: Reader, params: Annotat
 )
 async def create_entity(
     http: Request,
-    state: Shared,
-    who: Writer,
+    call: Writer,
     body: NewEntity,
     idempotency_key: Annotated[str | None, Header(description="The same request under it is made once a day")] = None,
 ) -> Response:
@@ -154,29 +152,29 @@ async def create_entity(
             uid,
             types,
             now=now,
-            time_zone=state.settings.time_zone,
+            time_zone=call.state.settings.time_zone,
             change_ts=body.change_ts,
             display_name=body.display_name,
             entity_type=body.entity_type,
             details=[(detail.detail_type, detail.detail_value) for detail in body.details],
         )
 
-    asked = await _asked(http, who, body.change_ts, None, idempotency_key)
-    answer = await state.write(partial(_make, state, change, asked))
+    asked = await _asked(http, call.who, body.change_ts, None, idempotency_key)
+    answer = await call.state.write(partial(_make, call.state, change, asked))
     return _written(http, HTTPStatus.CREATED, answer)
 
 
 @router.get("/entities/{uid}", response_model=Entity, responses=problems(404, 410))
-async def read_entity(http: Request, uid: UUID, state: Shared, _: Reader, params: Annotated[Then, Query()]) -> Response:
+async def read_entity(http: Request, uid: UUID, call: Reader, params: Annotated[Then, Query()]) -> Response:
     """Read an entity as it is, or as it was at `as_of`."""
-    as_of = instant_or_none(state, "as_of", params.as_of)
-    known_at = instant_or_none(state, "known_at", params.known_at)
+    as_of = instant_or_none(call.state, "as_of", params.as_of)
+    known_at = instant_or_none(call.state, "known_at", params.known_at)
 
     def read(connection: Connection) -> str:
         found = temporal.snapshot(connection, uid, as_of=as_of, known_at=known_at)
         return found if found is not None else _missing(connection, uid, as_of, known_at)
 
-    document = await state.read(read)
+    document = await call.state.read(read)
     tag = _etag(document)
     if (given := http.headers.get("if-none-match")) and ("*" in given or tag in given):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": tag})
@@ -187,8 +185,7 @@ async def read_entity(http: Request, uid: UUID, state: Shared, _: Reader, params
 async def patch_entity(
     http: Request,
     uid: UUID,
-    state: Shared,
-    who: Writer,
+    call: Writer,
     body: EntityPatch,
     if_match: Annotated[str | None, Header(description="The ETag that the entity must still have")] = None,
     idempotency_key: Annotated[str | None, Header(description="The same request under it is made once a day")] = None,
@@ -204,15 +201,15 @@ async def patch_entity(
             uid,
             types,
             now=now,
-            time_zone=state.settings.time_zone,
+            time_zone=call.state.settings.time_zone,
             change_ts=body.change_ts,
             display_name=None if "display_name" in unset else body.display_name or "",
             entity_type=None if "entity_type" in unset else body.entity_type or "",
             details=[(detail.detail_type, detail.detail_value) for detail in body.details],
         )
 
-    asked = await _asked(http, who, body.change_ts, if_match, idempotency_key)
-    answer = await state.write(partial(_make, state, change, asked))
+    asked = await _asked(http, call.who, body.change_ts, if_match, idempotency_key)
+    answer = await call.state.write(partial(_make, call.state, change, asked))
     return _written(http, HTTPStatus.OK, answer)
 
 
@@ -220,8 +217,7 @@ async def patch_entity(
 async def delete_entity(
     http: Request,
     uid: UUID,
-    state: Shared,
-    who: Writer,
+    call: Writer,
     params: Annotated[Deletion, Query()],
     if_match: Annotated[str | None, Header(description="The ETag that the entity must still have")] = None,
     idempotency_key: Annotated[str | None, Header(description="The same request under it is made once a day")] = None,
@@ -229,33 +225,29 @@ async def delete_entity(
     """End an entity and its details; history, as-of and audit still answer."""
 
     def change(types: ReferenceTypes, now: datetime) -> Change:
-        zone = state.settings.time_zone
+        zone = call.state.settings.time_zone
         return valid_change("delete", uid, types, now=now, time_zone=zone, change_ts=params.change_ts)
 
-    asked = await _asked(http, who, params.change_ts, if_match, idempotency_key)
-    await state.write(partial(_make, state, change, asked))
+    asked = await _asked(http, call.who, params.change_ts, if_match, idempotency_key)
+    await call.state.write(partial(_make, call.state, change, asked))
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
 @router.get("/entities/{uid}/history", response_model=ListOf[EntityVersion | DetailVersion], responses=problems(404))
-async def read_history(
-    http: Request, uid: UUID, state: Shared, _: Reader, params: Annotated[Versions, Query()]
-) -> Response:
+async def read_history(http: Request, uid: UUID, call: Reader, params: Annotated[Versions, Query()]) -> Response:
     """Read every version of an entity and of its details, in order of valid_from."""
-    known_at = instant_or_none(state, "known_at", params.known_at)
-    documents = await state.read(lambda connection: temporal.history(connection, uid, known_at=known_at))
+    known_at = instant_or_none(call.state, "known_at", params.known_at)
+    documents = await call.state.read(lambda connection: temporal.history(connection, uid, known_at=known_at))
     if not documents:
         raise _unknown(uid)
     return _part(http, documents, params)
 
 
 @router.get("/entities/{uid}/audit", response_model=ListOf[Recorded], responses=problems(404))
-async def read_audit(
-    http: Request, uid: UUID, state: Shared, _: Reader, params: Annotated[Versions, Query()]
-) -> Response:
+async def read_audit(http: Request, uid: UUID, call: Reader, params: Annotated[Versions, Query()]) -> Response:
     """Read the ledger of an entity: every change in recording order, who made it, and the state before and after."""
-    known_at = instant_or_none(state, "known_at", params.known_at)
-    documents = await state.read(lambda connection: temporal.audit(connection, uid, known_at=known_at))
+    known_at = instant_or_none(call.state, "known_at", params.known_at)
+    documents = await call.state.read(lambda connection: temporal.audit(connection, uid, known_at=known_at))
     if not documents:
         raise _unknown(uid)
     return _part(http, documents, params)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
@@ -117,18 +118,24 @@ def _found(presented: str, now: datetime, connection: Connection) -> Principal |
     return access.principal(connection, presented, now=now)
 
 
-def _admitting(role: Role) -> Callable[..., Awaitable[Principal]]:
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that may be answered: who asks, and what there is to answer with."""
+
+    who: Principal
+    state: State
+
+
+def _admitting(role: Role) -> Callable[..., Awaitable[Call]]:
     async def admit(
         request: Request, presented: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
-    ) -> Principal:
+    ) -> Call:
         gate: Gate = request.app.state.gate
-        return await gate.admit(request, presented, role)
+        return Call(await gate.admit(request, presented, role), state_of(request))
 
     return admit
 
 
-Reader: TypeAlias = Annotated[Principal, Depends(_admitting("reader"))]
-Writer: TypeAlias = Annotated[Principal, Depends(_admitting("writer"))]
-Admin: TypeAlias = Annotated[Principal, Depends(_admitting("admin"))]
-
-__all__ = ["Admin", "Gate", "Reader", "Writer", "state_of"]
+Reader: TypeAlias = Annotated[Call, Depends(_admitting("reader"))]
+Writer: TypeAlias = Annotated[Call, Depends(_admitting("writer"))]
+Admin: TypeAlias = Annotated[Call, Depends(_admitting("admin"))]

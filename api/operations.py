@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -13,11 +12,10 @@ from pydantic import BaseModel
 
 from api.entities import problems
 from api.gate import Reader
-from api.state import State, state_of
+from api.state import state_of
 from crm_core.database import require_schema
 
 router = APIRouter(tags=["operations"])
-Shared = Annotated[State, Depends(state_of)]
 
 
 class Health(BaseModel):
@@ -33,9 +31,9 @@ async def is_alive() -> Response:
 
 
 @router.get("/readyz", response_model=Health, responses={503: problems()[503]})
-async def is_ready(state: Shared) -> Response:
+async def is_ready(http: Request) -> Response:
     """Answer that the database can be reached and is migrated to this release."""
-    await state.read(require_schema)
+    await state_of(http).read(require_schema)
     return Response(b'{"status":"ready"}', media_type="application/json")
 
 

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Generic, Literal, TypeVar
 from urllib.parse import parse_qsl, urlencode
-from uuid import UUID
 
 from fastapi import Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from api.problems import refuse
 from api.state import State
+from crm_core import drop_log
 from crm_core.database import Connection
 from crm_core.settings import MAX_PAGE_SIZE
 from crm_core.temporal import Page, Position
 
+FINGERPRINT = 16  # digits at the beginning of a cursor
 DEEPEST = 10_000  # rows that a page may lie deep
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
+P = TypeVar("P", Position, drop_log.Position)
 
 
 class Params(BaseModel):
@@ -52,23 +52,23 @@ class PageParams(Params):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Generic[P]):
     """The part of a list that a request wants."""
 
     limit: int
     offset: int
-    after: Position | None
+    after: P | None
     page: int | None  # None: by cursor
     is_counted: bool
 
 
-def wanted(request: Request, params: PageParams, state: State) -> Wanted:
-    """Read which part is wanted; raises Refusal for one that cannot be had."""
+def wanted(request: Request, params: PageParams, state: State, kind: type[P]) -> Wanted[P]:
+    """Read which part is wanted, of a list whose cursors are of a kind; raises Refusal for one that cannot be had."""
     limit = params.page_size or state.settings.page_size
     if params.cursor is not None:
         if "page" in params.model_fields_set:
             refuse("query.cursor", "is given beside page; give one of them")
-        after = _read_cursor(params.cursor, _fingerprint(request)) if params.cursor else None
+        after = _read_cursor(params.cursor, _fingerprint(request), kind) if params.cursor else None
         return Wanted(limit, 0, after, None, is_counted=False)
     offset = (params.page - 1) * limit
     if offset > DEEPEST:
@@ -77,7 +77,7 @@ def wanted(request: Request, params: PageParams, state: State) -> Wanted:
     return Wanted(limit, offset, None, params.page, is_counted=params.count == "exact")
 
 
-def envelope(request: Request, want: Wanted, found: Page, count: int | None) -> Response:
+def envelope(request: Request, want: Wanted[P], found: Page | drop_log.Page, count: int | None) -> Response:
     """Answer a page of a list."""
     following = previous = None
     if found.next is not None:
@@ -88,11 +88,6 @@ def envelope(request: Request, want: Wanted, found: Page, count: int | None) -> 
     if want.page is not None and want.page > 1:
         previous = link(request, page=str(want.page - 1), cursor=None)
     return listed_response(found.documents, count, following, previous)
-
-
-def whole(documents: Sequence[str]) -> Response:
-    """Answer a list that is short enough to be answered at once."""
-    return listed_response(documents, len(documents), None, None)
 
 
 def listed_response(
@@ -132,23 +127,20 @@ def _fingerprint(request: Request) -> str:
         for pair in parse_qsl(request.scope["query_string"].decode("ascii", "replace"), keep_blank_values=True)
         if pair[0] not in ("page", "page_size", "cursor", "count")
     )
-    return hashlib.sha256(repr((request.scope["path"], query)).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((request.scope["path"], query)).encode()).hexdigest()[:FINGERPRINT]
 
 
-def _cursor(position: Position, fingerprint: str) -> str:
-    at = position.at and position.at.isoformat()
-    text = json.dumps([fingerprint, str(position.entity_uid), position.display_name, at], ensure_ascii=False)
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+def _cursor(position: Position | drop_log.Position, fingerprint: str) -> str:
+    text = TypeAdapter(type(position)).dump_json(position)
+    return base64.urlsafe_b64encode(fingerprint.encode() + text).decode().rstrip("=")
 
 
-def _read_cursor(text: str, fingerprint: str) -> Position:
+def _read_cursor(text: str, fingerprint: str, kind: type[P]) -> P:
     try:
-        padded = text.encode("ascii") + b"=" * (-len(text) % 4)
-        parts = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        belongs_to, uid, name, at = parts
-        position = Position(UUID(uid), str(name), at=None if at is None else datetime.fromisoformat(at))
-    except (ValueError, TypeError, AttributeError, binascii.Error, RecursionError):
+        read = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        belongs_to, position = read[:FINGERPRINT], TypeAdapter(kind).validate_json(read[FINGERPRINT:])
+    except ValueError:
         refuse("query.cursor", "is none of ours; take it from next, as it stands")
-    if belongs_to != fingerprint or "\0" in position.display_name:
+    if belongs_to != fingerprint.encode() or b"\\u0000" in read:
         refuse("query.cursor", "belongs to a list with other filters; begin that list anew")
     return position

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from http import HTTPStatus
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import APIRouter, Path, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,14 +16,13 @@ from api.gate import Admin, Reader
 from api.messages import ListOf
 from api.paging import JSON
 from api.problems import Refusal, refuse
-from api.state import State, state_of
+from api.state import State
 from api.timeline import AsOf
 from crm_core.database import Connection
 from crm_core.model import Compares, DetailType, EntityType, ReferenceTypes
 from crm_core.reference import lock_types, put_detail_type, put_entity_type, reference_types
 
 router = APIRouter(prefix="/api/v1", tags=["reference data"])
-Shared = Annotated[State, Depends(state_of)]
 Code = Annotated[
     str, Field(pattern="^[A-Za-z][A-Za-z0-9_]{0,62}$", description="Matched whatever its case", examples=["fax"])
 ]
@@ -68,47 +67,47 @@ class DetailTypePatch(TypePatch):
 
 
 @router.get("/entity-types", response_model=ListOf[TypeDocument], responses=problems())
-async def list_entity_types(state: Shared, _: Reader) -> Response:
+async def list_entity_types(call: Reader) -> Response:
     """List the entity types, by code."""
-    types = await state.read(reference_types)
+    types = await call.state.read(reference_types)
     return _listed([_document(kind) for kind in types.entity_types])
 
 
 @router.get("/detail-types", response_model=ListOf[DetailTypeDocument], responses=problems())
-async def list_detail_types(state: Shared, _: Reader) -> Response:
+async def list_detail_types(call: Reader) -> Response:
     """List the detail types, by code."""
-    types = await state.read(reference_types)
+    types = await call.state.read(reference_types)
     return _listed([_document(kind) for kind in types.detail_types])
 
 
 @router.post("/entity-types", status_code=201, response_model=TypeDocument, responses=problems(409))
-async def create_entity_type(state: Shared, _: Admin, body: TypeDocument) -> Response:
+async def create_entity_type(call: Admin, body: TypeDocument) -> Response:
     """Add an entity type."""
-    document = await _put(state, "entity", body.code, lambda _: body.model_dump(), is_new=True)
+    document = await _put(call.state, "entity", body.code, lambda _: body.model_dump(), is_new=True)
     return JSONResponse(document, HTTPStatus.CREATED)
 
 
 @router.post("/detail-types", status_code=201, response_model=DetailTypeDocument, responses=problems(409))
-async def create_detail_type(state: Shared, _: Admin, body: DetailTypeDocument) -> Response:
+async def create_detail_type(call: Admin, body: DetailTypeDocument) -> Response:
     """Add a detail type; its code is a parameter of the lists from then on."""
     if body.code.lower() in TAKEN:
         refuse("body.code", f"{body.code} is a parameter of the lists already; choose another")
-    document = await _put(state, "detail", body.code, lambda _: body.model_dump(), is_new=True)
+    document = await _put(call.state, "detail", body.code, lambda _: body.model_dump(), is_new=True)
     return JSONResponse(document, HTTPStatus.CREATED)
 
 
 @router.patch("/entity-types/{code}", response_model=TypeDocument, responses=problems(404))
-async def patch_entity_type(state: Shared, _: Admin, code: CodeInPath, body: TypePatch) -> Response:
+async def patch_entity_type(call: Admin, code: CodeInPath, body: TypePatch) -> Response:
     """Change what is named of an entity type."""
     changed = body.model_dump(exclude_unset=True)
-    return JSONResponse(await _put(state, "entity", code, lambda before: before | changed, is_new=False))
+    return JSONResponse(await _put(call.state, "entity", code, lambda before: before | changed, is_new=False))
 
 
 @router.patch("/detail-types/{code}", response_model=DetailTypeDocument, responses=problems(404, 409))
-async def patch_detail_type(state: Shared, _: Admin, code: CodeInPath, body: DetailTypePatch) -> Response:
+async def patch_detail_type(call: Admin, code: CodeInPath, body: DetailTypePatch) -> Response:
     """Change what is named of a detail type."""
     changed = body.model_dump(exclude_unset=True)
-    return JSONResponse(await _put(state, "detail", code, lambda before: before | changed, is_new=False))
+    return JSONResponse(await _put(call.state, "detail", code, lambda before: before | changed, is_new=False))
 
 
 async def _put(

@@ -119,7 +119,7 @@ class State:
             return work(connection)
 
 
-async def state_of(request: Request) -> State:  # async: what is not, FastAPI runs in a thread
+def state_of(request: Request) -> State:
     """Answer the state of the application that serves a request."""
     state: State = request.app.state.crm
     return state

@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import ConfigDict, Field
 from starlette.concurrency import iterate_in_threadpool
 
-from api.entities import AS_OF, INSTANT, KNOWN_AT, Search, Shared, filter_key, instant, instant_or_none, problems
+from api.entities import AS_OF, INSTANT, KNOWN_AT, Search, filter_key, instant, instant_or_none, problems
 from api.gate import Reader
 from api.messages import Difference, Entity, ListOf, Transition
 from api.paging import NDJSON, PageParams, counted, envelope, wanted, wants_stream
@@ -22,7 +22,7 @@ from api.state import State
 from crm_core import temporal
 from crm_core.database import Connection, domain_error
 from crm_core.errors import CrmError
-from crm_core.temporal import Page
+from crm_core.temporal import Page, Position
 
 router = APIRouter(prefix="/api/v1", tags=["across time"])
 LINES: dict[str, object] = {NDJSON: {"schema": {"type": "string", "description": "All rows, a JSON object a line"}}}
@@ -55,23 +55,23 @@ class Between(PageParams):
     response_model=ListOf[Entity],
     responses={**problems(), 200: {"content": LINES, "description": "A page, or all as NDJSON"}},
 )
-async def list_entities_as_of(http: Request, state: Shared, _: Reader, params: Annotated[AsOf, Query()]) -> Response:
+async def list_entities_as_of(http: Request, call: Reader, params: Annotated[AsOf, Query()]) -> Response:
     """List the entities as they were, by entity_uid; `Accept: application/x-ndjson` answers all at once."""
-    as_of = instant(state, "as_of", params.as_of)
-    known_at = instant_or_none(state, "known_at", params.known_at)
+    as_of = instant(call.state, "as_of", params.as_of)
+    known_at = instant_or_none(call.state, "known_at", params.known_at)
     if wants_stream(http):
         _no_pages(params)
 
         def lines(connection: Connection) -> Iterator[bytes]:
-            types = state.types(connection)
+            types = call.state.types(connection)
             which = params.filter(types)
             return temporal.stream_entities(connection, types, which, as_of=as_of, known_at=known_at)
 
-        return await _stream(state, lines)
-    want = wanted(http, params, state)
+        return await _stream(call.state, lines)
+    want = wanted(http, params, call.state, Position)
 
     def read(connection: Connection) -> tuple[Page, int | None]:
-        types = state.types(connection)
+        types = call.state.types(connection)
         which = params.filter(types)
         page = temporal.entities(
             connection,
@@ -85,9 +85,9 @@ async def list_entities_as_of(http: Request, state: Shared, _: Reader, params: A
         )
         count = partial(temporal.count_entities, types=types, which=which, as_of=as_of, known_at=known_at)
         key = ("as of", as_of, known_at, filter_key(which))
-        return page, counted(state, connection, key, count) if want.is_counted else None
+        return page, counted(call.state, connection, key, count) if want.is_counted else None
 
-    page, count = await state.read(read)
+    page, count = await call.state.read(read)
     return envelope(http, want, page, count)
 
 
@@ -96,21 +96,21 @@ async def list_entities_as_of(http: Request, state: Shared, _: Reader, params: A
     response_model=ListOf[Difference] | ListOf[Transition],
     responses={**problems(), 200: {"content": LINES, "description": "A page, or all as NDJSON"}},
 )
-async def list_differences(http: Request, state: Shared, _: Reader, params: Annotated[Between, Query()]) -> Response:
+async def list_differences(http: Request, call: Reader, params: Annotated[Between, Query()]) -> Response:
     """List what changed between two instants; `Accept: application/x-ndjson` answers all at once.
 
     `mode=net` has one result an entity, by entity_uid; `mode=changes` every transition in `(from, to]`, by time.
     """
-    from_, to = instant(state, "from", params.from_), instant(state, "to", params.to)
-    known_at = instant_or_none(state, "known_at", params.known_at)
+    from_, to = instant(call.state, "from", params.from_), instant(call.state, "to", params.to)
+    known_at = instant_or_none(call.state, "known_at", params.known_at)
     if from_ >= to:
         refuse("query.from", f"{params.from_} is not before to={params.to}; exchange them")
     is_net = params.mode == "net"
     if wants_stream(http):
         _no_pages(params)
         stream = temporal.stream_diff if is_net else temporal.stream_transitions
-        return await _stream(state, lambda connection: stream(connection, from_, to, known_at=known_at))
-    want = wanted(http, params, state)
+        return await _stream(call.state, lambda connection: stream(connection, from_, to, known_at=known_at))
+    want = wanted(http, params, call.state, Position)
 
     def read(connection: Connection) -> tuple[Page, int | None]:
         find = temporal.diff if is_net else temporal.transitions
@@ -119,9 +119,9 @@ async def list_differences(http: Request, state: Shared, _: Reader, params: Anno
             return page, None
         number = temporal.count_diff if is_net else temporal.count_transitions
         count = partial(number, from_=from_, to=to, known_at=known_at)
-        return page, counted(state, connection, ("diff", params.mode, from_, to, known_at), count)
+        return page, counted(call.state, connection, ("diff", params.mode, from_, to, known_at), count)
 
-    page, count = await state.read(read)
+    page, count = await call.state.read(read)
     return envelope(http, want, page, count)
 
 

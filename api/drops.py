@@ -1,0 +1,238 @@
+"""Drops over HTTP: sent in, what each did, and its rejected rows as a file to correct and send again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+from typing import Annotated, Literal
+
+import anyio.to_thread
+from fastapi import APIRouter, Query, Request, Response
+from fastapi import Path as PathParam
+from pydantic import BaseModel, Field
+from starlette.datastructures import UploadFile
+
+from api.entities import problems
+from api.gate import Reader, Writer
+from api.messages import Instant, ListOf
+from api.paging import JSON, PageParams, Params, envelope, link, listed_response, wanted
+from api.problems import Refusal, refuse
+from api.state import State
+from crm_core import drop_log
+from crm_core.database import Connection
+from crm_core.ingest import Options, ingest_over
+from crm_core.model import MergeReport
+from crm_core.settings import MAX_PAGE_SIZE
+
+router = APIRouter(prefix="/api/v1", tags=["drops"])
+CSV = "text/csv"
+FORM = "multipart/form-data"
+NAME_BYTES = 200  # of a file's name that are kept
+BLOCK = 1 << 20
+Sha256 = Annotated[str, PathParam(pattern="^[0-9a-f]{64}$", description="SHA-256 of the drop's bytes")]
+LINES: dict[str, object] = {CSV: {"schema": {"type": "string"}}}
+BODY: dict[str, object] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            CSV: {"schema": {"type": "string"}},
+            FORM: {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {"file": {"type": "string", "contentMediaType": "application/octet-stream"}},
+                }
+            },
+        },
+    }
+}
+
+
+class Sent(Params):
+    """How a drop is taken in."""
+
+    file_name: Annotated[str | None, Field(description="How to name it; that of the form, or upload.csv")] = None
+    dry_run: Annotated[bool, Field(description="Say what would happen; nothing goes in")] = False
+    strict: Annotated[bool, Field(description="Let nothing in if a row is bad")] = False
+
+
+class Books(BaseModel):
+    """What a drop did: read = accepted + rejected, accepted = changed + unchanged."""
+
+    file: str
+    sha256: str | None
+    status: Literal["seen", "merged", "replayed", "refused"]
+    rows_read: int
+    rows_accepted: int
+    rows_rejected: int
+    rows_changed: int
+    rows_unchanged: int
+    rows_late: int
+    rows_superseded: int
+    entity_versions_added: int
+    detail_versions_added: int
+    seconds: float
+    error: str | None
+
+
+class Drop(Books):
+    """A drop as it is kept."""
+
+    bytes: int
+    first_seen_at: Instant
+    merged_at: Instant | None
+
+
+class RejectedRow(BaseModel):
+    """A row that was refused."""
+
+    line: int
+    reasons: list[str]
+    raw: str
+
+
+class RejectParams(Params):
+    """Which of the rejected rows, and how."""
+
+    page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    page_size: Annotated[int | None, Field(ge=1, le=MAX_PAGE_SIZE)] = None
+    format: Annotated[Literal["json", "csv"], Field(description="csv: all, ready to be corrected and sent again")] = (
+        "json"
+    )
+
+
+@router.post(
+    "/drops",
+    status_code=HTTPStatus.CREATED,
+    response_model=Books,
+    responses={**problems(), 200: {"model": Books, "description": "It was known already, or dry_run"}},
+    openapi_extra=BODY,
+)
+async def send_drop(http: Request, call: Writer, params: Annotated[Sent, Query()]) -> Response:
+    """Take a drop in: a CSV file as the body (`text/csv`), or as the part `file` of a form."""
+    options = Options(call.who.name, call.state.settings.time_zone, dry_run=params.dry_run, strict=params.strict)
+    with _folder(call.state) as folder:
+        path = await _receive(http, folder, params.file_name)
+        report: MergeReport = await call.state.write(partial(ingest_over, path=path, options=options))
+    report = replace(report, file=path.name, error=report.error and report.error.replace(str(path), path.name))
+    if report.status == "refused":
+        faults = [
+            {"where": f"line {reject.line}", "detail": reject.raw, "reason": ", ".join(reject.reasons)}
+            for reject in report.rejects
+        ]
+        raise Refusal(HTTPStatus.BAD_REQUEST, report.error or "the drop was refused", faults)
+    is_new = report.status == "merged" and not params.dry_run
+    location = {"Location": f"{http.scope['root_path']}/api/v1/drops/{report.sha256}"} if not params.dry_run else {}
+    body = json.dumps(report.as_json(), ensure_ascii=False).encode()
+    return Response(body, HTTPStatus.CREATED if is_new else HTTPStatus.OK, location, JSON)
+
+
+@router.get("/drops", response_model=ListOf[Drop], responses=problems())
+async def list_drops(http: Request, call: Reader, params: Annotated[PageParams, Query()]) -> Response:
+    """List the drops, the newest first."""
+    want = wanted(http, params, call.state, drop_log.Position)
+
+    def read(connection: Connection) -> tuple[drop_log.Page, int | None]:
+        page = drop_log.drops(connection, limit=want.limit, offset=want.offset, after=want.after)
+        return page, drop_log.count_drops(connection) if want.is_counted else None
+
+    page, count = await call.state.read(read)
+    return envelope(http, want, page, count)
+
+
+@router.get("/drops/{sha256}", response_model=Drop, responses=problems(404))
+async def read_drop(call: Reader, sha256: Sha256) -> Response:
+    """Read what a drop did."""
+    document = await call.state.read(lambda connection: drop_log.drop(connection, sha256))
+    if document is None:
+        raise _unknown(sha256)
+    return Response(document.encode(), media_type=JSON)
+
+
+@router.get(
+    "/drops/{sha256}/rejects",
+    response_model=ListOf[RejectedRow],
+    responses={
+        **problems(404),
+        200: {"content": LINES, "description": "A part, or all as CSV"},
+    },
+)
+async def list_rejects(
+    http: Request, call: Reader, sha256: Sha256, params: Annotated[RejectParams, Query()]
+) -> Response:
+    """List the rejected rows of a drop by line; `format=csv`, or `Accept: text/csv`, answers all as a file."""
+    if params.format == "csv" or http.headers.get("accept", "").startswith(CSV):
+        blocks = await call.state.read(partial(_csv, sha256))
+        name = f"rejects-{sha256[:12]}.csv"
+        return Response(blocks, media_type=CSV, headers={"Content-Disposition": f'attachment; filename="{name}"'})
+    limit = params.page_size or call.state.settings.page_size
+    offset = (params.page - 1) * limit
+
+    def read(connection: Connection) -> tuple[drop_log.Page, int]:
+        if drop_log.drop(connection, sha256) is None:
+            raise _unknown(sha256)
+        page = drop_log.rejects_page(connection, sha256, limit=limit, offset=offset)
+        return page, drop_log.count_rejects(connection, sha256)
+
+    found, count = await call.state.read(read)
+    following = link(http, page=str(params.page + 1)) if offset + limit < count else None
+    previous = link(http, page=str(params.page - 1)) if params.page > 1 else None
+    return listed_response(found.documents, count, following, previous)
+
+
+def _csv(sha256: str, connection: Connection) -> bytes:
+    if drop_log.drop(connection, sha256) is None:
+        raise _unknown(sha256)
+    return b"".join(drop_log.rejects_csv(connection, sha256))
+
+
+@contextmanager
+def _folder(state: State) -> Iterator[Path]:
+    """Yield a folder for the file while it is read; big files need not fit into /tmp."""
+    uploads = state.settings.home / "uploads"
+    uploads.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=uploads) as folder:
+        yield Path(folder)
+
+
+async def _receive(http: Request, folder: Path, given_name: str | None) -> Path:
+    """Write the body to a file and answer it; raises Refusal for a body that is none of a drop."""
+    kind = http.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == FORM:
+        async with http.form(max_files=1, max_fields=1) as form:
+            part = form.get("file")
+            if not isinstance(part, UploadFile):
+                refuse("body.file", "is missing; send the CSV file as the part `file`: curl -F file=@drop.csv")
+            path = folder / _file_name(given_name or part.filename)
+            await anyio.to_thread.run_sync(_copy, part, path)
+            return path
+    if kind not in (CSV, "application/csv", "application/octet-stream", "text/plain"):
+        refuse("header.Content-Type", f"is {kind or 'missing'}; send it as {CSV}, or as the part `file` of a form")
+    path = folder / _file_name(given_name)
+    with path.open("wb") as file:
+        async for block in http.stream():
+            file.write(block)
+    return path
+
+
+def _copy(part: UploadFile, path: Path) -> None:
+    with path.open("wb") as file:
+        shutil.copyfileobj(part.file, file, BLOCK)
+
+
+def _file_name(given: str | None) -> str:
+    """Answer a name for a file that is no path and no option; what cannot be in one is left out."""
+    name = "".join(char for char in Path((given or "").replace("\\", "/")).name if char.isprintable())
+    name = name.encode(errors="ignore")[:NAME_BYTES].decode(errors="ignore").strip().lstrip(".")
+    return name or "upload.csv"
+
+
+def _unknown(sha256: str) -> Refusal:
+    return Refusal(HTTPStatus.NOT_FOUND, f"no drop {sha256} ever came; /api/v1/drops lists those that did")
