@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from unicodedata import normalize
 from uuid import UUID
 
 from psycopg.rows import TupleRow
 
+from crm_core.blocks import in_blocks
 from crm_core.database import Connection, statement
 from crm_core.errors import UnknownType
 from crm_core.hashing import detail_hashdiff, stored_form
@@ -24,7 +26,6 @@ Document = str
 
 Values = dict[str, str | int | datetime | UUID | list[bytes] | list[datetime] | list[UUID] | None]  # of a statement
 
-BLOCK_BYTES = 256 << 10  # of a stream
 LAST_UID = UUID(int=(1 << 128) - 1)
 
 
@@ -282,25 +283,19 @@ def _diff_candidates(
 
 
 def _stream(connection: Connection, name: str, values: Values, known_at: datetime | None) -> Iterator[bytes]:
-    with _as_known(connection, known_at), connection.cursor() as cursor:
-        with cursor.copy(statement(f"query/{name}"), values) as copy:
-            lines: list[bytes | bytearray | memoryview] = []
-            size = 0
-            for line in copy:
-                lines.append(line)
-                size += len(line)
-                if size >= BLOCK_BYTES:
-                    yield b"".join(lines)
-                    lines, size = [], 0
-        if lines:
-            yield b"".join(lines)
+    with (
+        _as_known(connection, known_at),
+        connection.cursor() as cursor,
+        cursor.copy(statement(f"query/{name}"), values) as copy,
+    ):
+        yield from in_blocks(copy)
 
 
 def _filter(types: ReferenceTypes, which: Filter | None) -> Values:
     """Answer a filter as the statements take it."""
     which = which or Filter()
     return {
-        "like": None if which.name_contains is None else f"%{_escape(which.name_contains)}%",
+        "like": None if which.name_contains is None else f"%{_escape(normalize('NFC', which.name_contains))}%",
         "entity_type_id": None if which.entity_type is None else _entity_type_id(types, which.entity_type),
         "hashdiffs": [_hashdiff(types, code, value) for code, value in (which.details or {}).items()],
     }
