@@ -31,7 +31,7 @@ STATUS: Mapping[type[errors.CrmError], HTTPStatus] = {
 }
 RETRY_SECONDS = 5  # when to come again, if the database does not answer
 SHOWN, TOLD = 20, 3  # faults of one request that are listed, and that its detail tells
-LONGEST = 1_000  # characters of what is said of a fault: it may quote what was sent
+LONGEST = 600  # characters of what is said of a fault: it may quote what was sent
 UNPARSED = "There was an error parsing the body"  # what the framework says where a JSON parser gives up
 METHODS = ("GET", "POST", "PATCH", "DELETE", "PUT")
 
@@ -82,13 +82,15 @@ def problem(request_id: str | None, refusal: Refusal) -> Response:
         "type": "about:blank",
         "title": refusal.status.phrase,
         "status": refusal.status.value,
-        "detail": refusal.detail[: TOLD * LONGEST],
+        "detail": _shortened(refusal.detail, TOLD * LONGEST),
         **(refusal.members or {}),
     }
     if request_id is not None:
         content["request_id"] = request_id
     if refusal.faults:
-        content["errors"] = [{name: said[:LONGEST] for name, said in fault.items()} for fault in refusal.faults[:SHOWN]]
+        content["errors"] = [
+            {name: _shortened(said) for name, said in fault.items()} for fault in refusal.faults[:SHOWN]
+        ]
     body = json.dumps(content, ensure_ascii=False).encode(errors="backslashreplace")
     headers = dict(refusal.headers or {})
     return Response(body, refusal.status.value, headers, MEDIA_TYPE)
@@ -158,8 +160,13 @@ def _methods(request: Request) -> list[str]:
 
 def _in_short(faults: Sequence[Mapping[str, str]]) -> str:
     """Write the first faults as a text."""
-    told = [f"{fault['where']}: {fault['detail']}" for fault in faults[:TOLD]]
+    told = [f"{fault['where']}: {_shortened(fault['detail'])}" for fault in faults[:TOLD]]
     return "; ".join([*told, f"and {len(faults) - TOLD} more"] if len(faults) > TOLD else told)
+
+
+def _shortened(text: str, most: int = LONGEST) -> str:
+    """Cut a text in the middle: its end says what to do."""
+    return text if len(text) <= most else f"{text[: most // 2]} … {text[-most // 2 :]}"
 
 
 def _where(fault: Mapping[str, Any]) -> str:
