@@ -213,7 +213,7 @@ async def patch_entity(
     return _written(http, HTTPStatus.OK, answer)
 
 
-@router.delete("/entities/{uid}", status_code=HTTPStatus.NO_CONTENT, responses=problems(404, 409, 410, 412, 422))
+@router.delete("/entities/{uid}", status_code=HTTPStatus.NO_CONTENT, responses=problems(404, 409, 412, 422))
 async def delete_entity(
     http: Request,
     uid: UUID,
@@ -229,8 +229,8 @@ async def delete_entity(
         return valid_change("delete", uid, types, now=now, time_zone=zone, change_ts=params.change_ts)
 
     asked = await _asked(http, call.who, params.change_ts, if_match, idempotency_key)
-    await call.state.write(partial(_make, call.state, change, asked))
-    return Response(status_code=HTTPStatus.NO_CONTENT)
+    answer = await call.state.write(partial(_make, call.state, change, asked))
+    return _written(http, HTTPStatus.NO_CONTENT, answer)
 
 
 @router.get("/entities/{uid}/history", response_model=ListOf[EntityVersion | DetailVersion], responses=problems(404))
@@ -287,13 +287,13 @@ async def _asked(
 
 
 def _written(http: Request, status: HTTPStatus, answer: Answer) -> Response:
-    assert answer.document is not None
-    headers = {"ETag": _etag(answer.document)}
+    headers = {"Idempotency-Replayed": "true"} if answer.was_replayed else {}
+    if answer.document is None:
+        return Response(status_code=status, headers=headers)
+    headers["ETag"] = _etag(answer.document)
     if status is HTTPStatus.CREATED:
         uid = json.loads(answer.document)["entity_uid"]
         headers["Location"] = f"{http.scope['root_path']}/api/v1/entities/{uid}"
-    if answer.was_replayed:
-        headers["Idempotency-Replayed"] = "true"
     return Response(answer.document.encode(), status, headers, JSON)
 
 
