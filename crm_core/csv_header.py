@@ -7,14 +7,16 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from crm_core.csv_records import end_of_text, fields_of, record_at
+from crm_core.csv_records import as_text, end_of_text, fields_of, record_at
 from crm_core.errors import DropRefused
 
 REQUIRED = ("display_name", "entity_type", "details")
+REASONS = "reject_reasons"
+REMARKS = ("reject_line", REASONS)  # what a file of rejects has beside: for people, they say nothing of the entity
 COLUMNS = ("entity_uid", "display_name", "entity_type", "details", "change_ts", "op")
 HEADER_BYTES = 1 << 16  # a header ends within these
 
-_UTF_8_MARK = b"\xef\xbb\xbf"
+UTF_8_MARK = b"\xef\xbb\xbf"
 _OTHER_KINDS = (  # what a file starts with → what it is and what to do
     (b"\x1f\x8b", "a gzip archive; unpack it first"),
     (b"PK\x03\x04", "a zip archive or an Excel workbook; unpack it, or save the sheet as CSV UTF-8"),
@@ -41,6 +43,7 @@ class Header:
     columns: tuple[str, ...]  # in the order of the file
     size: int  # bytes, from the start of the file to the first row
     next_line: int  # the line of the first row
+    text: str  # as it stood, with the mark of UTF-8 if it has one
     ends_with_cr: bool  # lines end with CR alone, as on a Macintosh of old
 
 
@@ -49,7 +52,8 @@ def read_header(path: Path, start: bytes) -> Header:
     for magic, kind in _OTHER_KINDS:
         if start.startswith(magic):
             raise DropRefused(path, f"is {kind}")
-    text = start.removeprefix(_UTF_8_MARK)
+    mark = UTF_8_MARK if start.startswith(UTF_8_MARK) else b""
+    text = start.removeprefix(mark)
     ends_with_cr = b"\n" not in text and b"\r" in text
     if ends_with_cr:
         text = text.replace(b"\r", b"\n")
@@ -62,8 +66,9 @@ def read_header(path: Path, start: bytes) -> Header:
     record = record_at(body, 0)
     return Header(
         columns=_columns(path, record or body[: body.find(b"\n") + 1], is_sound=bool(record)),
-        size=min(len(start), len(start) - len(start.removeprefix(_UTF_8_MARK)) + len(blank) + len(record)),
+        size=min(len(start), len(mark) + len(blank) + len(record)),
         next_line=1 + blank.count(b"\n") + record.count(b"\n"),
+        text=as_text(mark + record),
         ends_with_cr=ends_with_cr,
     )
 
@@ -88,7 +93,7 @@ def _faults(columns: tuple[str, ...]) -> list[str]:
         return ["has no header row"]
     faults = [f"has the column {name} {times} times" for name, times in Counter(columns).items() if times > 1]
     for name in dict.fromkeys(columns):
-        if name not in COLUMNS:
+        if name not in (*COLUMNS, *REMARKS):
             close = difflib.get_close_matches(name, COLUMNS, n=1)
             shown = repr(name if len(name) <= 40 else name[:39] + "…")
             faults.append(f"has an unknown column {shown}" + (f", is it {close[0]}?" if close else ""))

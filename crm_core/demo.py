@@ -14,12 +14,12 @@ from rich.console import Console
 from crm_core import temporal
 from crm_core.console import HEADING, REJECT_HEADING, counts, reject_lines
 from crm_core.database import Connection, open_database
+from crm_core.drop_log import rejects
 from crm_core.fixtures import read_fixtures
 from crm_core.loaddata import load_fixtures
 from crm_core.migrations import migrate
 from crm_core.model import MergeReport
 from crm_core.reference import reference_types
-from crm_core.rejects import rejects
 from crm_core.resources import DATA
 from crm_core.settings import Settings
 

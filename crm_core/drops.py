@@ -5,17 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from crm_core.csv_header import COLUMNS, HEADER_BYTES, Header, read_header
+from crm_core.csv_header import COLUMNS, HEADER_BYTES, REASONS, Header, read_header
 from crm_core.csv_records import RECORD_BYTES, Split, Splitter, as_text, record_at
 from crm_core.errors import DropRefused
-from crm_core.model import Reject
+from crm_core.model import Reason, Reject
 
 BLOCK_BYTES = 8 << 20
 
@@ -29,6 +29,7 @@ class RawBatch:
     bytes_read: int = 0  # of the file, so far
     block: bytes = b""  # the bytes that the rows were read from
     first_line: int = 1  # of the block
+    header: str = ""  # of the drop, as it stood
 
     def raw(self, lines: Sequence[int]) -> list[str]:
         """Answer the records that start on the given lines, as they stood."""
@@ -68,18 +69,32 @@ def read_drop(
                 block += b"\n"
             split = splitter.split(block, line, is_last=is_last, in_long_line=in_long_line)
             if split.lines or split.rejects:
-                yield RawBatch(_frame(split, header), split.rejects, file.tell(), block, line)
+                rows = _rows(split, header)
+                batch = RawBatch(rows.select("line", *COLUMNS), split.rejects, file.tell(), block, line, header.text)
+                yield _without_uncorrected(batch, rows) if REASONS in header.columns else batch
             line, rest, in_long_line = split.next_line, block[split.end :], split.in_long_line
 
 
-def _frame(split: Split, header: Header) -> pl.DataFrame:
+def _rows(split: Split, header: Header) -> pl.DataFrame:
     rows = pl.read_csv(
         split.sound, has_header=False, schema=dict.fromkeys(header.columns, pl.String), raise_if_empty=False
     )
     assert rows.height == len(split.lines), "Polars and the grammar do not agree on what a record is"
     absent = [pl.lit(None, pl.String).alias(name) for name in COLUMNS if name not in header.columns]
     present = pl.col(header.columns).replace({"": None})  # a quoted nothing is nothing too
-    return rows.select(pl.Series("line", split.lines, pl.Int64), present, *absent).select("line", *COLUMNS)
+    return rows.select(pl.Series("line", split.lines, pl.Int64), present, *absent)
+
+
+def _without_uncorrected(batch: RawBatch, rows: pl.DataFrame) -> RawBatch:
+    r"""Reject again the rows of a file of rejects whose bytes that were not UTF-8 still stand as \xNN."""
+    is_written = pl.any_horizontal(pl.col(*COLUMNS).str.contains(r"\\x[0-9a-f]{2}"))
+    lines = rows.filter(pl.col(REASONS).str.contains(Reason.INVALID_ENCODING) & is_written)["line"].to_list()
+    again = [Reject(line, (Reason.INVALID_ENCODING,), raw) for line, raw in zip(lines, batch.raw(lines), strict=True)]
+    return replace(
+        batch,
+        frame=batch.frame.filter(~pl.col("line").is_in(lines)),
+        rejects=sorted([*batch.rejects, *again], key=lambda reject: reject.line),
+    )
 
 
 @contextmanager

@@ -9,12 +9,12 @@ from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
 from crm_core.database import Connection, Database, statement
+from crm_core.drop_log import rejects as rejects_of
 from crm_core.drops import fingerprint, read_drop
 from crm_core.errors import DropRefused
 from crm_core.merge import Merged, Origin, merge, stage, staging
 from crm_core.model import MergeReport, Reject
 from crm_core.reference import reference_types
-from crm_core.rejects import rejects as rejects_of
 from crm_core.schema import validate
 
 Progress = Callable[[int, int], None]  # bytes read so far, bytes in all
@@ -91,7 +91,7 @@ def _read_and_merge(
             valid = validate(batch, types, first_seen=first_seen, now=now, time_zone=options.time_zone)
             stage(connection, valid.changes, valid.details)
             if not options.dry_run:
-                _keep_rejects(connection, sha256, valid.rejects)
+                _keep_rejects(connection, sha256, batch.header, valid.rejects)
             read += valid.changes.height + len(valid.rejects)
             rejects += len(valid.rejects)
             shown += valid.rejects[: SHOWN - len(shown)]
@@ -147,9 +147,10 @@ def _seen(connection: Connection, path: Path, sha256: str, now: datetime) -> tup
     )
 
 
-def _keep_rejects(connection: Connection, sha256: str, rejects: list[Reject]) -> None:
+def _keep_rejects(connection: Connection, sha256: str, header: str, rejects: list[Reject]) -> None:
     if not rejects:
         return
+    connection.execute(statement("drop/keep_header"), {"sha256": sha256, "header": header})
     with connection.cursor() as cursor, cursor.copy(statement("drop/copy_rejects")) as copy:
         for reject in rejects:
             copy.write_row((sha256, reject.line, [str(reason) for reason in reject.reasons], reject.raw))

@@ -12,6 +12,7 @@ import pytest
 from builders import an_entity, day, reference_data, uid
 
 from crm_core import temporal
+from crm_core.blocks import BLOCK_BYTES
 from crm_core.database import Connection, Database
 from crm_core.errors import UnknownType
 from crm_core.merge import Origin, record
@@ -210,7 +211,7 @@ def test_a_stream_comes_in_blocks_of_whole_lines(database: Database, many: Refer
         blocks = list(temporal.stream_entities(connection, many, as_of=LATE))
         assert len(blocks) > 2
         assert all(block.endswith(b"\n") for block in blocks)
-        assert all(len(block) < temporal.BLOCK_BYTES + 4_000 for block in blocks)
+        assert all(len(block) < BLOCK_BYTES + 4_000 for block in blocks)
         assert sum(block.count(b"\n") for block in blocks) == 600
 
 

@@ -18,6 +18,7 @@ create table drop_file (
     detail_versions_added bigint      not null default 0,
     seconds               double precision not null default 0,
     error                 text,
+    header                text,  -- as it stood, if rows were rejected: for a file of them
     constraint drop_file_pkey primary key (sha256),
     constraint drop_file_sha256_is_hex check (sha256 ~ '^[0-9a-f]{64}$'),
     constraint drop_file_status_known check (status in ('seen', 'merged', 'refused')),

@@ -1,0 +1,3 @@
+-- Counts the drops that ever came.
+-- In: nothing. Out: count.
+select count(*) from drop_file
