@@ -13,7 +13,7 @@ from typing import Annotated, TypeAlias
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from limits import parse
+from limits import parse_many
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
@@ -43,17 +43,17 @@ class Gate:
         self._closed: tuple[bool, float] = (True, -1.0)
         self._known: dict[bytes, tuple[Principal | None, float]] = {}  # by the SHA-256 of what was presented
         self._noted: dict[str, float] = {}
-        self._limit = parse(state.settings.rate_limit) if state.settings.rate_limit else None
+        self._limits = parse_many(state.settings.rate_limit) if state.settings.rate_limit else []
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
     async def admit(self, request: Request, presented: HTTPAuthorizationCredentials | None, role: Role) -> Principal:
         """Answer who asks; raises Refusal when they may not, or ask too often."""
         principal = await self._principal(request, presented, role)
         request.state.actor = principal.name
-        if self._limit is not None:
-            who = principal.token_id or (request.client.host if request.client else "unknown")
-            if not self._limiter.hit(self._limit, who):
-                reset, _ = self._limiter.get_window_stats(self._limit, who)
+        who = principal.token_id or (request.client.host if request.client else "unknown")
+        for limit in self._limits:
+            if not self._limiter.hit(limit, who):
+                reset, _ = self._limiter.get_window_stats(limit, who)
                 wait = max(1, int(reset - time.time()) + 1)
                 said = f"more than {self._state.settings.rate_limit}; come again in {wait} s"
                 raise Refusal(HTTPStatus.TOO_MANY_REQUESTS, said, headers={"Retry-After": str(wait)})
