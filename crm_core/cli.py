@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,30 +72,31 @@ def crm() -> None:
 
 @crm.command(epilog="Example: crm demo --no-serve")
 @click.option("--no-serve", is_flag=True, help="Stop after the outcome, before anything is served.")
-def demo(*, no_serve: bool) -> None:
+@click.option("--port", type=click.IntRange(1, 65535), help="The port of the API; if none, a free one from 8000.")
+def demo(port: int | None, *, no_serve: bool) -> None:
     """Show it all at once on sample data.
 
-    Migrate, load the fixtures, run the Dagster job over the sample drops, and tell what happened. To run it again
-    changes nothing.
+    Migrate, load the fixtures, run the Dagster job over the sample drops, tell what happened, and serve the API over
+    it until Ctrl-C. To run it again changes nothing.
     """
-    from crm_core.demo import run_demo
+    from crm_core.demo import run_demo, serve_demo
 
-    if not run_demo(Settings.from_environment()):
+    settings = Settings.from_environment()
+    if not (run_demo(settings) if no_serve else run_demo(settings, partial(serve_demo, settings, port))):
         sys.exit(1)
-    if not no_serve:
-        click.echo("\nThis release serves nothing yet: API and cockpit come with a later one, so the demo ends here.")
 
 
 @crm.command(epilog="Example: crm up, then copy a CSV file into .crm/drops")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to serve on.")
 @click.option("--port", type=click.IntRange(1, 65535), help="The port of Dagster's UI; if none, a free one from 3000.")
+@click.option("--api-port", type=click.IntRange(1, 65535), help="The port of the API; if none, a free one from 8000.")
 @click.option("--browser/--no-browser", default=None, help="Open the UI; on a desktop that is what happens.")
 @click.option("--prepare", is_flag=True, help="Get the database ready, and start nothing.")
-def up(host: str, port: int | None, *, browser: bool | None, prepare: bool) -> None:
+def up(host: str, port: int | None, api_port: int | None, *, browser: bool | None, prepare: bool) -> None:
     """Start everything for daily use.
 
-    PostgreSQL, Dagster's UI and its daemon, which takes in what you put into the drop folder. Ctrl-C stops it all. Of
-    a process that dies the end of its log is shown; the exit status is 1 then.
+    PostgreSQL, the API, Dagster's UI and its daemon, which takes in what you put into the drop folder. Ctrl-C stops it
+    all. Of a process that dies the end of its log is shown; the exit status is 1 then.
     """
     from crm_core.console import one_line
     from crm_core.errors import ServiceFailed
@@ -106,7 +108,7 @@ def up(host: str, port: int | None, *, browser: bool | None, prepare: bool) -> N
         if prepare:
             get_ready(settings)
         else:
-            run_up(settings, host, port, browser=sys.stdout.isatty() if browser is None else browser)
+            run_up(settings, host, port, api_port, browser=sys.stdout.isatty() if browser is None else browser)
     except ServiceFailed as failure:
         for line in failure.last_lines:
             click.echo(f"  {one_line(line)}", err=True)

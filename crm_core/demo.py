@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import TypedDict
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from crm_core import temporal
 from crm_core.console import HEADING, REJECT_HEADING, counts, reject_lines
-from crm_core.database import Connection, open_database
+from crm_core.database import Connection, Database, open_database
 from crm_core.drop_log import rejects
 from crm_core.fixtures import read_fixtures
 from crm_core.loaddata import load_fixtures
@@ -21,6 +22,7 @@ from crm_core.migrations import migrate
 from crm_core.model import MergeReport
 from crm_core.reference import reference_types
 from crm_core.resources import DATA
+from crm_core.serve import HOST, PORT, free_port, run_api
 from crm_core.settings import Settings
 
 KINDS = {  # how the name of a sample ends → what kind of drop it is
@@ -61,13 +63,15 @@ class Changed(TypedDict):
     changes: list[FieldChange]
 
 
-def run_demo(settings: Settings) -> bool:
+def run_demo(settings: Settings, then: Callable[[Database], None] = lambda _: None) -> bool:
     """Migrate, load the fixtures, run the job over the sample drops, print what happened, and say whether all went in.
 
     Raises CrmError.
     """
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    with console.status("Starting PostgreSQL …") as status, open_database(settings) as database:
+    with ExitStack() as stack:
+        status = stack.enter_context(console.status("Starting PostgreSQL …"))
+        database = stack.enter_context(open_database(settings))
         where = f"the embedded one in {_shown(settings.home)}" if settings.database_url is None else "the given server"
         console.print(f"✓ PostgreSQL: {where}")
         status.update("Migrating …")
@@ -90,8 +94,24 @@ def run_demo(settings: Settings) -> bool:
         with database.connect() as connection:
             _tell_rejects(console, connection, reports)
             _tell_rename(console, connection)
-    _tell_next(console, settings)
-    return all(report.error is None for report in reports)
+        _tell_next(console, settings)
+        is_well = all(report.error is None for report in reports)
+        if is_well:
+            then(database)
+    return is_well
+
+
+def serve_demo(settings: Settings, port: int | None, database: Database) -> None:
+    """Serve the API over the sample data until Ctrl-C, and say what to open; raises AddressUnusable, OpenToAll."""
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+
+    def tell(address: str) -> None:
+        console.print(f"\nOpen      {address}/docs", style="bold")
+        console.print(f"Try       curl '{address}/api/v1/entities?q=meta'")
+        console.print(f"          curl '{address}/api/v1/diff?from=2021-10-01&to=2021-11-01'")
+        console.print("Stop      with Ctrl-C\n")
+
+    run_api(settings, database, HOST, free_port(HOST, port, PORT), tell=tell)
 
 
 def _run_job(drops: Sequence[Path]) -> Iterator[MergeReport]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import uvicorn
@@ -15,6 +17,8 @@ from crm_core.errors import AddressUnusable, OpenToAll
 from crm_core.settings import Settings
 
 HOST, PORT = "127.0.0.1", 8000
+PORTS_TRIED = 100
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # who listens everywhere is asked here
 BACKLOG = 2048
 STOP_SECONDS = 10  # that requests under way have when we are asked to stop
 
@@ -24,21 +28,22 @@ def run_api(
 ) -> None:
     """Serve until SIGINT or SIGTERM; `tell` is called with the address once it can be asked.
 
+    A `port` of 0 is any that is free.
+
     Raises OpenToAll for an address that others reach while no token exists, AddressUnusable, DatabaseError.
     """
     from api.app import create_app  # here: the core knows no web framework
     from api.log import install
 
-    is_loopback = is_loopback_address(host)
-    require_closed(settings, database, host, is_loopback=is_loopback)
+    require_closed(settings, database, host)
     listening = listen(host, port)
     install()
-    app = create_app(settings, database, is_loopback=is_loopback)
+    app = create_app(settings, database, is_loopback=is_loopback(host))
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=STOP_SECONDS
     )
-    with listening:
-        _Server(config, lambda: tell(address(listening))).run(sockets=[listening])
+    with listening, suppress(KeyboardInterrupt):  # it has stopped in order then, and that is how it is stopped
+        _Server(config, lambda: tell(url_of(host, listening.getsockname()[1]))).run(sockets=[listening])
 
 
 class _Server(uvicorn.Server):
@@ -54,16 +59,16 @@ class _Server(uvicorn.Server):
             self._tell()
 
 
-def require_closed(settings: Settings, database: Database, host: str, *, is_loopback: bool) -> None:
+def require_closed(settings: Settings, database: Database, host: str) -> None:
     """Raise OpenToAll if whoever reaches the address could do everything, and nobody said that this is wanted."""
-    if is_loopback or settings.auth == "off":
+    if is_loopback(host) or settings.auth == "off":
         return
     with database.connect() as connection:
         if not access.has_active_token(connection, now=datetime.now(UTC)):
             raise OpenToAll(host)
 
 
-def is_loopback_address(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     """Say whether nobody else's machine reaches an address."""
     try:
         found = {info[4][0] for info in socket.getaddrinfo(host, None)}
@@ -79,11 +84,25 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         fault = (error.strerror or str(error)).partition(" (while attempting")[0]  # it repeats the address
-        raise AddressUnusable(host, port, fault) from None
+        raise AddressUnusable(host, port, fault) from error
 
 
-def address(listening: socket.socket) -> str:
-    """Answer the address to open for a socket that listens, however it was named."""
-    host, port = listening.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # who listens everywhere is asked here
+def free_port(host: str, asked: int | None, first: int) -> int:
+    """Answer the port that was asked for, or the first free one of a hundred; raises AddressUnusable."""
+    last = asked or first + PORTS_TRIED
+    for port in range(asked or first, last + 1):
+        try:
+            listen(host, port).close()
+        except AddressUnusable as fault:
+            taken = isinstance(fault.__cause__, OSError) and fault.__cause__.errno == errno.EADDRINUSE
+            if not taken or port == last:
+                raise
+        else:
+            return port
+    raise AssertionError
+
+
+def url_of(host: str, port: int) -> str:
+    """Answer the address to open."""
+    host = EVERYWHERE.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,8 +1,7 @@
-"""`crm up`: PostgreSQL, Dagster's UI and its daemon, for daily local use, until Ctrl-C."""
+"""`crm up`: PostgreSQL, the API, Dagster's UI and its daemon, for daily local use, until Ctrl-C."""
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -27,23 +26,23 @@ from sqlalchemy import URL
 
 from crm_core.database import Database, open_database, statement
 from crm_core.embedded import SOCKET_PATH_BYTES
-from crm_core.errors import AddressUnusable, AlreadyUp, MissingPrivilege, SettingsError
+from crm_core.errors import AlreadyUp, MissingPrivilege, SettingsError
 from crm_core.fixtures import read_fixtures
 from crm_core.loaddata import load_fixtures
 from crm_core.migrations import migrate
 from crm_core.processes import GRACE, Processes
 from crm_core.reference import reference_types
 from crm_core.resources import DATA
+from crm_core.serve import HOST, free_port, require_closed, url_of
+from crm_core.serve import PORT as API_PORT
 from crm_core.settings import Settings
 
-HOST, PORT = "127.0.0.1", 3000
-PORTS_TRIED = 100  # from PORT on, unless another is asked for
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # who listens everywhere is asked here
+PORT = 3000
 START_SECONDS = 180  # that a process has to get ready
 POLL_SECONDS = 0.2
 TYPES = [DATA / "fixtures" / name for name in ("001_entity_types.json", "002_detail_types.json")]
 INSTANCE = Path(__file__).parent.parent / "pipelines" / "dagster.yaml"  # in a checkout as in a wheel
-CODE, WEB, DAEMON = "code-server", "web-server", "daemon"
+API, CODE, WEB, DAEMON = "api", "code-server", "web-server", "daemon"
 LOCATIONS = "{ workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError { __typename } } } } }"
 HEARTBEATS = "{ instance { daemonHealth { allDaemonStatuses { required lastHeartbeatTime } } } }"
 
@@ -55,18 +54,25 @@ class Part(TypedDict):
     lastHeartbeatTime: float | None  # seconds since 1970
 
 
-def run_up(settings: Settings, host: str = HOST, port: int | None = None, *, browser: bool = False) -> None:
+def run_up(
+    settings: Settings,
+    host: str = HOST,
+    port: int | None = None,
+    api_port: int | None = None,
+    *,
+    browser: bool = False,
+) -> None:
     """Start it all, say where it is, keep it running until SIGINT or SIGTERM, and stop it all.
 
-    `port` None takes the first that is free. Raises AlreadyUp, AddressUnusable, ServiceFailed,
-    SettingsError or DatabaseError.
+    `port` (of Dagster's UI) or `api_port` None takes the first that is free. Raises AlreadyUp, AddressUnusable,
+    OpenToAll, ServiceFailed, SettingsError or DatabaseError.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background job ignores it, as its children do
     console = Console(markup=False, highlight=False, soft_wrap=True)
     with ExitStack() as stack:
         lock = stack.enter_context(only_one(settings.home))
-        port = free_port(host, port)
-        address = f"http://{_in_url(EVERYWHERE.get(host, host))}:{port}"
+        port, api_port = free_port(host, port, PORT), free_port(host, api_port, API_PORT)
+        address, api_address = url_of(host, port), url_of(host, api_port)
         print(os.getpid(), address, file=lock, flush=True)
         status = stack.enter_context(console.status("Starting PostgreSQL …"))
         database = stack.enter_context(open_database(settings))
@@ -80,9 +86,12 @@ def run_up(settings: Settings, host: str = HOST, port: int | None = None, *, bro
         workspace = str(_workspace(location, settings.home / "dagster"))
         processes.start(CODE, "pipelines.code_server", str(location))
         processes.start(WEB, "dagster_webserver", "--host", host, "--port", str(port), "--workspace", workspace)
-        # The API joins here, as one more process.
         _prepare(console, settings, database)
+        require_closed(settings, database, host)
+        processes.start(API, "crm_core", "serve", "--host", host, "--port", str(api_port))
         status.update("Starting Dagster …")
+        _wait(processes, API, lambda: _is_ready(api_address))
+        console.print(f"✓ The API: {api_address}")
         _wait(processes, CODE, lambda: _listens(location))
         processes.start(DAEMON, "dagster._daemon", "run", "--workspace", workspace)  # it retries what it can load, once
         _wait(processes, WEB, lambda: _loaded(address))
@@ -90,7 +99,7 @@ def run_up(settings: Settings, host: str = HOST, port: int | None = None, *, bro
         _wait(processes, DAEMON, lambda: _beats(address, since))
         console.print("✓ Dagster's daemon: it watches the drop folder and keeps the schedules")
         status.stop()
-        _tell(console, settings, host, address)
+        _tell(console, settings, host, address, api_address)
         if browser and _has_display():
             webbrowser.open(address)
         try:
@@ -147,22 +156,6 @@ def _is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def free_port(host: str, asked: int | None) -> int:
-    """Answer the port that was asked for, or the first free one; raises AddressUnusable."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    last = asked or PORT + PORTS_TRIED
-    for port in range(asked or PORT, last + 1):
-        try:
-            socket.create_server((host, port), family=family).close()
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or port == last:
-                fault = (error.strerror or str(error)).partition(" (while attempting")[0]  # it repeats the address
-                raise AddressUnusable(host, port, fault) from None
-        else:
-            return port
-    raise AssertionError
 
 
 @contextmanager
@@ -244,6 +237,11 @@ def _listens(path: Path) -> bool:
         return probe.connect_ex(str(path)) == 0
 
 
+def _is_ready(address: str) -> bool:
+    """Answer whether the API can be asked."""
+    return _fetch(urllib.request.Request(f"{address}/readyz")) is not None
+
+
 def _loaded(address: str) -> bool:
     """Answer whether the web server has asked the code server for its definitions."""
     answer = _ask(address, LOCATIONS)
@@ -262,7 +260,10 @@ def _beats(address: str, since: float) -> bool:
 def _ask(address: str, question: str) -> str | None:
     """Answer what the web server says to a GraphQL question; None while it says nothing."""
     body = json.dumps({"query": question}).encode()
-    request = urllib.request.Request(f"{address}/graphql", body, {"Content-Type": "application/json"})
+    return _fetch(urllib.request.Request(f"{address}/graphql", body, {"Content-Type": "application/json"}))
+
+
+def _fetch(request: urllib.request.Request) -> str | None:
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(request, timeout=10) as answer:
@@ -271,8 +272,8 @@ def _ask(address: str, question: str) -> str | None:
         return None
 
 
-def _tell(console: Console, settings: Settings, host: str, address: str) -> None:
-    console.print(f"\nOpen      {address}", style="bold")
+def _tell(console: Console, settings: Settings, host: str, address: str, api_address: str) -> None:
+    console.print(f"\nOpen      {address} (Dagster), {api_address}/docs (the API)", style="bold")
     console.print(f"Drop      CSV files into {settings.drop_dir}")
     console.print(f"Read      the logs in {settings.home / 'logs'}")
     if host not in ("127.0.0.1", "::1", "localhost"):
@@ -288,7 +289,3 @@ def _has_display() -> bool:
 def _folder(path: Path) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     return path
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,5 @@
+"""`python -m crm_core` is `crm`."""
+
+from crm_core.cli import main
+
+main()
