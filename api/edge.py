@@ -20,6 +20,7 @@ from crm_core.settings import Settings
 
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 DROPS = "/api/v1/drops"
+PROBES = ("/healthz", "/readyz")  # asked by machines, under any name of this one
 SECURITY_HEADERS = {
     b"x-content-type-options": b"nosniff",
     b"x-frame-options": b"DENY",
@@ -101,7 +102,11 @@ class Edge:
     def _require_sound(self, scope: Scope, headers: Headers) -> None:
         """Raise Refusal for a request that is refused before anyone looks at what it asks."""
         host = headers.get("host", "")
-        if self._hosts is not None and not _is_among(self._hosts, _PORT.sub("", host).lower()):
+        if (
+            self._hosts is not None
+            and scope["path"] not in PROBES
+            and not _is_among(self._hosts, _PORT.sub("", host).lower())
+        ):
             said = f"the Host {host!r} is none of this service; name it in CRM_ALLOWED_HOSTS if it is"
             raise Refusal(HTTPStatus.BAD_REQUEST, said)
         size = headers.get("content-length", "0")
@@ -138,7 +143,7 @@ class Edge:
     def _tell(self, scope: Scope, method: str, path: str, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
         self.figures.seconds.labels(method, route, status).observe(seconds)
-        if _LOG.isEnabledFor(logging.INFO) and route not in ("/healthz", "/readyz", "/metrics"):
+        if _LOG.isEnabledFor(logging.INFO) and route not in (*PROBES, "/metrics"):
             state: MutableMapping[str, object] = scope["state"]
             told = {
                 "request_id": state["request_id"],

@@ -61,7 +61,7 @@ class _Server(uvicorn.Server):
 
 def require_closed(settings: Settings, database: Database, host: str) -> None:
     """Raise OpenToAll if whoever reaches the address could do everything, and nobody said that this is wanted."""
-    if is_loopback(host) or settings.auth == "off":
+    if is_loopback(host) or settings.auth != "auto":  # on: whoever comes needs a token, even while there is none
         return
     with database.connect() as connection:
         if not access.has_active_token(connection, now=datetime.now(UTC)):

@@ -64,10 +64,14 @@ def test_there_is_no_password_but_that_of_the_environment() -> None:
     assert "POSTGRES_PASSWORD=\n" in EXAMPLE, "the example has none that would work"
 
 
-def test_the_ui_alone_is_published_and_on_this_machine_alone() -> None:
-    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert list(published) == ["web"]
-    assert [filled(port) for port in published["web"]] == ["127.0.0.1:3000:3000"]
+def test_ui_and_api_alone_are_published_and_on_this_machine_alone() -> None:
+    published = {name: list(map(filled, service["ports"])) for name, service in SERVICES.items() if "ports" in service}
+    assert published == {"web": ["127.0.0.1:3000:3000"], "api": ["127.0.0.1:8000:8000"]}
+
+
+def test_the_api_asks_for_tokens() -> None:
+    environment = {name: filled(value) for name, value in SERVICES["api"]["environment"].items()}
+    assert Settings.from_environment(environment, None).auth == "on"
 
 
 def test_data_and_drops_are_on_volumes() -> None:
