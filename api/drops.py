@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -27,7 +26,7 @@ from api.problems import Refusal, refuse
 from api.state import State
 from crm_core import drop_log
 from crm_core.database import Connection
-from crm_core.ingest import Options, ingest_over
+from crm_core.ingest import ingest_over
 from crm_core.model import MergeReport
 from crm_core.settings import MAX_PAGE_SIZE
 
@@ -117,11 +116,16 @@ class RejectParams(Params):
 )
 async def send_drop(http: Request, call: Writer, params: Annotated[Sent, Query()]) -> Response:
     """Take a drop in: a CSV file as the body (`text/csv`), or as the part `file` of a form."""
-    options = Options(call.who.name, call.state.settings.time_zone, dry_run=params.dry_run, strict=params.strict)
     with _folder(call.state) as folder:
         path = await _receive(http, folder, params.file_name)
+        options = Options(
+            call.who.name,
+            call.state.settings.time_zone,
+            dry_run=params.dry_run,
+            strict=params.strict,
+            shown_as=path.name,
+        )
         report: MergeReport = await call.state.write(partial(ingest_over, path=path, options=options))
-    report = replace(report, file=path.name, error=report.error and report.error.replace(str(path), path.name))
     if report.status == "refused":
         faults = [
             {"where": f"line {reject.line}", "detail": reject.raw, "reason": ", ".join(reject.reasons)}

@@ -63,7 +63,10 @@ class Search(PageParams):
 
     model_config = ConfigDict(extra="allow")
 
-    q: Annotated[str | None, Field(description="Any part of the name, whatever the case", examples=["john"])] = None
+    q: Annotated[
+        str | None,
+        Field(description="Any part of the name, whatever the case", examples=["john"], pattern=r"^[^\x00]*$"),
+    ] = None
     entity_type: Annotated[str | None, Field(description="The code of an entity type", examples=["PERSON"])] = None
 
     def filter(self, types: ReferenceTypes) -> Filter:

@@ -43,7 +43,8 @@ class PageParams(Params):
     cursor: Annotated[
         str | None,
         Field(
-            max_length=8_000,
+            max_length=4_000,
+            pattern="^[A-Za-z0-9_-]*$",
             description="Where to go on, as `next` says; blank: from the start. However deep, a page costs the same; "
             "`count` is null",
         ),

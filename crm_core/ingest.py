@@ -30,6 +30,7 @@ class Options:
     time_zone: tzinfo = UTC  # of naive change_ts
     dry_run: bool = False  # do everything, keep nothing
     strict: bool = False  # refuse the drop if a row is bad
+    shown_as: str | None = None  # what answers call the file, if not by its path
 
 
 def ingest(
@@ -61,15 +62,16 @@ def ingest_over(
                 _record_merged(connection, report, merged)
             return report
     except DropRefused as refusal:
+        error = _storable(str(refusal).replace(str(path), options.shown_as or str(path)))
         if sha256 is not None and not options.dry_run:
-            values = {"sha256": sha256, "error": _storable(str(refusal))}
+            values = {"sha256": sha256, "error": error}
             connection.execute(statement("drop/record_refused"), values)
         return MergeReport(
-            file=_storable(str(path)),
+            file=_storable(options.shown_as or str(path)),
             sha256=sha256,
             status="refused",
             seconds=round(time.monotonic() - started, 3),
-            error=_storable(str(refusal)),
+            error=error,
             rejects=refusal.rejects if isinstance(refusal, _TooStrict) else (),
         )
 
@@ -77,7 +79,8 @@ def ingest_over(
 def _read_and_merge(
     connection: Connection, path: Path, sha256: str, now: datetime, options: Options, progress: Progress
 ) -> tuple[MergeReport, Merged | None]:
-    first_seen, replayed = _seen(connection, path, sha256, now)
+    shown_as = _storable(options.shown_as or str(path))
+    first_seen, replayed = _seen(connection, shown_as, sha256, now)
     if replayed is not None:
         return replayed, None
     size = path.stat().st_size
@@ -100,7 +103,7 @@ def _read_and_merge(
             raise _TooStrict(path, rejects, shown)
         merged = merge(connection, Origin(options.actor, "drop", drop_sha256=sha256))
     report = MergeReport(
-        file=_storable(str(path)),
+        file=shown_as,
         sha256=sha256,
         status="merged",
         rows_read=read,
@@ -127,7 +130,7 @@ def _see(connection: Connection, path: Path, sha256: str, now: datetime) -> None
     connection.execute(statement("drop/see"), values)
 
 
-def _seen(connection: Connection, path: Path, sha256: str, now: datetime) -> tuple[datetime, MergeReport | None]:
+def _seen(connection: Connection, shown_as: str, sha256: str, now: datetime) -> tuple[datetime, MergeReport | None]:
     """Answer when the drop was first seen and, if it is merged already, the report of this replay."""
     row = connection.execute(statement("drop/lock"), {"sha256": sha256}).fetchone()
     if row is None:  # a dry run of a new drop
@@ -136,7 +139,7 @@ def _seen(connection: Connection, path: Path, sha256: str, now: datetime) -> tup
     if status != "merged":
         return first_seen, None
     return first_seen, MergeReport(
-        file=_storable(str(path)),
+        file=shown_as,
         sha256=sha256,
         status="replayed",
         rows_read=read,
