@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Server
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 from psycopg.sql import SQL, Identifier
 from running import Up, alive, new_home, running_up, until
 
@@ -30,6 +30,7 @@ DIRTY = INITIAL.with_name("2022-06-01_dirty.csv")
 AGAIN = "2023-01-01_again.csv"  # the bytes of INITIAL
 NAMES = [INITIAL.name, LATE.name, DIRTY.name, AGAIN]
 SECONDS = 150  # a minute where nothing else runs; tests share their machine
+WAITING = "select from pg_locks where relation = 'drop_file'::regclass and not granted"
 TABLES = ("entity_type", "detail_type", "entity", "entity_detail", "ledger", "drop_file", "reject", "batch")
 
 
@@ -43,13 +44,14 @@ def up(server: Server) -> Iterator[Up]:
         yield up
 
 
-@pytest.fixture
-def ui(up: Up, page: Page) -> Page:
-    """A page of a desk, on which a path is enough to go somewhere."""
-    page.set_viewport_size({"width": 1400, "height": 900})
-    page.set_default_timeout(60_000)
-    expect.set_options(timeout=60_000)
-    return page
+@pytest.fixture(scope="module")
+def ui(up: Up, browser: Browser) -> Iterator[Page]:
+    """A page on a desk, the same for all tests: the UI's scripts are large, and loaded once."""
+    with browser.new_context(viewport={"width": 1400, "height": 900}) as context:
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        expect.set_options(timeout=60_000)
+        yield page
 
 
 def done(up: Up, name: str) -> bool:
@@ -144,10 +146,9 @@ def test_one_drop_run_again_and_all_of_them_backfilled_by_clicks_change_nothing(
         runs = len(up.runs())
         ui.goto(f"{up.address}/assets/entity_versions?view=partitions&partition={LATE.name}")
         materialize(ui, "Launch 1 run")
-        until(lambda: len(up.runs(LATE.name)) == 2 and done(up, LATE.name), SECONDS)
-
         ui.goto(f"{up.address}/assets/entity_versions?view=partitions")
-        materialize(ui, "Launch backfill", partitions="All")
+        materialize(ui, "Launch backfill", partitions="All")  # the daemon looks at backfills every half minute
+        until(lambda: len(up.runs(LATE.name)) == 2 and done(up, LATE.name), SECONDS)
         until(lambda: backfilled(up) == ["SUCCESS"], SECONDS)
         ui.goto(f"{up.address}/runs")
         expect(ui.get_by_text("Backfill", exact=True)).to_be_visible()
@@ -162,6 +163,22 @@ def test_one_drop_run_again_and_all_of_them_backfilled_by_clicks_change_nothing(
             assert [found for found in check(connection) if not found.holds] == []
     ui.goto(f"{up.address}/assets/entity_versions?view=checks")
     expect(ui.get_by_text("Succeeded")).to_have_count(5)
+
+
+def test_a_run_that_waits_for_a_lock_is_terminated_by_a_click_and_stays_so(up: Up, ui: Page) -> None:
+    with up.database() as database, database.connect() as holder, database.connect(autocommit=True) as observer:
+        holder.execute("lock table drop_file in share mode")
+        up.launch(DIRTY.name)
+        until(lambda: observer.execute(WAITING).fetchall(), 60)
+        run = up.runs(DIRTY.name)[0]
+        ui.goto(f"{up.address}/runs/{run.run_id}")
+        ui.get_by_role("button", name="Terminate").click()
+        keep(ui, "terminate")
+        ui.get_by_role("dialog").get_by_role("button", name="Terminate").click()
+        until(lambda: not observer.execute(WAITING).fetchall(), 20)
+        until(lambda: up.runs(DIRTY.name)[0].status == "CANCELED", 20)
+        assert up.runs(DIRTY.name)[0].run_id == run.run_id, "it is not tried again"
+        keep(ui, "terminated")
 
 
 def test_ctrl_c_ends_it_all_with_the_ui_open(up: Up, ui: Page) -> None:
