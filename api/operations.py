@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+import anyio.to_thread
+from anyio import CapacityLimiter
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import generate_latest
@@ -13,9 +15,10 @@ from pydantic import BaseModel
 from api.entities import problems
 from api.gate import Reader
 from api.state import state_of
-from crm_core.database import require_schema
+from crm_core.database import Database, require_schema
 
 router = APIRouter(tags=["operations"])
+_PROBES = CapacityLimiter(1)
 
 
 class Health(BaseModel):
@@ -33,8 +36,14 @@ async def is_alive() -> Response:
 @router.get("/readyz", response_model=Health, responses={503: problems()[503]})
 async def is_ready(http: Request) -> Response:
     """Answer that the database can be reached and is migrated to this release."""
-    await state_of(http).read(require_schema)
+    await anyio.to_thread.run_sync(_require_ready, state_of(http).database, limiter=_PROBES)
     return Response(b'{"status":"ready"}', media_type="application/json")
+
+
+def _require_ready(database: Database) -> None:
+    """Ask over a connection of its own: who waits for one of the pool learns too late that the server is gone."""
+    with database.connect() as connection:
+        require_schema(connection)
 
 
 @router.get(

@@ -102,6 +102,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(errors.CrmError, _of_ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _of_the_framework)
+    documented = app.openapi
+    app.openapi = lambda: _with_problems_alone(documented())  # type: ignore[method-assign]
 
 
 def refusal_of(error: errors.CrmError, part: str = "body") -> Refusal:
@@ -112,10 +114,23 @@ def refusal_of(error: errors.CrmError, part: str = "body") -> Refusal:
         faults = [
             {"where": f"{part}.{field}", "detail": said, "reason": str(code)} for code, field, said in error.faults
         ]
-    if status is HTTPStatus.SERVICE_UNAVAILABLE and isinstance(error, errors.DatabaseError):
+    if isinstance(error, errors.DatabaseError) and not isinstance(error, errors.SchemaTooOld | errors.SchemaTooNew):
         detail = f"the database cannot answer now: {error.cause}; try again in a moment"
         return Refusal(status, detail, headers={"Retry-After": str(RETRY_SECONDS)})
     return Refusal(status, _in_short(faults) if faults else str(error), faults)
+
+
+def _with_problems_alone(openapi: dict[str, Any]) -> dict[str, Any]:
+    """Drop from the document of the API what the framework adds by itself: errors of its own form, and its 422."""
+    for call in (call for calls in openapi["paths"].values() for call in calls.values()):
+        for status, answer in [*call["responses"].items()]:
+            if status >= "400":
+                if MEDIA_TYPE not in answer["content"]:
+                    del call["responses"][status]
+                answer["content"] = {MEDIA_TYPE: answer["content"].get(MEDIA_TYPE)}
+    for schema in ("HTTPValidationError", "ValidationError"):
+        openapi["components"]["schemas"].pop(schema, None)
+    return openapi
 
 
 def _refused(request: Request, error: Exception) -> Response:

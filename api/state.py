@@ -14,6 +14,7 @@ from anyio import CapacityLimiter
 from fastapi import Request
 
 from crm_core.database import Connection, Database
+from crm_core.errors import ServerUnreachable
 from crm_core.model import ReferenceTypes
 from crm_core.pool import Pool
 from crm_core.reference import reference_types
@@ -25,6 +26,7 @@ COUNT_SECONDS = 10.0  # as old as this
 RENEW_SECONDS = 5.0  # older than this, one request counts anew, and the others still take what there is
 COUNTS_KEPT = 1_000
 STREAMS = 4  # answers of everything at once, at one time
+TRUST_SECONDS = 0.5  # to look whether a connection still stands costs a read more than to be wrong at times
 PATIENCE = 10.0  # seconds that a read waits for a connection
 WRITE_PATIENCE = 300.0  # a write may wait for the merge of a large drop
 TEN_YEARS = 315_360_000.0
@@ -75,6 +77,7 @@ class State:
             patience=PATIENCE,
             max_idle=idle,
             options=f"{limit} -c default_transaction_read_only=on",
+            trust=TRUST_SECONDS,
         )
         self.writers = Pool(database, settings.pool_size, patience=WRITE_PATIENCE, max_idle=idle, options="")
         # As many threads as connections: who waits does so in the loop, and writes that wait keep no read waiting.
@@ -96,7 +99,7 @@ class State:
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Answer what the work reads, done in a thread over a connection of its own for the time."""
-        return await asyncio.get_running_loop().run_in_executor(self._reading, self._with, self.readers, work)
+        return await asyncio.get_running_loop().run_in_executor(self._reading, self._read, work)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Do the work likewise, over a connection that may write, as soon as the locks allow."""
@@ -112,6 +115,15 @@ class State:
     def forget_types(self) -> None:
         """Read the types anew when they are next wanted: one was changed."""
         self._types = None
+
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        """Read, and if the connection is lost over it, once more: it was trusted, and reading changes nothing."""
+        try:
+            return self._with(self.readers, work)
+        except ServerUnreachable as error:
+            if error.__cause__ is None:  # there was no connection at all
+                raise
+        return self._with(self.readers, work)
 
     @staticmethod
     def _with(pool: Pool, work: Callable[[Connection], T]) -> T:

@@ -14,17 +14,26 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from crm_core.database import Connection, Database, domain_error
 from crm_core.errors import ServerUnreachable
 
-LOOK_SECONDS = 0.5  # after so long unused, a connection may have lost its server
-
 
 class Pool:
     """So many connections in autocommit, opened when they are first needed; one that the server closed is replaced."""
 
     def __init__(
-        self, database: Database, size: int, *, patience: float, max_idle: float, options: str, min_size: int = 0
+        self,
+        database: Database,
+        size: int,
+        *,
+        patience: float,
+        max_idle: float,
+        options: str,
+        trust: float = 0.0,
+        min_size: int = 0,
     ) -> None:
-        """Take the number of connections, seconds to wait for a free one and to keep an idle one, and `-c` options."""
-        self._patience = patience
+        """Take the number of connections, seconds to wait for a free one and to keep an idle one, and `-c` options.
+
+        For the seconds of `trust` after its use a connection is lent again without a look at whether it still stands.
+        """
+        self._patience, self._trust = patience, trust
         self._used: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
         self._pool = ConnectionPool(
             database.conninfo_with(options),
@@ -64,12 +73,16 @@ class Pool:
     def _require_open(self, connection: Connection) -> None:
         """Raise OperationalError if the server has gone: an idle connection has nothing to say unless it ends.
 
-        One that was used just now is taken as it is: to look costs more than to be wrong.
+        The others went with it, so all are replaced at once: the pool by itself tries one after the other, ever slower.
         """
         now, used = time.monotonic(), self._used.get(connection, 0.0)
         self._used[connection] = now
-        if now - used > LOOK_SECONDS and select.select([connection.fileno()], [], [], 0)[0]:
-            ConnectionPool.check_connection(connection)
+        if now - used > self._trust and select.select([connection.fileno()], [], [], 0)[0]:
+            try:
+                ConnectionPool.check_connection(connection)
+            except psycopg.OperationalError:
+                self._pool.drain()
+                raise
 
     def figures(self) -> dict[str, int]:
         """Answer what the pool tells of itself: its size, how many are free and who waits."""
