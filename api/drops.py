@@ -26,7 +26,7 @@ from api.problems import Refusal, refuse
 from api.state import State
 from crm_core import drop_log
 from crm_core.database import Connection
-from crm_core.ingest import ingest_over
+from crm_core.ingest import Options, ingest_over
 from crm_core.model import MergeReport
 from crm_core.settings import MAX_PAGE_SIZE
 
