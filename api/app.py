@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.httpsredirect import HTTPSRedirectMiddleware
 from starlette.responses import Response
 
-from api import drops, entities, operations, problems, reference, timeline
+from api import document, drops, entities, operations, problems, reference, timeline
 from api.edge import Edge, Figures
 from api.gate import Gate
 from api.log import flushed
@@ -62,6 +62,7 @@ def create_app(settings: Settings, database: Database, *, is_loopback: bool = Fa
         """Lead to the documentation."""
         return RedirectResponse(f"{request.scope['root_path']}/docs")
 
+    document.install(app, state, may_be_open=settings.auth == "off" or (settings.auth == "auto" and is_loopback))
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
