@@ -6,7 +6,8 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Annotated, Generic, Literal, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
@@ -142,6 +143,17 @@ def _read_cursor(text: str, fingerprint: str, kind: type[P]) -> P:
         belongs_to, position = read[:FINGERPRINT], TypeAdapter(kind).validate_json(read[FINGERPRINT:])
     except ValueError:
         refuse("query.cursor", "is none of ours; take it from next, as it stands")
-    if belongs_to != fingerprint.encode() or b"\\u0000" in read:
+    if belongs_to != fingerprint.encode() or not all(_is_sound(value) for value in asdict(position).values()):
         refuse("query.cursor", "belongs to a list with other filters; begin that list anew")
     return position
+
+
+def _is_sound(value: object) -> bool:
+    """Say whether a part of a position is one that a position of ours can have."""
+    match value:
+        case str():
+            return "\0" not in value
+        case datetime():
+            return value.tzinfo is not None
+        case _:
+            return True

@@ -251,6 +251,15 @@ def test_a_cursor_goes_on_though_the_entity_it_stands_on_is_gone(client: httpx.C
     assert results(follow(client, following["next"])) == listed(client)["results"][1:]
 
 
+def test_a_cursor_stands_on_any_name(client: httpx.Client) -> None:
+    odd = ['\\u0000 "quoted"', "\U0001f600", "é\u0301 x"]
+    entities = [create(client, name, website="odd") for name in odd]
+    found = results(follow(client, f"{ENTITIES}?website=odd&cursor=&page_size=1"))
+    assert sorted(e["display_name"] for e in found) == sorted(e["display_name"] for e in entities)
+    for entity in entities:
+        client.delete(f"{ENTITIES}/{entity['entity_uid']}")
+
+
 def test_a_page_deep_down_is_refused_and_names_the_cursor(client: httpx.Client) -> None:
     a_problem(client.get(f"{ENTITIES}?page=52&page_size=200"), 400, "query.page", "cursor= (blank)")
     assert listed(client, page=51, page_size=200)["results"] == []

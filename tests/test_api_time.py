@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -230,6 +231,16 @@ def test_a_cursor_of_one_diff_is_none_of_another(client: httpx.Client, story: Do
     a_problem(client.get(DIFF, params={**window, "cursor": cursor, "mode": "changes"}), 400, "query.cursor")
     a_problem(client.get(DIFF, params={**window, "cursor": cursor, "to": "2031-01-01"}), 400, "query.cursor")
     assert other["entity_uid"] != story["entity_uid"]
+
+
+@pytest.mark.parametrize("at", ["2021-02-03T00:00:00", "2021-02-03", "x", {}, True])
+def test_a_forged_place_in_time_is_refused(client: httpx.Client, story: Document, at: object) -> None:
+    window = {"from": "2019-01-01", "to": "2030-01-01", "page_size": "1", "mode": "changes"}
+    following = client.get(DIFF, params={**window, "cursor": ""}).json()["next"]
+    read = base64.urlsafe_b64decode(httpx.URL(following).params["cursor"] + "==")
+    forged = read[:16] + json.dumps(json.loads(read[16:]) | {"at": at}).encode()
+    answer = client.get(DIFF, params={**window, "cursor": base64.urlsafe_b64encode(forged).decode().rstrip("=")})
+    a_problem(answer, 400, "query.cursor")
 
 
 @pytest.mark.parametrize(
