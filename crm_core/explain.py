@@ -43,7 +43,8 @@ DETAIL = "entity_detail_one_current|entity_detail_pkey"
 KEY_QUERIES = (
     KeyQuery("entity_current", "one entity as it is", (ENTITY, DETAIL)),
     KeyQuery("entity_as_of", "one entity as it was", (ENTITY, DETAIL)),
-    KeyQuery("entities_current", "the list by name", ("entity_by_name",), ("after",)),
+    KeyQuery("entities_current_unfiltered", "the list by name", ("entity_by_name",), ("after",)),
+    KeyQuery("entities_current", "the list by name, deep in it", ("entity_by_name",), ("offset",)),
     KeyQuery(
         "entities_current", "the list of one type by name", ("entity_by_type_and_name",), ("entity_type_id", "after")
     ),
@@ -54,7 +55,8 @@ KEY_QUERIES = (
         ("entity_detail_by_value", ENTITY),
         ("hashdiffs",),
     ),
-    KeyQuery("entities_as_of", "all entities as they were", ("entity_pkey",), ("after",)),
+    KeyQuery("entities_as_of_unfiltered", "all entities as they were", ("entity_pkey",), ("after",)),
+    KeyQuery("entities_as_of", "all entities as they were, deep in the list", ("entity_pkey",), ("after",)),
     KeyQuery(
         "entities_as_of_with_details",
         "search by a detail as it was",
@@ -86,6 +88,7 @@ def explain(connection: Connection) -> Iterator[Plan]:
         "to": recorded_at,
         "after_at": recorded_at - timedelta(minutes=1),
         "ats": [middle],
+        "after_from": "infinity",
         "limit": 21,
         "offset": 0,
     }
@@ -94,6 +97,7 @@ def explain(connection: Connection) -> Iterator[Plan]:
         "entity_type_id": {"entity_type_id": entity_type_id},
         "after": {"after_uid": entity_uid, "after_name": display_name},
         "hashdiffs": {"hashdiffs": [hashdiff]},
+        "offset": {"offset": 1_000},
     }
     nothing: Values = {"like": None, "entity_type_id": None, "after_uid": None, "after_name": None, "hashdiffs": []}
     for query in KEY_QUERIES:

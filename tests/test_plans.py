@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from uuid import UUID
 
 import pytest
-from builders import reference_data
+from builders import day, reference_data
 
-from crm_core.database import Connection, Database
+from crm_core import temporal
+from crm_core.database import Connection, Database, statement
 from crm_core.explain import KEY_QUERIES, explain
 from crm_core.generator import write_drops
 from crm_core.ingest import ingest
 from crm_core.quality import check
+from crm_core.reference import reference_types
+from crm_core.temporal import Filter
 
 pytestmark = [pytest.mark.integration, pytest.mark.temporal]
 
@@ -35,6 +40,77 @@ def test_every_key_query_uses_the_index_promised_for_it(large: Connection) -> No
     broken = [f"{plan.purpose} must use {plan.must_use}\n{plan.text}" for plan in plans if not plan.ok]
     assert not broken, "\n\n".join(broken)
     assert not [plan.uses for plan in plans if any("no_overlap" in index for index in plan.uses)], "they only enforce"
+
+
+@pytest.fixture
+def preparing(large: Connection) -> Iterator[Connection]:
+    """The connection, with every statement prepared that may be."""
+    usual, large.prepare_threshold = large.prepare_threshold, 0
+    yield large
+    large.prepare_threshold = usual
+    large.execute("reset plan_cache_mode")
+    large.execute("deallocate all")
+
+
+def prepared(connection: Connection, ending: str) -> list[tuple[str, int]]:
+    """The prepared statements with some text in them: name, and how often a plan that is kept has served."""
+    query = "select name, generic_plans from pg_prepared_statements where position(%s in statement) > 0"
+    return connection.execute(query, (ending,), prepare=False).fetchall()
+
+
+def test_the_first_of_all_come_by_a_plan_that_is_kept(preparing: Connection) -> None:
+    types = reference_types(preparing)
+    arguments = {"is_current\n": "('M', '80000000-0000-0000-0000-000000000000', 21, 0)"}
+    arguments["valid_from <="] = f"('{day(20)}', '80000000-0000-0000-0000-000000000000', 'infinity', 21, 0)"
+    for number in range(12):
+        after = temporal.Position(UUID(int=number << 124), chr(ord("A") + number))
+        for as_of in (None, day(20)):
+            assert (
+                len(temporal.entities(preparing, types, Filter(details={}), as_of=as_of, after=after).documents) == 20
+            )
+    preparing.execute("set plan_cache_mode = force_generic_plan")
+    for part, values in arguments.items():
+        ((name, kept),) = prepared(preparing, part)
+        assert kept > 0
+        plan = "\n".join(line for (line,) in preparing.execute(f"explain execute {name} {values}", prepare=False))
+        assert ("entity_by_name" if part.startswith("is") else "entity_pkey") in plan
+        assert "Seq Scan on entity " not in plan
+
+
+def test_a_list_with_a_filter_is_planned_for_its_values(preparing: Connection) -> None:
+    types = reference_types(preparing)
+    for number in range(8):
+        for as_of in (None, day(20)):
+            for which in (
+                Filter(name_contains=f"a{number}"),
+                Filter(entity_type="PERSON"),
+                Filter(details={"email": "x"}),
+            ):
+                temporal.entities(preparing, types, which, as_of=as_of)
+                temporal.count_entities(preparing, types, which, as_of=as_of)
+    assert not prepared(preparing, "ilike")
+
+
+@pytest.mark.parametrize(
+    "which", [Filter(details={"email": "nobody@example.org"}), Filter(name_contains="no such name")]
+)
+def test_a_filter_that_nothing_passes_does_not_walk_all_names(large: Connection, which: Filter) -> None:
+    values = temporal._filter(reference_types(large), which)
+    values |= {"after_uid": None, "after_name": None, "limit": 21, "offset": 0}
+    query = "explain " + statement("query/" + temporal._with_details("entities_current", values))
+    plan = "\n".join(line for (line,) in large.execute(query, values, prepare=False))
+    assert "entity_by_name" not in plan
+    assert "Seq Scan on entity " not in plan
+
+
+def test_one_letter_or_two_are_searched_for_like_any_text(large: Connection) -> None:
+    types = reference_types(large)
+    names = [json.loads(d)["display_name"] for d in temporal.entities(large, types, limit=30_000).documents]
+    for text in ("z", "q", "qz", "ab", "é", "%", "_"):
+        found = sum(text in name.lower() for name in names)
+        which = Filter(name_contains=text.upper())
+        assert len(temporal.entities(large, types, which, limit=200).documents) == min(200, found)
+        assert temporal.count_entities(large, types, which) == found
 
 
 def test_an_empty_database_has_no_plans_to_show(connection: Connection) -> None:
