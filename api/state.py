@@ -92,10 +92,12 @@ class State:
 
     def close(self) -> None:
         """Give the threads and the connections up."""
-        self._reading.shutdown(cancel_futures=True)
-        self._writing.shutdown(cancel_futures=True)
-        self.readers.close()
-        self.writers.close()
+        for threads in (self._reading, self._writing):
+            threads.shutdown(wait=False, cancel_futures=True)
+        for pool in (self.readers, self.writers):
+            pool.close()
+        for threads in (self._reading, self._writing):
+            threads.shutdown()
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Answer what the work reads, done in a thread over a connection of its own for the time."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from weakref import WeakKeyDictionary
 
 import psycopg
@@ -13,6 +13,8 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from crm_core.database import Connection, Database, domain_error
 from crm_core.errors import ServerUnreachable
+
+CANCEL_SECONDS = 2.0  # that the server has to hear of it
 
 
 class Pool:
@@ -34,6 +36,7 @@ class Pool:
         For the seconds of `trust` after its use a connection is lent again without a look at whether it still stands.
         """
         self._patience, self._trust = patience, trust
+        self._lent: set[Connection] = set()
         self._used: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
         self._pool = ConnectionPool(
             database.conninfo_with(options),
@@ -52,7 +55,10 @@ class Pool:
         self._pool.open()
 
     def close(self) -> None:
-        """Close the connections; those in use are closed when they are given back."""
+        """Close the connections; what one of them still does is cancelled, and nothing of it goes in."""
+        for connection in [*self._lent]:
+            with suppress(psycopg.Error):
+                connection.cancel_safe(timeout=CANCEL_SECONDS)
         self._pool.close()
 
     @contextmanager
@@ -60,7 +66,11 @@ class Pool:
         """Lend a connection. Raises DatabaseError for what the database says during it, and ServerUnreachable."""
         try:
             with self._pool.connection() as connection:
-                yield connection
+                self._lent.add(connection)
+                try:
+                    yield connection
+                finally:
+                    self._lent.discard(connection)
         except PoolTimeout:
             cause = f"no connection to the database was to be had for {self._patience:g} seconds"
             raise ServerUnreachable(cause, "see that the server runs, and try again") from None

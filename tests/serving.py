@@ -35,6 +35,7 @@ ENTITY_KEYS = [
     "hashdiff",
     "details",
 ]
+STOP_SECONDS = 1  # that a request under way has when the server stops
 Document = dict[str, Any]
 
 
@@ -48,7 +49,7 @@ def served(database: Database, *, is_loopback: bool = True, **settings: object) 
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=STOP_SECONDS,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listening],))
