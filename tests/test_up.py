@@ -233,6 +233,6 @@ def worker_of(up: Up) -> psutil.Process:
     (code_server,) = (
         child for child in psutil.Process(up.process.pid).children() if "pipelines.code_server" in child.cmdline()
     )
-    workers = [child for child in code_server.children() if "spawn_main" in " ".join(child.cmdline())]
-    assert len(workers) == 1, code_server.children()
+    workers = [forked for child in code_server.children() for forked in child.children()]
+    assert len(workers) == 1, workers
     return workers[0]
