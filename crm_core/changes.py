@@ -73,20 +73,22 @@ def _details(
 ) -> dict[str, str | None]:
     known = {code_key(kind.code): kind for kind in types.detail_types if kind.is_active}
     stored: dict[str, str | None] = {}
+    listed: set[str] = set()
     for place, (code, value) in enumerate(details):
-        field = f"details[{place}]"
-        kind = known.get(code_key(code))
+        field, key = f"details[{place}]", code_key(code)
+        kind, is_text = known.get(key), value is None or _is_text(value)
         if kind is None:
             there_are = ", ".join(kind.code for kind in known.values())
             said = f"{code!r} is none that is active; there are: {there_are}"
             faults.append((Reason.UNKNOWN_DETAIL_TYPE, f"{field}.detail_type", said))
-        elif kind.code in stored:
-            said = f"{kind.code} is listed twice; list each type once"
+        if key in listed:
+            said = f"{kind.code if kind else repr(code)} is listed twice; list each type once"
             faults.append((Reason.DUPLICATE_DETAIL_TYPE, f"{field}.detail_type", said))
-        elif value is not None and not _is_text(value):
+        if not is_text:
             said = "has a NUL or half a surrogate pair; remove it"
             faults.append((Reason.INVALID_DETAIL_VALUE, f"{field}.detail_value", said))
-        else:
+        listed.add(key)
+        if kind is not None and is_text:
             stored[kind.code] = None if value is None else stored_form(value, kind.compares)
     return stored
 
