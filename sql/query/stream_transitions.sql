@@ -33,23 +33,23 @@ transition as (
                     order by field like 'details.%%', field) filter (where differs) as changes
     from compared
     group by at, entity_uid
-),
-recorded as (
-    select distinct on (change_ts, entity_uid) change_ts, entity_uid, batch_id, row_no
-    from ledger
-    where change_ts > %(from)s and change_ts <= %(to)s
-    order by change_ts, entity_uid, batch_id desc, row_no desc
 )
 select json_build_object(
            'entity_uid', t.entity_uid, 'at', utc(t.at), 'action', t.action, 'changes', t.changes,
            'recorded_at', utc(b.recorded_at), 'actor', b.actor,
            'source', case b.source
                when 'drop' then json_build_object(
-                   'kind', b.source, 'sha256', b.drop_sha256, 'file_name', f.file_name, 'line', l.row_no)
+                   'kind', b.source, 'sha256', b.drop_sha256, 'file_name', f.file_name, 'line', last[2])
                else json_build_object('kind', b.source, 'request_id', b.request_id) end)::text
-from transition t
-join recorded l on l.entity_uid = t.entity_uid and l.change_ts = t.at
-join batch b on b.batch_id = l.batch_id
+from (
+    select *, (select array[l.batch_id, l.row_no]
+               from ledger l
+               where l.entity_uid = transition.entity_uid and l.change_ts = transition.at
+               order by l.batch_id desc, l.row_no desc
+               limit 1) as last
+    from transition
+) t
+join batch b on b.batch_id = last[1]
 left join drop_file f on f.sha256 = b.drop_sha256
 order by t.at, t.entity_uid
 ) to stdout (format csv, quote e'\x01', delimiter e'\x02')

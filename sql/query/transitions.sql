@@ -10,11 +10,13 @@ field as (
     join entity e on e.entity_uid = moment.entity_uid and (e.valid_from = at or e.valid_to = at)
     join entity_type et on et.entity_type_id = e.entity_type_id
     cross join lateral (values ('display_name', e.display_name), ('entity_type', et.code)) as part (field, value)
+    where e.entity_uid = any (%(entity_uids)s)  -- with known_at, only these are folded
     union all
     select at, d.entity_uid, valid_from = at, 'details.' || dt.code, d.detail_value, d.hashdiff
     from moment
     join entity_detail d on d.entity_uid = moment.entity_uid and (d.valid_from = at or d.valid_to = at)
     join detail_type dt on dt.detail_type_id = d.detail_type_id
+    where d.entity_uid = any (%(entity_uids)s)
 ),
 compared as (
     select at, entity_uid, field,
@@ -38,16 +40,17 @@ select json_build_object(
            'recorded_at', utc(b.recorded_at), 'actor', b.actor,
            'source', case b.source
                when 'drop' then json_build_object(
-                   'kind', b.source, 'sha256', b.drop_sha256, 'file_name', f.file_name, 'line', l.row_no)
+                   'kind', b.source, 'sha256', b.drop_sha256, 'file_name', f.file_name, 'line', last[2])
                else json_build_object('kind', b.source, 'request_id', b.request_id) end)::text,
        t.at, t.entity_uid
-from transition t
-join ledger l on l.entity_uid = t.entity_uid and l.change_ts = t.at
-join batch b on b.batch_id = l.batch_id
+from (
+    select *, (select array[l.batch_id, l.row_no]
+               from ledger l
+               where l.entity_uid = transition.entity_uid and l.change_ts = transition.at
+               order by l.batch_id desc, l.row_no desc
+               limit 1) as last
+    from transition
+) t
+join batch b on b.batch_id = last[1]
 left join drop_file f on f.sha256 = b.drop_sha256
-where not exists (
-    select
-    from ledger later
-    where later.entity_uid = t.entity_uid and later.change_ts = t.at
-      and (later.batch_id, later.row_no) > (l.batch_id, l.row_no))
 order by t.at, t.entity_uid
