@@ -12,9 +12,10 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.httpsredirect import HTTPSRedirectMiddleware
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from api import document, drops, entities, operations, problems, reference, timeline
-from api.edge import Edge, Figures
+from api.edge import PROBES, Edge, Figures
 from api.gate import Gate
 from api.log import flushed
 from api.state import State
@@ -28,6 +29,17 @@ A CRM core whose every entity and detail is versioned in time.
 Every read can be asked `as_of` one instant and as `known_at` another. Instants are ISO 8601; answers are UTC. What is
 wrong with a request is answered as a problem document (RFC 9457) that says what to do.
 """
+
+
+class HttpsAlone(HTTPSRedirectMiddleware):
+    """Leads to HTTPS, but not the probes, which ask this machine itself."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] == "http" and scope["path"] in PROBES:
+            await self.app(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 def create_app(settings: Settings, database: Database, *, is_loopback: bool = False) -> FastAPI:
@@ -72,6 +84,6 @@ def create_app(settings: Settings, database: Database, *, is_loopback: bool = Fa
             expose_headers=["ETag", "Location", "X-Request-ID", "Idempotency-Replayed", "Retry-After"],
         )
     if settings.secure:
-        app.add_middleware(HTTPSRedirectMiddleware)
+        app.add_middleware(HttpsAlone)
     app.add_middleware(Edge, settings=settings, figures=figures)
     return app

@@ -239,7 +239,7 @@ def test_a_host_that_is_not_ours_is_refused(database: Database) -> None:
             "a.b.internal.example:1",
             "[::1]:80",
         ):
-            assert client.get("/healthz", headers={"Host": host}).status_code == 200, host
+            assert client.get("/openapi.json", headers={"Host": host}).status_code == 200, host
         for host in (
             "example.org",
             "crm.example.org.evil",
@@ -248,10 +248,11 @@ def test_a_host_that_is_not_ours_is_refused(database: Database) -> None:
             "crm.example.org@evil",
             "[::2]",
         ):
-            a_problem(client.get("/healthz", headers={"Host": host}), 400, "CRM_ALLOWED_HOSTS")
-        a_raw_problem(ask_raw(client, b"GET /healthz HTTP/1.0\r\n\r\n"), 400, "CRM_ALLOWED_HOSTS")
+            a_problem(client.get("/openapi.json", headers={"Host": host}), 400, "CRM_ALLOWED_HOSTS")
+        a_raw_problem(ask_raw(client, b"GET /docs HTTP/1.0\r\n\r\n"), 400, "CRM_ALLOWED_HOSTS")
+        assert client.get("/readyz", headers={"Host": "10.0.0.7:8000"}).status_code == 200, "a probe may say any"
     with served(database, allowed_hosts=("*",)) as client:
-        assert client.get("/healthz", headers={"Host": "anything.example"}).status_code == 200
+        assert client.get("/docs", headers={"Host": "anything.example"}).status_code == 200
 
 
 def test_a_page_of_another_origin_may_not_write(server: Server) -> None:
@@ -300,6 +301,8 @@ def test_https_alone_where_it_is_said(server: Server) -> None:
     with server.clone() as database, served_with_types(database, **SECURE) as client:
         answer = client.get(f"{ENTITIES}?q=a", headers={"Host": "localhost"})
         assert (answer.status_code, answer.headers["location"]) == (307, f"https://localhost{ENTITIES}?q=a")
+        for probe in ("/healthz", "/readyz"):
+            assert client.get(probe).status_code == 200, "a probe asks the machine itself"
         behind = client.get(ENTITIES, headers={"X-Forwarded-Proto": "https"})
         assert behind.status_code == 200
         assert behind.headers["strict-transport-security"] == "max-age=31536000; includeSubDomains; preload"
