@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,11 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from urllib.request import ProxyHandler, build_opener
 
 import pytest
 from click.testing import CliRunner
 from conftest import Server
 from psycopg.sql import SQL, Identifier
+from running import clean_environment
 
 from crm_core.cli import crm
 from crm_core.console import HEADING, REJECT_HEADING
@@ -42,23 +46,40 @@ class Told:
 
     text: str
     stands: list[tuple[object, ...]]
+    answers: list[str]  # to what it proposes to try, while it served
 
 
 @pytest.fixture(scope="module")
 def told(database: Database, tmp_path_factory: pytest.TempPathFactory) -> list[Told]:
-    """Two runs one after the other, without --no-serve and with it."""
+    """Two runs one after the other, with --no-serve and without it."""
     folder = tmp_path_factory.mktemp("demo")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        for name in os.environ.keys() - clean_environment().keys():
+            patch.delenv(name)
         patch.setenv("CRM_DATABASE_URL", database.conninfo)
-        patch.delenv("DAGSTER_HOME", raising=False)
-        runs = []
-        for more in ([], ["--no-serve"]):
-            result = CliRunner().invoke(crm, ["demo", *more], catch_exceptions=False)
-            assert (result.exit_code, result.stderr) == (0, "")
-            runs.append(Told(result.stdout, stands(database)))
+        result = CliRunner().invoke(crm, ["demo", "--no-serve"], catch_exceptions=False)
+        assert (result.exit_code, result.stderr) == (0, "")
+        runs = [Told(result.stdout, stands(database), []), served(database)]
     assert list(folder.iterdir()) == [], "it leaves no files"
     return runs
+
+
+def served(database: Database) -> Told:
+    """Run the demo until it serves, try what it proposes, and stop it with Ctrl-C."""
+    process = subprocess.Popen([*COMMAND, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    lines: list[str] = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith("Stop "):
+            break
+    direct = build_opener(ProxyHandler({}))
+    answers = [direct.open(url, timeout=30).read().decode() for url in re.findall(r"curl '(\S+)'", "".join(lines))]
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors
+    return Told("".join(lines) + rest, stands(database), answers)
 
 
 def stands(database: Database) -> list[tuple[object, ...]]:
@@ -124,9 +145,13 @@ def test_what_it_proposes_next_are_commands_that_exist(told: list[Told]) -> None
     assert len(proposed) > 2
 
 
-def test_it_says_plainly_that_nothing_is_served_yet(told: list[Told]) -> None:
-    assert "serves nothing yet" in told[0].text
-    assert "serves nothing yet" not in told[1].text
+def test_at_its_end_it_serves_and_proposes_what_to_ask(told: list[Told]) -> None:
+    entities, changes = (json.loads(answer) for answer in told[1].answers)
+    assert [entity["display_name"] for entity in entities["results"]] == ["Meta Platforms, Inc."]
+    (change,) = changes["results"]
+    assert {"field": "display_name", "from": "Facebook, Inc.", "to": "Meta Platforms, Inc."} in change["changes"]
+    assert "/docs" in told[1].text
+    assert "/docs" not in told[0].text
 
 
 @pytest.mark.idempotency
@@ -152,7 +177,7 @@ def test_an_interrupt_in_a_run_of_the_job_that_waits_for_a_lock_ends_it_at_once(
         process = subprocess.Popen(
             [*COMMAND, "demo"],
             cwd=tmp_path,
-            env={**os.environ, "CRM_DATABASE_URL": fresh_database.conninfo},
+            env=clean_environment(CRM_DATABASE_URL=fresh_database.conninfo),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -171,11 +196,10 @@ def test_on_the_embedded_server_it_writes_to_its_home_alone(tmp_path: Path) -> N
     here, user = tmp_path / "here", tmp_path / "user"
     here.mkdir()
     user.mkdir()
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CRM_", "POSTGRES_", "DAGSTER_"))}
     done = subprocess.run(
         [*COMMAND, "demo", "--no-serve"],
         cwd=here,
-        env=kept | {"HOME": str(user)},
+        env=clean_environment(HOME=str(user)),
         capture_output=True,
         text=True,
         timeout=120,
