@@ -12,6 +12,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import ConfigDict, Field
 from starlette.concurrency import iterate_in_threadpool
+from starlette.types import Receive, Scope, Send
 
 from api.entities import AS_OF, INSTANT, KNOWN_AT, Search, filter_key, instant, instant_or_none, problems
 from api.gate import Reader
@@ -137,17 +138,28 @@ async def _stream(state: State, lines: Callable[[Connection], Iterator[bytes]]) 
     except BaseException:
         state.streaming.release_on_behalf_of(blocks)
         raise
+    return _Stream(state, first, blocks)
 
-    async def body() -> AsyncIterator[bytes]:
+
+class _Stream(StreamingResponse):
+    """Blocks of lines as they come; whenever the client leaves, even before the first, their place is free again."""
+
+    def __init__(self, state: State, first: bytes, blocks: Generator[bytes]) -> None:
+        super().__init__(self._body(first), media_type=NDJSON)
+        self._state, self._blocks = state, blocks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            yield first
-            async for block in iterate_in_threadpool(blocks):
-                yield block
+            await super().__call__(scope, receive, send)
         finally:
-            await anyio.to_thread.run_sync(blocks.close)
-            state.streaming.release_on_behalf_of(blocks)
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._blocks.close)
+            self._state.streaming.release_on_behalf_of(self._blocks)
 
-    return StreamingResponse(body(), media_type=NDJSON)
+    async def _body(self, first: bytes) -> AsyncIterator[bytes]:
+        yield first
+        async for block in iterate_in_threadpool(self._blocks):
+            yield block
 
 
 def _blocks(state: State, lines: Callable[[Connection], Iterator[bytes]]) -> Generator[bytes]:

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 from conftest import CARELESS, Server
 from running import until
-from serving import ENTITIES, V1, Document, a_problem, create, served, served_with_types
+from serving import ENTITIES, NDJSON, V1, Document, a_problem, create, served, served_with_types
 
 from crm_core.database import Database
 from crm_core.embedded import running_server
 from crm_core.migrations import migrate
 
 pytestmark = [pytest.mark.integration, pytest.mark.api]
+
+END = b"\r\n0\r\n\r\n"  # of an answer in chunks that is whole
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +209,72 @@ def test_writes_that_wait_keep_no_read_waiting(database: Database, client: httpx
         holder.rollback()
         assert {patch.result(20).status_code for patch in patches} == {200}
         assert own.get(f"{address}/audit").json()["count"] == 7
+
+
+def stream(client: httpx.Client, buffer: int | None = None) -> socket.socket:
+    """Ask for everything, and read nothing of it."""
+    connection = socket.socket()
+    if buffer is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    connection.settimeout(20)
+    connection.connect((client.base_url.host, client.base_url.port))
+    head = f"GET {V1}/entities-asof?as_of=2999-01-01 HTTP/1.1\r\nHost: localhost\r\nAccept: {NDJSON}\r\n\r\n"
+    connection.sendall(head.encode())
+    return connection
+
+
+def streamed(client: httpx.Client) -> httpx.Response:
+    return client.get(f"{V1}/entities-asof?as_of=2999-01-01", headers={"Accept": NDJSON})
+
+
+@pytest.fixture
+def large(client: httpx.Client) -> Iterator[list[Document]]:
+    """Entities that are more than the sockets hold."""
+    entities = [create(client, f"Large {number}", note=f"{number}" + "x" * 900_000) for number in range(12)]
+    yield entities
+    for entity in entities:
+        client.delete(f"{ENTITIES}/{entity['entity_uid']}")
+
+
+def test_who_leaves_a_stream_frees_its_place(client: httpx.Client, database: Database, large: list[Document]) -> None:
+    for _ in range(2):
+        with database.connect() as holder:  # before the first line
+            holder.execute("lock table entity in access exclusive mode")
+            asking = [stream(client) for _ in range(3)]
+            until(lambda: waiters(database) == 3, 5)
+            for connection in asking:
+                connection.close()
+        for connection in [stream(client, 4096) for _ in range(3)]:  # and in the middle
+            assert connection.recv(1000)
+            connection.close()
+        until(lambda: streamed(client).status_code == 200, 5)
+
+
+def test_too_many_streams_at_once_are_told_to_come_again(client: httpx.Client, large: list[Document]) -> None:
+    asking = [stream(client, 4096) for _ in range(4)]
+    for connection in asking:
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+    told = streamed(client)
+    a_problem(told, 503, "come again in a moment")
+    assert told.headers["retry-after"] == "5"
+    assert client.get(ENTITIES).status_code == 200
+    for connection in asking:
+        connection.close()
+    until(lambda: streamed(client).status_code == 200, 5)
+
+
+def test_a_stream_that_breaks_off_can_be_told_from_one_that_ends(
+    client: httpx.Client, database: Database, large: list[Document]
+) -> None:
+    for is_cut in (False, True):
+        with stream(client, 4096) as connection:
+            received = connection.recv(1000)
+            if is_cut:
+                cut(database)
+            with suppress(ConnectionError):
+                while not received.endswith(END) and (block := connection.recv(1 << 20)):
+                    received = received[-len(END) :] + block
+            assert received.endswith(END) is not is_cut
 
 
 def cut(database: Database, *, waiting: bool = False) -> None:
