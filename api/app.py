@@ -59,6 +59,7 @@ def create_app(settings: Settings, database: Database, *, is_loopback: bool = Fa
         description=DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # we log and count ourselves
         debug=settings.debug,
         swagger_ui_parameters={"tryItOutEnabled": True},
     )

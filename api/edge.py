@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
+import random
 import re
 import time
 from collections import Counter
@@ -67,7 +67,7 @@ class Edge:
         started = time.perf_counter()
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
+        request_id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         scope.setdefault("state", {})["request_id"] = request_id
         method, path = scope["method"], scope["path"]
         if path.endswith("/") and path.startswith("/api/"):  # as Django would have it
@@ -153,7 +153,9 @@ class Edge:
                 "ms": round(seconds * 1000, 1),
                 "actor": state.get("actor"),
             }
-            _LOG.info("%s %s %s", method, path, status, extra={"told": told})
+            record = logging.LogRecord(_LOG.name, logging.INFO, "", 0, "", None, None)  # who logs need not be looked up
+            record.told = told
+            _LOG.handle(record)
 
 
 def _too_large(most: int) -> Refusal:
