@@ -101,7 +101,10 @@ class Versions(Params):
 class Deletion(Params):
     """When the entity ended."""
 
-    change_ts: Annotated[str | None, Field(description="Now, if it is not given", json_schema_extra=INSTANT)] = None
+    change_ts: Annotated[
+        str | None,  # blank is none: a name that was left empty must not end an entity now
+        Field(description="Now, if it is not given", json_schema_extra=INSTANT, pattern=r"\S"),
+    ] = None
 
 
 def instant(state: State, where: str, text: str) -> datetime:
@@ -282,7 +285,7 @@ async def _asked(
     return Requested(
         actor=who.name,
         request_id=http.state.request_id,
-        is_dated=bool(change_ts and change_ts.strip()),
+        is_dated=change_ts is not None,
         only_if=only_if,
         key=key,
         fingerprint=fingerprint,

@@ -16,6 +16,7 @@ ChangeInstant = Annotated[
         json_schema_extra={"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}], "format": None},
         description="From when on it is so: ISO 8601; without an offset, and a bare date, in CRM_TIME_ZONE. "
         "Now, if it is not given",
+        pattern=r"\S",
         examples=["2024-01-15T10:30:00Z"],
     ),
 ]

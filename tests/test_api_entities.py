@@ -426,3 +426,12 @@ def test_names_and_values_may_be_long(client: httpx.Client) -> None:
     entity = create(client, long, note=long)
     assert (entity["display_name"], values(entity)) == (long, {"note": long})
     assert client.get(ENTITIES, params={"note": long}).json()["results"] == [entity]
+
+
+@pytest.mark.parametrize("blank", ["", " "])
+def test_a_blank_change_ts_is_not_now(client: httpx.Client, blank: str) -> None:
+    entity = create(client)
+    address = f"{ENTITIES}/{entity['entity_uid']}"
+    a_problem(client.delete(address, params={"change_ts": blank}), 400, "change_ts")
+    a_problem(client.patch(address, json={"display_name": "B", "change_ts": blank}), 400, "change_ts")
+    assert client.get(address).json() == entity
