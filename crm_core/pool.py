@@ -78,6 +78,8 @@ class Pool:
             ours = domain_error(error)
             if ours is None:
                 raise
+            if isinstance(ours, ServerUnreachable):
+                self._pool.drain()  # the others are lost too, or may be
             raise ours from error
 
     def _require_open(self, connection: Connection) -> None:

@@ -286,7 +286,7 @@ patches = st.builds(Change, WHO, INSTANTS, st.just("patch"), st.none() | NAMES, 
 deletions = st.builds(Change, WHO, INSTANTS, st.just("delete"))
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], print_blob=True)
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], print_blob=True)
 @given(changes=st.lists(upserts | patches | patches | deletions, min_size=2, max_size=8))
 def test_changes_over_http_agree_with_the_model(client: httpx.Client, changes: list[Change]) -> None:
     """What is refused says so and changes nothing; what is accepted is a change of the model."""

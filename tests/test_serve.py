@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
 from builders import reference_data
+from click.testing import CliRunner, Result
 from conftest import Server
 from running import clean_environment, until
 from serving import ENTITIES, STOP_SECONDS, create, served
 
 from crm_core.access import create_token, revoke_token
+from crm_core.cli import crm
 from crm_core.database import Database
+from crm_core.serve import require_closed
+from crm_core.settings import Settings
 
 pytestmark = [pytest.mark.integration, pytest.mark.api]
 
@@ -80,16 +86,18 @@ def database(server: Server) -> Iterator[Database]:
         yield database
 
 
-def run(database: Database, folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Result]:
     """Run it where it is expected to end by itself."""
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        cwd=folder,
-        env=clean_environment(CRM_DATABASE_URL=database.conninfo, **environment),
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    for name in os.environ:
+        if name.startswith(("CRM_", "DJANGO_", "DRF_", "POSTGRES_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+    def run(database: Database, *arguments: str) -> Result:
+        return CliRunner().invoke(crm, ["serve", *arguments], env={"CRM_DATABASE_URL": database.conninfo})
+
+    return run
 
 
 def bearer(database: Database, name: str) -> dict[str, str]:
@@ -98,10 +106,12 @@ def bearer(database: Database, name: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def test_others_do_not_reach_it_before_there_is_a_token(fresh_database: Database, tmp_path: Path) -> None:
+def test_others_do_not_reach_it_before_there_is_a_token(
+    fresh_database: Database, tmp_path: Path, run: Callable[..., Result]
+) -> None:
     def refused() -> None:
-        ended = run(fresh_database, tmp_path, "--host", "0.0.0.0", "--port", "0")
-        assert (ended.returncode, ended.stdout) == (1, "")
+        ended = run(fresh_database, "--host", "0.0.0.0", "--port", "0")
+        assert (ended.exit_code, ended.stdout) == (1, "")
         (line,) = ended.stderr.splitlines()
         assert line.startswith("error: others may reach 0.0.0.0, and there is no token yet")
         assert "crm token create" in line
@@ -111,6 +121,8 @@ def test_others_do_not_reach_it_before_there_is_a_token(fresh_database: Database
     with fresh_database.connect(autocommit=True) as connection:
         revoke_token(connection, "ann", now=datetime.now(UTC))
     refused()
+    open_to_all = replace(Settings.from_environment({}, None), auth="off")
+    require_closed(open_to_all, fresh_database, "0.0.0.0")  # does not raise: it was said out loud
     who = bearer(fresh_database, "ann")
     with serving(tmp_path, fresh_database, "--host", "0.0.0.0") as serve:
         assert serve.client.base_url.host == "127.0.0.1", "the address is one that can be opened"
@@ -118,28 +130,22 @@ def test_others_do_not_reach_it_before_there_is_a_token(fresh_database: Database
         assert serve.client.get(ENTITIES, headers=who).status_code == 200
 
 
-def test_others_may_reach_it_where_that_is_said_out_loud(fresh_database: Database, tmp_path: Path) -> None:
-    with serving(tmp_path, fresh_database, "--host", "0.0.0.0", CRM_AUTH="off") as serve:
-        assert serve.client.get(ENTITIES).status_code == 200
-
-
-def test_an_address_that_is_taken_is_one_line(database: Database, tmp_path: Path) -> None:
+def test_an_address_that_is_taken_is_one_line(database: Database, run: Callable[..., Result]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        ended = run(database, tmp_path, "--port", str(taken.getsockname()[1]))
-    assert (ended.returncode, ended.stdout) == (1, "")
+        ended = run(database, "--port", str(taken.getsockname()[1]))
+    assert (ended.exit_code, ended.stdout) == (1, "")
     assert re.fullmatch(r"error: nothing can be served on port \d+ of 127\.0\.0\.1: .*in use; give .*\n", ended.stderr)
 
 
-def test_a_database_that_was_never_migrated_is_one_line(server: Server, tmp_path: Path) -> None:
+def test_a_database_that_was_never_migrated_is_one_line(server: Server, run: Callable[..., Result]) -> None:
     with server.clone("template0") as empty:
-        ended = run(empty, tmp_path, "--port", "0")
-    assert (ended.returncode, ended.stdout) == (1, "")
+        ended = run(empty, "--port", "0")
+    assert (ended.exit_code, ended.stdout) == (1, "")
     (line,) = ended.stderr.splitlines()
     assert "crm migrate" in line
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_ends_in_order_under_load(database: Database, tmp_path: Path, number: signal.Signals) -> None:
+def test_it_ends_in_order_under_load(database: Database, tmp_path: Path) -> None:
     """What was asked before the signal is answered, nobody gets half an answer, and nothing is left in the database."""
     with serving(tmp_path, database) as serve:
         entity = create(serve.client)
@@ -150,7 +156,7 @@ def test_it_ends_in_order_under_load(database: Database, tmp_path: Path, number:
             until(lambda: waiters(database) == 1, 5)
             answers = [many.submit(_ask, serve.client, address) for _ in range(6)]
             time.sleep(0.3)
-            serve.process.send_signal(number)
+            serve.process.send_signal(signal.SIGINT)
             time.sleep(0.5)
             assert serve.process.poll() is None, "a request is under way"
             holder.rollback()
