@@ -35,13 +35,17 @@ CrmError
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
 
 class CrmError(Exception):
     """The root of every error that the product raises on purpose."""
+
+
+def _utc(instant: datetime) -> str:
+    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")  # as answers write it
 
 
 class SettingsError(CrmError):
@@ -144,8 +148,8 @@ class EntityAbsent(RequestRefused):
 
     def __init__(self, entity_uid: UUID, at: datetime | None, ended_at: datetime | None) -> None:
         self.entity_uid, self.at, self.ended_at = entity_uid, at, ended_at
-        then = "now" if at is None else f"at {at.isoformat()}"
-        ended = "" if ended_at is None else f" (it last ended at {ended_at.isoformat()})"
+        then = "now" if at is None else f"at {_utc(at)}"
+        ended = "" if ended_at is None else f" (it last ended at {_utc(ended_at)})"
         super().__init__(f"the entity {entity_uid} does not exist {then}{ended}; see its history, or create it again")
 
 

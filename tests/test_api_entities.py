@@ -276,7 +276,7 @@ def test_a_patch_needs_an_entity_that_exists_then(client: httpx.Client) -> None:
     a_problem(client.patch(at(entity), json={"display_name": "A", "change_ts": "2023-12-31"}), 409, "does not exist at")
     client.delete(at(entity), params={"change_ts": "2024-02-01"})
     told = a_problem(client.patch(at(entity), json={"display_name": "A"}), 409, "does not exist now")
-    assert "it last ended at 2024-02-01" in told["detail"]
+    assert "it last ended at 2024-02-01T00:00:00Z" in told["detail"]
     late = client.patch(at(entity), json={"display_name": "Late", "change_ts": "2024-01-15"})
     assert (late.status_code, late.json()["display_name"]) == (200, "Late"), "in the past it did exist"
     assert late.json()["valid_to"] == "2024-02-01T00:00:00Z"
