@@ -229,6 +229,8 @@ async def delete_entity(
     idempotency_key: Annotated[str | None, Header(description="The same request under it is made once a day")] = None,
 ) -> Response:
     """End an entity and its details; history, as-of and audit still answer."""
+    if await http.body():
+        refuse("body", "is not looked at in a DELETE; write the instant into the address, as ?change_ts=2024-01-31")
 
     def change(types: ReferenceTypes, now: datetime) -> Change:
         zone = call.state.settings.time_zone

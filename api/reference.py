@@ -28,6 +28,7 @@ Code = Annotated[
 ]
 CodeInPath = Annotated[str, Path(pattern="^[A-Za-z][A-Za-z0-9_]{0,62}$", examples=["email"])]
 Text = Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00]*$")]
+Name = Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$")]
 TAKEN = {*Search.model_fields, *AsOf.model_fields, *Then.model_fields}  # parameters of the lists
 
 
@@ -37,7 +38,7 @@ class TypeDocument(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     code: Code
-    name: Annotated[Text, Field(min_length=1, description="Shown to people", examples=["Fax"])]
+    name: Annotated[Name, Field(description="Shown to people", examples=["Fax"])]
     description: Text = ""
     is_active: Annotated[bool, Field(description="An inactive type keeps its history and takes no new changes")] = True
 
@@ -55,7 +56,7 @@ class TypePatch(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Annotated[Text, Field(min_length=1)] = ""
+    name: Name = ""
     description: Text = ""
     is_active: bool = True
 

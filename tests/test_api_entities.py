@@ -375,6 +375,14 @@ def test_to_delete_again_is_refused_unless_it_is_the_same_deletion(client: httpx
     assert [v["valid_to"] for v in history(client, entity)] == ["2024-01-15T00:00:00Z"]
 
 
+def test_a_deletion_has_no_body_that_could_be_overlooked(client: httpx.Client) -> None:
+    entity = create(client)
+    answer = client.request("DELETE", at(entity), json={"change_ts": "2024-01-01"})
+    a_problem(answer, 400, "body: ", "?change_ts=")
+    a_problem(client.delete(at(entity), params={"force": "1"}), 400, "query.force: is unknown here")
+    assert read(client, entity) == entity
+
+
 def test_a_replay_at_its_instant_changes_nothing(client: httpx.Client) -> None:
     entity = create(client, body={"change_ts": "2024-01-01"})
     change: dict[str, Any] = {"display_name": "B", "change_ts": "2024-02-01"}

@@ -92,6 +92,7 @@ def test_a_code_exists_once_whatever_its_case(client: httpx.Client) -> None:
         ({"code": "1a", "name": "x"}, "body.code"),
         ({"code": "fax2\n", "name": "x"}, "body.code"),
         ({"code": "fax2", "name": ""}, "body.name"),
+        ({"code": "fax2", "name": " \t"}, "body.name"),
         ({"code": "fax2", "name": "a\0"}, "body.name"),
         ({"code": "fax2", "name": "x", "is_active": "maybe"}, "body.is_active"),
         ({"code": "fax2", "name": "x", "nope": 1}, "body.nope"),
@@ -121,7 +122,8 @@ def test_a_patch_changes_what_it_names(client: httpx.Client) -> None:
     a_problem(client.patch(f"{DETAIL_TYPES}/nope", json={"name": "x"}), 404, "no detail type nope")
     a_problem(client.patch(f"{ENTITY_TYPES}/email", json={"name": "x"}), 404, "no entity type email")
     a_problem(client.patch(f"{ENTITY_TYPES}/PERSON", json={"compares": "text"}), 400, "body.compares")
-    a_problem(client.patch(f"{ENTITY_TYPES}/PERSON", json={"name": None}), 400, "body.name")
+    for name in (None, "", "  "):
+        a_problem(client.patch(f"{ENTITY_TYPES}/PERSON", json={"name": name}), 400, "body.name")
 
 
 def test_how_values_compare_is_fixed_once_there_are_some(client: httpx.Client) -> None:
