@@ -292,6 +292,40 @@ def explain() -> None:
         sys.exit(1)
 
 
+@crm.command(epilog="Example: crm bench --entities 200k")
+@click.option("--entities", default="20k", show_default=True, help="How many: 10k to 5m.")
+@click.option("--grow", is_flag=True, help="Also: one fixed drop on a table, and on one five times as large.")
+@click.option("--seconds", default=3, show_default=True, type=click.IntRange(1, 60), help="That each pgbench takes.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+def bench(entities: str, seconds: int, *, grow: bool, as_json: bool) -> None:
+    """Measure how fast it is here.
+
+    Everything is measured in one run, on data and an embedded server of its own, and stands beside its limit: a plain
+    COPY of the same rows, or pgbench with the same SQL. Run it on a machine that does nothing else.
+    """
+    from crm_core.bench import run_bench
+    from crm_core.console import spinner
+
+    number = re.fullmatch(r"(\d{1,7})([km]?)", entities.lower())
+    count = int(number[1]) * {"": 1, "k": 1_000, "m": 1_000_000}[number[2]] if number else 0
+    if not 1_000 <= count <= 5_000_000:
+        raise click.BadParameter(f"{entities!r} is none from 1k to 5m", param_hint="--entities")  # noqa: EM102
+    with spinner() as tell:
+        found = run_bench(count, grows=grow, pgbench_seconds=seconds, tell=tell)
+    if as_json:
+        click.echo(json.dumps(found.as_json()))
+        return
+    click.secho(f"{'':<36}{'rows':>10}{'seconds':>12}{'rows/s':>12}{'limits':>13}", bold=True)
+    for figure in found.figures:
+        ratio = "" if figure.ratio is None else f"{figure.ratio:.1f} {figure.limited_by}"
+        rate = figure.rows / figure.seconds
+        click.echo(f"{figure.what:<36}{figure.rows:>10,}{figure.seconds:>12.4f}{rate:>12,.0f}{ratio:>13}")
+    click.echo(
+        f"{found.entities:,} entities, PostgreSQL {found.server}, {found.cores} cores, "
+        f"at most {found.peak_mib:,} MiB in this process"
+    )
+
+
 def main() -> None:
     """Run the command line; a character that the terminal cannot show does not end it."""
     for stream in (sys.stdout, sys.stderr):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +38,18 @@ def reject_lines(rejects: Iterable[Reject]) -> Iterator[str]:
 def one_line(text: str) -> str:
     """Answer a text that is not ours as one line that no terminal takes for a command."""
     return "".join(char if char.isprintable() else "�" for char in " ".join(text.split()))
+
+
+@contextmanager
+def spinner() -> Iterator[Callable[[str], None]]:
+    """Show on a terminal's standard error what is done just now; yield what to tell it to."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True, markup=False).status("") as status:
+        yield lambda what: status.update(f"{what} …")
 
 
 @contextmanager

@@ -32,7 +32,10 @@ pytestmark = pytest.mark.integration
 FIXTURES = sorted((DATA / "fixtures").glob("*.json"))
 INITIAL, DELTA, LATE, REPLAY, DIRTY, LAST = sorted((DATA / "drops").glob("*.csv"))
 HEAVY = {"dagster", "polars", "pandera", "sqlalchemy", "alembic", "numpy", "psycopg", "rich", "fastapi", "pwdlib"}
-COMMANDS = ["demo", "up", "migrate", "loaddata", "createsuperuser", "ingest", "token", "check", "report", "explain"]
+COMMANDS = [
+    "demo", "up", "serve", "migrate", "loaddata", "createsuperuser", "ingest", "token", "check", "report", "explain",
+    "bench",
+]  # fmt: skip
 KEYS = [  # of the contract, section 5
     "file", "sha256", "status", "rows_read", "rows_accepted", "rows_rejected", "rows_changed", "rows_unchanged",
     "rows_late", "rows_superseded", "entity_versions_added", "detail_versions_added", "seconds", "error",

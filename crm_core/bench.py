@@ -1,0 +1,267 @@
+"""`crm bench`: how fast it is on this machine, each figure beside the limit that was measured in the same run.
+
+The limit of a drop is a plain COPY of its rows, valid and hashed as they are, into bare unlogged tables. The limit of
+one read or write is pgbench with the same SQL over one connection. Absolute figures say little of another machine.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from crm_core import temporal
+from crm_core.database import Connection, Database, statement
+from crm_core.drops import read_drop
+from crm_core.embedded import bundled_binaries, running_server
+from crm_core.fixtures import read_fixtures
+from crm_core.generator import DAY, MONTH, START, write_drops
+from crm_core.ingest import ingest
+from crm_core.loaddata import load_fixtures
+from crm_core.merge import stage, staging
+from crm_core.migrations import migrate
+from crm_core.model import Change, ReferenceTypes
+from crm_core.reference import reference_types
+from crm_core.requests import Requested, request
+from crm_core.resources import DATA
+from crm_core.schema import validate
+
+TYPES = [DATA / "fixtures" / name for name in ("001_entity_types.json", "002_detail_types.json")]
+CALLS = 300  # of each read and write
+FIXED_ROWS = 20_000  # of the drop that meets a table and one five times as large
+GROWTH = 5
+NOON = START + MONTH / 2  # an instant between the first load and the next drop
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One thing that was measured."""
+
+    what: str
+    rows: int
+    seconds: float  # of a read or write: its median
+    limit: float | None  # seconds of the limit, where there is one
+    limited_by: str | None  # what the limit is
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times the limit it takes."""
+        return self.seconds / self.limit if self.limit else None
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """All that was measured in one run."""
+
+    entities: int
+    cores: int
+    server: str  # version of PostgreSQL
+    figures: tuple[Figure, ...]
+    peak_mib: int  # resident memory of this process, at most
+
+    def as_json(self) -> dict[str, object]:
+        """Answer the object that `crm bench --json` prints."""
+        return {**asdict(self), "figures": [asdict(figure) | {"ratio": figure.ratio} for figure in self.figures]}
+
+
+def run_bench(entities: int, *, grows: bool = False, pgbench_seconds: int = 3, tell: Tell = lambda _: None) -> Bench:
+    """Measure with about so many entities, on an embedded server of its own; all it made is removed again.
+
+    `grows`: also one fixed drop on that many and on five times as many. Each limit by pgbench takes so many seconds.
+    `tell` is told what goes on.
+    """
+    with tempfile.TemporaryDirectory(prefix="crm-bench-") as folder:
+        tell(f"writing drops about {entities:,} entities")
+        drops = write_drops(Path(folder) / "drops", entities)
+        with running_server(Path(folder)) as conninfo:
+            database = _ready(Database(conninfo))
+            figures: list[Figure] = []
+            for what, path in (
+                ("first load", drops.initial),
+                ("delta: 30 % news", drops.delta),
+                ("replay, the same bytes", drops.delta),
+                ("replay, the same rows", drops.replay),
+                ("late rows", drops.late),
+            ):
+                tell(what)
+                figures += _drop(database, what, path, with_stages=what == "first load")
+            tell("reads and writes")
+            figures += _calls(database, Path(folder), pgbench_seconds)
+            with database.connect() as connection:
+                server = connection.info.parameter_status("server_version") or ""
+            if grows:
+                for times in (1, GROWTH):
+                    tell(f"{FIXED_ROWS:,} rows on {times * entities:,} entities")
+                    figures.append(_fixed(Path(folder), entities * times))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    return Bench(entities, os.cpu_count() or 1, server, tuple(figures), peak)
+
+
+def _ready(database: Database) -> Database:
+    migrate(database)
+    with database.transaction() as connection:
+        load_fixtures(connection, read_fixtures(TYPES))
+    return database
+
+
+def _drop(database: Database, what: str, path: Path, *, with_stages: bool) -> Iterator[Figure]:
+    rows, judged, limit = _limit(database, path)
+    if with_stages:
+        yield Figure("parse, validate and hash (Polars)", rows, judged, limit, "COPY")
+    started = time.perf_counter()
+    report = ingest(database, path)
+    seconds = time.perf_counter() - started
+    assert report.error is None, report.error
+    yield Figure(what, rows, seconds, limit, "COPY")
+    with database.connect(autocommit=True) as connection:
+        connection.execute(statement("bench/analyze"))
+
+
+def _limit(database: Database, path: Path) -> tuple[int, float, float]:
+    """Answer rows, seconds of Polars, and seconds of a plain COPY of what it made: the better of two."""
+    times = []
+    for _ in range(2):
+        rows, judged, copied = 0, 0.0, 0.0
+        with database.connect() as connection, staging(connection):
+            types = reference_types(connection)
+            started = time.perf_counter()
+            for batch in read_drop(path):
+                valid = validate(batch, types, first_seen=START, now=datetime.now(UTC), time_zone=UTC)
+                judged += (at := time.perf_counter()) - started
+                stage(connection, valid.changes, valid.details)
+                copied += (started := time.perf_counter()) - at
+                rows += valid.changes.height
+        times.append((rows, judged, copied))
+    return min(times, key=lambda one: one[2])
+
+
+def _fixed(folder: Path, entities: int) -> Figure:
+    """Measure one drop of a fixed size on a table of some size."""
+    drops = write_drops(folder / f"grown_{entities}", entities)
+    part = folder / f"part_of_{entities}.csv"
+    with drops.delta.open(encoding="utf-8") as whole, part.open("w", encoding="utf-8") as file:
+        file.writelines(islice(whole, FIXED_ROWS + 1))
+    with running_server(folder / f"server_{entities}") as conninfo:
+        database = _ready(Database(conninfo))
+        assert ingest(database, drops.initial).error is None
+        with database.connect(autocommit=True) as connection:
+            connection.execute(statement("bench/analyze"))
+        *_, figure = _drop(database, f"delta of {FIXED_ROWS:,} on {entities:,}", part, with_stages=False)
+    drops.initial.unlink()
+    return figure
+
+
+def _calls(database: Database, folder: Path, seconds: int) -> Iterator[Figure]:
+    with database.connect(autocommit=True) as connection:
+        types = reference_types(connection)
+        uids = [UUID(str(uid)) for uid, *_ in connection.execute(statement("bench/uids"), {"limit": CALLS})]
+        first = {"after_uid": UUID(int=0), "after_name": "", "after_from": "-infinity", "limit": 21, "offset": 0}
+        reads: tuple[tuple[str, Callable[[UUID], object], str | None, Mapping[str, object]], ...] = (
+            (
+                "one entity",
+                lambda uid: temporal.snapshot(connection, uid),
+                "query/entity_current",
+                {"entity_uid": uids[0]},
+            ),
+            ("list of 20", lambda _: temporal.entities(connection, types), "query/entities_current_unfiltered", first),
+            (
+                "as-of page of 20",
+                lambda _: temporal.entities(connection, types, as_of=NOON),
+                "query/entities_as_of_unfiltered",
+                first | {"as_of": NOON},
+            ),
+            ("history of one", lambda uid: temporal.history(connection, uid), "query/history", {"entity_uid": uids[0]}),
+            ("diff page of 20, all time", lambda _: temporal.diff(connection, START, START + 3 * MONTH), None, {}),
+            ("diff page of 20, a day", lambda _: temporal.diff(connection, START, START + DAY), None, {}),
+        )
+        for what, read, name, values in reads:
+            limit = None if name is None else _pgbench(database, folder, _literal(connection, name, values), seconds)
+            yield Figure(what, 1, _median(read, uids), limit, None if limit is None else "pgbench")
+        yield _patch(database, connection, types, uids, folder, seconds)
+        started = time.perf_counter()
+        rows = sum(
+            block.count(b"\n") for block in temporal.stream_entities(connection, types, as_of=NOON + timedelta(days=60))
+        )
+        yield Figure("as-of, all of it streamed", rows, time.perf_counter() - started, None, None)
+
+
+def _patch(
+    database: Database,
+    connection: Connection,
+    types: ReferenceTypes,
+    uids: list[UUID],
+    folder: Path,
+    limit_seconds: int,
+) -> Figure:
+    turn = iter(range(1 << 30))
+    asked = Requested("bench", "bench", is_dated=False)
+
+    def change(uid: UUID) -> None:
+        name = f"Name {next(turn)}"
+        request(connection, types, Change(uid, datetime.now(UTC), "patch", name), asked)
+
+    seconds = _median(change, uids)
+    unsaid = ("change_ts", "entity_type_id", "details", "only_if", "key", "fingerprint")
+    values: dict[str, object] = dict.fromkeys(unsaid)
+    values |= {"entity_uid": uids[0], "op": "patch", "display_name": "NAME", "actor": "bench", "request_id": "bench"}
+    script = _literal(connection, "merge/91_request_change", values).replace("'NAME'", "'Name ' || :turn")
+    anyone = f"('{{{','.join(map(str, uids))}}}'::uuid[])[:who]"
+    script = script.replace(f"'{uids[0]}'::uuid", anyone)
+    sets = f"\\set turn random(1, 1000000000)\n\\set who random(1, {len(uids)})\n"
+    limit = _pgbench(database, folder, sets + script, limit_seconds)
+    return Figure("one PATCH, committed", 1, seconds, limit, "pgbench")
+
+
+def _median(call: Callable[[UUID], object], uids: list[UUID]) -> float:
+    def seconds(uid: UUID) -> float:
+        started = time.perf_counter()
+        call(uid)
+        return time.perf_counter() - started
+
+    for uid in uids[:10]:  # a plan is kept from the tenth run on
+        call(uid)
+    return statistics.median(map(seconds, uids))
+
+
+def _literal(connection: Connection, name: str, values: Mapping[str, object]) -> str:
+    """Answer a statement with its values written out, for pgbench."""
+    return f"{psycopg.ClientCursor(connection).mogrify(statement(name), dict(values))};\n"
+
+
+def _pgbench(database: Database, folder: Path, script: str, seconds: int) -> float:
+    """Answer the seconds that one transaction of a script takes over one connection."""
+    file = folder / "pgbench.sql"
+    file.write_text(script, encoding="utf-8")
+    pgbench = str(bundled_binaries() / "pgbench")
+    command = [pgbench, "-n", "-M", "prepared", "-c", "1", "-T", str(seconds), "-f", str(file)]
+    said = subprocess.run(command, env=_environment(database), capture_output=True, text=True, check=True).stdout
+    found = re.search(r"tps = ([\d.]+)", said)
+    assert found, said
+    return 1 / float(found[1])
+
+
+def _environment(database: Database) -> dict[str, str]:
+    """Answer the environment by which libpq finds the database: no password stands in a command line."""
+    names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "dbname": "PGDATABASE", "password": "PGPASSWORD"}
+    given = conninfo_to_dict(database.conninfo)
+    return {
+        **os.environ,
+        **{variable: str(given[name]) for name, variable in names.items() if given.get(name)},
+        "PGOPTIONS": "-c jit=off -c timezone=UTC",
+    }
