@@ -13,7 +13,7 @@ from crm_core.quality import check
 from crm_core.report import as_json, collect
 from crm_core.report_page import as_html
 from crm_core.settings import Settings
-from pipelines import checks, columns, metadata
+from pipelines import checks, columns, metadata, pools
 from pipelines.interrupts import interruptible
 from pipelines.partitions import drops
 from pipelines.resources import CrmDatabase, DropFolder
@@ -69,7 +69,7 @@ DROP_ASSETS = (
     check_specs=checks.OF_DROPS,
     partitions_def=drops,
     backfill_policy=dg.BackfillPolicy.single_run(),
-    pool="merge",
+    pool=pools.MERGE,
 )
 def drop_to_versions(
     context: dg.AssetExecutionContext, crm_database: CrmDatabase, drop_folder: DropFolder

@@ -9,6 +9,8 @@ import sys
 
 import dagster as dg
 
+from pipelines import pools
+
 RUNS_IMPORT = ["dagster", "dagster._grpc.impl", "dagster_postgres", "psycopg"]  # not polars: its threads do not fork
 LIVE = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
@@ -37,6 +39,7 @@ def main(where: str) -> None:
     """Serve the definitions on the Unix socket `where`, or on the TCP port that it is, until SIGTERM."""
     with dg.DagsterInstance.get() as instance:
         fail_orphans(instance)
+        pools.make_known(instance)
     fork_runs()
     listens = ["--host", "0.0.0.0", "--port", where] if where.isdecimal() else ["--socket", where]
     sys.argv = [

@@ -44,7 +44,7 @@ class Cursor:
 
 @dg.sensor(
     job=ingest_drop,
-    minimum_interval_seconds=5,
+    minimum_interval_seconds=3,  # the daemon looks every 5 seconds; were it 5 here, it would often be just too early
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Takes in each CSV file of the drop folder (CRM_DROP_DIR), in order of names, and again when it "
     "changed. A file is complete when its size and time are the same in two ticks; to be sure, write it under a name "

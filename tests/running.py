@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +26,8 @@ from crm_core.settings import Settings
 COMMAND = [sys.executable, "-c", "from crm_core.cli import main; main()", "up"]
 SECONDS = 150  # that a start may take on a machine that is busy
 SHORT_POLLS = {"DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "1", "FRESHNESS_DAEMON_INTERVAL_SECONDS": "5"}
+BYTECODE = tempfile.mkdtemp(prefix="crm-bytecode-")  # of processes that may leave none elsewhere
+atexit.register(shutil.rmtree, BYTECODE, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,4 +171,6 @@ def clean_environment(**more: str) -> dict[str, str]:
     """The environment without what chooses a database, a home or a Dagster."""
     ours = ("CRM_", "DJANGO_", "DRF_", "POSTGRES_", "DAGSTER_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    if kept.pop("PYTHONDONTWRITEBYTECODE", None):  # then to compile Dagster is most of what a process does
+        kept["PYTHONPYCACHEPREFIX"] = BYTECODE
     return kept | more

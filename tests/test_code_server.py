@@ -5,7 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import dagster as dg
 import pytest
+import yaml
+
+from crm_core.up import INSTANCE
+from pipelines import pools
+from pipelines.assets import drop_to_versions
 
 pytestmark = pytest.mark.unit
 
@@ -29,3 +35,11 @@ sys.exit(run.exitcode)
 def test_a_run_is_forked_from_a_process_of_one_thread_that_has_imported_dagster() -> None:
     done = subprocess.run([sys.executable, "-c", IN_THE_CODE_SERVER], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_merges_queue_from_the_first_on() -> None:
+    ours = yaml.safe_load(INSTANCE.read_text())["concurrency"]
+    with dg.instance_for_test(overrides={"concurrency": ours}) as instance:
+        pools.make_known(instance)
+        limits = {pool.name: pool.limit for pool in instance.event_log_storage.get_pool_limits()}
+    assert limits == {drop_to_versions.op.pool: 1}
