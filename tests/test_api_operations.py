@@ -172,10 +172,10 @@ def test_a_read_that_is_cut_in_the_middle_is_made_again_and_a_write_is_a_problem
             holder.execute(lock.encode())
             body = {"json": {"display_name": "B"}} if method == "patch" else {}
             answer = waiting.submit(client.request, method, address, **body)
-            until(lambda: waiters(database), 5)
+            until(lambda: waiters(database), 20)
             cut(database, waiting=True)
             holder.rollback()
-        told = answer.result(10)
+        told = answer.result(20)
         if method == "get":
             assert told.json() == entity
         else:
@@ -190,7 +190,7 @@ def test_a_read_that_takes_too_long_is_ended_and_the_others_go_on(database: Data
         answers = [waiting.submit(own.get, ENTITIES) for _ in range(4)]
         assert own.get(f"{V1}/entity-types").status_code == 200
         for answer in answers:
-            told = answer.result(10)
+            told = answer.result(20)
             a_problem(told, 503, "statement timeout", "try again")
             assert told.headers["retry-after"] == "5"
         holder.rollback()
