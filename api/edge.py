@@ -11,7 +11,7 @@ from collections.abc import MutableMapping
 from http import HTTPStatus
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import CollectorRegistry, Gauge, Histogram
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -44,6 +44,8 @@ class Figures:
         labels = ("method", "route", "status")
         told = "Seconds that answers took"
         self.seconds = Histogram("crm_http_request_seconds", told, labels, registry=self.registry)
+        told = "What the pools of connections tell of themselves"
+        self.pool = Gauge("crm_pool", told, ("pool", "figure"), registry=self.registry)
 
 
 class Edge:

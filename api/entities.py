@@ -76,7 +76,8 @@ class Search(PageParams):
         for name, value in (self.model_extra or {}).items():
             if name.lower() not in codes:
                 known = ", ".join([*type(self).model_fields, *sorted(codes)])
-                refuse(f"query.{name}", f"is unknown here; there are: {known}")
+                elsewhere = " (/api/v1/entities-asof takes it)" if name in ("as_of", "known_at") else ""
+                refuse(f"query.{name}", f"is unknown here{elsewhere}; there are: {known}")
             if not isinstance(value, str):
                 refuse(f"query.{name}", "is given twice; give it once")
             details[name] = value

@@ -12,6 +12,7 @@ from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
+from api.edge import Figures
 from api.entities import problems
 from api.gate import Reader
 from api.state import state_of
@@ -53,4 +54,8 @@ def _require_ready(database: Database) -> None:
 )
 async def read_metrics(request: Request, _: Reader) -> Response:
     """Read the figures of this process, as Prometheus does."""
-    return Response(generate_latest(request.app.state.figures.registry), media_type=CONTENT_TYPE_LATEST)
+    figures: Figures = request.app.state.figures
+    for name, pool in (("reading", state_of(request).readers), ("writing", state_of(request).writers)):
+        for figure, value in pool.figures().items():
+            figures.pool.labels(name, figure).set(value)
+    return Response(generate_latest(figures.registry), media_type=CONTENT_TYPE_LATEST)

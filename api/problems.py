@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, NoReturn
@@ -115,7 +116,8 @@ def refusal_of(error: errors.CrmError, part: str = "body") -> Refusal:
             {"where": f"{part}.{field}", "detail": said, "reason": str(code)} for code, field, said in error.faults
         ]
     if isinstance(error, errors.DatabaseError) and not isinstance(error, errors.SchemaTooOld | errors.SchemaTooNew):
-        detail = f"the database cannot answer now: {error.cause}; try again in a moment"
+        logging.getLogger("crm.api").warning("%s", error)  # strangers need not know where the database is
+        detail = "the database cannot answer now, or not in time; try again in a moment, or ask for less"
         return Refusal(status, detail, headers={"Retry-After": str(RETRY_SECONDS)})
     return Refusal(status, _in_short(faults) if faults else str(error), faults)
 

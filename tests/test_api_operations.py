@@ -191,7 +191,7 @@ def test_a_read_that_takes_too_long_is_ended_and_the_others_go_on(database: Data
         assert own.get(f"{V1}/entity-types").status_code == 200
         for answer in answers:
             told = answer.result(20)
-            a_problem(told, 503, "statement timeout", "try again")
+            a_problem(told, 503, "not in time", "try again")
             assert told.headers["retry-after"] == "5"
         holder.rollback()
         assert own.get(ENTITIES).status_code == 200

@@ -194,7 +194,7 @@ def test_migrate_names_each_step_there_and_back(empty_database: Database, monkey
 
 
 def test_loaddata_counts_objects_and_files(run: Run, fresh_database: Database) -> None:
-    assert run("loaddata", *FIXTURES).stdout == "Installed 40 object(s) from 4 fixture(s)\n"
+    assert run("loaddata", *FIXTURES).stdout == "Installed 42 object(s) from 4 fixture(s)\n"
     before = rows_of(fresh_database, b"select e::text from entity e union all select d::text from entity_detail d")
     assert run("loaddata", *FIXTURES).exit_code == 0
     assert before == rows_of(
