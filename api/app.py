@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -17,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from api import document, drops, entities, operations, problems, reference, timeline
 from api.edge import PROBES, Edge, Figures
 from api.gate import Gate
-from api.log import flushed
+from api.log import flushed, install
 from api.state import State
 from crm_core.database import Database
 from crm_core.settings import Settings
@@ -42,6 +43,12 @@ class HttpsAlone(HTTPSRedirectMiddleware):
             await super().__call__(scope, receive, send)
 
 
+def served_app(settings: Settings, database: Database, *, is_loopback: bool) -> FastAPI:
+    """Answer the application of a process that does nothing but serve it, and logs what it does."""
+    install()
+    return create_app(settings, database, is_loopback=is_loopback)
+
+
 def create_app(settings: Settings, database: Database, *, is_loopback: bool = False) -> FastAPI:
     """Answer the application over a migrated database; `is_loopback`: nobody else's machine can reach it."""
     state = State(settings, database)
@@ -49,6 +56,8 @@ def create_app(settings: Settings, database: Database, *, is_loopback: bool = Fa
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         state.open()
+        gc.collect()
+        gc.freeze()  # what was made at the start stays: no collection need look at it again
         async with flushed():
             yield
         state.close()

@@ -18,6 +18,7 @@ from fastapi import Path as PathParam
 from pydantic import BaseModel, Field
 from starlette.datastructures import UploadFile
 
+from api.direct import Direct
 from api.entities import problems
 from api.gate import Reader, Writer
 from api.messages import Instant, ListOf
@@ -30,7 +31,7 @@ from crm_core.ingest import Options, ingest_over
 from crm_core.model import MergeReport
 from crm_core.settings import MAX_PAGE_SIZE
 
-router = APIRouter(prefix="/api/v1", tags=["drops"])
+router = APIRouter(prefix="/api/v1", tags=["drops"], route_class=Direct)
 CSV = "text/csv"
 FORM = "multipart/form-data"
 NAME_BYTES = 200  # of a file's name that are kept

@@ -17,6 +17,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
+from api.direct import Direct
 from api.gate import Reader, Writer
 from api.messages import DetailVersion, Entity, EntityPatch, EntityVersion, ListOf, NewEntity, Recorded
 from api.paging import JSON, PageParams, Params, counted, envelope, link, listed_response, wanted
@@ -31,7 +32,7 @@ from crm_core.model import Change, ReferenceTypes
 from crm_core.requests import Answer, Requested, request
 from crm_core.temporal import Filter, Page, Position
 
-router = APIRouter(prefix="/api/v1", tags=["entities"])
+router = APIRouter(prefix="/api/v1", tags=["entities"], route_class=Direct)
 INSTANT: JsonDict = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}]}
 KNOWN_AT = Field(description="Answer as it was known then: from the changes recorded so far", json_schema_extra=INSTANT)
 AS_OF = Field(description="Answer as it was then: ISO 8601", json_schema_extra=INSTANT)

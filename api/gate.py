@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, get_args
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -50,9 +49,9 @@ class Gate:
         self._limits = parse_many(state.settings.rate_limit) if state.settings.rate_limit else []
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
-    async def admit(self, request: Request, presented: HTTPAuthorizationCredentials | None, role: Role) -> Principal:
+    async def admit(self, request: Request, role: Role) -> Principal:
         """Answer who asks; raises Refusal when they may not, or ask too often."""
-        principal = await self._principal(request, presented, role)
+        principal = await self._principal(request.headers.get("authorization"), role)
         request.state.actor = principal.name
         who = principal.token_id or (request.client.host if request.client else "unknown")
         for limit in self._limits:
@@ -63,14 +62,14 @@ class Gate:
                 raise Refusal(HTTPStatus.TOO_MANY_REQUESTS, said, headers={"Retry-After": str(wait)})
         return principal
 
-    async def _principal(
-        self, request: Request, presented: HTTPAuthorizationCredentials | None, role: Role
-    ) -> Principal:
+    async def _principal(self, authorization: str | None, role: Role) -> Principal:
+        scheme, _, token = (authorization or "").partition(" ")
+        presented = token.strip() if scheme.lower() == "bearer" else ""
         if self._state.settings.auth == "off":
-            known = await self._of_token(presented.credentials) if presented else None
+            known = await self._of_token(presented) if presented else None
             return replace(known, role="admin") if known else ANYBODY
-        if presented is not None:
-            principal = await self._of_token(presented.credentials)
+        if presented:
+            principal = await self._of_token(presented)
             if principal is None:
                 said = f"the token is unknown, expired or revoked; {CREATE.format(role=role)}"
                 raise Refusal(HTTPStatus.UNAUTHORIZED, said, headers=INVALID)
@@ -78,7 +77,7 @@ class Gate:
                 said = f"the token {principal.name!r} is of a {principal.role}, and this takes a {role}"
                 raise Refusal(HTTPStatus.FORBIDDEN, said)
             return principal
-        if "authorization" in request.headers:
+        if authorization is not None:
             said = "the Authorization header is none of the form Bearer TOKEN"
             raise Refusal(HTTPStatus.UNAUTHORIZED, said, headers={"WWW-Authenticate": "Bearer"})
         if not await self._is_closed():
@@ -137,16 +136,28 @@ class Call:
     state: State
 
 
-def _admitting(role: Role) -> Callable[..., Awaitable[Call]]:
-    async def admit(
-        request: Request, presented: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
+class Admission:
+    """Lets a call of a role in; a dependency of FastAPI, to which it also says that there are tokens."""
+
+    def __init__(self, role: Role) -> None:
+        """Take the least role that may."""
+        self.role: Role = role
+
+    async def __call__(
+        self, request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)] = None
     ) -> Call:
+        """Answer the call; raises Refusal."""
         gate: Gate = request.app.state.gate
-        return Call(await gate.admit(request, presented, role), state_of(request))
-
-    return admit
+        return Call(await gate.admit(request, self.role), state_of(request))
 
 
-Reader: TypeAlias = Annotated[Call, Depends(_admitting("reader"))]
-Writer: TypeAlias = Annotated[Call, Depends(_admitting("writer"))]
-Admin: TypeAlias = Annotated[Call, Depends(_admitting("admin"))]
+def admission(annotation: object) -> Admission:
+    """Answer what lets in a parameter that is annotated as Reader, Writer or Admin."""
+    _, depends = get_args(annotation)
+    assert isinstance(depends.dependency, Admission)
+    return depends.dependency
+
+
+Reader: TypeAlias = Annotated[Call, Depends(Admission("reader"))]
+Writer: TypeAlias = Annotated[Call, Depends(Admission("writer"))]
+Admin: TypeAlias = Annotated[Call, Depends(Admission("admin"))]

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Path, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.direct import Direct
 from api.entities import Search, Then, problems
 from api.gate import Admin, Reader
 from api.messages import ListOf
@@ -22,7 +23,7 @@ from crm_core.database import Connection
 from crm_core.model import Compares, DetailType, EntityType, ReferenceTypes
 from crm_core.reference import lock_types, put_detail_type, put_entity_type, reference_types
 
-router = APIRouter(prefix="/api/v1", tags=["reference data"])
+router = APIRouter(prefix="/api/v1", tags=["reference data"], route_class=Direct)
 Code = Annotated[
     str, Field(pattern="^[A-Za-z][A-Za-z0-9_]{0,62}$", description="Matched whatever its case", examples=["fax"])
 ]

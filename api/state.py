@@ -27,6 +27,7 @@ RENEW_SECONDS = 5.0  # older than this, one request counts anew, and the others 
 COUNTS_KEPT = 1_000
 STREAMS = 4  # answers of everything at once, at one time
 TRUST_SECONDS = 0.5  # to look whether a connection still stands costs a read more than to be wrong at times
+AGAIN = 2  # times that a read whose connection is lost is made again
 PATIENCE = 10.0  # seconds that a read waits for a connection
 WRITE_PATIENCE = 300.0  # a write may wait for the merge of a large drop
 TEN_YEARS = 315_360_000.0
@@ -119,12 +120,13 @@ class State:
         self._types = None
 
     def _read(self, work: Callable[[Connection], T]) -> T:
-        """Read, and if the connection is lost over it, once more: it was trusted, and reading changes nothing."""
-        try:
-            return self._with(self.readers, work)
-        except ServerUnreachable as error:
-            if error.__cause__ is None:  # there was no connection at all
-                raise
+        """Read, and if the connection is lost over it, again: it was trusted, and reading changes nothing."""
+        for _ in range(AGAIN):
+            try:
+                return self._with(self.readers, work)
+            except ServerUnreachable as error:
+                if error.__cause__ is None:  # there was no connection at all
+                    raise
         return self._with(self.readers, work)
 
     @staticmethod

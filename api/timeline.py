@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field
 from starlette.concurrency import iterate_in_threadpool
 from starlette.types import Receive, Scope, Send
 
+from api.direct import Direct
 from api.entities import AS_OF, INSTANT, KNOWN_AT, Search, filter_key, instant, instant_or_none, problems
 from api.gate import Reader
 from api.messages import Difference, Entity, ListOf, Transition
@@ -25,7 +26,7 @@ from crm_core.database import Connection, domain_error
 from crm_core.errors import CrmError
 from crm_core.temporal import Page, Position
 
-router = APIRouter(prefix="/api/v1", tags=["across time"])
+router = APIRouter(prefix="/api/v1", tags=["across time"], route_class=Direct)
 LINES: dict[str, object] = {NDJSON: {"schema": {"type": "string", "description": "All rows, a JSON object a line"}}}
 STREAM_SECONDS = 1_800  # that the database may take over an answer of everything
 

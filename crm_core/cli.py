@@ -118,7 +118,8 @@ def up(host: str, port: int | None, api_port: int | None, *, browser: bool | Non
 @crm.command(epilog="Example: crm serve, then open http://127.0.0.1:8000/docs")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to serve on.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any that is free.")
-def serve(host: str, port: int) -> None:
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="How many processes.")
+def serve(host: str, port: int, workers: int) -> None:
     """Serve the API alone.
 
     On this machine's own address it is open while there is no token; on any other one has to be made first, with
@@ -127,7 +128,14 @@ def serve(host: str, port: int) -> None:
     from crm_core.serve import run_api
 
     with _database() as (settings, database):
-        run_api(settings, database, host, port, tell=lambda address: click.echo(f"The API is at {address}/docs"))
+        run_api(
+            settings,
+            database,
+            host,
+            port,
+            workers=workers,
+            tell=lambda address: click.echo(f"The API is at {address}/docs"),
+        )
 
 
 @crm.command(

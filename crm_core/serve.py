@@ -8,8 +8,10 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 
 import uvicorn
+from uvicorn.supervisors import Multiprocess
 
 from crm_core import access
 from crm_core.database import Database
@@ -20,30 +22,46 @@ HOST, PORT = "127.0.0.1", 8000
 PORTS_TRIED = 100
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # who listens everywhere is asked here
 BACKLOG = 2048
+START_SECONDS = 60  # that a worker has to start
 STOP_SECONDS = 10  # that requests under way have when we are asked to stop
 
 
 def run_api(
-    settings: Settings, database: Database, host: str, port: int, *, tell: Callable[[str], None] = lambda _: None
+    settings: Settings,
+    database: Database,
+    host: str,
+    port: int,
+    *,
+    workers: int = 1,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; `tell` is called with the address once it can be asked.
 
-    A `port` of 0 is any that is free.
-
+    A `port` of 0 is any that is free. More than one worker are processes of their own; one that dies is replaced.
     Raises OpenToAll for an address that others reach while no token exists, AddressUnusable, DatabaseError.
     """
-    from api.app import create_app  # here: the core knows no web framework
-    from api.log import install
+    from api.app import served_app  # here: the core knows no web framework
 
     require_closed(settings, database, host)
     listening = listen(host, port)
-    install()
-    app = create_app(settings, database, is_loopback=is_loopback(host))
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=STOP_SECONDS
+        partial(served_app, settings, database, is_loopback=is_loopback(host)),
+        factory=True,
+        workers=workers,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=STOP_SECONDS,
     )
+
+    def told() -> None:
+        tell(url_of(host, listening.getsockname()[1]))
+
     with listening, suppress(KeyboardInterrupt):  # it has stopped in order then, and that is how it is stopped
-        _Server(config, lambda: tell(url_of(host, listening.getsockname()[1]))).run(sockets=[listening])
+        if workers == 1:
+            _Server(config, told).run(sockets=[listening])
+        else:
+            _Workers(config, listening, told).run()
 
 
 class _Server(uvicorn.Server):
@@ -56,6 +74,19 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            self._tell()
+
+
+class _Workers(Multiprocess):
+    """Servers, each a process of its own, on one socket; it says when all of them have started."""
+
+    def __init__(self, config: uvicorn.Config, listening: socket.socket, tell: Callable[[], None]) -> None:
+        super().__init__(config, [listening])
+        self._tell = tell
+
+    def init_processes(self) -> None:
+        super().init_processes()
+        if all(process.wait_until_ready(START_SECONDS, self.should_exit) for process in self.processes):
             self._tell()
 
 
