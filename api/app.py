@@ -77,7 +77,7 @@ def create_app(settings: Settings, database: Database, *, is_loopback: bool = Fa
     app.state.figures = figures = Figures()
     problems.install(app)
     for part in (entities, timeline, drops, reference, operations):
-        app.include_router(part.router)
+        app.router.routes.extend(part.router.routes)  # included routers would be searched one by one, each time
 
     @app.get("/", include_in_schema=False)
     async def begin(request: Request) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 import sys
@@ -11,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 FLUSH_SECONDS = 0.2  # that a line may wait; a warning takes all with it at once
+_ENCODED = json.JSONEncoder(default=str).encode  # json.dumps would make one each time
 LOGGERS = ("crm.api", "uvicorn.error")
 
 
@@ -43,7 +45,7 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Write a record; what a request brought is only ever a value in it."""
         told: dict[str, object] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "time": f"{_second(int(record.created))}.{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
         }
@@ -52,11 +54,17 @@ class JsonLines(logging.Formatter):
             told["request_id"] = record.request_id
         if record.exc_info:
             told["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(told, ensure_ascii=True, default=str)
+        return _ENCODED(told)
+
+
+@functools.lru_cache(maxsize=2)
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def install() -> None:
-    """Log what the application and the server say."""
+    """Log what the application and the server say; nobody asks which thread did."""
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = Lines()
     handler.setFormatter(JsonLines())
     for name in LOGGERS:

@@ -63,7 +63,7 @@ class Settings:
     max_body_bytes: int  # of a request
     max_drop_bytes: int  # of a request that brings a drop
     statement_timeout: int  # seconds that a request may keep the database busy
-    pool_size: int  # connections of the API's process, at most
+    pool_size: int  # connections of each of the API's processes: so many that read, and as many that write
 
     @classmethod
     def from_environment(
@@ -130,7 +130,7 @@ class Settings:
             max_body_bytes=_whole_number(given, "CRM_MAX_BODY_BYTES", 1 << 20, range(1 << 10, (1 << 30) + 1)),
             max_drop_bytes=_whole_number(given, "CRM_MAX_DROP_BYTES", 2 << 30, range(1 << 10, (1 << 40) + 1)),
             statement_timeout=_whole_number(given, "CRM_STATEMENT_TIMEOUT", 10, range(1, 3601)),
-            pool_size=_whole_number(given, "CRM_POOL_SIZE", 8, range(1, 1001)),
+            pool_size=_whole_number(given, "CRM_POOL_SIZE", 4, range(1, 1001)),
         )
 
 

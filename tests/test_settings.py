@@ -42,7 +42,7 @@ def test_without_any_setting_the_embedded_server_and_loopback_are_used() -> None
         max_body_bytes=1024**2,
         max_drop_bytes=2 * 1024**3,
         statement_timeout=10,
-        pool_size=8,
+        pool_size=4,
     )
 
 
@@ -68,7 +68,7 @@ def test_every_setting_is_read() -> None:
         CRM_MAX_BODY_BYTES="2048",
         CRM_MAX_DROP_BYTES="4096",
         CRM_STATEMENT_TIMEOUT="30",
-        CRM_POOL_SIZE="4",
+        CRM_POOL_SIZE="9",
     ) == Settings(
         home=Path("/srv/crm"),
         database_url="postgresql://ann@db/crm",
@@ -90,7 +90,7 @@ def test_every_setting_is_read() -> None:
         max_body_bytes=2048,
         max_drop_bytes=4096,
         statement_timeout=30,
-        pool_size=4,
+        pool_size=9,
     )
 
 
