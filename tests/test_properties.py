@@ -130,7 +130,7 @@ def examples(number: int) -> settings:
     return settings(max_examples=number, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 
 
-@examples(40)
+@examples(25)
 @given(steps=steps_taken)
 def test_versions_are_a_function_of_the_set_of_changes(
     database: Database, tmp_path_factory: pytest.TempPathFactory, steps: list[Step]
@@ -138,7 +138,7 @@ def test_versions_are_a_function_of_the_set_of_changes(
     _take_and_compare(database, tmp_path_factory, steps)
 
 
-@examples(8)
+@examples(6)
 @given(steps=steps_taken)
 def test_and_so_they_are_on_every_server(
     any_database: Database, tmp_path_factory: pytest.TempPathFactory, steps: list[Step]
