@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -40,25 +41,26 @@ CountKey = tuple[object, ...]
 class Counts:
     """Counts of lists: small ones are counted each time, large ones are remembered for some seconds."""
 
-    _large: dict[CountKey, tuple[int, float]] = field(default_factory=dict)
+    clock: Callable[[], float] = time.monotonic
+    _large: dict[CountKey, tuple[int, float, float]] = field(default_factory=dict)  # how many, when, when last begun
     _lock: Lock = field(default_factory=Lock)
 
     def count(self, key: CountKey, counted: Callable[[int | None], int]) -> int:
         """Answer how many there are; `counted(at_most)` counts, up to a number or (None) all."""
-        now = time.monotonic()
+        now = self.clock()
         with self._lock:
-            number, at = self._large.get(key, (0, -COUNT_SECONDS))
-            if now - at < RENEW_SECONDS:
+            number, at, begun = self._large.get(key, (0, -math.inf, -math.inf))
+            if now - at < COUNT_SECONDS and now - begun < RENEW_SECONDS:
                 return number
-            if now - at < COUNT_SECONDS:  # whoever comes next need not count
-                self._large[key] = (number, now - RENEW_SECONDS + 1)
+            if number:  # whoever comes next need not count
+                self._large[key] = (number, at, now)
         if number == 0 and (few := counted(LARGE + 1)) <= LARGE:
             return few
         number = counted(None)
         with self._lock:
             if len(self._large) >= COUNTS_KEPT:
                 self._large.clear()
-            self._large[key] = (number, now)
+            self._large[key] = (number, now, now)
         return number
 
 
