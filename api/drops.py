@@ -19,11 +19,10 @@ from pydantic import BaseModel, Field
 from starlette.datastructures import UploadFile
 
 from api.direct import Direct
-from api.entities import problems
 from api.gate import Reader, Writer
 from api.messages import Instant, ListOf
-from api.paging import JSON, PageParams, Params, envelope, link, listed_response, wanted
-from api.problems import Refusal, refuse
+from api.paging import JSON, PageParams, Params, envelope, numbered, wanted
+from api.problems import Refusal, documented, refuse
 from api.state import State
 from crm_core import drop_log
 from crm_core.database import Connection
@@ -112,7 +111,7 @@ class RejectParams(Params):
     "/drops",
     status_code=HTTPStatus.CREATED,
     response_model=Books,
-    responses={**problems(), 200: {"model": Books, "description": "It was known already, or dry_run"}},
+    responses={**documented(), 200: {"model": Books, "description": "It was known already, or dry_run"}},
     openapi_extra=BODY,
 )
 async def send_drop(http: Request, call: Writer, params: Annotated[Sent, Query()]) -> Response:
@@ -139,7 +138,7 @@ async def send_drop(http: Request, call: Writer, params: Annotated[Sent, Query()
     return Response(body, HTTPStatus.CREATED if is_new else HTTPStatus.OK, location, JSON)
 
 
-@router.get("/drops", response_model=ListOf[Drop], responses=problems())
+@router.get("/drops", response_model=ListOf[Drop], responses=documented())
 async def list_drops(http: Request, call: Reader, params: Annotated[PageParams, Query()]) -> Response:
     """List the drops, the newest first."""
     want = wanted(http, params, call.state, drop_log.Position)
@@ -152,7 +151,7 @@ async def list_drops(http: Request, call: Reader, params: Annotated[PageParams, 
     return envelope(http, want, page, count)
 
 
-@router.get("/drops/{sha256}", response_model=Drop, responses=problems(404))
+@router.get("/drops/{sha256}", response_model=Drop, responses=documented(404))
 async def read_drop(call: Reader, sha256: Sha256) -> Response:
     """Read what a drop did."""
     document = await call.state.read(lambda connection: drop_log.drop(connection, sha256))
@@ -165,7 +164,7 @@ async def read_drop(call: Reader, sha256: Sha256) -> Response:
     "/drops/{sha256}/rejects",
     response_model=ListOf[RejectedRow],
     responses={
-        **problems(404),
+        **documented(404),
         200: {"content": LINES, "description": "A part, or all as CSV"},
     },
 )
@@ -187,9 +186,7 @@ async def list_rejects(
         return page, drop_log.count_rejects(connection, sha256)
 
     found, count = await call.state.read(read)
-    following = link(http, page=str(params.page + 1)) if offset + limit < count else None
-    previous = link(http, page=str(params.page - 1)) if params.page > 1 else None
-    return listed_response(found.documents, count, following, previous)
+    return numbered(http, found.documents, count, params.page, limit)
 
 
 def _csv(sha256: str, connection: Connection) -> bytes:

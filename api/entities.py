@@ -20,15 +20,15 @@ from pydantic.config import JsonDict
 from api.direct import Direct
 from api.gate import Reader, Writer
 from api.messages import DetailVersion, Entity, EntityPatch, EntityVersion, ListOf, NewEntity, Recorded
-from api.paging import JSON, PageParams, Params, counted, envelope, link, listed_response, wanted
-from api.problems import Problem, Refusal, refuse
+from api.paging import JSON, PageParams, Params, counted, envelope, listed_response, numbered, wanted
+from api.problems import Refusal, documented, refuse
 from api.state import State
 from crm_core import temporal
 from crm_core.access import Principal
 from crm_core.changes import valid_change
 from crm_core.database import Connection
 from crm_core.instants import parse_instant
-from crm_core.model import Change, ReferenceTypes
+from crm_core.model import Change, Op, ReferenceTypes
 from crm_core.requests import Answer, Requested, request
 from crm_core.temporal import Filter, Page, Position
 
@@ -37,26 +37,10 @@ INSTANT: JsonDict = {"anyOf": [{"type": "string", "format": "date-time"}, {"type
 KNOWN_AT = Field(description="Answer as it was known then: from the changes recorded so far", json_schema_extra=INSTANT)
 AS_OF = Field(description="Answer as it was then: ISO 8601", json_schema_extra=INSTANT)
 KEY_LENGTH = 255
+IfMatch = Annotated[str | None, Header(description="The ETag that the entity must still have")]
+Key = Annotated[str | None, Header(description="The same request under it is made once a day")]
+Made = Callable[..., Change]  # of the types, `now` and `time_zone`
 _ETAGS = re.compile(r'\s*(?:W/)?"[^"]*"\s*(?:,\s*(?:W/)?"[^"]*"\s*)*|\s*\*\s*')
-
-
-def problems(*statuses: int) -> dict[int | str, dict[str, object]]:
-    """Answer what OpenAPI says of the problems of a call; these are those of every one, and more."""
-    every = {400: "What was asked is malformed", 401: "A token is missing or wrong", 403: "The token's role is too low"}
-    told = every | {
-        404: "There is none, and never was",
-        409: "The entity's state forbids it",
-        410: "It has ended; the problem says when",
-        412: "It has changed since: If-Match says otherwise",
-        422: "The Idempotency-Key was used for another request",
-        429: "Too many requests",
-        503: "The database does not answer now",
-    }
-    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {
-        status: {"description": told[status], "content": content, "model": Problem}
-        for status in (*every, *statuses, 429, 503)
-    }
 
 
 class Search(PageParams):
@@ -79,8 +63,6 @@ class Search(PageParams):
                 known = ", ".join([*type(self).model_fields, *sorted(codes)])
                 elsewhere = " (/api/v1/entities-asof takes it)" if name in ("as_of", "known_at") else ""
                 refuse(f"query.{name}", f"is unknown here{elsewhere}; there are: {known}")
-            if not isinstance(value, str):
-                refuse(f"query.{name}", "is given twice; give it once")
             details[name] = value
         return Filter(self.q or None, self.entity_type, details or None)
 
@@ -123,7 +105,7 @@ def instant_or_none(state: State, where: str, text: str | None) -> datetime | No
     return None if text is None else instant(state, where, text)
 
 
-@router.get("/entities", response_model=ListOf[Entity], responses=problems())
+@router.get("/entities", response_model=ListOf[Entity], responses=documented())
 async def list_entities(http: Request, call: Reader, params: Annotated[Search, Query()]) -> Response:
     """List the current entities, by display_name, then entity_uid."""
     want = wanted(http, params, call.state, Position)
@@ -143,36 +125,22 @@ async def list_entities(http: Request, call: Reader, params: Annotated[Search, Q
     "/entities",
     status_code=HTTPStatus.CREATED,
     response_model=Entity,
-    responses=problems(409, 422),
+    responses=documented(409, 422),
 )
 async def create_entity(
     http: Request,
     call: Writer,
     body: NewEntity,
-    idempotency_key: Annotated[str | None, Header(description="The same request under it is made once a day")] = None,
+    idempotency_key: Key = None,
 ) -> Response:
     """Create an entity; one that has ended starts again."""
     uid = body.entity_uid or uuid.uuid4()
-
-    def change(types: ReferenceTypes, now: datetime) -> Change:
-        return valid_change(
-            "upsert",
-            uid,
-            types,
-            now=now,
-            time_zone=call.state.settings.time_zone,
-            change_ts=body.change_ts,
-            display_name=body.display_name,
-            entity_type=body.entity_type,
-            details=[(detail.detail_type, detail.detail_value) for detail in body.details],
-        )
-
     asked = await _asked(http, call.who, body.change_ts, None, idempotency_key)
-    answer = await call.state.write(partial(_make, call.state, change, asked))
+    answer = await call.state.write(partial(_make, call.state, _asserting("upsert", uid, body), asked))
     return _written(http, HTTPStatus.CREATED, answer)
 
 
-@router.get("/entities/{uid}", response_model=Entity, responses=problems(404, 410))
+@router.get("/entities/{uid}", response_model=Entity, responses=documented(404, 410))
 async def read_entity(http: Request, uid: UUID, call: Reader, params: Annotated[Then, Query()]) -> Response:
     """Read an entity as it is, or as it was at `as_of`."""
     as_of = instant_or_none(call.state, "as_of", params.as_of)
@@ -189,61 +157,43 @@ async def read_entity(http: Request, uid: UUID, call: Reader, params: Annotated[
     return Response(document.encode(), media_type=JSON, headers={"ETag": tag})
 
 
-@router.patch("/entities/{uid}", response_model=Entity, responses=problems(404, 409, 412, 422))
+@router.patch("/entities/{uid}", response_model=Entity, responses=documented(404, 409, 412, 422))
 async def patch_entity(
     http: Request,
     uid: UUID,
     call: Writer,
     body: EntityPatch,
-    if_match: Annotated[str | None, Header(description="The ETag that the entity must still have")] = None,
-    idempotency_key: Annotated[str | None, Header(description="The same request under it is made once a day")] = None,
+    if_match: IfMatch = None,
+    idempotency_key: Key = None,
 ) -> Response:
     """Change what is named, and nothing else; a detail whose value is null ends."""
     if body.entity_uid not in (None, uid):
         refuse("body.entity_uid", f"is not {uid}, which the address names; leave it out")
-    unset = {name for name in ("display_name", "entity_type") if name not in body.model_fields_set}
-
-    def change(types: ReferenceTypes, now: datetime) -> Change:
-        return valid_change(
-            "patch",
-            uid,
-            types,
-            now=now,
-            time_zone=call.state.settings.time_zone,
-            change_ts=body.change_ts,
-            display_name=None if "display_name" in unset else body.display_name or "",
-            entity_type=None if "entity_type" in unset else body.entity_type or "",
-            details=[(detail.detail_type, detail.detail_value) for detail in body.details],
-        )
-
     asked = await _asked(http, call.who, body.change_ts, if_match, idempotency_key)
-    answer = await call.state.write(partial(_make, call.state, change, asked))
+    answer = await call.state.write(partial(_make, call.state, _asserting("patch", uid, body), asked))
     return _written(http, HTTPStatus.OK, answer)
 
 
-@router.delete("/entities/{uid}", status_code=HTTPStatus.NO_CONTENT, responses=problems(404, 409, 412, 422))
+@router.delete("/entities/{uid}", status_code=HTTPStatus.NO_CONTENT, responses=documented(404, 409, 412, 422))
 async def delete_entity(
     http: Request,
     uid: UUID,
     call: Writer,
     params: Annotated[Deletion, Query()],
-    if_match: Annotated[str | None, Header(description="The ETag that the entity must still have")] = None,
-    idempotency_key: Annotated[str | None, Header(description="The same request under it is made once a day")] = None,
+    if_match: IfMatch = None,
+    idempotency_key: Key = None,
 ) -> Response:
     """End an entity and its details; history, as-of and audit still answer."""
     if await http.body():
         refuse("body", "is not looked at in a DELETE; write the instant into the address, as ?change_ts=2024-01-31")
 
-    def change(types: ReferenceTypes, now: datetime) -> Change:
-        zone = call.state.settings.time_zone
-        return valid_change("delete", uid, types, now=now, time_zone=zone, change_ts=params.change_ts)
-
+    change: Made = partial(valid_change, "delete", uid, change_ts=params.change_ts)
     asked = await _asked(http, call.who, params.change_ts, if_match, idempotency_key)
     answer = await call.state.write(partial(_make, call.state, change, asked))
     return _written(http, HTTPStatus.NO_CONTENT, answer)
 
 
-@router.get("/entities/{uid}/history", response_model=ListOf[EntityVersion | DetailVersion], responses=problems(404))
+@router.get("/entities/{uid}/history", response_model=ListOf[EntityVersion | DetailVersion], responses=documented(404))
 async def read_history(http: Request, uid: UUID, call: Reader, params: Annotated[Versions, Query()]) -> Response:
     """Read every version of an entity and of its details, in order of valid_from."""
     known_at = instant_or_none(call.state, "known_at", params.known_at)
@@ -253,7 +203,7 @@ async def read_history(http: Request, uid: UUID, call: Reader, params: Annotated
     return _part(http, documents, params)
 
 
-@router.get("/entities/{uid}/audit", response_model=ListOf[Recorded], responses=problems(404))
+@router.get("/entities/{uid}/audit", response_model=ListOf[Recorded], responses=documented(404))
 async def read_audit(http: Request, uid: UUID, call: Reader, params: Annotated[Versions, Query()]) -> Response:
     """Read the ledger of an entity: every change in recording order, who made it, and the state before and after."""
     known_at = instant_or_none(call.state, "known_at", params.known_at)
@@ -263,11 +213,24 @@ async def read_audit(http: Request, uid: UUID, call: Reader, params: Annotated[V
     return _part(http, documents, params)
 
 
-def _make(
-    state: State, change: Callable[[ReferenceTypes, datetime], Change], asked: Requested, connection: Connection
-) -> Answer:
+def _asserting(op: Op, uid: UUID, body: NewEntity | EntityPatch) -> Made:
+    """Answer what makes a change of a body: it sets what is named, and a name or type that is null is none."""
+    named = body.model_fields_set
+    return partial(
+        valid_change,
+        op,
+        uid,
+        change_ts=body.change_ts,
+        display_name=body.display_name or "" if "display_name" in named else None,
+        entity_type=body.entity_type or "" if "entity_type" in named else None,
+        details=[(detail.detail_type, detail.detail_value) for detail in body.details],
+    )
+
+
+def _make(state: State, change: Made, asked: Requested, connection: Connection) -> Answer:
     types = state.types(connection)
-    return request(connection, types, change(types, datetime.now(UTC)), asked)
+    made = change(types, now=datetime.now(UTC), time_zone=state.settings.time_zone)
+    return request(connection, types, made, asked)
 
 
 async def _asked(
@@ -328,10 +291,8 @@ def _part(http: Request, documents: Sequence[str], params: Versions) -> Response
             refuse("query.page", "is of no use without page_size: all versions come at once")
         return listed_response(documents, len(documents), None, None)
     start = (params.page - 1) * params.page_size
-    end = start + params.page_size
-    following = link(http, page=str(params.page + 1)) if end < len(documents) else None
-    previous = link(http, page=str(params.page - 1)) if params.page > 1 else None
-    return listed_response(documents[start:end], len(documents), following, previous)
+    part = documents[start : start + params.page_size]
+    return numbered(http, part, len(documents), params.page, params.page_size)
 
 
 def _etag(document: str) -> str:

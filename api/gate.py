@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -42,7 +43,7 @@ class Gate:
     def __init__(self, state: State, *, is_loopback: bool) -> None:
         """Take where the application listens; whoever does not know says that it is no loopback."""
         self._state, self._is_loopback = state, is_loopback
-        self._closed: tuple[bool, float] = (True, -1.0)
+        self._closed: tuple[bool, float] = (True, -math.inf)
         self._known: dict[bytes, tuple[Principal | None, float]] = {}  # by the SHA-256 of what was presented
         self._noted: dict[str, float] = {}
         self._writing: set[asyncio.Task[None]] = set()
@@ -91,7 +92,7 @@ class Gate:
         if self._state.settings.auth == "on" or not self._is_loopback:
             return True
         closed, at = self._closed
-        if time.monotonic() - at > REMEMBERED or at < 0:
+        if time.monotonic() - at > REMEMBERED:
             asked = time.monotonic()
             closed = await self._state.read(access.is_closed)
             self._closed = (closed, asked)
@@ -99,9 +100,9 @@ class Gate:
 
     async def _of_token(self, presented: str) -> Principal | None:
         key = hashlib.sha256(presented.encode(errors="surrogateescape")).digest()
-        principal, at = self._known.get(key, (None, -1.0))
+        principal, at = self._known.get(key, (None, -math.inf))
         asked = time.monotonic()
-        if asked - at > REMEMBERED or at < 0:
+        if asked - at > REMEMBERED:
             now = datetime.now(UTC)
             principal = await self._state.read(partial(_found, presented, now))
             if len(self._known) >= TOKENS_KEPT:

@@ -13,8 +13,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
 from api.edge import Figures
-from api.entities import problems
 from api.gate import Reader
+from api.problems import documented
 from api.state import state_of
 from crm_core.database import Database, require_schema
 
@@ -34,7 +34,7 @@ async def is_alive() -> Response:
     return Response(b'{"status":"ok"}', media_type="application/json")
 
 
-@router.get("/readyz", response_model=Health, responses={503: problems()[503]})
+@router.get("/readyz", response_model=Health, responses={503: documented()[503]})
 async def is_ready(http: Request) -> Response:
     """Answer that the database can be reached and is migrated to this release."""
     await anyio.to_thread.run_sync(_require_ready, state_of(http).database, limiter=_PROBES)
@@ -50,7 +50,7 @@ def _require_ready(database: Database) -> None:
 @router.get(
     "/metrics",
     response_class=PlainTextResponse,
-    responses={**problems(), HTTPStatus.OK: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    responses={**documented(), HTTPStatus.OK: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 async def read_metrics(request: Request, _: Reader) -> Response:
     """Read the figures of this process, as Prometheus does."""

@@ -84,12 +84,19 @@ def envelope(request: Request, want: Wanted[P], found: Page | drop_log.Page, cou
     following = previous = None
     if found.next is not None:
         if want.page is not None and want.offset + want.limit <= DEEPEST:
-            following = link(request, page=str(want.page + 1), cursor=None)
+            following = _link(request, page=str(want.page + 1), cursor=None)
         else:
-            following = link(request, page=None, cursor=_cursor(found.next, _fingerprint(request)))
+            following = _link(request, page=None, cursor=_cursor(found.next, _fingerprint(request)))
     if want.page is not None and want.page > 1:
-        previous = link(request, page=str(want.page - 1), cursor=None)
+        previous = _link(request, page=str(want.page - 1), cursor=None)
     return listed_response(found.documents, count, following, previous)
+
+
+def numbered(request: Request, documents: Sequence[str], count: int, page: int, limit: int) -> Response:
+    """Answer a page of a list that has numbers alone, however deep."""
+    following = _link(request, page=str(page + 1)) if page * limit < count else None
+    previous = _link(request, page=str(page - 1)) if page > 1 else None
+    return listed_response(documents, count, following, previous)
 
 
 def listed_response(
@@ -111,24 +118,22 @@ def wants_stream(request: Request) -> bool:
     return NDJSON in accepted or "application/jsonl" in accepted
 
 
-def link(request: Request, **changed: str | None) -> str:
+def _link(request: Request, **changed: str | None) -> str:
     """Answer the address of a request with some parameters changed, and those without (None)."""
-    query = dict(parse_qsl(request.scope["query_string"].decode("ascii", "replace"), keep_blank_values=True))
-    query.update({name: value for name, value in changed.items() if value is not None})
-    for name, value in changed.items():
-        if value is None:
-            query.pop(name, None)
+    given: dict[str, str | None] = {**_query(request), **changed}
+    query = {name: value for name, value in given.items() if value is not None}
     host = request.headers.get("host", "localhost")
     return f"{request.scope['scheme']}://{host}{request.scope['root_path']}{request.scope['path']}?{urlencode(query)}"
 
 
+def _query(request: Request) -> dict[str, str]:
+    """Answer the parameters of a request, none of which is given twice."""
+    return dict(parse_qsl(request.scope["query_string"].decode("ascii", "replace"), keep_blank_values=True))
+
+
 def _fingerprint(request: Request) -> str:
     """Answer what a cursor belongs to: the list and its filters."""
-    query = sorted(
-        pair
-        for pair in parse_qsl(request.scope["query_string"].decode("ascii", "replace"), keep_blank_values=True)
-        if pair[0] not in ("page", "page_size", "cursor", "count")
-    )
+    query = sorted(pair for pair in _query(request).items() if pair[0] not in PageParams.model_fields)
     return hashlib.sha256(repr((request.scope["path"], query)).encode()).hexdigest()[:FINGERPRINT]
 
 

@@ -72,6 +72,25 @@ class Refusal(HTTPException):
         self.status, self.faults, self.members = status, faults, members
 
 
+def documented(*statuses: int) -> dict[int | str, dict[str, object]]:
+    """Answer what OpenAPI says of the problems of a call; these are those of every one, and more."""
+    every = {400: "What was asked is malformed", 401: "A token is missing or wrong", 403: "The token's role is too low"}
+    told = every | {
+        404: "There is none, and never was",
+        409: "The entity's state forbids it",
+        410: "It has ended; the problem says when",
+        412: "It has changed since: If-Match says otherwise",
+        422: "The Idempotency-Key was used for another request",
+        429: "Too many requests",
+        503: "The database does not answer now",
+    }
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {
+        status: {"description": told[status], "content": content, "model": Problem}
+        for status in (*every, *statuses, 429, 503)
+    }
+
+
 def refuse(where: str, detail: str) -> NoReturn:
     """Refuse a request in which one thing is wrong: raises Refusal."""
     raise Refusal(HTTPStatus.BAD_REQUEST, f"{where}: {detail}", [{"where": where, "detail": detail}])
@@ -103,8 +122,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(errors.CrmError, _of_ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _of_the_framework)
-    documented = app.openapi
-    app.openapi = lambda: _with_problems_alone(documented())  # type: ignore[method-assign]
+    made = app.openapi
+    app.openapi = lambda: _with_problems_alone(made())  # type: ignore[method-assign]
 
 
 def refusal_of(error: errors.CrmError, part: str = "body") -> Refusal:

@@ -12,11 +12,11 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.direct import Direct
-from api.entities import Search, Then, problems
+from api.entities import Search, Then
 from api.gate import Admin, Reader
 from api.messages import ListOf
 from api.paging import JSON
-from api.problems import Refusal, refuse
+from api.problems import Refusal, documented, refuse
 from api.state import State
 from api.timeline import AsOf
 from crm_core.database import Connection
@@ -68,28 +68,28 @@ class DetailTypePatch(TypePatch):
     compares: Annotated[Compares, Field(description="It cannot change once there are values")] = "text"
 
 
-@router.get("/entity-types", response_model=ListOf[TypeDocument], responses=problems())
+@router.get("/entity-types", response_model=ListOf[TypeDocument], responses=documented())
 async def list_entity_types(call: Reader) -> Response:
     """List the entity types, by code."""
     types = await call.state.read(reference_types)
     return _listed([_document(kind) for kind in types.entity_types])
 
 
-@router.get("/detail-types", response_model=ListOf[DetailTypeDocument], responses=problems())
+@router.get("/detail-types", response_model=ListOf[DetailTypeDocument], responses=documented())
 async def list_detail_types(call: Reader) -> Response:
     """List the detail types, by code."""
     types = await call.state.read(reference_types)
     return _listed([_document(kind) for kind in types.detail_types])
 
 
-@router.post("/entity-types", status_code=201, response_model=TypeDocument, responses=problems(409))
+@router.post("/entity-types", status_code=201, response_model=TypeDocument, responses=documented(409))
 async def create_entity_type(call: Admin, body: TypeDocument) -> Response:
     """Add an entity type."""
     document = await _put(call.state, "entity", body.code, lambda _: body.model_dump(), is_new=True)
     return JSONResponse(document, HTTPStatus.CREATED)
 
 
-@router.post("/detail-types", status_code=201, response_model=DetailTypeDocument, responses=problems(409))
+@router.post("/detail-types", status_code=201, response_model=DetailTypeDocument, responses=documented(409))
 async def create_detail_type(call: Admin, body: DetailTypeDocument) -> Response:
     """Add a detail type; its code is a parameter of the lists from then on."""
     if body.code.lower() in TAKEN:
@@ -98,14 +98,14 @@ async def create_detail_type(call: Admin, body: DetailTypeDocument) -> Response:
     return JSONResponse(document, HTTPStatus.CREATED)
 
 
-@router.patch("/entity-types/{code}", response_model=TypeDocument, responses=problems(404))
+@router.patch("/entity-types/{code}", response_model=TypeDocument, responses=documented(404))
 async def patch_entity_type(call: Admin, code: CodeInPath, body: TypePatch) -> Response:
     """Change what is named of an entity type."""
     changed = body.model_dump(exclude_unset=True)
     return JSONResponse(await _put(call.state, "entity", code, lambda before: before | changed, is_new=False))
 
 
-@router.patch("/detail-types/{code}", response_model=DetailTypeDocument, responses=problems(404, 409))
+@router.patch("/detail-types/{code}", response_model=DetailTypeDocument, responses=documented(404, 409))
 async def patch_detail_type(call: Admin, code: CodeInPath, body: DetailTypePatch) -> Response:
     """Change what is named of a detail type."""
     changed = body.model_dump(exclude_unset=True)

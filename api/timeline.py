@@ -15,11 +15,11 @@ from starlette.concurrency import iterate_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from api.direct import Direct
-from api.entities import AS_OF, INSTANT, KNOWN_AT, Search, filter_key, instant, instant_or_none, problems
+from api.entities import AS_OF, INSTANT, KNOWN_AT, Search, filter_key, instant, instant_or_none
 from api.gate import Reader
 from api.messages import Difference, Entity, ListOf, Transition
 from api.paging import NDJSON, PageParams, counted, envelope, wanted, wants_stream
-from api.problems import Refusal, refusal_of, refuse
+from api.problems import Refusal, documented, refusal_of, refuse
 from api.state import State
 from crm_core import temporal
 from crm_core.database import Connection, domain_error
@@ -55,7 +55,7 @@ class Between(PageParams):
 @router.get(
     "/entities-asof",
     response_model=ListOf[Entity],
-    responses={**problems(), 200: {"content": LINES, "description": "A page, or all as NDJSON"}},
+    responses={**documented(), 200: {"content": LINES, "description": "A page, or all as NDJSON"}},
 )
 async def list_entities_as_of(http: Request, call: Reader, params: Annotated[AsOf, Query()]) -> Response:
     """List the entities as they were, by entity_uid; `Accept: application/x-ndjson` answers all at once."""
@@ -96,7 +96,7 @@ async def list_entities_as_of(http: Request, call: Reader, params: Annotated[AsO
 @router.get(
     "/diff",
     response_model=ListOf[Difference] | ListOf[Transition],
-    responses={**problems(), 200: {"content": LINES, "description": "A page, or all as NDJSON"}},
+    responses={**documented(), 200: {"content": LINES, "description": "A page, or all as NDJSON"}},
 )
 async def list_differences(http: Request, call: Reader, params: Annotated[Between, Query()]) -> Response:
     """List what changed between two instants; `Accept: application/x-ndjson` answers all at once.
@@ -177,5 +177,5 @@ def _blocks(state: State, lines: Callable[[Connection], Iterator[bytes]]) -> Gen
 
 
 def _no_pages(params: PageParams) -> None:
-    if given := {"page", "page_size", "cursor", "count"} & params.model_fields_set:
+    if given := PageParams.model_fields.keys() & params.model_fields_set:
         refuse(f"query.{min(given)}", "is for pages, and NDJSON answers all at once; leave it out")
