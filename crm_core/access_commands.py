@@ -117,10 +117,9 @@ def createsuperuser(username: str | None, *, noinput: bool) -> None:
 @contextmanager
 def _connection() -> Iterator[Connection]:
     """Open an autocommitting connection to the migrated database of the settings."""
-    from crm_core.database import open_database, require_schema
+    from crm_core.database import open_migrated
 
-    with open_database(Settings.from_environment()) as database, database.connect(autocommit=True) as connection:
-        require_schema(connection)
+    with open_migrated(Settings.from_environment()) as database, database.connect(autocommit=True) as connection:
         yield connection
 
 

@@ -28,7 +28,7 @@ from crm_core import temporal
 from crm_core.database import Connection, Database, statement
 from crm_core.drops import read_drop
 from crm_core.embedded import bundled_binaries, running_server
-from crm_core.fixtures import read_fixtures
+from crm_core.fixtures import TYPES, read_fixtures
 from crm_core.generator import DAY, MONTH, START, write_drops
 from crm_core.ingest import ingest
 from crm_core.loaddata import load_fixtures
@@ -37,10 +37,8 @@ from crm_core.migrations import migrate
 from crm_core.model import Change, ReferenceTypes
 from crm_core.reference import reference_types
 from crm_core.requests import Requested, request
-from crm_core.resources import DATA
 from crm_core.schema import validate
 
-TYPES = [DATA / "fixtures" / name for name in ("001_entity_types.json", "002_detail_types.json")]
 CALLS = 300  # of each read and write
 FIXED_ROWS = 20_000  # of the drop that meets a table and one five times as large
 GROWTH = 5
@@ -111,6 +109,19 @@ def run_bench(entities: int, *, grows: bool = False, pgbench_seconds: int = 3, t
                     figures.append(_fixed(Path(folder), entities * times))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1 << 20 if sys.platform == "darwin" else 1 << 10)
     return Bench(entities, os.cpu_count() or 1, server, tuple(figures), peak)
+
+
+def lines(bench: Bench) -> Iterator[str]:
+    """Write what was measured as a table."""
+    yield f"{'':<36}{'rows':>10}{'seconds':>12}{'rows/s':>12}{'limits':>13}"
+    for figure in bench.figures:
+        ratio = "" if figure.ratio is None else f"{figure.ratio:.1f} {figure.limited_by}"
+        rate = figure.rows / figure.seconds
+        yield f"{figure.what:<36}{figure.rows:>10,}{figure.seconds:>12.4f}{rate:>12,.0f}{ratio:>13}"
+    yield (
+        f"{bench.entities:,} entities, PostgreSQL {bench.server}, {bench.cores} cores, "
+        f"at most {bench.peak_mib:,} MiB in this process"
+    )
 
 
 def _ready(database: Database) -> Database:

@@ -152,10 +152,11 @@ def migrate(revision: str) -> None:
     if not re.fullmatch(r"head|base|\d{1,4}|[+-]\d+", revision):
         message = f"{revision!r} is none: give head, base, a number such as 0004, or steps such as -1"
         raise click.BadParameter(message, param_hint="REVISION")
+    from crm_core.database import open_database
     from crm_core.migrations import current_revision
     from crm_core.migrations import migrate as bring_to
 
-    with _database(migrated=False) as (_, database):
+    with open_database(Settings.from_environment()) as database:
         steps = bring_to(database, revision.zfill(4) if revision.isdigit() else revision)
         with database.connect() as connection:
             current = current_revision(connection)
@@ -311,7 +312,7 @@ def bench(entities: str, seconds: int, *, grow: bool, as_json: bool) -> None:
     Everything is measured in one run, on data and an embedded server of its own, and stands beside its limit: a plain
     COPY of the same rows, or pgbench with the same SQL. Run it on a machine that does nothing else.
     """
-    from crm_core.bench import run_bench
+    from crm_core.bench import lines, run_bench
     from crm_core.console import spinner
 
     number = re.fullmatch(r"(\d{1,7})([km]?)", entities.lower())
@@ -323,15 +324,8 @@ def bench(entities: str, seconds: int, *, grow: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found.as_json()))
         return
-    click.secho(f"{'':<36}{'rows':>10}{'seconds':>12}{'rows/s':>12}{'limits':>13}", bold=True)
-    for figure in found.figures:
-        ratio = "" if figure.ratio is None else f"{figure.ratio:.1f} {figure.limited_by}"
-        rate = figure.rows / figure.seconds
-        click.echo(f"{figure.what:<36}{figure.rows:>10,}{figure.seconds:>12.4f}{rate:>12,.0f}{ratio:>13}")
-    click.echo(
-        f"{found.entities:,} entities, PostgreSQL {found.server}, {found.cores} cores, "
-        f"at most {found.peak_mib:,} MiB in this process"
-    )
+    for line in lines(found):
+        click.echo(line)
 
 
 def main() -> None:
@@ -350,15 +344,12 @@ def _terminate(_number: int, _frame: object) -> None:
 
 
 @contextmanager
-def _database(*, migrated: bool = True) -> Iterator[tuple[Settings, Database]]:
+def _database() -> Iterator[tuple[Settings, Database]]:
     """Open the database of the settings, and make sure that it is migrated."""
-    from crm_core.database import open_database, require_schema
+    from crm_core.database import open_migrated
 
     settings = Settings.from_environment()
-    with open_database(settings) as database:
-        if migrated:
-            with database.connect() as connection:
-                require_schema(connection)
+    with open_migrated(settings) as database:
         yield settings, database
 
 

@@ -18,7 +18,7 @@ from crm_core.resources import statement
 from crm_core.revisions import require_schema
 from crm_core.settings import Settings
 
-__all__ = ["Connection", "Database", "open_database", "require_schema", "statement"]
+__all__ = ["Connection", "Database", "open_database", "open_migrated", "require_schema", "statement"]
 
 Connection: TypeAlias = psycopg.Connection[TupleRow]
 
@@ -74,6 +74,15 @@ def open_database(settings: Settings) -> Iterator[Database]:
         return
     with running_server(settings.home) as conninfo:
         yield Database(conninfo)
+
+
+@contextmanager
+def open_migrated(settings: Settings) -> Iterator[Database]:
+    """Open the database of the settings, of this release's schema; raises SchemaTooOld or SchemaTooNew too."""
+    with open_database(settings) as database:
+        with database.connect() as connection:
+            require_schema(connection)
+        yield database
 
 
 def domain_error(error: Exception) -> DatabaseError | None:

@@ -20,9 +20,11 @@ from uuid import UUID
 from crm_core.errors import FixtureRefused
 from crm_core.hashing import stored_form
 from crm_core.model import Change, Compares
+from crm_core.resources import DATA
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 
+TYPES = [DATA / "fixtures" / name for name in ("001_entity_types.json", "002_detail_types.json")]  # those that ship
 MODELS = ("entitytype", "detailtype", "entity", "entitydetail")  # the last part of a record's model
 COMPARES: tuple[Compares, ...] = get_args(Compares)
 PLAIN_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}")  # what the tables of types allow

@@ -27,12 +27,11 @@ from sqlalchemy import URL
 from crm_core.database import Database, open_database, statement
 from crm_core.embedded import SOCKET_PATH_BYTES
 from crm_core.errors import AlreadyUp, MissingPrivilege, SettingsError
-from crm_core.fixtures import read_fixtures
+from crm_core.fixtures import TYPES, read_fixtures
 from crm_core.loaddata import load_fixtures
 from crm_core.migrations import migrate
 from crm_core.processes import GRACE, Processes
 from crm_core.reference import reference_types
-from crm_core.resources import DATA
 from crm_core.serve import HOST, free_port, require_closed, url_of
 from crm_core.serve import PORT as API_PORT
 from crm_core.settings import Settings
@@ -40,7 +39,6 @@ from crm_core.settings import Settings
 PORT = 3000
 START_SECONDS = 180  # that a process has to get ready
 POLL_SECONDS = 0.2
-TYPES = [DATA / "fixtures" / name for name in ("001_entity_types.json", "002_detail_types.json")]
 INSTANCE = Path(__file__).parent.parent / "pipelines" / "dagster.yaml"  # in a checkout as in a wheel
 API, CODE, WEB, DAEMON = "api", "code-server", "web-server", "daemon"
 LOCATIONS = "{ workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError { __typename } } } } }"
