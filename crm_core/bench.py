@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -25,6 +25,8 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from crm_core import temporal
+from crm_core.compare import Compared, compare
+from crm_core.compare import lines as lines_of_compared
 from crm_core.database import Connection, Database, statement
 from crm_core.drops import read_drop
 from crm_core.embedded import bundled_binaries, running_server
@@ -72,17 +74,25 @@ class Bench:
     server: str  # version of PostgreSQL
     figures: tuple[Figure, ...]
     peak_mib: int  # resident memory of this process, at most
+    compared: tuple[Compared, ...] = ()  # this product and the peers, if any was asked for
 
     def as_json(self) -> dict[str, object]:
         """Answer the object that `crm bench --json` prints."""
         return {**asdict(self), "figures": [asdict(figure) | {"ratio": figure.ratio} for figure in self.figures]}
 
 
-def run_bench(entities: int, *, grows: bool = False, pgbench_seconds: int = 3, tell: Tell = lambda _: None) -> Bench:
+def run_bench(
+    entities: int,
+    *,
+    grows: bool = False,
+    pgbench_seconds: int = 3,
+    peers: Sequence[str] = (),
+    tell: Tell = lambda _: None,
+) -> Bench:
     """Measure with about so many entities, on an embedded server of its own; all it made is removed again.
 
     `grows`: also one fixed drop on that many and on five times as many. Each limit by pgbench takes so many seconds.
-    `tell` is told what goes on.
+    `peers`: tools of others that take the same drops in, beside this one. `tell` is told what goes on.
     """
     with tempfile.TemporaryDirectory(prefix="crm-bench-") as folder:
         tell(f"writing drops about {entities:,} entities")
@@ -107,8 +117,11 @@ def run_bench(entities: int, *, grows: bool = False, pgbench_seconds: int = 3, t
                 for times in (1, GROWTH):
                     tell(f"{FIXED_ROWS:,} rows on {times * entities:,} entities")
                     figures.append(_fixed(Path(folder), entities * times))
+            compared = (
+                tuple(compare(conninfo, drops, entities, peers, Path(folder) / "compared", tell)) if peers else ()
+            )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1 << 20 if sys.platform == "darwin" else 1 << 10)
-    return Bench(entities, os.cpu_count() or 1, server, tuple(figures), peak)
+    return Bench(entities, os.cpu_count() or 1, server, tuple(figures), peak, compared)
 
 
 def lines(bench: Bench) -> Iterator[str]:
@@ -122,6 +135,9 @@ def lines(bench: Bench) -> Iterator[str]:
         f"{bench.entities:,} entities, PostgreSQL {bench.server}, {bench.cores} cores, "
         f"at most {bench.peak_mib:,} MiB in this process"
     )
+    if bench.compared:
+        yield ""
+        yield from lines_of_compared(bench.compared)
 
 
 def _ready(database: Database) -> Database:

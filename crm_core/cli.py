@@ -305,22 +305,31 @@ def explain() -> None:
 @click.option("--entities", default="20k", show_default=True, help="How many: 10k to 5m.")
 @click.option("--grow", is_flag=True, help="Also: one fixed drop on a table, and on one five times as large.")
 @click.option("--seconds", default=3, show_default=True, type=click.IntRange(1, 60), help="That each pgbench takes.")
+@click.option("--compare", default="", metavar="TOOL,…", help="Also: other tools on the same drops: dlt, dbt, sqlmesh.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
-def bench(entities: str, seconds: int, *, grow: bool, as_json: bool) -> None:
+def bench(entities: str, seconds: int, compare: str, *, grow: bool, as_json: bool) -> None:
     """Measure how fast it is here.
 
     Everything is measured in one run, on data and an embedded server of its own, and stands beside its limit: a plain
     COPY of the same rows, or pgbench with the same SQL. Run it on a machine that does nothing else.
+
+    With --compare other tools load the same drops on the same server, and answer the same questions. Each is installed
+    by uv in an environment of its own, which is removed again.
     """
     from crm_core.bench import lines, run_bench
+    from crm_core.compare import PEERS
     from crm_core.console import spinner
 
     number = re.fullmatch(r"(\d{1,7})([km]?)", entities.lower())
     count = int(number[1]) * {"": 1, "k": 1_000, "m": 1_000_000}[number[2]] if number else 0
     if not 1_000 <= count <= 5_000_000:
         raise click.BadParameter(f"{entities!r} is none from 1k to 5m", param_hint="--entities")  # noqa: EM102
+    peers = tuple(dict.fromkeys(filter(None, map(str.strip, compare.lower().split(",")))))
+    if unknown := [name for name in peers if name not in PEERS]:
+        message = f"{', '.join(unknown)}: unknown; there are: {', '.join(PEERS)}"
+        raise click.BadParameter(message, param_hint="--compare")
     with spinner() as tell:
-        found = run_bench(count, grows=grow, pgbench_seconds=seconds, tell=tell)
+        found = run_bench(count, grows=grow, pgbench_seconds=seconds, peers=peers, tell=tell)
     if as_json:
         click.echo(json.dumps(found.as_json()))
         return
