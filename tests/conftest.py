@@ -6,6 +6,7 @@ does through a connection is rolled back after it; `fresh_database` is for tests
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import tempfile
@@ -24,7 +25,12 @@ from crm_core.database import Connection, Database
 from crm_core.embedded import bundled_binaries, major_version, running_server
 from crm_core.migrations import migrate
 
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):  # then to compile Dagster is most of what a process does
+    BYTECODE = os.environ["PYTHONPYCACHEPREFIX"] = tempfile.mkdtemp(prefix="crm-bytecode-")
+    atexit.register(shutil.rmtree, BYTECODE, ignore_errors=True)
+
 TEMPLATE = "migrated"
+LONGEST = ("test_browser_dagster", "test_up", "test_properties", "test_demo", "test_api_contract", "test_concurrency")
 CARELESS = {  # a test server need not survive a power cut
     "fsync": "off",
     "synchronous_commit": "off",
@@ -32,6 +38,20 @@ CARELESS = {  # a test server need not survive a power cut
     "shared_buffers": "256MB",
     "max_wal_size": "1GB",
 }
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Answer how many processes run the tests: one more than cores, for many tests wait; none for files one names.
+
+    Nor for what is slow: it measures, and has the machine to itself.
+    """
+    is_part = any(".py" in Path(name).name for name in config.args) or config.option.markexpr == "slow"
+    return 0 if is_part else min((os.cpu_count() or 1) + 1, 4)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the modules that take longest first: none of them is then what all others wait for at the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
-import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,13 +20,12 @@ from typing import Any
 import psutil
 
 from crm_core.database import Database, open_database
+from crm_core.serve import HOST
 from crm_core.settings import Settings
 
 COMMAND = [sys.executable, "-c", "from crm_core.cli import main; main()", "up"]
 SECONDS = 150  # that a start may take on a machine that is busy
 SHORT_POLLS = {"DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "1", "FRESHNESS_DAEMON_INTERVAL_SECONDS": "5"}
-BYTECODE = tempfile.mkdtemp(prefix="crm-bytecode-")  # of processes that may leave none elsewhere
-atexit.register(shutil.rmtree, BYTECODE, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +124,7 @@ def running_up(home: Path, given: Database | None = None) -> Iterator[Up]:
     chosen = {} if given is None else {"CRM_DATABASE_URL": given.conninfo}
     with (home / "said").open("wb") as said:
         process = subprocess.Popen(
-            COMMAND,
+            [*COMMAND, *free_ports()],
             cwd=home,
             env=clean_environment(CRM_HOME=str(home), **chosen, **SHORT_POLLS),
             stdout=said,
@@ -143,6 +141,12 @@ def running_up(home: Path, given: Database | None = None) -> Iterator[Up]:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
         process.wait(60)
+
+
+def free_ports() -> list[str]:
+    """Options of `crm up` for ports of its own; the first free ones would be those of another that starts meanwhile."""
+    with socket.create_server((HOST, 0)) as web, socket.create_server((HOST, 0)) as api:
+        return ["--port", str(web.getsockname()[1]), "--api-port", str(api.getsockname()[1])]
 
 
 def servers_of(home: Path) -> list[psutil.Process]:
@@ -170,7 +174,4 @@ def until(holds: Callable[[], object], seconds: float) -> None:
 def clean_environment(**more: str) -> dict[str, str]:
     """The environment without what chooses a database, a home or a Dagster."""
     ours = ("CRM_", "DJANGO_", "DRF_", "POSTGRES_", "DAGSTER_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    if kept.pop("PYTHONDONTWRITEBYTECODE", None):  # then to compile Dagster is most of what a process does
-        kept["PYTHONPYCACHEPREFIX"] = BYTECODE
-    return kept | more
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | more

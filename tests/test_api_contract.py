@@ -40,7 +40,6 @@ def client(fresh_database: Database) -> Iterator[httpx.Client]:
 
 @pytest.mark.api
 @pytest.mark.integration
-@pytest.mark.slow
 def test_it_answers_as_its_document_says(client: httpx.Client, fresh_database: Database, tmp_path: Path) -> None:
     examples = os.environ.get("CRM_TEST_EXAMPLES", "3")
     run = subprocess.run(

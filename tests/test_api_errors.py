@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from builders import NOBODY
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from serving import (
@@ -175,10 +176,10 @@ def test_the_longest_body_is_a_setting(client: httpx.Client, database: Database)
         (f"{V1}/entity-types/%ff", "not UTF-8"),
         (f"{ENTITIES}/x", "path.uid"),
         (f"{ENTITIES}/{'0' * 33}", "path.uid"),
-        (f"{ENTITIES}/{uuid4()}?as_of=2024-01-01&as_of=2025-01-01", "query.as_of: is given twice"),
-        (f"{ENTITIES}/{uuid4()}?page=1", "query.page: is unknown here"),
-        (f"{ENTITIES}/{uuid4()}/history?page_size=0", "query.page_size"),
-        (f"{ENTITIES}/{uuid4()}/audit?page=0&page_size=1", "query.page"),
+        (f"{ENTITIES}/{NOBODY}?as_of=2024-01-01&as_of=2025-01-01", "query.as_of: is given twice"),
+        (f"{ENTITIES}/{NOBODY}?page=1", "query.page: is unknown here"),
+        (f"{ENTITIES}/{NOBODY}/history?page_size=0", "query.page_size"),
+        (f"{ENTITIES}/{NOBODY}/audit?page=0&page_size=1", "query.page"),
     ],
 )
 def test_an_address_that_is_none_is_refused(client: httpx.Client, address: str, said: str) -> None:
@@ -249,9 +250,9 @@ def test_a_wrong_method_is_told_the_right_ones(client: httpx.Client) -> None:
     for method, path, allowed in (
         ("PUT", ENTITIES, "HEAD, GET, POST"),
         ("DELETE", ENTITIES, "HEAD, GET, POST"),
-        ("PUT", f"{ENTITIES}/{uuid4()}", "HEAD, GET, PATCH, DELETE"),
-        ("POST", f"{ENTITIES}/{uuid4()}", "HEAD, GET, PATCH, DELETE"),
-        ("POST", f"{ENTITIES}/{uuid4()}/history", "HEAD, GET"),
+        ("PUT", f"{ENTITIES}/{NOBODY}", "HEAD, GET, PATCH, DELETE"),
+        ("POST", f"{ENTITIES}/{NOBODY}", "HEAD, GET, PATCH, DELETE"),
+        ("POST", f"{ENTITIES}/{NOBODY}/history", "HEAD, GET"),
         ("DELETE", f"{V1}/detail-types/email", "PATCH"),
         ("POST", "/healthz", "HEAD, GET"),
         ("OPTIONS", ENTITIES, "HEAD, GET, POST"),
@@ -262,7 +263,7 @@ def test_a_wrong_method_is_told_the_right_ones(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/nope", "/api", "/api/v1", "/api/v2/entities", f"{ENTITIES}/{uuid4()}/nope", "//api/v1/entities"]
+    "path", ["/nope", "/api", "/api/v1", "/api/v2/entities", f"{ENTITIES}/{NOBODY}/nope", "//api/v1/entities"]
 )
 def test_an_unknown_address_leads_to_the_documentation(client: httpx.Client, path: str) -> None:
     a_raw_problem(ask_raw(client, b"GET %s HTTP/1.1\r\n%s\r\n" % (path.encode(), HOST)), 404, path, "/docs")

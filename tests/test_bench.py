@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from crm_core.cli import crm
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = pytest.mark.integration
 
 
 def test_it_measures_drops_reads_and_writes_beside_their_limits() -> None:

@@ -22,7 +22,7 @@ from crm_core.quality import check
 from crm_core.resources import DATA
 
 pytest_plugins = ("browser",)
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = pytest.mark.integration
 
 INITIAL = DATA / "drops" / "2020-01-01_initial.csv"
 LATE = INITIAL.with_name("2022-02-15_late.csv")

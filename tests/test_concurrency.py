@@ -115,7 +115,6 @@ def test_readers_see_a_drop_whole_or_not_at_all(fresh_database: Database, tmp_pa
     assert ("before", "before@x.org") in seen
 
 
-@pytest.mark.slow
 def test_a_drop_killed_at_any_moment_leaves_nothing_half_done(fresh_database: Database, tmp_path: Path) -> None:
     with fresh_database.transaction() as connection:
         reference_data(connection)

@@ -191,7 +191,6 @@ def test_an_interrupt_in_a_run_of_the_job_that_waits_for_a_lock_ends_it_at_once(
     assert stderr == "interrupted: what was under way has been rolled back\n"
 
 
-@pytest.mark.slow
 def test_on_the_embedded_server_it_writes_to_its_home_alone(tmp_path: Path) -> None:
     here, user = tmp_path / "here", tmp_path / "user"
     here.mkdir()

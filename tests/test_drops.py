@@ -215,8 +215,8 @@ def test_what_the_csv_module_writes_is_read_back_on_its_line(
     for row in rows:
         text = io.StringIO(newline="")
         csv.writer(text, lineterminator=end, quoting=quoting).writerow(row)
-        if end == "\n" and text.getvalue().endswith("\r\n"):
-            continue  # Python leaves that CR unquoted, so it is part of the line's end
+        if end == "\n" and ("\r," in text.getvalue() or text.getvalue().endswith("\r\n")):
+            continue  # Python 3.11 leaves that CR unquoted: white space that ends a field or is part of the line's end
         if len(row) == 3:
             good.append((line, row[0] or None, row[1] or None, row[2] or None))
         elif row:

@@ -247,7 +247,6 @@ def test_a_database_without_schema_is_sent_to_migrate_at_once(server: Server, tm
         assert outcome.retries == 0
 
 
-@pytest.mark.slow
 def test_a_merge_that_the_server_breaks_off_is_tried_again_by_itself(project: Project) -> None:
     key = project.arrive(INITIAL)
     with project.database.connect() as holder, project.database.connect(autocommit=True) as watcher:

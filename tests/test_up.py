@@ -14,7 +14,7 @@ import psutil
 import pytest
 from conftest import Server
 from psycopg.conninfo import make_conninfo
-from running import COMMAND, Up, alive, clean_environment, new_home, running_up, servers_of, until
+from running import COMMAND, Up, alive, clean_environment, free_ports, new_home, running_up, servers_of, until
 from sqlalchemy import create_engine, text
 
 from crm_core.database import Database
@@ -115,7 +115,6 @@ def up() -> Iterator[Up]:
 
 
 @pytest.mark.integration
-@pytest.mark.slow
 def test_it_says_what_it_started_and_dagster_answers_there(up: Up) -> None:
     assert up.said().startswith(f"✓ PostgreSQL: the embedded one in {up.home}\n✓ Schema: ")
     assert "✓ Types: there were none, so 6 were loaded" in up.said()
@@ -128,7 +127,6 @@ def test_it_says_what_it_started_and_dagster_answers_there(up: Up) -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.slow
 def test_a_second_one_ends_at_once(up: Up) -> None:
     began = time.monotonic()
     second = subprocess.run(
@@ -149,7 +147,6 @@ def test_a_second_one_ends_at_once(up: Up) -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.slow
 def test_a_run_killed_in_the_merge_leaves_nothing_half_done_and_the_next_one_succeeds_by_itself(up: Up) -> None:
     with up.database() as database, database.connect() as holder, database.connect(autocommit=True) as observer:
         holder.execute("lock table entity in share mode")  # the merge has filled the ledger when it comes to entities
@@ -167,7 +164,6 @@ def test_a_run_killed_in_the_merge_leaves_nothing_half_done_and_the_next_one_suc
 
 
 @pytest.mark.integration
-@pytest.mark.slow
 def test_killed_with_a_run_under_way_it_leaves_no_process_behind_and_the_next_one_goes_on(up: Up) -> None:
     with up.database() as database, database.connect() as holder, database.connect(autocommit=True) as observer:
         holder.execute("lock table drop_file in share mode")
@@ -192,11 +188,11 @@ def test_killed_with_a_run_under_way_it_leaves_no_process_behind_and_the_next_on
 
 
 @pytest.mark.integration
-@pytest.mark.slow
 def test_a_process_that_dies_ends_it_all_and_shows_its_last_words() -> None:
     with new_home() as home:
         broken = clean_environment(CRM_HOME=str(home), DAGSTER_WEBSERVER_DB_POOL_RECYCLE="soon")
-        ended = subprocess.run(COMMAND, cwd=home, env=broken, capture_output=True, text=True, timeout=120, check=False)
+        command = [*COMMAND, *free_ports()]
+        ended = subprocess.run(command, cwd=home, env=broken, capture_output=True, text=True, timeout=120, check=False)
         assert servers_of(home) == []
     assert ended.returncode == 1
     *words, error = ended.stderr.splitlines()
@@ -207,7 +203,6 @@ def test_a_process_that_dies_ends_it_all_and_shows_its_last_words() -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.slow
 def test_sigterm_ends_any_command_as_ctrl_c_does_and_the_embedded_server_with_it() -> None:
     with new_home() as home, (home / "said").open("wb") as said:
         command = subprocess.Popen(
@@ -216,7 +211,7 @@ def test_sigterm_ends_any_command_as_ctrl_c_does_and_the_embedded_server_with_it
         until(lambda: "✓ PostgreSQL" in (home / "said").read_text(), 60)
         assert servers_of(home)
         command.terminate()
-        assert command.wait(30) == 143
+        assert command.wait(30) == 143, (home / "said").read_text()
         assert servers_of(home) == []
         assert (home / "said").read_text().endswith("interrupted: what was under way has been rolled back\n")
 
