@@ -48,6 +48,8 @@ STARTS = 2  # the first after a crash may fail over what the second clears away
 # WAL, over which recovery stumbles when it makes the table again (PostgreSQL's bug #17731, seen on 18).
 _STILL_THERE = b"pre-existing shared memory block"
 _LEFT_BEHIND = re.compile(rb'could not create file "base/[^"]+": File exists')
+_DISK_FULL = b"No space left on device"
+MAKE_ROOM = "make room on its disk, then run the command again"
 OTHER_SERVER = "set CRM_DATABASE_URL to use a PostgreSQL of your own"
 
 
@@ -211,7 +213,7 @@ class _Server:
             time.sleep(0.2)
             return
         cause = f"the server over {self.data} did not start{self._last_words()}"
-        raise EmbeddedServerFailed(cause, OTHER_SERVER)
+        raise EmbeddedServerFailed(cause, MAKE_ROOM if _DISK_FULL in said else OTHER_SERVER)
 
     def _socket(self) -> Path | None:
         """Answer the folder of the live server's socket, or None if no server runs.

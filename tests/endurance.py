@@ -93,9 +93,13 @@ def a_home() -> Iterator[Path]:
 
 def crash(home: Path) -> bool:
     """Kill every process of the embedded server of a home, as a power cut would; answer whether there was one."""
-    killed = [one for server in servers_of(home) for one in (server, *server.children(recursive=True))]
+    killed: list[psutil.Process] = []
+    for server in servers_of(home):
+        with suppress(psutil.NoSuchProcess):
+            killed += [server, *server.children(recursive=True)]
     for process in killed:  # the first is the postmaster, which would start the others again
-        process.kill()
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     psutil.wait_procs(killed, timeout=10)
     return bool(killed)
 
