@@ -117,9 +117,7 @@ def run_bench(
                 for times in (1, GROWTH):
                     tell(f"{FIXED_ROWS:,} rows on {times * entities:,} entities")
                     figures.append(_fixed(Path(folder), entities * times))
-            compared = (
-                tuple(compare(conninfo, drops, entities, peers, Path(folder) / "compared", tell)) if peers else ()
-            )
+            compared = compare(conninfo, drops, entities, peers, Path(folder) / "compared", tell) if peers else ()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1 << 20 if sys.platform == "darwin" else 1 << 10)
     return Bench(entities, os.cpu_count() or 1, server, tuple(figures), peak, compared)
 

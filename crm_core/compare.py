@@ -97,29 +97,39 @@ _Opens = Callable[[Database, Path, float], _World]
 
 def compare(
     conninfo: str, drops: Drops, entities: int, peers: Sequence[str], folder: Path, tell: Tell
-) -> Iterator[Compared]:
-    """Drive the product and each of the peers over drops about so many entities and over the story, in a folder.
+) -> tuple[Compared, ...]:
+    """Drive the product and each of the peers over the story and over drops about so many entities, in a folder.
 
-    `conninfo` is of any database on the server that all of them use. A peer that cannot be installed is said to be so.
+    They take turns at each drop, for a machine is not always as quiet. `conninfo` is of any database on the server that
+    all of them use. A peer that cannot be installed is said to be so.
     """
     folder.mkdir()
-    story = write_story(folder / "story")
-    wanted = _wanted(drops)
-    limit = 120 + entities / 400  # seconds that a drop may take
-    for tool in (OURS, *peers):
+    versions = {OURS: metadata.version("crm-core")}
+    opens: dict[str, _Opens] = {OURS: _ours}
+    errors: dict[str, str] = {}
+    for tool in peers:
+        tell(f"installing {tool}")
         try:
-            tell(f"installing {tool}")
-            version, world = (metadata.version("crm-core"), _ours) if tool == OURS else _install(tool, folder / tool)
+            versions[tool], opens[tool] = _install(tool, folder / tool)
         except FileNotFoundError:
-            yield Compared(tool, None, "there is no uv to install it with: pip install uv", (), ())
+            errors[tool] = "there is no uv to install it with: pip install uv"
         except subprocess.CalledProcessError as failed:
-            yield Compared(tool, None, f"it could not be installed: {_last_words(failed)}", (), ())
-        else:
-            tell(f"{tool}: the story")
-            made = partial(_fresh, conninfo, folder, tool)
-            answers = _tell_story(world(*made("story"), limit), story)
-            steps, verdicts = _load(tool, world(*made("drops"), limit), drops, wanted, tell)
-            yield Compared(tool, version, None, steps, (*verdicts, *judge(answers)))
+            errors[tool] = f"it could not be installed: {_last_words(failed)}"
+
+    limit = 120 + entities / 400  # seconds that a drop may take
+    story = write_story(folder / "story")
+    judged: dict[str, Sequence[Verdict]] = {}
+    for tool, open_ in opens.items():
+        tell(f"the story: {tool}")
+        judged[tool] = tuple(judge(_tell_story(open_(*_fresh(conninfo, folder, f"{tool}_story"), limit), story)))
+    worlds = {tool: open_(*_fresh(conninfo, folder, f"{tool}_drops"), limit) for tool, open_ in opens.items()}
+    steps, verdicts = _take_in(worlds, drops, tell)
+    return tuple(
+        Compared(tool, None, errors[tool], (), ())
+        if tool in errors
+        else Compared(tool, versions[tool], None, tuple(steps[tool]), (*verdicts[tool], *judged[tool]))
+        for tool in (OURS, *peers)
+    )
 
 
 def lines(compared: Sequence[Compared]) -> Iterator[str]:
@@ -138,34 +148,49 @@ def lines(compared: Sequence[Compared]) -> Iterator[str]:
             yield f"{one.tool}: {error}"
 
 
-def _load(
-    tool: str, world: _World, drops: Drops, wanted: Wanted, tell: Tell
-) -> tuple[tuple[Step, ...], tuple[Verdict, ...]]:
-    """Take the large drops in, one after the other, and judge what is known of the entities of the late one."""
-    steps: list[Step] = []
-    histories: list[Histories] = []
+def _take_in(
+    worlds: Mapping[str, _World], drops: Drops, tell: Tell
+) -> tuple[Mapping[str, Sequence[Step]], Mapping[str, Sequence[Verdict]]]:
+    """Take the large drops in by each tool, and judge what it knows of the entities of the late one."""
+    steps: dict[str, list[Step]] = {tool: [] for tool in worlds}
+    verdicts: dict[str, list[Verdict]] = {tool: [] for tool in worlds}
+    before: dict[str, Mapping[str, int]] = {}
+    wanted = _wanted(drops)
     for what, drop in (
         ("first load", drops.initial),
         ("delta: 30 % news", drops.delta),
         ("replay, the same rows", drops.replay),
         ("late rows", drops.late),
     ):
-        tell(f"{tool}: {what}")
-        goes_on = all(step.error is None for step in steps)  # a tool may first finish what it failed at
-        loaded = world.load(drop) if goes_on else _Loaded(0, "not tried, for the drop before did not go in")
-        steps.append(Step(what, loaded.seconds, loaded.error))
-        histories.append(world.versions([*wanted]))
-        with world.database.connect(autocommit=True) as connection:
-            connection.execute(statement("bench/analyze"))
-    _, before, replayed, after = histories
-    more = {uid: len(replayed.get(uid, ())) - len(versions) for uid, versions in before.items()}
-    wrong = sum(not _is(after.get(uid, ()), what) for uid, what in wanted.items())
-    return tuple(steps), (
-        Verdict(
-            "a replay adds nothing", bool(more) and not any(more.values()), f"{sum(more.values()):,} more versions"
-        ),
-        Verdict("what is current after late rows", wrong == 0, f"{wrong:,} of {len(wanted):,} wrong"),
-    )
+        for tool, world in worlds.items():
+            tell(f"{what}: {tool}")
+            goes_on = all(step.error is None for step in steps[tool])  # a tool may first finish what it failed at
+            loaded = world.load(drop) if goes_on else _Loaded(0, "not tried, for the drop before did not go in")
+            steps[tool].append(Step(what, loaded.seconds, loaded.error))
+            found = world.versions([*wanted])
+            if drop is drops.delta:
+                before[tool] = _counts(found)
+            elif drop is drops.replay:
+                verdicts[tool].append(_adds_nothing(before[tool], _counts(found)))
+            elif drop is drops.late:
+                verdicts[tool].append(_knows_current(found, wanted))
+            with world.database.connect(autocommit=True) as connection:
+                connection.execute(statement("bench/analyze"))
+    return steps, verdicts
+
+
+def _counts(histories: Histories) -> Mapping[str, int]:
+    return {uid: len(versions) for uid, versions in histories.items()}
+
+
+def _adds_nothing(before: Mapping[str, int], after: Mapping[str, int]) -> Verdict:
+    more = sum(after.values()) - sum(before.values())
+    return Verdict("a replay adds nothing", bool(before) and before == after, f"{more:,} more versions")
+
+
+def _knows_current(histories: Histories, wanted: Wanted) -> Verdict:
+    wrong = sum(not _is(histories.get(uid, ()), what) for uid, what in wanted.items())
+    return Verdict("what is current after late rows", wrong == 0, f"{wrong:,} of {len(wanted):,} wrong")
 
 
 def _tell_story(world: _World, story: Story) -> Answers:
@@ -200,9 +225,8 @@ def _details(text: str | None) -> frozenset[tuple[str, str]]:
     return frozenset((detail["detail_type"], detail["detail_value"]) for detail in json.loads(text or "[]"))
 
 
-def _fresh(conninfo: str, folder: Path, tool: str, world: str) -> tuple[Database, Path]:
-    """Make a database and a folder that nothing has happened in."""
-    name = f"{tool}_{world}"
+def _fresh(conninfo: str, folder: Path, name: str) -> tuple[Database, Path]:
+    """Make a database, and name a folder for what is kept beside it."""
     with Database(conninfo).connect(autocommit=True) as connection:
         connection.execute(SQL(statement("bench/create_database")).format(name=Identifier(name)))
     return Database(make_conninfo(conninfo, dbname=name)), folder / name
