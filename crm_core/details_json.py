@@ -1,4 +1,4 @@
-"""The column `details`: JSON lists of typed values, read into one row a detail, written as one object a row.
+"""The column `details`: JSON lists of typed values, read into one row a detail.
 
 Nearly all lists have the one shape that programs write. An exact grammar recognises those, and they are taken apart in
 bulk at their quotes; the others go through Python's JSON one by one, which finds the faults. (Decoding JSON in bulk
@@ -11,12 +11,11 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeGuard
 
 import polars as pl
 
-from crm_core.columns import each_distinct, reworked
+from crm_core.columns import reworked
 from crm_core.model import Reason
 
 _SPACE = r"[ \t\r\n]*"
@@ -35,7 +34,6 @@ _USUAL = rf"^{_SPACE}(?:\[{_SPACE}(?:{_DETAIL}{_SPACE}(?:,{_SPACE}{_DETAIL}{_SPA
 _QUOTED_NULL = '"detail_value":"\x00"'
 _QUOTES = 8  # around two keys and two values
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_TO_ESCAPE = {'"': '\\"', "\\": "\\\\"} | {chr(code): f"\\u{code:04x}" for code in range(0x20)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +63,6 @@ def read_details(texts: pl.Series) -> Listed:
         pl.concat([usual, pl.DataFrame(details, usual.schema, orient="row")]).sort("row", maintain_order=True),
         pl.DataFrame(faults, {"row": pl.UInt32, "reason": pl.String}, orient="row"),
     )
-
-
-def written_details(details: pl.DataFrame) -> pl.DataFrame:
-    """Write `{"email":"a@x","phone":null}`, keys in the order of the rows.
-
-    `details`: row UInt32 in order, code String, detail_value String. Answers row and details String, one row each.
-    """
-    key, value = (
-        each_distinct(details["code"], partial(json.dumps, ensure_ascii=False), pl.String),
-        _quoted(details["detail_value"]),
-    )
-    members = details.select("row", details=key + ":" + value.fill_null("null"))
-    lists = members.group_by("row", maintain_order=True).agg("details")
-    return lists.with_columns(details=pl.format("{{{}}}", pl.col("details").list.join(",")))
 
 
 def _apart(rows: pl.DataFrame) -> pl.DataFrame:
@@ -139,8 +123,3 @@ def _is_storable(value: object) -> TypeGuard[str]:
 
 def _unescaped(values: pl.Series) -> pl.Series:
     return pl.Series([json.loads(f'"{value}"') for value in values], dtype=pl.String)
-
-
-def _quoted(values: pl.Series) -> pl.Series:
-    needs_escape = values.str.contains(r'["\\\x00-\x1f]')
-    return '"' + reworked(values, needs_escape, lambda some: some.str.replace_many(_TO_ESCAPE)) + '"'

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
+from functools import partial
 from pathlib import Path
 
 from crm_core.database import Connection, Database, statement
 from crm_core.drop_log import rejects as rejects_of
-from crm_core.drops import fingerprint, read_drop
+from crm_core.drops import RawBatch, fingerprint, read_drop
 from crm_core.errors import DropRefused
 from crm_core.merge import Merged, Origin, merge, stage, staging
 from crm_core.model import MergeReport, Reject
 from crm_core.reference import reference_types
-from crm_core.schema import validate
+from crm_core.schema import ValidBatch, validate
 
 Progress = Callable[[int, int], None]  # bytes read so far, bytes in all
+AHEAD = 2  # batches that are judged while one is staged
 SHOWN = 10  # rejects that a report shows
 NAMED = 3  # of them, that a refusal under --strict names
 
@@ -90,8 +94,8 @@ def _read_and_merge(
     with staging(connection):
         types = reference_types(connection)
         connection.execute(statement("drop/forget_rejects"), {"sha256": sha256})
-        for batch in read_drop(path, sha256=sha256):
-            valid = validate(batch, types, first_seen=first_seen, now=now, time_zone=options.time_zone)
+        judge = partial(validate, types=types, first_seen=first_seen, now=now, time_zone=options.time_zone)
+        for batch, valid in _judged_ahead(read_drop(path, sha256=sha256), judge):
             stage(connection, valid.changes, valid.details)
             if not options.dry_run:
                 _keep_rejects(connection, sha256, batch.header, valid.rejects)
@@ -118,6 +122,21 @@ def _read_and_merge(
         rejects=tuple(shown),
     )
     return report, merged
+
+
+def _judged_ahead(
+    batches: Iterable[RawBatch], judge: Callable[[RawBatch], ValidBatch]
+) -> Iterator[tuple[RawBatch, ValidBatch]]:
+    """Judge the next batches, in threads, while the caller stages one: Polars and the database work at once."""
+    with ThreadPoolExecutor(AHEAD, thread_name_prefix="judge") as pool:
+        ahead: deque[tuple[RawBatch, Future[ValidBatch]]] = deque()
+        for batch in batches:
+            ahead.append((batch, pool.submit(judge, batch)))
+            if len(ahead) > AHEAD:
+                judged, future = ahead.popleft()
+                yield judged, future.result()
+        for judged, future in ahead:
+            yield judged, future.result()
 
 
 def _record_merged(connection: Connection, report: MergeReport, merged: Merged) -> None:

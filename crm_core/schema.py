@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from crm_core.columns import each_distinct, reworked
-from crm_core.details_json import read_details, written_details
+from crm_core.details_json import read_details
 from crm_core.drops import RawBatch
 from crm_core.hashing import code_key, derived_uids, folded_forms, hashdiff, normal_forms
 from crm_core.instants import CLOCK_SKEW, instants
@@ -41,9 +41,9 @@ class ValidBatch:
     """Some rows of a drop, judged: what goes in, and what does not.
 
     `changes`: line Int64, entity_uid String (canonical), change_ts Datetime(us, UTC), op String (upsert or delete); and
-    null in a delete: display_name String, entity_type_id Int16, details String (a JSON object, null if none), hashdiff
-    String (``\\x`` and 64 hexadecimal digits). `details`, none of deletes: line, entity_uid and change_ts as above,
-    detail_type_id Int16, detail_value String (null ends the detail), hashdiff String (null if the value is).
+    null in a delete: display_name String, entity_type_id Int16, hashdiff String (64 hexadecimal digits). `details`, in
+    the order of lines and codes, none of deletes: line as above, detail_type String (canonical code), detail_value
+    String (null ends the detail), hashdiff String (null if the value is).
     """
 
     changes: pl.DataFrame
@@ -69,7 +69,7 @@ def validate(
     rows = rows.with_columns(hashdiff=hashdiff(pl.col("display_name"), pl.col("entity_type")))
     details = _valued(details.join(rows.select("row"), on="row", how="semi", maintain_order="left"), detail_types)
     rows = _with_uids(rows, details)
-    return ValidBatch(_changes(rows, details), _details(rows, details), _rejects(batch, reasons))
+    return ValidBatch(_changes(rows), _details(rows, details), _rejects(batch, reasons))
 
 
 def drop_schema(latest: datetime) -> DataFrameSchema:
@@ -193,15 +193,15 @@ def _with_details_faults(rows: pl.DataFrame, faults: pl.DataFrame, details: pl.D
 
 
 def _valued(details: pl.DataFrame, types: list[DetailType]) -> pl.DataFrame:
-    """Add to valid details what is stored and hashed: code, detail_type_id, detail_value and hashdiff."""
-    columns = {"code": pl.String, "detail_type_id": pl.Int16, "compares": pl.String}
-    known = pl.DataFrame([(kind.code, kind.detail_type_id, kind.compares) for kind in types], columns, orient="row")
+    """Add to valid details what is stored and hashed: detail_type, detail_value and hashdiff."""
+    columns = {"detail_type": pl.String, "compares": pl.String}
+    known = pl.DataFrame([(kind.code, kind.compares) for kind in types], columns, orient="row")
     details = details.hstack(known.select(pl.all().gather(details["rank"])))
     given = details["detail_value"].replace({"": None})
     stored = reworked(given, details["compares"] != "exact", normal_forms)
     compared = reworked(stored, details["compares"] == "casefold", folded_forms)
-    digest = pl.when(compared.is_not_null()).then(hashdiff(pl.col("code"), pl.lit(compared)))
-    return details.select("row", "code", "detail_type_id", detail_value=stored, hashdiff=digest)
+    digest = pl.when(compared.is_not_null()).then(hashdiff(pl.col("detail_type"), pl.lit(compared)))
+    return details.select("row", "detail_type", detail_value=stored, hashdiff=digest)
 
 
 def _with_uids(rows: pl.DataFrame, details: pl.DataFrame) -> pl.DataFrame:
@@ -217,26 +217,16 @@ def _with_uids(rows: pl.DataFrame, details: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _changes(rows: pl.DataFrame, details: pl.DataFrame) -> pl.DataFrame:
+def _changes(rows: pl.DataFrame) -> pl.DataFrame:
     stands = pl.col("op") == "upsert"
-    return (
-        rows.drop("details")
-        .join(written_details(details), on="row", how="left", maintain_order="left")
-        .select(
-            "line",
-            "entity_uid",
-            "change_ts",
-            "op",
-            pl.when(stands).then(pl.col("display_name", "entity_type_id", "details")),
-            hashdiff=pl.when(stands).then(pl.lit("\\x") + pl.col("hashdiff")),
-        )
-    )
+    given = pl.when(stands).then(pl.col("display_name", "entity_type_id", "hashdiff"))
+    return rows.select("line", "entity_uid", "change_ts", "op", given)
 
 
 def _details(rows: pl.DataFrame, details: pl.DataFrame) -> pl.DataFrame:
-    upserts = rows.filter(pl.col("op") == "upsert").select("row", "line", "entity_uid", "change_ts")
+    upserts = rows.filter(pl.col("op") == "upsert").select("row", "line")
     return details.join(upserts, on="row", maintain_order="left").select(
-        "line", "entity_uid", "change_ts", "detail_type_id", "detail_value", hashdiff=pl.lit("\\x") + pl.col("hashdiff")
+        "line", "detail_type", "detail_value", "hashdiff"
     )
 
 

@@ -116,24 +116,19 @@ def by_drop(rows: list[Row]) -> list[Judged]:
     judged: dict[int, Judged] = {
         reject.line: ({str(reason) for reason in reject.reasons}, None, {}) for reject in valid.rejects
     }
-    codes = {kind.detail_type_id: kind.code for kind in TYPES.detail_types}
     entity_types = {kind.entity_type_id: kind.code for kind in TYPES.entity_types}
     for change in valid.changes.rows(named=True):
         details_of = [detail for detail in valid.details.rows(named=True) if detail["line"] == change["line"]]
-        stored = {codes[detail["detail_type_id"]]: detail["detail_value"] for detail in details_of}
+        stored = {detail["detail_type"]: detail["detail_value"] for detail in details_of}
         kind = entity_types.get(change["entity_type_id"])
         made = Change(UID, change["change_ts"], change["op"], change["display_name"], kind, stored)
-        hashes = {codes[detail["detail_type_id"]]: _digits(detail["hashdiff"]) for detail in details_of}
+        hashes = {detail["detail_type"]: detail["hashdiff"] for detail in details_of}
         judged[change["line"]] = (
             set(),
             made,
-            hashes | ({} if made.op == "delete" else {"": _digits(change["hashdiff"])}),
+            hashes | ({} if made.op == "delete" else {"": change["hashdiff"]}),
         )
     return [judged[line] for line in range(len(rows))]
-
-
-def _digits(hashdiff: str | None) -> str | None:
-    return hashdiff and hashdiff.removeprefix("\\x")
 
 
 ROWS = st.tuples(

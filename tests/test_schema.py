@@ -248,7 +248,7 @@ def test_another_op_is_refused(text: str) -> None:
 @pytest.mark.parametrize("text", [None, "", "  ", "[]", " [ ]\n"])
 def test_no_details_are_fine(text: str | None) -> None:
     result = judge(Row(details=text))
-    assert result.changes["details"].to_list() == [None]
+    assert result.changes.height == 1
     assert result.details.is_empty()
 
 
@@ -309,7 +309,7 @@ def test_malformed_neighbours_are_not_taken_for_one_row() -> None:
     assert [reject.reasons for reject in result.rejects] == [(Reason.DETAILS_NOT_JSON,)] * 2
 
 
-def test_details_are_written_by_code_in_stored_form() -> None:
+def test_details_are_in_the_order_of_codes_and_in_stored_form() -> None:
     result = judge(
         Row(
             details=details_of(
@@ -318,23 +318,19 @@ def test_details_are_written_by_code_in_stored_form() -> None:
         ),
         Row(details=details_of(("key", "\x01\x7f\u2028😀"), ("email", None))),
     )
-    assert result.changes["details"].to_list() == [
-        r'{"Straße":null,"email":"A@X","key":" a\u000a\"b\"\\ ","website":"https://x y"}',
-        '{"email":null,"key":"\\u0001\x7f\u2028😀"}',
-    ]
-    assert result.details.select("line", "entity_uid", "detail_type_id", "detail_value").rows() == [
-        (2, UID, 7, None),
-        (2, UID, 5, "A@X"),
-        (2, UID, 6, ' a\n"b"\\ '),
-        (2, UID, 4, "https://x y"),
-        (3, UID, 5, None),
-        (3, UID, 6, "\x01\x7f\u2028😀"),
+    assert result.details.select("line", "detail_type", "detail_value").rows() == [
+        (2, "Straße", None),
+        (2, "email", "A@X"),
+        (2, "key", ' a\n"b"\\ '),
+        (2, "website", "https://x y"),
+        (3, "email", None),
+        (3, "key", "\x01\x7f\u2028😀"),
     ]
 
 
 def test_details_as_the_api_returns_them_are_accepted() -> None:
     text = '[{"detail_type":"email","detail_value":"a","valid_from":"2024-01-01","valid_to":null,"is_current":true}]'
-    assert accepted(Row(details=text))["details"] == '{"email":"a"}'
+    assert judge(Row(details=text)).details.select("detail_type", "detail_value").rows() == [("email", "a")]
 
 
 def test_a_delete_of_a_uid_needs_nothing_else() -> None:
@@ -346,7 +342,6 @@ def test_a_delete_of_a_uid_needs_nothing_else() -> None:
         "op": "delete",
         "display_name": None,
         "entity_type_id": None,
-        "details": None,
         "hashdiff": None,
     }
     assert reasons(Row("x", None, None, None, "soon", "delete")) == {"invalid_uid", "invalid_change_ts"}
@@ -357,7 +352,7 @@ def test_a_delete_without_a_uid_is_of_the_entity_with_that_content() -> None:
     result = judge(Row(None, details=details), Row(" ", details=details_of(("EMAIL", " ada@x")), op="delete"))
     assert result.rejects == []
     assert result.changes["entity_uid"].n_unique() == 1
-    assert result.changes.row(1)[4:] == (None, None, None, None)
+    assert result.changes.row(1)[4:] == (None, None, None)
     assert result.details["line"].to_list() == [2, 2]
     assert reasons(Row(None, None, "ALIEN", "x", op="delete")) == {
         "missing_display_name",
@@ -459,13 +454,12 @@ def test_a_whole_column_is_hashed_and_named_as_one_row_is(rows: list[tuple[str, 
         kept = {CODES[kind]: stored_form(value or "", COMPARES[CODES[kind]]) for kind, value in details.items()}
         in_order = sorted(kept.items())
         digests = [value and detail_hashdiff(code, value, COMPARES[code]) for code, value in in_order]
-        assert (change["display_name"], change["hashdiff"]) == (stored, f"\\x{entity.hex()}")
+        assert (change["display_name"], change["hashdiff"]) == (stored, entity.hex())
         assert change["entity_uid"] == str(derived_uid(entity, [digest for digest in digests if digest]))
-        assert json.loads(change["details"] or "{}") == kept
         written = hashes.get((change["line"],))
         assert (written["detail_value"].to_list() if written is not None else []) == [value for _, value in in_order]
         assert (written["hashdiff"].to_list() if written is not None else []) == [
-            digest and f"\\x{digest.hex()}" for digest in digests
+            digest and digest.hex() for digest in digests
         ]
 
 

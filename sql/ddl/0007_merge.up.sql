@@ -103,17 +103,21 @@ begin
     execute format('create schema %I', name);
     perform set_config('search_path', format('%I, ', name) || current_setting('search_path'), true);
 
-    -- The accepted rows of the drop, and the details they list (null ends the detail).
+    -- The accepted rows of the drop. The details that a row lists are three arrays of one length (a null value ends the
+    -- detail); the object that the ledger keeps of them is made as they come in.
     create unlogged table stage_change (
         entity_uid uuid, change_ts timestamptz, row_no integer, op text,
-        display_name text, entity_type_id smallint, hashdiff bytea, details jsonb);
-    create unlogged table stage_detail (
-        entity_uid uuid, change_ts timestamptz, row_no integer, detail_type_id smallint, detail_value text, hashdiff bytea);
+        display_name text, entity_type_id smallint, hashdiff bytea,
+        detail_types text[], detail_values text[], detail_hashdiffs bytea[],
+        details jsonb generated always as (jsonb_object(detail_types, detail_values)) stored);
 
-    -- The entities that the drop names: since when, in how many changes, whether all are complete, and whether the
-    -- ledger knows a change at or after the first of them; those that are not plain and in order are folded anew.
+    -- The entities that the drop names: since when, in how many changes, and what has to be done for them. Known are those
+    -- of which the ledger has a change at or after the first of these. Replayed is one change that is the ledger's last,
+    -- word for word. Complete changes in order of time extend the versions, others have them folded anew; and a change
+    -- that says again what the last one before it said needs neither.
     create unlogged table touched (
-        entity_uid uuid, since timestamptz, changes bigint, is_plain boolean, is_known boolean, is_refolded boolean);
+        entity_uid uuid, since timestamptz, changes bigint,
+        is_known boolean, is_replayed boolean, is_extended boolean, is_refolded boolean);
 
     -- What must happen to the versions: open a new one (closing the current one that began at `closes`),
     -- cut one short, drop one, or swap one for another with the same beginning.

@@ -1,5 +1,5 @@
 -- Finds the versions that complete changes in order of time open, and the current ones that they close.
--- In: touched entities that are not folded anew, stage_change, entity. Out: entity_diff.
+-- In: touched entities whose versions are extended, stage_change, entity. Out: entity_diff.
 insert into entity_diff (entity_uid, valid_from, valid_to, display_name, entity_type_id, hashdiff, action, closes)
 select entity_uid, change_ts, lead(change_ts) over ordered, display_name, entity_type_id, hashdiff, 'open',
        case when row_number() over ordered = 1 then current_from end
@@ -12,7 +12,7 @@ from (
         from touched t
         join stage_change s on s.entity_uid = t.entity_uid
         left join entity e on e.entity_uid = s.entity_uid and e.is_current
-        where not t.is_refolded
+        where t.is_extended and t.changes > 1
         order by s.entity_uid, s.change_ts, s.row_no desc
     ) standing
 ) compared

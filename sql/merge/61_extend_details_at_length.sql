@@ -1,5 +1,5 @@
 -- Finds the detail versions that complete changes in order of time open, and the current ones that they close.
--- In: touched entities that are not folded anew, stage_detail, entity_detail. Out: detail_diff.
+-- In: touched entities whose versions are extended, stage_change, entity_detail. Out: detail_diff.
 insert into detail_diff (entity_uid, detail_type_id, valid_from, valid_to, detail_value, hashdiff, action, closes)
 select entity_uid, detail_type_id,
        case when detail_value is null then closes else change_ts end,
@@ -12,15 +12,18 @@ from (
         select *, lag(hashdiff, 1, current_hashdiff)
                   over (partition by entity_uid, detail_type_id order by change_ts) as hashdiff_before
         from (
-            select distinct on (s.entity_uid, s.detail_type_id, s.change_ts)
-                   s.entity_uid, s.detail_type_id, s.change_ts, s.detail_value, s.hashdiff,
+            select distinct on (s.entity_uid, dt.detail_type_id, s.change_ts)
+                   s.entity_uid, dt.detail_type_id, s.change_ts, listed.detail_value, listed.hashdiff,
                    d.valid_from as current_from, d.hashdiff as current_hashdiff
             from touched t
-            join stage_detail s on s.entity_uid = t.entity_uid
+            join stage_change s on s.entity_uid = t.entity_uid
+            cross join lateral unnest(s.detail_types, s.detail_values, s.detail_hashdiffs)
+                as listed (code, detail_value, hashdiff)
+            join detail_type dt on dt.code = listed.code
             left join entity_detail d
-                on d.entity_uid = s.entity_uid and d.detail_type_id = s.detail_type_id and d.is_current
-            where not t.is_refolded
-            order by s.entity_uid, s.detail_type_id, s.change_ts, s.row_no desc
+                on d.entity_uid = s.entity_uid and d.detail_type_id = dt.detail_type_id and d.is_current
+            where t.is_extended and t.changes > 1
+            order by s.entity_uid, dt.detail_type_id, s.change_ts, s.row_no desc
         ) standing
     ) compared
     where hashdiff is distinct from hashdiff_before
