@@ -102,7 +102,6 @@ create function make_stage(name text) returns void language plpgsql as $make_sta
 begin
     execute format('create schema %I', name);
     perform set_config('search_path', format('%I, ', name) || current_setting('search_path'), true);
-    perform set_config('seq_page_cost', '0.1', true), set_config('random_page_cost', '0.11', true);
 
     -- The accepted rows of the drop. The details that a row lists are three arrays of one length (a null value ends the
     -- detail); the object that the ledger keeps of them is made as they come in.
