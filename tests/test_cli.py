@@ -369,7 +369,7 @@ def test_ctrl_c_ends_a_merge_cleanly_and_keeps_nothing_of_it(
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, stderr
     assert stderr == "interrupted: what was under way has been rolled back\n"
     assert rows_of(fresh_database, b"select count(*) from entity") == [(0,)]
 
