@@ -18,7 +18,7 @@ STATEMENTS = sorted(
     str(path.relative_to(SQL).with_suffix("")) for path in SQL.rglob("*.sql") if path.parent.name != "ddl"
 )
 MERGE = [name for name in STATEMENTS if name.startswith("merge/")]
-UTILITY = re.compile(r"^(copy|analyze|truncate|lock|create database|create unlogged table)\b")  # these cannot be prepared
+UTILITY = re.compile(r"^(copy|analyze|truncate|lock|create (database|unlogged table))\b")  # these cannot be prepared
 REFERENCE_TABLES = {"entity_type", "detail_type"}
 
 
