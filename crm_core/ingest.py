@@ -94,7 +94,8 @@ def _read_and_merge(
     with staging(connection):
         types = reference_types(connection)
         connection.execute(statement("drop/forget_rejects"), {"sha256": sha256})
-        judge = partial(validate, types=types, first_seen=first_seen, now=now, time_zone=options.time_zone)
+        latest = max(now, first_seen)  # the clock may have been set back since the drop was first seen
+        judge = partial(validate, types=types, first_seen=first_seen, now=latest, time_zone=options.time_zone)
         for batch, valid in _judged_ahead(read_drop(path, sha256=sha256), judge):
             stage(connection, valid.changes, valid.details)
             if not options.dry_run:

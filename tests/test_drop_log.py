@@ -228,3 +228,11 @@ def _walk(connection: Connection, limit: int) -> Iterator[drop_log.Document]:
     while page.next is not None:
         page = drop_log.drops(connection, after=page.next, limit=limit)
         yield from page.documents
+
+
+def test_rows_without_an_instant_go_in_though_the_clock_was_set_back(desk: Desk) -> None:
+    content = "display_name,entity_type,details\nAda,PERSON,[]\n"
+    assert desk.drop(content + "Bo,ROBOT,[]\n", strict=True).status == "refused"
+    desk.connection.execute(b"update drop_file set first_seen_at = first_seen_at + interval '1 hour'")
+    report = desk.drop(content + "Bo,ROBOT,[]\n")
+    assert (report.rows_accepted, report.rows_rejected) == (1, 1)

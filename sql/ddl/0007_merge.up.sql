@@ -256,7 +256,7 @@ begin
     perform pg_advisory_xact_lock_shared(3141592, get_byte(uuid_send(its_uid), 0) >> 2);
     perform pg_advisory_xact_lock(hashtextextended(its_uid::text, 0));
     insert into batch (recorded_at, actor, source, request_id)
-    values (greatest(clock_timestamp(), (select max(b.recorded_at) from batch b)), its_actor, its_source, its_request_id)
+    values (greatest(clock_timestamp(), (select max(b.recorded_at) from batch b) + interval '1 microsecond'), its_actor, its_source, its_request_id)
     returning batch.batch_id, batch.recorded_at into batch_id, recorded_at;
     rows_changed := 0; rows_late := 0; rows_superseded := 0; entity_versions_added := 0; detail_versions_added := 0;
 
