@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import re
 import signal
 import sys
@@ -345,7 +346,13 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:  # nohup has SIGHUP ignored
             signal.signal(number, _terminate)
+    logging.getLogger("psycopg").addFilter(_matters)
     crm()
+
+
+def _matters(record: logging.LogRecord) -> bool:
+    """Leave out that a connection which is given up could not be rolled back: the server does so by itself."""
+    return _debug() or not record.getMessage().startswith("error ignored")
 
 
 def _terminate(_number: int, _frame: object) -> None:
