@@ -23,7 +23,6 @@ from uuid import UUID
 
 import polars as pl
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 
 from crm_core import temporal
 from crm_core.compare import Compared, compare
@@ -31,11 +30,9 @@ from crm_core.compare import lines as lines_of_compared
 from crm_core.database import Connection, Database, statement
 from crm_core.drops import read_drop
 from crm_core.embedded import bundled_binaries, running_server
-from crm_core.fixtures import TYPES, read_fixtures
 from crm_core.generator import DAY, MONTH, START, write_drops
 from crm_core.ingest import ingest
-from crm_core.loaddata import load_fixtures
-from crm_core.migrations import migrate
+from crm_core.loaddata import with_types
 from crm_core.model import Change, ReferenceTypes
 from crm_core.reference import reference_types
 from crm_core.requests import Requested, request
@@ -98,7 +95,7 @@ def run_bench(
         tell(f"writing drops about {entities:,} entities")
         drops = write_drops(Path(folder) / "drops", entities)
         with running_server(Path(folder)) as conninfo:
-            database = _ready(Database(conninfo))
+            database = with_types(Database(conninfo))
             figures: list[Figure] = []
             for what, path in (
                 ("first load", drops.initial),
@@ -136,13 +133,6 @@ def lines(bench: Bench) -> Iterator[str]:
     if bench.compared:
         yield ""
         yield from lines_of_compared(bench.compared)
-
-
-def _ready(database: Database) -> Database:
-    migrate(database)
-    with database.transaction() as connection:
-        load_fixtures(connection, read_fixtures(TYPES))
-    return database
 
 
 def _drop(database: Database, what: str, path: Path, *, with_stages: bool) -> Iterator[Figure]:
@@ -205,7 +195,7 @@ def _fixed(folder: Path, entities: int) -> Figure:
     with drops.delta.open(encoding="utf-8") as whole, part.open("w", encoding="utf-8") as file:
         file.writelines(islice(whole, FIXED_ROWS + 1))
     with running_server(folder / f"server_{entities}") as conninfo:
-        database = _ready(Database(conninfo))
+        database = with_types(Database(conninfo))
         assert ingest(database, drops.initial).error is None
         with database.connect(autocommit=True) as connection:
             connection.execute(statement("bench/analyze"))
@@ -297,18 +287,8 @@ def _pgbench(database: Database, folder: Path, script: str, seconds: int) -> flo
     file.write_text(script, encoding="utf-8")
     pgbench = str(bundled_binaries() / "pgbench")
     command = [pgbench, "-n", "-M", "prepared", "-c", "1", "-T", str(seconds), "-f", str(file)]
-    said = subprocess.run(command, env=_environment(database), capture_output=True, text=True, check=True).stdout
+    environment = {**os.environ, **database.environment(), "PGOPTIONS": "-c jit=off -c timezone=UTC"}
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     found = re.search(r"tps = ([\d.]+)", said)
     assert found, said
     return 1 / float(found[1])
-
-
-def _environment(database: Database) -> dict[str, str]:
-    """Answer the environment by which libpq finds the database: no password stands in a command line."""
-    names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "dbname": "PGDATABASE", "password": "PGPASSWORD"}
-    given = conninfo_to_dict(database.conninfo)
-    return {
-        **os.environ,
-        **{variable: str(given[name]) for name, variable in names.items() if given.get(name)},
-        "PGOPTIONS": "-c jit=off -c timezone=UTC",
-    }

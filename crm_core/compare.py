@@ -25,7 +25,7 @@ from typing import Protocol
 from uuid import UUID
 
 import polars as pl
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 from psycopg.errors import UndefinedTable
 from psycopg.sql import SQL, Identifier
 
@@ -33,10 +33,8 @@ from crm_core import temporal
 from crm_core.console import one_line
 from crm_core.database import Connection, Database, statement
 from crm_core.drop_log import rejects
-from crm_core.fixtures import TYPES, read_fixtures
 from crm_core.generator import Drops
-from crm_core.loaddata import load_fixtures
-from crm_core.migrations import migrate
+from crm_core.loaddata import with_types
 from crm_core.resources import DATA
 from crm_core.story import NO_UUID, UIDS, Answers, Histories, Story, Verdict, Version, current, judge, write_story
 
@@ -300,10 +298,7 @@ def _history(connection: Connection, uid: UUID) -> Sequence[Version]:
 
 def _ours(database: Database, folder: Path, limit: float) -> _Ours:
     folder.mkdir()
-    migrate(database)
-    with database.transaction() as connection:
-        load_fixtures(connection, read_fixtures(TYPES))
-    return _Ours(database, folder, limit)
+    return _Ours(with_types(database), folder, limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,10 +311,9 @@ class _Peer:
     python: Path
 
     def load(self, drop: Path) -> _Loaded:
-        given = conninfo_to_dict(self.database.conninfo)
-        server = {f"PG{name.upper()}": str(given[name]) for name in ("host", "port", "user")}
-        places = {"PGDATABASE": str(given["dbname"]), "HOME": str(self.folder), "DLT_DATA_DIR": str(self.folder)}
-        return _run([str(self.python), "load.py", str(drop)], self.folder, {**QUIET, **server, **places}, self.limit)[0]
+        places = {"HOME": str(self.folder), "DLT_DATA_DIR": str(self.folder)}
+        environment = {**QUIET, **self.database.environment(), **places}
+        return _run([str(self.python), "load.py", str(drop)], self.folder, environment, self.limit)[0]
 
     def versions(self, uids: Sequence[str]) -> Histories:
         found: dict[str, list[Version]] = {}

@@ -56,6 +56,12 @@ class Database:
             options=f"{given.get('options', '')} -c timezone=UTC -c jit=off {options}".strip(),
         )
 
+    def environment(self) -> dict[str, str]:
+        """Answer the variables by which libpq finds the database: no password stands in a command line."""
+        names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "dbname": "PGDATABASE", "password": "PGPASSWORD"}
+        given = conninfo_to_dict(self.conninfo)
+        return {variable: str(given[name]) for name, variable in names.items() if given.get(name)}
+
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Open a connection for one transaction: committed at the end, rolled back on an error."""

@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 
-from crm_core.database import Connection
+from crm_core.database import Connection, Database
 from crm_core.errors import UnknownType
-from crm_core.fixtures import Fixtures
+from crm_core.fixtures import TYPES, Fixtures, read_fixtures
 from crm_core.merge import Origin, record
+from crm_core.migrations import migrate
 from crm_core.model import Change, ReferenceTypes
 from crm_core.reference import lock_types, put_detail_type, put_entity_type, reference_types
 
-__all__ = ["load_fixtures"]
+__all__ = ["load_fixtures", "with_types"]
+
+
+def with_types(database: Database) -> Database:
+    """Migrate a database, give it the types that ship, and answer it."""
+    migrate(database)
+    with database.transaction() as connection:
+        load_fixtures(connection, read_fixtures(TYPES))
+    return database
 
 
 def load_fixtures(connection: Connection, fixtures: Fixtures, actor: str = "crm") -> None:

@@ -84,17 +84,14 @@ def stage(connection: Connection, changes: pl.DataFrame, details: pl.DataFrame) 
     digest = pl.col("hashdiff").str.decode("hex")
     listed = details.group_by("line", maintain_order=True).agg("detail_type", "detail_value", detail_hashdiff=digest)
     rows = changes.join(listed, on="line", how="left", maintain_order="left").sort("entity_uid")
-    _copy(
-        connection,
-        "merge/11_copy_changes",
-        rows.select(
-            pl.col("line").cast(pl.Int32),
-            pl.col("entity_uid").str.replace_all("-", "", literal=True).str.decode("hex"),
-            *("change_ts", "op", "display_name", "entity_type_id"),
-            digest,
-            *("detail_type", "detail_value", "detail_hashdiff"),
-        ),
+    columns = (
+        pl.col("line").cast(pl.Int32),
+        pl.col("entity_uid").str.replace_all("-", "", literal=True).str.decode("hex"),
+        *("change_ts", "op", "display_name", "entity_type_id"),
+        digest,
+        *("detail_type", "detail_value", "detail_hashdiff"),
     )
+    _copy(connection, rows.select(columns))
 
 
 def merge(connection: Connection, origin: Origin) -> Merged:
@@ -186,12 +183,12 @@ def _set_indexes_aside(connection: Connection) -> Sequence[str]:
     return ()
 
 
-def _copy(connection: Connection, name: str, frame: pl.DataFrame) -> None:
+def _copy(connection: Connection, frame: pl.DataFrame) -> None:
     from pgpq import ArrowToPostgresBinaryEncoder  # with Arrow, takes a third of a second to import
 
     table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
     encoder = ArrowToPostgresBinaryEncoder(table.schema)
-    with connection.cursor() as cursor, cursor.copy(statement(name)) as copy:
+    with connection.cursor() as cursor, cursor.copy(statement("merge/11_copy_changes")) as copy:
         copy.write(encoder.write_header())
         for batch in table.to_batches():
             copy.write(encoder.write_batch(batch))

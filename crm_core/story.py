@@ -11,6 +11,8 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
+from crm_core.generator import COLUMNS
+
 
 @dataclass(frozen=True, slots=True)
 class Version:
@@ -66,7 +68,7 @@ NO_UUID = "not-a-uuid"
 UIDS = (PASSED, RETURNED, TWICE, IN_ORDER, OUT_OF_ORDER, GOOD, ALSO_GOOD, BLANK, ROBOT, BROKEN, NO_UUID)
 BAD_LINES = {NO_UUID: 3, BLANK: 4, ROBOT: 5, BROKEN: 6}  # lines of the bad drop
 
-Row = tuple[str, str, str, str, datetime]  # the columns of a drop
+Row = tuple[str, str, str, str, datetime]  # COLUMNS
 
 
 def _row(uid: str, name: str, at: datetime, entity_type: str = "PERSON", details: str = "[]") -> Row:
@@ -104,7 +106,7 @@ def write_story(folder: Path) -> Story:
     for name, rows in ROWS.items():
         with getattr(story, name).open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(("entity_uid", "display_name", "entity_type", "details", "change_ts"))
+            writer.writerow(COLUMNS)
             writer.writerows((*row, at.isoformat()) for *row, at in rows)
     return story
 

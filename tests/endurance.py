@@ -20,7 +20,7 @@ import psutil
 import psycopg
 from builders import reference_data
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from running import clean_environment, new_home, servers_of
+from running import clean_environment, new_home, servers_of, until
 from serving import ENTITIES, a_problem
 
 from crm_core.database import Database
@@ -104,17 +104,14 @@ def crash(home: Path) -> bool:
     return bool(killed)
 
 
-def soon(holds: Callable[[], bool], seconds: float = 30) -> None:
-    """Wait until it holds, looking often; fail if it does not in time."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {seconds} seconds"
-        time.sleep(0.005)
+def soon(holds: Callable[[], object]) -> None:
+    """Wait until it holds, looking often: what is killed next must be caught in the middle of something."""
+    until(holds, 30, pause=0.005)
 
 
 def under_way(command: subprocess.Popen[str], is_so: Callable[[], object]) -> None:
     """Wait until it is so, or the command has ended."""
-    soon(lambda: bool(is_so()) or command.poll() is not None)
+    soon(lambda: is_so() or command.poll() is not None)
 
 
 def with_types(database: Database) -> Database:
@@ -154,6 +151,12 @@ def leftovers(database: Database) -> list[str]:
     query = "select nspname from pg_namespace where nspname ~ '^stage' order by 1"
     with database.connect() as connection:
         return [name for (name,) in connection.execute(query)]
+
+
+def assert_as(undisturbed: Database, database: Database) -> None:
+    """Assert that a database is as another that was left in peace, and that nothing is left lying about in it."""
+    found = differences(database, undisturbed), breaches(database), leftovers(database)
+    assert found == ([], [], []), found
 
 
 def backends(database: Database) -> int:

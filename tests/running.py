@@ -163,12 +163,12 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     return [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
 
 
-def until(holds: Callable[[], object], seconds: float) -> None:
-    """Wait until it holds; fail if it does not in time."""
+def until(holds: Callable[[], object], seconds: float, pause: float = 0.25) -> None:
+    """Wait until it holds, looking again after each pause; fail if it does not in time."""
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, f"not within {seconds} seconds"
-        time.sleep(0.25)  # who is asked needs the processor too
+        time.sleep(pause)  # who is asked needs the processor too
 
 
 def clean_environment(**more: str) -> dict[str, str]:

@@ -146,3 +146,13 @@ def _some(connection: socket.socket) -> bytes:
     received = connection.recv(1 << 16)
     assert received, "the connection was closed"
     return received
+
+
+def waiters(database: Database) -> int:
+    """How many connections wait for a lock."""
+    with database.connect() as connection:
+        row = connection.execute(
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        ).fetchone()
+    assert row is not None
+    return int(row[0])

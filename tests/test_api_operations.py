@@ -16,7 +16,7 @@ import httpx
 import pytest
 from conftest import CARELESS, Server
 from running import until
-from serving import ENTITIES, NDJSON, V1, Document, a_problem, create, served, served_with_types
+from serving import ENTITIES, NDJSON, V1, Document, a_problem, create, served, served_with_types, waiters
 
 from crm_core.database import Database
 from crm_core.embedded import running_server
@@ -287,13 +287,3 @@ def cut(database: Database, *, waiting: bool = False) -> None:
         ).fetchall()
         alive = "select from pg_stat_activity where pid = any (%s)"
         until(lambda: not connection.execute(alive, [[pid for pid, _ in ended]]).rowcount, 5)
-
-
-def waiters(database: Database) -> int:
-    """How many connections wait for a lock."""
-    with database.connect() as connection:
-        row = connection.execute(
-            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-        ).fetchone()
-    assert row is not None
-    return int(row[0])

@@ -15,11 +15,10 @@ import pytest
 from conftest import Server
 from endurance import (
     a_home,
+    assert_as,
     breaches,
     crash,
-    differences,
     ended,
-    leftovers,
     proxied,
     run,
     some_drops,
@@ -107,9 +106,7 @@ def test_a_disk_that_fills_during_a_drop_is_told_and_the_drop_goes_in_once_there
                 assert breaches(database) == []
         assert run("ingest", drops[1], CRM_HOME=str(disk)).status == 0
         with running_server(disk):
-            assert differences(database, undisturbed) == []
-            assert breaches(database) == []
-            assert leftovers(database) == []
+            assert_as(undisturbed, database)
 
 
 def test_a_server_whose_wal_fills_its_disk_is_told_of_and_comes_back_once_there_is_room(
@@ -136,9 +133,7 @@ def test_a_server_whose_wal_fills_its_disk_is_told_of_and_comes_back_once_there_
             assert breaches(database) == []
         assert run("ingest", drops[1], CRM_HOME=str(home)).status == 0
         with running_server(home):
-            assert differences(database, undisturbed) == []
-            assert breaches(database) == []
-            assert leftovers(database) == []
+            assert_as(undisturbed, database)
 
 
 def use_wal_up(database: Database) -> None:
@@ -177,9 +172,7 @@ def test_a_connection_that_is_cut_anywhere_in_a_drop_is_told_and_the_drop_goes_i
                 assert refused.status == 1, refused
                 assert refused.is_clear, refused
             assert run("ingest", drop, CRM_DATABASE_URL=behind.conninfo).status == 0
-        assert differences(database, undisturbed) == []
-        assert breaches(database) == []
-        assert leftovers(database) == []
+        assert_as(undisturbed, database)
 
 
 def test_a_session_that_is_ended_anywhere_in_a_drop_is_told_and_the_drop_goes_in_afterwards(
@@ -201,9 +194,7 @@ def test_a_session_that_is_ended_anywhere_in_a_drop_is_told_and_the_drop_goes_in
                 lost += told.status
             assert run("ingest", drop, CRM_DATABASE_URL=database.conninfo).status == 0
         assert lost > 3
-        assert differences(database, undisturbed) == []
-        assert breaches(database) == []
-        assert leftovers(database) == []
+        assert_as(undisturbed, database)
 
 
 def others(connection: Connection) -> int:

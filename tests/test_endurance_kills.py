@@ -14,12 +14,11 @@ import pytest
 from conftest import Server
 from endurance import (
     a_home,
+    assert_as,
     backends,
     breaches,
     crash,
-    differences,
     ended,
-    leftovers,
     run,
     some_drops,
     soon,
@@ -72,10 +71,8 @@ def test_clients_killed_during_drops_leave_no_trace(
             assert breaches(database) == []
             assert run("ingest", drop, CRM_DATABASE_URL=database.conninfo).status == 0
         assert killed > len(drops)
-        assert differences(database, peaceful) == []
-        assert breaches(database) == []
         soon(lambda: backends(database) == 0)
-        assert leftovers(database) == []
+        assert_as(peaceful, database)
 
 
 def test_servers_killed_during_drops_lose_nothing(
@@ -106,9 +103,7 @@ def test_servers_killed_during_drops_lose_nothing(
         assert lost > len(drops)
         with running_server(home) as conninfo:
             assert conninfo == database.conninfo
-            assert differences(database, peaceful) == []
-            assert breaches(database) == []
-            assert leftovers(database) == []
+            assert_as(peaceful, database)
 
 
 def test_migrations_killed_on_either_side_happen_whole_or_not_at_all(server: Server) -> None:

@@ -23,7 +23,7 @@ from builders import reference_data
 from click.testing import CliRunner, Result
 from conftest import Server
 from running import clean_environment, until
-from serving import ENTITIES, STOP_SECONDS, create, served
+from serving import ENTITIES, STOP_SECONDS, create, served, waiters
 
 from crm_core.access import create_token, revoke_token
 from crm_core.cli import crm
@@ -229,13 +229,3 @@ def _ask(client: httpx.Client, address: str) -> int:
             return -1 if "complete message body" in str(gone) else answered
         assert (answer.status_code, answer.json()["entity_uid"]) == (200, address.rpartition("/")[2])
         answered += 1
-
-
-def waiters(database: Database) -> int:
-    """How many connections wait for a lock."""
-    with database.connect() as connection:
-        row = connection.execute(
-            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-        ).fetchone()
-    assert row is not None
-    return int(row[0])
