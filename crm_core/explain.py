@@ -38,8 +38,8 @@ class Plan:
     milliseconds: float  # of the execution
 
 
-ENTITY = "entity_one_current|entity_pkey"  # any of them finds the few rows of one uid
-DETAIL = "entity_detail_one_current|entity_detail_pkey"
+ENTITY = "entity_one_last|entity_pkey"  # any of them finds the few rows of one uid
+DETAIL = "entity_detail_one_last|entity_detail_pkey"
 KEY_QUERIES = (
     KeyQuery("entity_current", "one entity as it is", (ENTITY, DETAIL)),
     KeyQuery("entity_as_of", "one entity as it was", (ENTITY, DETAIL)),

@@ -124,14 +124,14 @@ def merge(connection: Connection, origin: Origin) -> Merged:
         ("52_refold_entities", touched.refolded),
         ("53_analyze_entity_diff", 1),
         ("54_drop_entities", touched.refolded),
-        ("55_close_entities", 1),
+        ("55_alter_entities", 1),
         ("56_open_entities", 1),
         ("60_extend_details", touched.extended),
         ("61_extend_details_at_length", touched.extended_at_length),
         ("62_refold_details", touched.refolded),
         ("63_analyze_detail_diff", 1),
         ("64_drop_details", touched.refolded),
-        ("65_close_details", 1),
+        ("65_alter_details", 1),
         ("66_open_details", 1),
     ):
         if entities:

@@ -402,7 +402,7 @@ def test_explain_shows_each_plan_and_the_index_it_must_use(run: Run) -> None:
     result = run("explain")
     assert result.exit_code == 0
     assert "✓ one entity as it is (entity_current, " in result.stdout
-    assert "  it must use entity_one_current or entity_pkey" in result.stdout
+    assert "  it must use entity_one_last or entity_pkey" in result.stdout
     assert "Index Scan using" in result.stdout
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from itertools import combinations, product
+
 import psycopg
 import pytest
 from builders import reference_data
@@ -13,12 +16,13 @@ pytestmark = [pytest.mark.integration, pytest.mark.constraints]
 UID = "00000000-0000-0000-0000-00000000000a"
 HASH = b"\x01" * 32
 ENTITY = (
-    "insert into entity (entity_uid, display_name, entity_type_id, hashdiff, valid_from, valid_to, is_current)"
-    " values (%(uid)s, %(name)s, %(type)s, %(hash)s, %(from)s, %(to)s, %(current)s)"
+    "insert into entity (entity_uid, display_name, entity_type_id, hashdiff, valid_from, valid_to, next_from, is_current)"
+    " values (%(uid)s, %(name)s, %(type)s, %(hash)s, %(from)s, %(to)s, %(next)s, %(current)s)"
 )
 DETAIL = (
-    "insert into entity_detail (entity_uid, detail_type_id, detail_value, hashdiff, valid_from, valid_to, is_current)"
-    " values (%(uid)s, %(type)s, %(name)s, %(hash)s, %(from)s, %(to)s, %(current)s)"
+    "insert into entity_detail"
+    " (entity_uid, detail_type_id, detail_value, hashdiff, valid_from, valid_to, next_from, is_current)"
+    " values (%(uid)s, %(type)s, %(name)s, %(hash)s, %(from)s, %(to)s, %(next)s, %(current)s)"
 )
 LEDGER = (
     "insert into ledger (entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id, details)"
@@ -31,6 +35,7 @@ CLOSED = {
     "hash": HASH,
     "from": "2024-01-01",
     "to": "2024-02-01",
+    "next": None,
     "current": False,
 }
 OPEN = CLOSED | {"from": "2024-02-01", "to": None, "current": True}
@@ -48,41 +53,68 @@ def tables(any_connection: Connection) -> Connection:
 
 
 @pytest.mark.parametrize("insert", [ENTITY, DETAIL], ids=["entity", "entity_detail"])
-def test_versions_that_meet_are_accepted(tables: Connection, insert: str) -> None:
-    tables.execute(insert, CLOSED)
+def test_versions_that_meet_and_versions_with_a_gap_are_accepted(tables: Connection, insert: str) -> None:
+    tables.execute(insert, CLOSED | {"next": OPEN["from"]})
+    tables.execute(insert, CLOSED | {"from": "2023-01-01", "to": "2023-06-01", "next": CLOSED["from"]})
     tables.execute(insert, OPEN)
-    tables.execute(insert, CLOSED | {"from": "2023-01-01", "to": "2023-06-01"})  # a gap: it was deleted in between
+    tables.execute("set constraints all immediate")
 
 
+@pytest.mark.parametrize(("insert", "table"), [(ENTITY, "entity"), (DETAIL, "entity_detail")])
 @pytest.mark.parametrize(
-    ("insert", "second", "constraint"),
+    ("second", "constraint"),
     [
-        (ENTITY, OPEN, "entity_pkey"),
-        (ENTITY, CLOSED | {"from": "2024-01-15", "to": "2024-02-15"}, "entity_no_overlap"),
-        (ENTITY, CLOSED | {"from": "2025-01-01", "to": "2025-02-01"}, "entity_no_overlap"),
-        (DETAIL, OPEN, "entity_detail_pkey"),
-        (DETAIL, CLOSED | {"from": "2024-01-15", "to": "2024-02-15"}, "entity_detail_no_overlap"),
-        (DETAIL, CLOSED | {"from": "2025-01-01", "to": "2025-02-01"}, "entity_detail_no_overlap"),
+        (OPEN, "pkey"),
+        (OPEN | {"from": "2024-03-01"}, "one_last"),
+        (CLOSED | {"from": "2024-03-01", "to": "2024-04-01"}, "one_last"),
+        (CLOSED | {"to": "2024-02-15", "next": OPEN["from"]}, "no_overlap"),
+        (CLOSED | {"next": "2024-02-02"}, "next_exists"),
+        (OPEN | {"from": "2024-01-01", "next": OPEN["from"]}, "no_overlap"),
     ],
 )
 def test_a_second_truth_at_one_instant_is_refused(
-    tables: Connection, insert: str, second: dict[str, object], constraint: str
+    tables: Connection, insert: str, table: str, second: dict[str, object], constraint: str
 ) -> None:
     tables.execute(insert, OPEN)
     with pytest.raises(psycopg.errors.IntegrityError) as refusal:
         tables.execute(insert, second)
-    assert refusal.value.diag.constraint_name == constraint
+        tables.execute("set constraints all immediate")
+    assert refusal.value.diag.constraint_name == f"{table}_{constraint}"
 
 
-@pytest.mark.parametrize(("insert", "table"), [(ENTITY, "entity"), (DETAIL, "entity_detail")])
-def test_two_current_versions_are_refused_even_without_the_exclusion(
-    tables: Connection, insert: str, table: str
-) -> None:
-    tables.execute(f"alter table {table} drop constraint {table}_no_overlap")
-    tables.execute(insert, OPEN)
-    with pytest.raises(psycopg.errors.UniqueViolation) as refusal:
-        tables.execute(insert, OPEN | {"from": "2024-03-01"})
-    assert refusal.value.diag.constraint_name == f"{table}_one_current"
+@pytest.mark.parametrize("insert", [ENTITY, DETAIL], ids=["entity", "entity_detail"])
+def test_of_all_sets_of_up_to_three_versions_just_the_chains_are_accepted(tables: Connection, insert: str) -> None:
+    """Accepted is what is sorted, does not overlap, and where each version names the next: all sets are tried."""
+    days = ("2024-01-01", "2024-01-02", "2024-01-03", "2024-01-04")
+    by_start = [
+        [CLOSED | {"from": start, "to": end, "next": next_, "current": end is None} for end, next_ in ends]
+        for start in days[:3]
+        for ends in [list(product([*days[days.index(start) + 1 :], None], [*days[:3], None]))]
+    ]
+    accepted = 0
+    for number in (1, 2, 3):
+        for starts in combinations(by_start, number):
+            for versions in product(*starts):
+                followers = [*(version["from"] for version in versions[1:]), None]
+                is_chain = all(
+                    version["next"] == follower and (follower is None or (version["to"] or "9999") <= follower)
+                    for version, follower in zip(versions, followers, strict=True)
+                )
+                assert is_accepted(tables, insert, versions) == is_chain, versions
+                accepted += is_chain
+    assert accepted > 10
+
+
+def is_accepted(connection: Connection, insert: str, versions: Sequence[Mapping[str, object]]) -> bool:
+    """Whether the constraints take these versions together; nothing of them stays."""
+    try:
+        with connection.transaction(force_rollback=True):
+            for version in versions:
+                connection.execute(insert, version)
+            connection.execute("set constraints all immediate")
+    except psycopg.errors.IntegrityError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("insert", [ENTITY, DETAIL], ids=["entity", "entity_detail"])

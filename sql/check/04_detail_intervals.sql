@@ -1,12 +1,12 @@
--- Detail versions do not overlap, are not empty, are current exactly when open, and differ from their neighbour.
+-- Detail versions do not overlap, are not empty, are current exactly when open, name the next one and differ from it.
 -- In: uids (null: all entities). Out: one line a breach.
 select format('entity %%s, detail %%s: version from %%s to %%s is followed by one from %%s',
-              entity_uid, detail_type_id, valid_from, valid_to, next_from)
+              entity_uid, detail_type_id, valid_from, valid_to, follower_from)
 from (
-    select *, lead(valid_from) over ordered as next_from, lead(hashdiff) over ordered as next_hashdiff
+    select *, lead(valid_from) over ordered as follower_from, lead(hashdiff) over ordered as follower_hashdiff
     from entity_detail
     where %(uids)s::uuid[] is null or entity_uid = any (%(uids)s)
     window ordered as (partition by entity_uid, detail_type_id order by valid_from)
 ) neighbours
-where next_from < coalesce(valid_to, 'infinity') or valid_to <= valid_from or is_current <> (valid_to is null)
-   or (next_from = valid_to and next_hashdiff = hashdiff)
+where follower_from < coalesce(valid_to, 'infinity') or valid_to <= valid_from or is_current <> (valid_to is null)
+   or next_from is distinct from follower_from or (follower_from = valid_to and follower_hashdiff = hashdiff)

@@ -1,6 +1,5 @@
 -- Reference data: the kinds of entity and of detail that a change may name.
 -- Codes are matched case-insensitively and returned as they are written here.
-create extension if not exists btree_gist;
 create extension if not exists pg_trgm;
 
 create table entity_type (

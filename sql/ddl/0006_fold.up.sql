@@ -31,12 +31,15 @@ begin
         where op = 'delete' or governed_by = 'upsert'
     ) effective;
 
-    -- The entity's versions: the last state of each instant, equal neighbours made one, gaps where it was deleted.
+    -- The entity's versions: the last state of each instant, equal neighbours made one, gaps where it was deleted. A gap is
+    -- one run of no state, so the next version is the next run or the one after it.
     create view folded_entity as
-    select entity_uid, display_name, entity_type_id, hashdiff, valid_from, valid_to, valid_to is null as is_current
+    select entity_uid, display_name, entity_type_id, hashdiff, valid_from, valid_to, next_from, valid_to is null as is_current
     from (
         select entity_uid, display_name, entity_type_id, hashdiff, change_ts as valid_from,
-               lead(change_ts) over (partition by entity_uid order by change_ts) as valid_to
+               lead(change_ts) over ordered as valid_to,
+               case when lead(hashdiff) over ordered is not null then lead(change_ts) over ordered
+                    else lead(change_ts, 2) over ordered end as next_from
         from (
             select *, lag(hashdiff) over (partition by entity_uid order by change_ts) as hashdiff_before
             from (
@@ -49,15 +52,18 @@ begin
             ) standing
         ) compared
         where hashdiff is distinct from hashdiff_before
+        window ordered as (partition by entity_uid order by change_ts)
     ) runs
     where hashdiff is not null;
 
     -- The details' versions, likewise; the end of a life ends what it carried.
     create view folded_detail as
-    select entity_uid, detail_type_id, detail_value, hashdiff, valid_from, valid_to, valid_to is null as is_current
+    select entity_uid, detail_type_id, detail_value, hashdiff, valid_from, valid_to, next_from, valid_to is null as is_current
     from (
         select entity_uid, detail_type_id, detail_value, hashdiff, change_ts as valid_from,
-               lead(change_ts) over (partition by entity_uid, detail_type_id order by change_ts) as valid_to
+               lead(change_ts) over ordered as valid_to,
+               case when lead(hashdiff) over ordered is not null then lead(change_ts) over ordered
+                    else lead(change_ts, 2) over ordered end as next_from
         from (
             select *, lag(hashdiff) over (partition by entity_uid, detail_type_id order by change_ts) as hashdiff_before
             from (
@@ -79,6 +85,7 @@ begin
             ) standing
         ) compared
         where hashdiff is distinct from hashdiff_before
+        window ordered as (partition by entity_uid, detail_type_id order by change_ts)
     ) runs
     where hashdiff is not null;
 end

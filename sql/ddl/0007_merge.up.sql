@@ -5,17 +5,31 @@
 -- (entity_uid, since, is_refolded) from `since` on, and say how their versions differ from the fold.
 create function make_refold() returns void language plpgsql as $make_refold$
 begin
-    -- The changes to fold anew: the state just before `since` as one complete change at -infinity, then the ledger.
+    -- The changes to fold anew: what stood last before `since` as one complete change at -infinity, its end if it ended
+    -- before `since`, then the ledger.
     create view events as
     select t.entity_uid, '-infinity'::timestamptz as change_ts, 0::bigint as batch_id, 0 as row_no, 'upsert' as op,
            e.display_name, e.entity_type_id,
            (select jsonb_object_agg(dt.code, d.detail_value)
             from entity_detail d join detail_type dt on dt.detail_type_id = d.detail_type_id
             where d.entity_uid = t.entity_uid
-              and d.valid_from < t.since and (d.valid_to >= t.since or d.valid_to is null)) as details
+              and d.valid_from < t.since and (d.next_from >= t.since or d.next_from is null)) as details
     from touched t
     join entity e on e.entity_uid = t.entity_uid
-        and e.valid_from < t.since and (e.valid_to >= t.since or e.valid_to is null)
+        and e.valid_from < t.since and (e.next_from >= t.since or e.next_from is null)
+    where t.is_refolded
+    union all
+    select t.entity_uid, d.valid_to, 0, 1, 'patch', null, null, jsonb_build_object(dt.code, null)
+    from touched t
+    join entity_detail d on d.entity_uid = t.entity_uid
+        and d.valid_to < t.since and (d.next_from >= t.since or d.next_from is null)
+    join detail_type dt on dt.detail_type_id = d.detail_type_id
+    where t.is_refolded
+    union all
+    select t.entity_uid, e.valid_to, 0, 2, 'delete', null, null, null
+    from touched t
+    join entity e on e.entity_uid = t.entity_uid
+        and e.valid_to < t.since and (e.next_from >= t.since or e.next_from is null)
     where t.is_refolded
     union all
     select l.entity_uid, l.change_ts, l.batch_id, l.row_no, l.op, l.display_name, l.entity_type_id, l.details
@@ -26,32 +40,34 @@ begin
 
     -- What must happen to the entity versions, as in entity_diff; -infinity stands for the version before `since`.
     create view entity_difference as
-    select entity_uid, coalesce(old_from, fold_from) as valid_from, new_to as valid_to,
-           display_name, entity_type_id, hashdiff, action, case action when 'cut' then old_from end as closes
+    select entity_uid, case action when 'end' then least(old_to, new_to) when 'link' then null else coalesce(old_from, fold_from) end as valid_from,
+           new_to as valid_to, new_next as next_from,
+           display_name, entity_type_id, hashdiff, action, case when action in ('end', 'link') then old_from end as alters
     from (
         select *, case
                 when old_from is null then 'open'
                 when hashdiff is null then 'drop'
                 when hashdiff <> old_hashdiff or display_name <> old_name then 'swap'
-                when new_to is not distinct from old_to then 'keep'
-                when new_to < coalesce(old_to, 'infinity') then 'cut'
-                else 'swap'
+                when new_to is distinct from old_to then 'end'
+                when new_next is distinct from old_next then 'link'
+                else 'keep'
             end as action
         from (
-            select entity_uid, fold_from,
-                   max(display_name) as display_name, max(entity_type_id) as entity_type_id, max(new_to) as new_to,
+            select entity_uid, fold_from, max(display_name) as display_name, max(entity_type_id) as entity_type_id,
+                   max(new_to) as new_to, max(new_next) as new_next,
                    (array_agg(hashdiff) filter (where hashdiff is not null))[1] as hashdiff,
-                   max(old_from) as old_from, max(old_to) as old_to, max(old_name) as old_name,
+                   max(old_from) as old_from, max(old_to) as old_to, max(old_next) as old_next, max(old_name) as old_name,
                    (array_agg(old_hashdiff) filter (where old_hashdiff is not null))[1] as old_hashdiff
             from (
-                select entity_uid, valid_from as fold_from, display_name, entity_type_id, hashdiff, valid_to as new_to,
-                       null::timestamptz as old_from, null::timestamptz as old_to, null::text as old_name, null::bytea as old_hashdiff
+                select entity_uid, valid_from as fold_from, display_name, entity_type_id, hashdiff,
+                       valid_to as new_to, next_from as new_next, null::timestamptz as old_from, null::timestamptz as old_to,
+                       null::timestamptz as old_next, null::text as old_name, null::bytea as old_hashdiff
                 from folded_entity
                 union all
                 select e.entity_uid, case when e.valid_from < t.since then '-infinity' else e.valid_from end,
-                       null, null, null, null, e.valid_from, e.valid_to, e.display_name, e.hashdiff
+                       null, null, null, null, null, e.valid_from, e.valid_to, e.next_from, e.display_name, e.hashdiff
                 from touched t
-                join entity e on e.entity_uid = t.entity_uid and (e.valid_to >= t.since or e.valid_to is null)
+                join entity e on e.entity_uid = t.entity_uid and (e.next_from >= t.since or e.next_from is null)
                 where t.is_refolded
             ) both_sides
             group by entity_uid, fold_from
@@ -61,32 +77,35 @@ begin
 
     -- What must happen to the detail versions, likewise.
     create view detail_difference as
-    select entity_uid, detail_type_id, coalesce(old_from, fold_from) as valid_from, new_to as valid_to,
-           detail_value, hashdiff, action, case action when 'cut' then old_from end as closes
+    select entity_uid, detail_type_id, case action when 'end' then least(old_to, new_to) when 'link' then null else coalesce(old_from, fold_from) end as valid_from,
+           new_to as valid_to, new_next as next_from,
+           detail_value, hashdiff, action, case when action in ('end', 'link') then old_from end as alters
     from (
         select *, case
                 when old_from is null then 'open'
                 when hashdiff is null then 'drop'
                 when hashdiff <> old_hashdiff or detail_value <> old_value then 'swap'
-                when new_to is not distinct from old_to then 'keep'
-                when new_to < coalesce(old_to, 'infinity') then 'cut'
-                else 'swap'
+                when new_to is distinct from old_to then 'end'
+                when new_next is distinct from old_next then 'link'
+                else 'keep'
             end as action
         from (
-            select entity_uid, detail_type_id, fold_from, max(detail_value) as detail_value, max(new_to) as new_to,
+            select entity_uid, detail_type_id, fold_from, max(detail_value) as detail_value,
+                   max(new_to) as new_to, max(new_next) as new_next,
                    (array_agg(hashdiff) filter (where hashdiff is not null))[1] as hashdiff,
-                   max(old_from) as old_from, max(old_to) as old_to, max(old_value) as old_value,
+                   max(old_from) as old_from, max(old_to) as old_to, max(old_next) as old_next, max(old_value) as old_value,
                    (array_agg(old_hashdiff) filter (where old_hashdiff is not null))[1] as old_hashdiff
             from (
-                select entity_uid, detail_type_id, valid_from as fold_from, detail_value, hashdiff, valid_to as new_to,
-                       null::timestamptz as old_from, null::timestamptz as old_to, null::text as old_value, null::bytea as old_hashdiff
+                select entity_uid, detail_type_id, valid_from as fold_from, detail_value, hashdiff,
+                       valid_to as new_to, next_from as new_next, null::timestamptz as old_from, null::timestamptz as old_to,
+                       null::timestamptz as old_next, null::text as old_value, null::bytea as old_hashdiff
                 from folded_detail
                 union all
                 select d.entity_uid, d.detail_type_id,
                        case when d.valid_from < t.since then '-infinity' else d.valid_from end,
-                       null, null, null, d.valid_from, d.valid_to, d.detail_value, d.hashdiff
+                       null, null, null, null, d.valid_from, d.valid_to, d.next_from, d.detail_value, d.hashdiff
                 from touched t
-                join entity_detail d on d.entity_uid = t.entity_uid and (d.valid_to >= t.since or d.valid_to is null)
+                join entity_detail d on d.entity_uid = t.entity_uid and (d.next_from >= t.since or d.next_from is null)
                 where t.is_refolded
             ) both_sides
             group by entity_uid, detail_type_id, fold_from
@@ -119,14 +138,15 @@ begin
         entity_uid uuid, since timestamptz, changes bigint,
         is_known boolean, is_replayed boolean, is_extended boolean, is_refolded boolean);
 
-    -- What must happen to the versions: open a new one (closing the current one that began at `closes`),
-    -- cut one short, drop one, or swap one for another with the same beginning.
+    -- What must happen to the versions: open a new one (after the one that began at `alters`), drop one, swap one for another
+    -- with the same beginning, or alter the one that began at `alters`: its end (differing from valid_from on), or a link to
+    -- the next one alone.
     create unlogged table entity_diff (
-        entity_uid uuid, valid_from timestamptz, valid_to timestamptz, display_name text, entity_type_id smallint,
-        hashdiff bytea, action text, closes timestamptz);
+        entity_uid uuid, valid_from timestamptz, valid_to timestamptz, next_from timestamptz, display_name text,
+        entity_type_id smallint, hashdiff bytea, action text, alters timestamptz);
     create unlogged table detail_diff (
-        entity_uid uuid, detail_type_id smallint, valid_from timestamptz, valid_to timestamptz, detail_value text,
-        hashdiff bytea, action text, closes timestamptz);
+        entity_uid uuid, detail_type_id smallint, valid_from timestamptz, valid_to timestamptz, next_from timestamptz,
+        detail_value text, hashdiff bytea, action text, alters timestamptz);
 
     perform make_refold();
 end
@@ -139,23 +159,25 @@ begin
 end
 $drop_stage$;
 
--- Drops the indexes and the keys, exclusions and foreign keys of the versions and the ledger, and answers the statements
--- that make them again, in the order in which they must run. For the first load: building them after it halves its time.
+-- Drops the indexes, keys and foreign keys of the versions and the ledger, and answers the statements that make them again,
+-- in the order in which they must run. For the first load: building them after it halves its time.
 create function set_indexes_aside() returns setof text language plpgsql as $set_indexes_aside$
 declare
     made record;
     remake text[] := '{}';
+    remake_last text[] := '{}';  -- foreign keys lead to keys
 begin
     for made in
         select format('alter table %s drop constraint %I', conrelid::regclass, conname) as undo,
-               format('alter table %s add constraint %I %s', conrelid::regclass, conname, pg_get_constraintdef(oid)) as redo
+               format('alter table %s add constraint %I %s', conrelid::regclass, conname, pg_get_constraintdef(oid)) as redo,
+               contype = 'f' as is_foreign
         from pg_constraint
         where conrelid in ('ledger'::regclass, 'entity'::regclass, 'entity_detail'::regclass)
-          and contype in ('p', 'u', 'x', 'f')
-        order by contype <> 'f', contype = 'p' desc, conrelid::regclass::text, conname
+          and contype in ('p', 'u', 'f')
+        order by contype, conrelid::regclass::text, conname
     loop
         execute made.undo;
-        remake := remake || made.redo;
+        if made.is_foreign then remake_last := remake_last || made.redo; else remake := remake || made.redo; end if;
     end loop;
     for made in
         select format('drop index %s', indexrelid::regclass) as undo, pg_get_indexdef(indexrelid) as redo
@@ -166,7 +188,7 @@ begin
         execute made.undo;
         remake := remake || made.redo;
     end loop;
-    return query select unnest(remake);
+    return query select unnest(remake || remake_last);
 end
 $set_indexes_aside$;
 
@@ -198,18 +220,19 @@ declare
     ended integer;
 begin
     closed := 0; entities_opened := 0; details_opened := 0;
-    select e.* into standing from entity e where e.entity_uid = its_uid and e.is_current;
+    select e.* into standing from entity e where e.entity_uid = its_uid and e.next_from is null;
     if its_op = 'delete' then
-        update entity set valid_to = its_ts, is_current = false where entity_uid = its_uid and is_current;
+        update entity set valid_to = its_ts, is_current = false where entity_uid = its_uid and next_from is null and is_current;
         get diagnostics closed = row_count;
-        update entity_detail set valid_to = its_ts, is_current = false where entity_uid = its_uid and is_current;
-    elsif its_op = 'upsert' or standing.entity_uid is not null then  -- a patch of nothing has no effect
+        update entity_detail set valid_to = its_ts, is_current = false
+        where entity_uid = its_uid and next_from is null and is_current;
+    elsif its_op = 'upsert' or standing.is_current then  -- a patch of nothing has no effect
         its_name := coalesce(its_name, standing.display_name);
         its_type_id := coalesce(its_type_id, standing.entity_type_id);
         its_hashdiff := entity_hashdiff(its_name, (select et.code from entity_type et where et.entity_type_id = its_type_id));
-        if its_hashdiff is distinct from standing.hashdiff then
-            update entity set valid_to = its_ts, is_current = false where entity_uid = its_uid and is_current;
-            get diagnostics closed = row_count;
+        if standing.is_current is not true or its_hashdiff <> standing.hashdiff then
+            update entity set valid_to = coalesce(valid_to, its_ts), next_from = its_ts, is_current = false
+            where entity_uid = its_uid and next_from is null;
             insert into entity (entity_uid, display_name, entity_type_id, hashdiff, valid_from, is_current)
             values (its_uid, its_name, its_type_id, its_hashdiff, its_ts, true);
             entities_opened := 1;
@@ -223,11 +246,14 @@ begin
         loop
             if listed.hashdiff is not distinct from (
                     select d.hashdiff from entity_detail d
-                    where d.entity_uid = its_uid and d.detail_type_id = listed.detail_type_id and d.is_current) then
+                    where d.entity_uid = its_uid and d.detail_type_id = listed.detail_type_id
+                      and d.next_from is null and d.is_current) then
                 continue;
             end if;
-            update entity_detail set valid_to = its_ts, is_current = false
-            where entity_uid = its_uid and detail_type_id = listed.detail_type_id and is_current;
+            update entity_detail
+            set valid_to = coalesce(valid_to, its_ts), next_from = case when listed.hashdiff is not null then its_ts end,
+                is_current = false
+            where entity_uid = its_uid and detail_type_id = listed.detail_type_id and next_from is null;
             get diagnostics ended = row_count;
             closed := closed + ended;
             if listed.hashdiff is not null then
@@ -285,20 +311,22 @@ begin
 
     delete from entity e using unnest(entity_diffs) d
     where d.action in ('drop', 'swap') and e.entity_uid = its_uid and e.valid_from = d.valid_from;
-    update entity e set valid_to = d.valid_to, is_current = false from unnest(entity_diffs) d
-    where d.closes is not null and e.entity_uid = its_uid and e.valid_from = d.closes;
-    insert into entity (entity_uid, display_name, entity_type_id, hashdiff, valid_from, valid_to, is_current)
-    select its_uid, d.display_name, d.entity_type_id, d.hashdiff, d.valid_from, d.valid_to, d.valid_to is null
+    update entity e set valid_to = d.valid_to, next_from = d.next_from, is_current = d.valid_to is null
+    from unnest(entity_diffs) d
+    where d.alters is not null and e.entity_uid = its_uid and e.valid_from = d.alters;
+    insert into entity (entity_uid, display_name, entity_type_id, hashdiff, valid_from, valid_to, next_from, is_current)
+    select its_uid, d.display_name, d.entity_type_id, d.hashdiff, d.valid_from, d.valid_to, d.next_from, d.valid_to is null
     from unnest(entity_diffs) d where d.action in ('open', 'swap');
 
     delete from entity_detail e using unnest(detail_diffs) d
     where d.action in ('drop', 'swap')
       and e.entity_uid = its_uid and e.detail_type_id = d.detail_type_id and e.valid_from = d.valid_from;
-    update entity_detail e set valid_to = d.valid_to, is_current = false from unnest(detail_diffs) d
-    where d.closes is not null
-      and e.entity_uid = its_uid and e.detail_type_id = d.detail_type_id and e.valid_from = d.closes;
-    insert into entity_detail (entity_uid, detail_type_id, detail_value, hashdiff, valid_from, valid_to, is_current)
-    select its_uid, d.detail_type_id, d.detail_value, d.hashdiff, d.valid_from, d.valid_to, d.valid_to is null
+    update entity_detail e set valid_to = d.valid_to, next_from = d.next_from, is_current = d.valid_to is null
+    from unnest(detail_diffs) d
+    where d.alters is not null
+      and e.entity_uid = its_uid and e.detail_type_id = d.detail_type_id and e.valid_from = d.alters;
+    insert into entity_detail (entity_uid, detail_type_id, detail_value, hashdiff, valid_from, valid_to, next_from, is_current)
+    select its_uid, d.detail_type_id, d.detail_value, d.hashdiff, d.valid_from, d.valid_to, d.next_from, d.valid_to is null
     from unnest(detail_diffs) d where d.action in ('open', 'swap');
 
     select count(*) filter (where d.action = 'open') into entity_versions_added from unnest(entity_diffs) d;
@@ -310,6 +338,6 @@ begin
             union all
             select d.action, d.valid_from, d.valid_to from unnest(detail_diffs) d
         ) d
-        where d.valid_to = its_ts or (d.action <> 'cut' and d.valid_from = its_ts))::integer;
+        where d.valid_from = its_ts or (d.action in ('open', 'swap') and d.valid_to = its_ts))::integer;
 end
 $record_change$;

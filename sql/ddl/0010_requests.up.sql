@@ -74,7 +74,7 @@ begin
         end if;
     end if;
     if its_op = 'upsert' then
-        if exists (select from entity e where e.entity_uid = its_uid and e.is_current) then
+        if exists (select from entity e where e.entity_uid = its_uid and e.next_from is null and e.is_current) then
             outcome := 'exists';
             return;
         end if;

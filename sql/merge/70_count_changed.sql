@@ -4,12 +4,12 @@ select count(*)
 from (
     select entity_uid, change_ts from stage_change
     intersect (
-        select entity_uid, case action when 'cut' then valid_to else valid_from end from entity_diff
+        select entity_uid, valid_from from entity_diff
         union all
-        select entity_uid, valid_to from entity_diff where action <> 'cut'
+        select entity_uid, valid_to from entity_diff where action in ('open', 'swap')
         union all
-        select entity_uid, case action when 'cut' then valid_to else valid_from end from detail_diff
+        select entity_uid, valid_from from detail_diff
         union all
-        select entity_uid, valid_to from detail_diff where action <> 'cut'
+        select entity_uid, valid_to from detail_diff where action in ('open', 'swap')
     )
 ) changed
