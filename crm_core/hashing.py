@@ -64,6 +64,8 @@ def case_folding() -> dict[int, str]:
     folding: dict[int, str] = {}
     for code in range(0x10426):  # the last code point of Unicode 3.2 that has a case is U+10425
         char = chr(code)
+        if char.casefold() == char == char.lower():  # by far the most
+            continue
         folded = next((form for form in (char.casefold(), char.lower()) if len(form) == 1), char)
         if folded != char and unicodedata.ucd_3_2_0.category(char) != "Cn":
             folding[code] = folded

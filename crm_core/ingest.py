@@ -15,7 +15,7 @@ from crm_core.database import Connection, Database, statement
 from crm_core.drop_log import rejects as rejects_of
 from crm_core.drops import RawBatch, fingerprint, read_drop
 from crm_core.errors import DropRefused
-from crm_core.merge import Merged, Origin, merge, stage, staging
+from crm_core.merge import Merged, Origin, encoded, merge, stage, staging
 from crm_core.model import MergeReport, Reject
 from crm_core.reference import reference_types
 from crm_core.schema import ValidBatch, validate
@@ -96,8 +96,8 @@ def _read_and_merge(
         connection.execute(statement("drop/forget_rejects"), {"sha256": sha256})
         latest = max(now, first_seen)  # the clock may have been set back since the drop was first seen
         judge = partial(validate, types=types, first_seen=first_seen, now=latest, time_zone=options.time_zone)
-        for batch, valid in _judged_ahead(read_drop(path, sha256=sha256), judge):
-            stage(connection, valid.changes, valid.details)
+        for batch, valid, rows in _judged_ahead(read_drop(path, sha256=sha256), judge):
+            stage(connection, rows)
             if not options.dry_run:
                 _keep_rejects(connection, sha256, batch.header, valid.rejects)
             read += valid.changes.height + len(valid.rejects)
@@ -127,17 +127,21 @@ def _read_and_merge(
 
 def _judged_ahead(
     batches: Iterable[RawBatch], judge: Callable[[RawBatch], ValidBatch]
-) -> Iterator[tuple[RawBatch, ValidBatch]]:
-    """Judge the next batches, in threads, while the caller stages one: Polars and the database work at once."""
+) -> Iterator[tuple[RawBatch, ValidBatch, list[bytes]]]:
+    """Judge and encode the next batches, in threads, while the caller stages one: Polars and the database work at once."""
+
+    def judged(batch: RawBatch) -> tuple[RawBatch, ValidBatch, list[bytes]]:
+        valid = judge(batch)
+        return batch, valid, encoded(valid.changes, valid.details)
+
     with ThreadPoolExecutor(AHEAD, thread_name_prefix="judge") as pool:
-        ahead: deque[tuple[RawBatch, Future[ValidBatch]]] = deque()
+        ahead: deque[Future[tuple[RawBatch, ValidBatch, list[bytes]]]] = deque()
         for batch in batches:
-            ahead.append((batch, pool.submit(judge, batch)))
+            ahead.append(pool.submit(judged, batch))
             if len(ahead) > AHEAD:
-                judged, future = ahead.popleft()
-                yield judged, future.result()
-        for judged, future in ahead:
-            yield judged, future.result()
+                yield ahead.popleft().result()
+        for future in ahead:
+            yield future.result()
 
 
 def _record_merged(connection: Connection, report: MergeReport, merged: Merged) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -75,12 +75,14 @@ def staging(connection: Connection) -> Iterator[None]:
     connection.execute(statement("merge/80_drop_stage"), stage)
 
 
-def stage(connection: Connection, changes: pl.DataFrame, details: pl.DataFrame) -> None:
-    """Copy valid changes with the details that they list into the staging table; also part by part.
+def encoded(changes: pl.DataFrame, details: pl.DataFrame) -> list[bytes]:
+    """Answer valid changes with the details that they list as `stage` takes them: PostgreSQL's binary COPY.
 
     The frames have the columns of CHANGE_SCHEMA and DETAIL_SCHEMA. They are sorted here: in order of entity_uid every
     later look-up in an index takes half the time.
     """
+    from pgpq import ArrowToPostgresBinaryEncoder  # with Arrow, takes a third of a second to import
+
     digest = pl.col("hashdiff").str.decode("hex")
     listed = details.group_by("line", maintain_order=True).agg("detail_type", "detail_value", detail_hashdiff=digest)
     rows = changes.join(listed, on="line", how="left", maintain_order="left").sort("entity_uid")
@@ -91,7 +93,16 @@ def stage(connection: Connection, changes: pl.DataFrame, details: pl.DataFrame) 
         digest,
         *("detail_type", "detail_value", "detail_hashdiff"),
     )
-    _copy(connection, rows.select(columns))
+    table = rows.select(columns).to_arrow(compat_level=pl.CompatLevel.oldest())
+    encoder = ArrowToPostgresBinaryEncoder(table.schema)
+    return [encoder.write_header(), *map(encoder.write_batch, table.to_batches()), encoder.finish()]
+
+
+def stage(connection: Connection, rows: Iterable[bytes]) -> None:
+    """Copy encoded changes into the staging table; also part by part."""
+    with connection.cursor() as cursor, cursor.copy(statement("merge/11_copy_changes")) as copy:
+        for part in rows:
+            copy.write(part)
 
 
 def merge(connection: Connection, origin: Origin) -> Merged:
@@ -183,18 +194,6 @@ def _set_indexes_aside(connection: Connection) -> Sequence[str]:
     return ()
 
 
-def _copy(connection: Connection, frame: pl.DataFrame) -> None:
-    from pgpq import ArrowToPostgresBinaryEncoder  # with Arrow, takes a third of a second to import
-
-    table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-    encoder = ArrowToPostgresBinaryEncoder(table.schema)
-    with connection.cursor() as cursor, cursor.copy(statement("merge/11_copy_changes")) as copy:
-        copy.write(encoder.write_header())
-        for batch in table.to_batches():
-            copy.write(encoder.write_batch(batch))
-        copy.write(encoder.finish())
-
-
 def _run(connection: Connection, step: str) -> int:
     return connection.execute(statement(f"merge/{step}")).rowcount
 
@@ -230,11 +229,9 @@ def record(connection: Connection, types: ReferenceTypes, changes: Sequence[Chan
             hashed = None if value is None else detail_hashdiff(known.code, value, known.compares).hex()
             detail_rows.append((line, known.code, value, hashed))
     with staging(connection):
-        stage(
-            connection,
-            pl.DataFrame(change_rows, schema=CHANGE_SCHEMA, orient="row"),
-            pl.DataFrame(detail_rows, schema=DETAIL_SCHEMA, orient="row"),
-        )
+        changed = pl.DataFrame(change_rows, schema=CHANGE_SCHEMA, orient="row")
+        listed = pl.DataFrame(detail_rows, schema=DETAIL_SCHEMA, orient="row")
+        stage(connection, encoded(changed, listed))
         return merge(connection, origin)
 
 
