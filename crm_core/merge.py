@@ -130,6 +130,8 @@ def merge(connection: Connection, origin: Origin) -> Merged:
     connection.execute(statement("merge/40_append_ledger"), {"batch_id": batch_id})
 
     for step, entities in (
+        ("41_reopen", touched.refolded),
+        ("42_analyze_events", touched.refolded),
         ("50_extend_entities", touched.extended),
         ("51_extend_entities_at_length", touched.extended_at_length),
         ("52_refold_entities", touched.refolded),

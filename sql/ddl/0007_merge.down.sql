@@ -5,4 +5,5 @@ drop schema single cascade;
 drop function set_indexes_aside();
 drop function drop_stage(text);
 drop function make_stage(text);
-drop function make_refold();
+drop function make_difference();
+drop function make_reopened();

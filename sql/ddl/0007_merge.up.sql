@@ -1,13 +1,12 @@
 -- What a merge needs beside its statements: a schema of its own with staging and work tables, and the way to load an
 -- empty database with its indexes set aside.
 
--- Makes, in the first schema of the search path, the views that fold anew the entities of a relation `touched`
--- (entity_uid, since, is_refolded) from `since` on, and say how their versions differ from the fold.
-create function make_refold() returns void language plpgsql as $make_refold$
+-- Makes, in the first schema of the search path, the view of the changes to fold anew: those of the entities of a relation
+-- `touched` (entity_uid, since, is_refolded) from `since` on.
+create function make_reopened() returns void language plpgsql as $make_reopened$
 begin
-    -- The changes to fold anew: what stood last before `since` as one complete change at -infinity, its end if it ended
-    -- before `since`, then the ledger.
-    create view events as
+    -- What stood last before `since` as one complete change at -infinity, its end if it ended before `since`, then the ledger.
+    create view reopened as
     select t.entity_uid, '-infinity'::timestamptz as change_ts, 0::bigint as batch_id, 0 as row_no, 'upsert' as op,
            e.display_name, e.entity_type_id,
            (select jsonb_object_agg(dt.code, d.detail_value)
@@ -36,6 +35,13 @@ begin
     from touched t
     join ledger l on l.entity_uid = t.entity_uid and l.change_ts >= t.since
     where t.is_refolded;
+end
+$make_reopened$;
+
+-- Makes, in the first schema of the search path, the views that fold the changes of a relation `events`, which are those
+-- that were reopened, and say how the stored versions differ from the fold.
+create function make_difference() returns void language plpgsql as $make_difference$
+begin
     perform make_fold();
 
     -- What must happen to the entity versions, as in entity_diff; -infinity stands for the version before `since`.
@@ -113,7 +119,7 @@ begin
     ) decided
     where action <> 'keep';
 end
-$make_refold$;
+$make_difference$;
 
 -- Makes the schema `name` with the tables of one merge and puts it first in the search path of this transaction.
 -- The tables are unlogged, not temporary, so that they can be distributed by entity_uid as the versions are.
@@ -148,7 +154,12 @@ begin
         entity_uid uuid, detail_type_id smallint, valid_from timestamptz, valid_to timestamptz, next_from timestamptz,
         detail_value text, hashdiff bytea, action text, alters timestamptz);
 
-    perform make_refold();
+    -- The changes to fold anew.
+    perform make_reopened();
+    create unlogged table events (
+        entity_uid uuid, change_ts timestamptz, batch_id bigint, row_no integer, op text,
+        display_name text, entity_type_id smallint, details jsonb);
+    perform make_difference();
 end
 $make_stage$;
 
@@ -201,7 +212,9 @@ select current_setting('crm.entity_uid')::uuid as entity_uid, current_setting('c
 create function single.make() returns void language plpgsql as $make$
 begin
     perform set_config('search_path', 'single, ' || current_setting('search_path'), true);
-    perform make_refold();
+    perform make_reopened();
+    create view single.events as select * from reopened;
+    perform make_difference();
     perform set_config('search_path', regexp_replace(current_setting('search_path'), '^single, ', ''), true);
 end
 $make$;
