@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
@@ -13,15 +14,16 @@ from pathlib import Path
 
 from crm_core.database import Connection, Database, statement
 from crm_core.drop_log import rejects as rejects_of
-from crm_core.drops import RawBatch, fingerprint, read_drop
+from crm_core.drops import BLOCK_BYTES, RawBatch, fingerprint, read_drop
 from crm_core.errors import DropRefused
-from crm_core.merge import Merged, Origin, encoded, merge, stage, staging
+from crm_core.merge import PART, Merged, Origin, encoded, merging
 from crm_core.model import MergeReport, Reject
 from crm_core.reference import reference_types
 from crm_core.schema import ValidBatch, validate
 
 Progress = Callable[[int, int], None]  # bytes read so far, bytes in all
 AHEAD = 2  # batches that are judged while one is staged
+_Judged = tuple[RawBatch, ValidBatch, list[bytes]]  # the last: what is accepted, encoded
 SHOWN = 10  # rejects that a report shows
 NAMED = 3  # of them, that a refusal under --strict names
 
@@ -35,6 +37,8 @@ class Options:
     dry_run: bool = False  # do everything, keep nothing
     strict: bool = False  # refuse the drop if a row is bad
     shown_as: str | None = None  # what answers call the file, if not by its path
+    block_bytes: int = BLOCK_BYTES  # of the file, read at once
+    part: int = PART  # changes that are merged while the next are read; never some of a strict drop
 
 
 def ingest(
@@ -91,13 +95,14 @@ def _read_and_merge(
     read = 0
     shown: list[Reject] = []
     rejects = 0
-    with staging(connection):
+    origin = Origin(options.actor, "drop", drop_sha256=sha256)
+    with merging(connection, origin, part=sys.maxsize if options.strict else options.part) as merge:
         types = reference_types(connection)
         connection.execute(statement("drop/forget_rejects"), {"sha256": sha256})
         latest = max(now, first_seen)  # the clock may have been set back since the drop was first seen
         judge = partial(validate, types=types, first_seen=first_seen, now=latest, time_zone=options.time_zone)
-        for batch, valid, rows in _judged_ahead(read_drop(path, sha256=sha256), judge):
-            stage(connection, rows)
+        for batch, valid, rows in _judged_ahead(read_drop(path, sha256=sha256, block_bytes=options.block_bytes), judge):
+            merge.take(rows, valid.changes.height)
             if not options.dry_run:
                 _keep_rejects(connection, sha256, batch.header, valid.rejects)
             read += valid.changes.height + len(valid.rejects)
@@ -106,7 +111,7 @@ def _read_and_merge(
             progress(batch.bytes_read, size)
         if rejects and options.strict:
             raise _TooStrict(path, rejects, shown)
-        merged = merge(connection, Origin(options.actor, "drop", drop_sha256=sha256))
+        merged = merge.finish()
     report = MergeReport(
         file=shown_as,
         sha256=sha256,
@@ -125,23 +130,20 @@ def _read_and_merge(
     return report, merged
 
 
-def _judged_ahead(
-    batches: Iterable[RawBatch], judge: Callable[[RawBatch], ValidBatch]
-) -> Iterator[tuple[RawBatch, ValidBatch, list[bytes]]]:
-    """Judge and encode the next batches, in threads, while the caller stages one: Polars and the database work at once."""
+def _judged_ahead(batches: Iterator[RawBatch], judge: Callable[[RawBatch], ValidBatch]) -> Iterator[_Judged]:
+    """Read, judge and encode the next batches, in threads, while the caller merges: client and server work at once."""
 
-    def judged(batch: RawBatch) -> tuple[RawBatch, ValidBatch, list[bytes]]:
+    def judged(reading: Future[RawBatch | None]) -> _Judged | None:
+        if (batch := reading.result()) is None:
+            return None
         valid = judge(batch)
         return batch, valid, encoded(valid.changes, valid.details)
 
-    with ThreadPoolExecutor(AHEAD, thread_name_prefix="judge") as pool:
-        ahead: deque[Future[tuple[RawBatch, ValidBatch, list[bytes]]]] = deque()
-        for batch in batches:
-            ahead.append(pool.submit(judged, batch))
-            if len(ahead) > AHEAD:
-                yield ahead.popleft().result()
-        for future in ahead:
-            yield future.result()
+    with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(AHEAD, "judge") as judges:
+        ahead = deque(judges.submit(judged, reader.submit(next, batches, None)) for _ in range(AHEAD))
+        while one := ahead.popleft().result():
+            ahead.append(judges.submit(judged, reader.submit(next, batches, None)))
+            yield one
 
 
 def _record_merged(connection: Connection, report: MergeReport, merged: Merged) -> None:

@@ -16,7 +16,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.constraints]
 UID = "00000000-0000-0000-0000-00000000000a"
 HASH = b"\x01" * 32
 ENTITY = (
-    "insert into entity (entity_uid, display_name, entity_type_id, hashdiff, valid_from, valid_to, next_from, is_current)"
+    "insert into entity"
+    " (entity_uid, display_name, entity_type_id, hashdiff, valid_from, valid_to, next_from, is_current)"
     " values (%(uid)s, %(name)s, %(type)s, %(hash)s, %(from)s, %(to)s, %(next)s, %(current)s)"
 )
 DETAIL = (
@@ -75,10 +76,10 @@ def test_versions_that_meet_and_versions_with_a_gap_are_accepted(tables: Connect
 def test_a_second_truth_at_one_instant_is_refused(
     tables: Connection, insert: str, table: str, second: dict[str, object], constraint: str
 ) -> None:
+    tables.execute("set constraints all immediate")
     tables.execute(insert, OPEN)
     with pytest.raises(psycopg.errors.IntegrityError) as refusal:
         tables.execute(insert, second)
-        tables.execute("set constraints all immediate")
     assert refusal.value.diag.constraint_name == f"{table}_{constraint}"
 
 

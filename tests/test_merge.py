@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from pathlib import Path
 
 import pytest
-from builders import an_entity, day, reference_data, uid
+from builders import an_entity, day, reference_data, uid, write_drop
 
 from crm_core import temporal
 from crm_core.database import Connection
+from crm_core.ingest import Options, ingest_over
 from crm_core.merge import Merged, Origin, record
 from crm_core.model import Change
+from crm_core.quality import check
 from crm_core.reference import reference_types
 
 pytestmark = [pytest.mark.integration, pytest.mark.scd2]
@@ -131,6 +134,42 @@ def test_a_deletion_and_a_revival_at_one_instant_leave_no_gap(book: Book) -> Non
     book.record(an_entity(at=2, op="delete"), an_entity(at=2, name="A", email="a@x.org"))
     assert (book.names(), book.values("email")) == ([("A", 1, None)], [("a@x.org", 1, None)])
     assert book.values("phone") == [("1", 1, 2)]
+
+
+def test_a_revival_recorded_at_the_instant_of_the_deletion_is_a_change(book: Book) -> None:
+    book.record(an_entity(at=1, name="A", email="a@x.org"))
+    book.record(an_entity(at=3, op="delete"))
+    merged = book.record(an_entity(at=3, name="A", email="a@x.org"))
+    assert (book.names(), book.values("email")) == ([("A", 1, None)], [("a@x.org", 1, None)])
+    assert (merged.rows_changed, merged.rows_superseded, merged.entity_versions_added) == (1, 1, 0)
+
+
+def test_a_version_between_two_lives_is_found_by_both(book: Book) -> None:
+    """Each version names the next one, over gaps too; a late one takes its place between them."""
+    book.record(an_entity(at=1, name="A", email="a@x.org"))
+    book.record(an_entity(at=2, op="delete"))
+    book.record(an_entity(at=8, name="C", email="c@x.org"))
+    book.record(an_entity(at=5, name="B", email="b@x.org"), an_entity(at=6, op="delete"))
+    assert book.names() == [("A", 1, 2), ("B", 5, 6), ("C", 8, None)]
+    assert book.values("email") == [("a@x.org", 1, 2), ("b@x.org", 5, 6), ("c@x.org", 8, None)]
+    assert [c.name for c in check(book.connection) if not c.holds] == []
+
+
+@pytest.mark.parametrize("part", [1, 2, 3, 100])
+def test_a_drop_in_parts_is_counted_beside_what_was_known_before_it(book: Book, tmp_path: Path, part: int) -> None:
+    book.record(an_entity(at=5, name="A"))
+    changes = [
+        an_entity(at=7, name="C"),
+        an_entity(at=6, name="B"),  # out of order in the drop, and not late
+        an_entity(at=6, name="B"),  # the same again
+        an_entity(at=4, name="Z"),  # late
+        an_entity(at=7, name="D"),  # stands over C
+    ]
+    report = ingest_over(book.connection, write_drop(tmp_path / "a.csv", changes), Options(block_bytes=100, part=part))
+    assert book.names() == [("Z", 4, 5), ("A", 5, 6), ("B", 6, 7), ("D", 7, None)]
+    assert (report.rows_read, report.rows_late, report.rows_superseded) == (5, 1, 1)
+    assert report.rows_changed == (3 if part == 100 else 4)  # on day 7 it is C for a part that has not seen D
+    assert len(temporal.audit(book.connection, uid("ada"))) == 5
 
 
 def test_at_one_instant_the_last_recorded_stands_and_the_others_are_counted(book: Book) -> None:
