@@ -194,12 +194,13 @@ def _knows_current(histories: Histories, wanted: Wanted) -> Verdict:
 
 def _tell_story(world: _World, story: Story) -> Answers:
     world.load(story.first)
-    after_first = world.versions(UIDS)
+    world.load(story.twice)
+    after_twice = world.versions(UIDS)
     world.load(story.second)
     world.load(story.late)
     after_late = world.versions(UIDS)
     told = world.load(story.bad).told
-    return Answers(after_first, after_late, world.versions(UIDS), told)
+    return Answers(after_twice, after_late, world.versions(UIDS), told)
 
 
 def _wanted(drops: Drops) -> Wanted:
