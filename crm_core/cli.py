@@ -23,6 +23,7 @@ import click
 
 from crm_core.access_commands import createsuperuser, token
 from crm_core.errors import CrmError, SettingsError
+from crm_core.measure_commands import bench, explain
 from crm_core.settings import Settings
 
 if TYPE_CHECKING:
@@ -228,6 +229,7 @@ def check(*, as_json: bool) -> None:
 
     They are recomputed from the tables, all data of them. The exit status is 1 on any breach.
     """
+    from crm_core.console import mark
     from crm_core.quality import check as recompute
 
     breached = False
@@ -237,7 +239,7 @@ def check(*, as_json: bool) -> None:
             if as_json:
                 click.echo(json.dumps({**asdict(found), "holds": found.holds}, ensure_ascii=False))
                 continue
-            click.echo(f"{_mark(ok=found.holds)} {found.invariant}")
+            click.echo(f"{mark(ok=found.holds)} {found.invariant}")
             for example in found.examples:
                 click.echo(f"    {example}")
             if found.breaches > len(found.examples):
@@ -276,66 +278,8 @@ def report(drops: Sequence[str], *, output: Path | None, as_json: bool, last: in
     click.echo(f"The report on {len(found.drops)} drop(s) is in {output}")
 
 
-@crm.command(epilog="Example: crm explain | less")
-def explain() -> None:
-    """Show how the key queries run.
-
-    Each runs on a sample of the data under EXPLAIN (ANALYZE, BUFFERS). The exit status is 1 if one does not use the
-    index that it must.
-    """
-    from crm_core.explain import explain as run
-
-    plans = []
-    with _database() as (_, database), database.connect() as connection:
-        for plan in run(connection):
-            plans.append(plan)
-            unused = [index for index in plan.must_use if not set(index.split("|")) & set(plan.uses)]
-            click.echo(f"{_mark(ok=plan.ok)} {plan.purpose} ({plan.name}, {plan.milliseconds:.2f} ms)")
-            click.echo(f"  it must use {_listed(plan.must_use)}")
-            if unused:
-                why = ": there are too few rows for an index to pay" if plan.ok else f"; it uses {_listed(plan.uses)}"
-                click.echo(f"  it does not use {_listed(unused)}{why}")
-            click.echo("".join(f"    {line}\n" for line in plan.text.splitlines()))
-    if not plans:
-        click.echo("There is nothing to explain yet: take in a drop first, or run `crm demo`.")
-    if not all(plan.ok for plan in plans):
-        sys.exit(1)
-
-
-@crm.command(epilog="Example: crm bench --entities 200k")
-@click.option("--entities", default="20k", show_default=True, help="How many: 10k to 5m.")
-@click.option("--grow", is_flag=True, help="Also: one fixed drop on a table, and on one five times as large.")
-@click.option("--seconds", default=3, show_default=True, type=click.IntRange(1, 60), help="That each pgbench takes.")
-@click.option("--compare", default="", metavar="TOOL,…", help="Also: other tools on the same drops: dlt, dbt, sqlmesh.")
-@click.option("--json", "as_json", is_flag=True, help="Write JSON.")
-def bench(entities: str, seconds: int, compare: str, *, grow: bool, as_json: bool) -> None:
-    """Measure how fast it is here.
-
-    Everything is measured in one run, on data and an embedded server of its own, and stands beside its limit: a plain
-    COPY of the same rows, or pgbench with the same SQL. Run it on a machine that does nothing else.
-
-    With --compare other tools load the same drops on the same server, and answer the same questions. Each is installed
-    by uv in an environment of its own, which is removed again.
-    """
-    from crm_core.bench import lines, run_bench
-    from crm_core.compare import PEERS
-    from crm_core.console import spinner
-
-    number = re.fullmatch(r"(\d{1,7})([km]?)", entities.lower())
-    count = int(number[1]) * {"": 1, "k": 1_000, "m": 1_000_000}[number[2]] if number else 0
-    if not 1_000 <= count <= 5_000_000:
-        raise click.BadParameter(f"{entities!r} is none from 1k to 5m", param_hint="--entities")  # noqa: EM102
-    peers = tuple(dict.fromkeys(filter(None, map(str.strip, compare.lower().split(",")))))
-    if unknown := [name for name in peers if name not in PEERS]:
-        message = f"{', '.join(unknown)}: unknown; there are: {', '.join(PEERS)}"
-        raise click.BadParameter(message, param_hint="--compare")
-    with spinner() as tell:
-        found = run_bench(count, grows=grow, pgbench_seconds=seconds, peers=peers, tell=tell)
-    if as_json:
-        click.echo(json.dumps(found.as_json()))
-        return
-    for line in lines(found):
-        click.echo(line)
+crm.add_command(explain)
+crm.add_command(bench)
 
 
 def main() -> None:
@@ -398,14 +342,6 @@ def _say_error(error: object) -> None:
     from crm_core.console import one_line
 
     click.echo(f"error: {one_line(str(error))}", err=True)
-
-
-def _listed(indexes: Sequence[str]) -> str:
-    return ", ".join(index.replace("|", " or ") for index in indexes) or "none"
-
-
-def _mark(*, ok: bool) -> str:
-    return click.style("✓", fg="green") if ok else click.style("✗", fg="red")
 
 
 def _debug() -> bool:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from crm_core.model import MergeReport, Reject
 
 if TYPE_CHECKING:
@@ -38,6 +40,11 @@ def reject_lines(rejects: Iterable[Reject]) -> Iterator[str]:
 def one_line(text: str) -> str:
     """Answer a text that is not ours as one line that no terminal takes for a command."""
     return "".join(char if char.isprintable() else "�" for char in " ".join(text.split()))
+
+
+def mark(*, ok: bool) -> str:
+    """Answer the sign of what is as it should be, or of what is not."""
+    return click.style("✓", fg="green") if ok else click.style("✗", fg="red")
 
 
 @contextmanager

@@ -80,8 +80,8 @@ class Merged(_Counts):
 def merging(connection: Connection, origin: Origin, *, part: int = PART) -> Iterator[Merging]:
     """Begin a merge in the caller's transaction, with a schema of staging and work tables of its own.
 
-    After each `part` changes those staged are merged while the caller makes more; what comes of it depends on the
-    counts alone: a change is late, and an instant changed, beside what the parts before it brought.
+    Changes are merged by the `part`, while the caller makes more of them. Versions do not depend on that, and of the
+    counts one does: an instant that two parts change is counted with both.
     """
     schema = {"stage": f"stage_{uuid.uuid4().hex}"}
     connection.execute(statement("merge/10_make_stage"), schema)
@@ -90,7 +90,7 @@ def merging(connection: Connection, origin: Origin, *, part: int = PART) -> Iter
 
 
 def encoded(changes: pl.DataFrame, details: pl.DataFrame) -> list[bytes]:
-    """Answer valid changes with the details that they list as `stage` takes them: PostgreSQL's binary COPY.
+    """Answer valid changes with the details that they list as `Merging.take` wants them: in PostgreSQL's binary COPY.
 
     The frames have the columns of CHANGE_SCHEMA and DETAIL_SCHEMA. They are sorted here: in order of entity_uid every
     later look-up in an index takes half the time.
