@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -14,9 +13,9 @@ from pathlib import Path
 
 from crm_core.database import Connection, Database, statement
 from crm_core.drop_log import rejects as rejects_of
-from crm_core.drops import BLOCK_BYTES, RawBatch, fingerprint, read_drop
+from crm_core.drops import RawBatch, fingerprint, read_drop
 from crm_core.errors import DropRefused
-from crm_core.merge import PART, Merged, Origin, encoded, merging
+from crm_core.merge import Merged, Origin, encoded, merge, stage, staging
 from crm_core.model import MergeReport, Reject
 from crm_core.reference import reference_types
 from crm_core.schema import ValidBatch, validate
@@ -37,8 +36,6 @@ class Options:
     dry_run: bool = False  # do everything, keep nothing
     strict: bool = False  # refuse the drop if a row is bad
     shown_as: str | None = None  # what answers call the file, if not by its path
-    block_bytes: int = BLOCK_BYTES  # of the file, read at once
-    part: int = PART  # changes that are merged while the next are read; never some of a strict drop
 
 
 def ingest(
@@ -95,14 +92,13 @@ def _read_and_merge(
     read = 0
     shown: list[Reject] = []
     rejects = 0
-    origin = Origin(options.actor, "drop", drop_sha256=sha256)
-    with merging(connection, origin, part=sys.maxsize if options.strict else options.part) as merge:
+    with staging(connection):
         types = reference_types(connection)
         connection.execute(statement("drop/forget_rejects"), {"sha256": sha256})
         latest = max(now, first_seen)  # the clock may have been set back since the drop was first seen
         judge = partial(validate, types=types, first_seen=first_seen, now=latest, time_zone=options.time_zone)
-        for batch, valid, rows in _judged_ahead(read_drop(path, sha256=sha256, block_bytes=options.block_bytes), judge):
-            merge.take(rows, valid.changes.height)
+        for batch, valid, rows in _judged_ahead(read_drop(path, sha256=sha256), judge):
+            stage(connection, rows)
             if not options.dry_run:
                 _keep_rejects(connection, sha256, batch.header, valid.rejects)
             read += valid.changes.height + len(valid.rejects)
@@ -111,7 +107,7 @@ def _read_and_merge(
             progress(batch.bytes_read, size)
         if rejects and options.strict:
             raise _TooStrict(path, rejects, shown)
-        merged = merge.finish()
+        merged = merge(connection, Origin(options.actor, "drop", drop_sha256=sha256))
     report = MergeReport(
         file=shown_as,
         sha256=sha256,
@@ -131,7 +127,7 @@ def _read_and_merge(
 
 
 def _judged_ahead(batches: Iterator[RawBatch], judge: Callable[[RawBatch], ValidBatch]) -> Iterator[_Judged]:
-    """Read, judge and encode the next batches, in threads, while the caller merges: client and server work at once."""
+    """Read, judge and encode the next batches, in threads, while the caller stages one: client and server work at once."""
 
     def judged(reading: Future[RawBatch | None]) -> _Judged | None:
         if (batch := reading.result()) is None:

@@ -7,11 +7,10 @@ changes (contract, section 2): changes in order of time extend a timeline, anyth
 from __future__ import annotations
 
 import json
-import sys
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
@@ -23,7 +22,6 @@ from crm_core.database import Connection, statement
 from crm_core.hashing import detail_hashdiff, entity_hashdiff
 from crm_core.model import Change, ReferenceTypes
 
-PART = 50_000  # changes that are merged while others are read and judged
 FIRST_LOAD_AT_LEAST = 5_000  # changes; below it building the indexes afterwards gains nothing
 
 Schema = dict[str, pl.DataType | type[pl.DataType]]
@@ -56,41 +54,29 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class _Counts:
-    rows_changed: int = 0  # changes after which a timeline differs
-    rows_late: int = 0  # changes older than what was known of their entity
-    rows_superseded: int = 0  # changes that a later one at the same instant stands over
-    entity_versions_added: int = 0
-    detail_versions_added: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Merged(_Counts):
+class Merged:
     """What a merge did."""
 
-    batch_id: int = field(kw_only=True)  # its place in recording order
-    recorded_at: datetime = field(kw_only=True)
-
-    def __add__(self, part: _Counts) -> Merged:
-        counts = {one.name: getattr(self, one.name) + getattr(part, one.name) for one in fields(_Counts)}
-        return replace(self, **counts)
+    batch_id: int  # its place in recording order
+    recorded_at: datetime
+    rows_changed: int  # changes after which a timeline differs
+    rows_late: int  # changes older than what was known of their entity
+    rows_superseded: int  # changes that a later one at the same instant stands over
+    entity_versions_added: int
+    detail_versions_added: int
 
 
 @contextmanager
-def merging(connection: Connection, origin: Origin, *, part: int = PART) -> Iterator[Merging]:
-    """Begin a merge in the caller's transaction, with a schema of staging and work tables of its own.
-
-    Changes are merged by the `part`, while the caller makes more of them. Versions do not depend on that, and of the
-    counts one does: an instant that two parts change is counted with both.
-    """
-    schema = {"stage": f"stage_{uuid.uuid4().hex}"}
-    connection.execute(statement("merge/10_make_stage"), schema)
-    yield Merging(connection, origin, part)
-    connection.execute(statement("merge/80_drop_stage"), schema)
+def staging(connection: Connection) -> Iterator[None]:
+    """Keep a schema of staging and work tables first in the search path, for the block or the transaction."""
+    stage = {"stage": f"stage_{uuid.uuid4().hex}"}
+    connection.execute(statement("merge/10_make_stage"), stage)
+    yield
+    connection.execute(statement("merge/80_drop_stage"), stage)
 
 
 def encoded(changes: pl.DataFrame, details: pl.DataFrame) -> list[bytes]:
-    """Answer valid changes with the details that they list as `Merging.take` wants them: in PostgreSQL's binary COPY.
+    """Answer valid changes with the details that they list as `stage` takes them: PostgreSQL's binary COPY.
 
     The frames have the columns of CHANGE_SCHEMA and DETAIL_SCHEMA. They are sorted here: in order of entity_uid every
     later look-up in an index takes half the time.
@@ -112,56 +98,34 @@ def encoded(changes: pl.DataFrame, details: pl.DataFrame) -> list[bytes]:
     return [encoder.write_header(), *map(encoder.write_batch, table.to_batches()), encoder.finish()]
 
 
-class Merging:
-    """A merge that has begun: encoded changes are taken in, and merged part by part."""
-
-    def __init__(self, connection: Connection, origin: Origin, part: int) -> None:
-        self._connection, self._origin, self._part = connection, origin, part
-        self._staged = 0
-        self._merged: Merged | None = None  # by the parts so far
-
-    def take(self, rows: Iterable[bytes], count: int) -> None:
-        """Stage encoded changes, so many; those staged before are merged first if they are a part."""
-        if self._staged >= self._part:
-            if self._merged is None and _is_empty(self._connection):
-                self._part = sys.maxsize  # a first load is merged at once, and its indexes are built after it
-            else:
-                self._merge_part(is_last=False)
-        with self._connection.cursor() as cursor, cursor.copy(statement("merge/11_copy_changes")) as copy:
-            for block in rows:
-                copy.write(block)
-        self._staged += count
-
-    def finish(self) -> Merged:
-        """Merge what is left, and answer what the whole merge did."""
-        return self._merge_part(is_last=True)
-
-    def _merge_part(self, *, is_last: bool) -> Merged:
-        """Merge what is staged: take the locks, append to the ledger, bring the versions up to it, count."""
-        connection = self._connection
-        remake_indexes: Sequence[str] = ()
-        _run(connection, "12_analyze_changes")
-        if self._merged is None:
-            _run(connection, "20_lock" if is_last else "20_lock_all")
-            remake_indexes = _set_indexes_aside(connection) if self._staged >= FIRST_LOAD_AT_LEAST else ()
-            batch_id, recorded_at = _row(connection, "merge/21_record_batch", **asdict(self._origin))
-            self._merged = Merged(batch_id=batch_id, recorded_at=recorded_at)
-        self._merged += _merge_staged(connection, self._merged.batch_id, remake_indexes)
-        if not is_last:
-            _run(connection, "79_clear_stage")
-            self._staged = 0
-        return self._merged
+def stage(connection: Connection, rows: Iterable[bytes]) -> None:
+    """Copy encoded changes into the staging table; also part by part."""
+    with connection.cursor() as cursor, cursor.copy(statement("merge/11_copy_changes")) as copy:
+        for part in rows:
+            copy.write(part)
 
 
-def _merge_staged(connection: Connection, batch_id: int, remake_indexes: Sequence[str]) -> _Counts:
+def merge(connection: Connection, origin: Origin) -> Merged:
+    """Merge what is staged: take the locks, append to the ledger, bring the versions up to it, count."""
+    _run(connection, "12_analyze_changes")
+    _run(connection, "20_lock")
+    remake_indexes = _set_indexes_aside(connection)
+    batch_id, recorded_at = _row(
+        connection,
+        "merge/21_record_batch",
+        actor=origin.actor,
+        source=origin.source,
+        drop_sha256=origin.drop_sha256,
+        request_id=origin.request_id,
+    )
     touched = _touch(connection)
     if touched.replayed < touched.entities and _forget(connection, touched):
         _run(connection, "35_untouch")
         touched = _touch(connection)
     if touched.replayed == touched.entities:
-        return _Counts()
+        return Merged(batch_id, recorded_at, 0, 0, 0, 0, 0)
     _run(connection, "36_analyze_touched")
-    late = _count(connection, "37_count_late", batch_id=batch_id) if touched.known else 0
+    late = _count(connection, "37_count_late") if touched.known else 0
     superseded = _count(connection, "38_count_superseded") if touched.known or touched.repeated else 0
     connection.execute(statement("merge/40_append_ledger"), {"batch_id": batch_id})
 
@@ -190,7 +154,8 @@ def _merge_staged(connection: Connection, batch_id: int, remake_indexes: Sequenc
     if remake_indexes:
         _run(connection, "69_analyze_versions")
     changed = _count(connection, "70_count_changed")
-    return _Counts(changed, late, superseded, *_row(connection, "merge/71_count_versions"))
+    entity_versions, detail_versions = _row(connection, "merge/71_count_versions")
+    return Merged(batch_id, recorded_at, changed, late, superseded, entity_versions, detail_versions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,23 +188,20 @@ def _forget(connection: Connection, touched: _Touched) -> int:
 
 def _set_indexes_aside(connection: Connection) -> Sequence[str]:
     """Answer the statements that make the indexes again, none unless this is a first load with the tables to itself."""
-    if _is_empty(connection):
+    (is_first_load,) = _row(connection, "merge/22_is_first_load", at_least=FIRST_LOAD_AT_LEAST)
+    if is_first_load:
         with suppress(psycopg.errors.LockNotAvailable), connection.transaction():
             connection.execute(statement("merge/23_lock_tables"))
             return [definition for (definition,) in connection.execute(statement("merge/24_set_indexes_aside"))]
     return ()
 
 
-def _is_empty(connection: Connection) -> bool:
-    return bool(_row(connection, "merge/22_is_empty")[0])
-
-
 def _run(connection: Connection, step: str) -> int:
     return connection.execute(statement(f"merge/{step}")).rowcount
 
 
-def _count(connection: Connection, step: str, **values: int) -> int:
-    return int(_row(connection, f"merge/{step}", **values)[0])
+def _count(connection: Connection, step: str) -> int:
+    return int(_row(connection, f"merge/{step}")[0])
 
 
 def _row(connection: Connection, name: str, **values: str | int | datetime | uuid.UUID | None) -> TupleRow:
@@ -268,11 +230,11 @@ def record(connection: Connection, types: ReferenceTypes, changes: Sequence[Chan
             known = detail_types[detail_type]
             hashed = None if value is None else detail_hashdiff(known.code, value, known.compares).hex()
             detail_rows.append((line, known.code, value, hashed))
-    changed = pl.DataFrame(change_rows, schema=CHANGE_SCHEMA, orient="row")
-    listed = pl.DataFrame(detail_rows, schema=DETAIL_SCHEMA, orient="row")
-    with merging(connection, origin) as merge:
-        merge.take(encoded(changed, listed), len(changes))
-        return merge.finish()
+    with staging(connection):
+        changed = pl.DataFrame(change_rows, schema=CHANGE_SCHEMA, orient="row")
+        listed = pl.DataFrame(detail_rows, schema=DETAIL_SCHEMA, orient="row")
+        stage(connection, encoded(changed, listed))
+        return merge(connection, origin)
 
 
 def _record_one(connection: Connection, change: Change, entity_types: Mapping[str, int], origin: Origin) -> Merged:
@@ -289,8 +251,7 @@ def _record_one(connection: Connection, change: Change, entity_types: Mapping[st
         source=origin.source,
         request_id=origin.request_id,
     )
-    batch_id, recorded_at, *counts = row
-    return Merged(*counts, batch_id=batch_id, recorded_at=recorded_at)
+    return Merged(*row)
 
 
 def _details_of(change: Change) -> str | None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from pathlib import Path
 
 import pytest
-from builders import an_entity, day, reference_data, uid, write_drop
+from builders import an_entity, day, reference_data, uid
 
 from crm_core import temporal
 from crm_core.database import Connection
-from crm_core.ingest import Options, ingest_over
 from crm_core.merge import Merged, Origin, record
 from crm_core.model import Change
 from crm_core.quality import check
@@ -153,23 +151,6 @@ def test_a_version_between_two_lives_is_found_by_both(book: Book) -> None:
     assert book.names() == [("A", 1, 2), ("B", 5, 6), ("C", 8, None)]
     assert book.values("email") == [("a@x.org", 1, 2), ("b@x.org", 5, 6), ("c@x.org", 8, None)]
     assert [c.name for c in check(book.connection) if not c.holds] == []
-
-
-@pytest.mark.parametrize("part", [1, 2, 3, 100])
-def test_a_drop_in_parts_is_counted_beside_what_was_known_before_it(book: Book, tmp_path: Path, part: int) -> None:
-    book.record(an_entity(at=5, name="A"))
-    changes = [
-        an_entity(at=7, name="C"),
-        an_entity(at=6, name="B"),  # out of order in the drop, and not late
-        an_entity(at=6, name="B"),  # the same again
-        an_entity(at=4, name="Z"),  # late
-        an_entity(at=7, name="D"),  # stands over C
-    ]
-    report = ingest_over(book.connection, write_drop(tmp_path / "a.csv", changes), Options(block_bytes=100, part=part))
-    assert book.names() == [("Z", 4, 5), ("A", 5, 6), ("B", 6, 7), ("D", 7, None)]
-    assert (report.rows_read, report.rows_late, report.rows_superseded) == (5, 1, 1)
-    assert report.rows_changed == (3 if part == 100 else 4)  # on day 7 it is C for a part that has not seen D
-    assert len(temporal.audit(book.connection, uid("ada"))) == 5
 
 
 def test_at_one_instant_the_last_recorded_stands_and_the_others_are_counted(book: Book) -> None:

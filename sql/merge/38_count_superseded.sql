@@ -1,5 +1,5 @@
 -- Counts the changes, of this drop or before, that this drop's last one at the same instant stands over.
--- In: touched, stage_change, ledger before this part of the batch. Out: rows_superseded.
+-- In: touched, stage_change, ledger before this batch. Out: rows_superseded.
 select (select count(*)
         from touched t
         join stage_change s on s.entity_uid = t.entity_uid
