@@ -127,7 +127,7 @@ def _read_and_merge(
 
 
 def _judged_ahead(batches: Iterator[RawBatch], judge: Callable[[RawBatch], ValidBatch]) -> Iterator[_Judged]:
-    """Read, judge and encode the next batches, in threads, while the caller stages one: client and server work at once."""
+    """Read, judge and encode the next batches, in threads, while the caller stages one."""
 
     def judged(reading: Future[RawBatch | None]) -> _Judged | None:
         if (batch := reading.result()) is None:
