@@ -1,10 +1,10 @@
 -- The versions: one row an entity (or detail of an entity) and interval [valid_from, valid_to); valid_to null is open.
 -- They are a fold of the ledger, kept in place; entity_uid leads every key, so that both tables distribute by it.
 --
--- The versions of one key are a chain: each says when the next one begins, and does not end later than that; of each that
--- begins there is one before it at most; one has no next. Then none overlap: a step always leads to a later beginning, no
--- two steps lead to the same one, and all but one version take a step, so each leads to the very next. Btrees and a
--- foreign key see to it, checked when the transaction ends, for a fraction of what an exclusion of ranges costs.
+-- The versions of one key are a chain: each names where the next one begins (next_from) and ends no later; no two name the
+-- same; only one names none. So none overlap: every name is a later beginning, and if n versions name n - 1 different ones,
+-- each can only name the very next. Checks, btrees and a foreign key see to it, the last when the transaction ends, for a
+-- fraction of what an exclusion of ranges costs.
 create table entity (
     entity_uid     uuid        not null,
     display_name   text        not null,
