@@ -137,12 +137,12 @@ def test_a_server_whose_wal_fills_its_disk_is_told_of_and_comes_back_once_there_
 
 
 def use_wal_up(database: Database) -> None:
-    """Leave 2 MiB of room in the WAL's last file, and no file after it."""
+    """Leave 1 MiB of room in the WAL's last file, and no file after it."""
     with database.connect(autocommit=True) as connection:
         connection.execute("alter system set wal_recycle = off")
         connection.execute("select pg_reload_conf(), pg_switch_wal()")
         connection.execute("checkpoint")
-        connection.execute("select pg_logical_emit_message(false, 'test', repeat('x', 14 * 1024 * 1024))")
+        connection.execute("select pg_logical_emit_message(false, 'test', repeat('x', 15 * 1024 * 1024))")
 
 
 def move_wal(home: Path, folder: Path) -> None:
