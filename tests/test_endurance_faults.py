@@ -119,8 +119,9 @@ def test_a_server_whose_wal_fills_its_disk_is_told_of_and_comes_back_once_there_
         move_wal(home, disk)
         assert run("ingest", drops[0], CRM_HOME=str(home)).status == 0
         with running_server(home):
-            use_wal_up(database)
+            begin_a_file_of_wal(database)
             with filled(disk, MIB):
+                use_wal_up(database)
                 lost = run("ingest", drops[1], CRM_HOME=str(home))
                 again = run("ingest", drops[1], CRM_HOME=str(home))
             for refused in (lost, again):
@@ -136,12 +137,17 @@ def test_a_server_whose_wal_fills_its_disk_is_told_of_and_comes_back_once_there_
             assert_as(undisturbed, database)
 
 
-def use_wal_up(database: Database) -> None:
-    """Leave 1 MiB of room in the WAL's last file, and no file after it."""
+def begin_a_file_of_wal(database: Database) -> None:
+    """Leave the WAL one file, which has just begun."""
     with database.connect(autocommit=True) as connection:
         connection.execute("alter system set wal_recycle = off")
         connection.execute("select pg_reload_conf(), pg_switch_wal()")
         connection.execute("checkpoint")
+
+
+def use_wal_up(database: Database) -> None:
+    """Leave 1 MiB of room in the WAL's last file; where there is no room for another, a checkpoint makes none."""
+    with database.connect(autocommit=True) as connection:
         connection.execute("select pg_logical_emit_message(false, 'test', repeat('x', 15 * 1024 * 1024))")
 
 
