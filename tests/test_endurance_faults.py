@@ -22,6 +22,7 @@ from endurance import (
     proxied,
     run,
     some_drops,
+    soon,
     start,
     under_way,
     with_types,
@@ -119,7 +120,7 @@ def test_a_server_whose_wal_fills_its_disk_is_told_of_and_comes_back_once_there_
         move_wal(home, disk)
         assert run("ingest", drops[0], CRM_HOME=str(home)).status == 0
         with running_server(home):
-            begin_a_file_of_wal(database)
+            begin_a_file_of_wal(database, disk)
             with filled(disk, MIB):
                 use_wal_up(database)
                 lost = run("ingest", drops[1], CRM_HOME=str(home))
@@ -137,12 +138,19 @@ def test_a_server_whose_wal_fills_its_disk_is_told_of_and_comes_back_once_there_
             assert_as(undisturbed, database)
 
 
-def begin_a_file_of_wal(database: Database) -> None:
-    """Leave the WAL one file, which has just begun."""
+def begin_a_file_of_wal(database: Database, disk: Path) -> None:
+    """Leave the WAL one file, which has just begun; those before it take room until nobody has them open."""
     with database.connect(autocommit=True) as connection:
         connection.execute("alter system set wal_recycle = off")
         connection.execute("select pg_reload_conf(), pg_switch_wal()")
         connection.execute("checkpoint")
+
+        def is_alone() -> bool:
+            connection.execute("select pg_logical_emit_message(true, 'test', 'everybody writes to the new file')")
+            room = os.statvfs(disk)
+            return (room.f_blocks - room.f_bfree) * room.f_frsize < 17 * MIB
+
+        soon(is_alone)
 
 
 def use_wal_up(database: Database) -> None:
