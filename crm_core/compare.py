@@ -47,7 +47,7 @@ QUIET = {  # nothing is sent to the makers of the tools
     "RUNTIME__DLTHUB_TELEMETRY": "false",
     "SQLMESH__DISABLE_ANONYMIZED_ANALYTICS": "true",
 }
-NOT_TOLD = ("PYTHONDONTWRITEBYTECODE",)  # who starts often keeps what is compiled
+NOT_TOLD = ("PYTHONDONTWRITEBYTECODE",)  # what the story has compiled is kept for the drops
 
 Tell = Callable[[str], None]
 Wanted = Mapping[str, tuple[str, str, frozenset[tuple[str, str]]]]  # by entity_uid: name, type, details
@@ -268,21 +268,14 @@ class _Ours:
     folder: Path
     limit: float
 
-    def warm_up(self) -> None:
-        """Let the interpreter compile what loading a drop imports, as what the peers import is compiled."""
-        self._ingest("--dry-run", str(DATA / "sample_ingest.csv"))
-
     def load(self, drop: Path) -> _Loaded:
-        loaded, said = self._ingest("--json", str(drop))
+        command = [sys.executable, "-P", "-m", "crm_core", "ingest", "--json", str(drop)]
+        loaded, said = _run(command, self.folder, {"CRM_DATABASE_URL": self.database.conninfo}, self.limit)
         if loaded.error is not None:
             return loaded
         with self.database.connect() as connection:
             told = rejects(connection, json.loads(said)["sha256"], limit=1_000)
         return replace(loaded, told=frozenset(reject.line for reject in told if reject.reasons))
-
-    def _ingest(self, *arguments: str) -> tuple[_Loaded, str]:
-        command = [sys.executable, "-P", "-m", "crm_core", "ingest", *arguments]
-        return _run(command, self.folder, {"CRM_DATABASE_URL": self.database.conninfo}, self.limit)
 
     def versions(self, uids: Sequence[str]) -> Histories:
         with self.database.connect(autocommit=True) as connection:
@@ -307,9 +300,7 @@ def _history(connection: Connection, uid: UUID) -> Sequence[Version]:
 
 def _ours(database: Database, folder: Path, limit: float) -> _Ours:
     folder.mkdir()
-    ours = _Ours(with_types(database), folder, limit)
-    ours.warm_up()
-    return ours
+    return _Ours(with_types(database), folder, limit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from functools import partial
+from itertools import count, islice
 from pathlib import Path
 
 from crm_core.database import Connection, Database, statement
@@ -136,9 +137,10 @@ def _judged_ahead(batches: Iterator[RawBatch], judge: Callable[[RawBatch], Valid
         return batch, valid, encoded(valid.changes, valid.details)
 
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(AHEAD, "judge") as judges:
-        ahead = deque(judges.submit(judged, reader.submit(next, batches, None)) for _ in range(AHEAD))
+        begun = (judges.submit(judged, reader.submit(next, batches, None)) for _ in count())
+        ahead = deque(islice(begun, AHEAD))
         while one := ahead.popleft().result():
-            ahead.append(judges.submit(judged, reader.submit(next, batches, None)))
+            ahead.append(next(begun))
             yield one
 
 

@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 import psutil
 import pytest
+from running import until
 
 from crm_core.errors import ServiceFailed
 from crm_core.processes import GRACE, Processes
@@ -38,13 +39,6 @@ with Path("lock").open("w") as lock, Processes(Path(), dict(os.environ), lock) a
 def lock(tmp_path: Path) -> Iterator[IO[str]]:
     with (tmp_path / "lock").open("w") as lock:
         yield lock
-
-
-def soon(holds: Callable[[], bool], seconds: float = 10) -> bool:
-    deadline = time.monotonic() + seconds
-    while not holds() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return holds()
 
 
 def runs(pid: int) -> bool:
@@ -98,7 +92,7 @@ def test_what_a_process_started_ends_with_it(tmp_path: Path, lock: IO[str]) -> N
     with Processes(tmp_path, {**os.environ, "PYTHONPATH": str(tmp_path)}, lock) as processes:
         processes.start("nest", "nest")
         nest = psutil.Process(processes.started["nest"].pid)
-        assert soon(lambda: len(nest.children()) == 1)
+        until(lambda: len(nest.children()) == 1, 10, pause=0.05)
         (inner,) = nest.children()
     assert not runs(inner.pid)
 
@@ -132,11 +126,11 @@ def test_who_cannot_wait_leaves_a_stubborn_process_to_the_watchman(tmp_path: Pat
     ) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
-        assert soon(lambda: (tmp_path / "server.log").read_text() == "ready\n")
+        until(lambda: (tmp_path / "server.log").read_text() == "ready\n", 10, pause=0.05)
         parent.send_signal(signal.SIGINT)
         time.sleep(0.5)
         assert parent.poll() is None, "it waits for the process"
         parent.send_signal(signal.SIGINT)
         assert parent.wait(3) != 0
         assert runs(pid)
-        assert soon(lambda: not runs(pid), GRACE + 5)
+        until(lambda: not runs(pid), GRACE + 5, pause=0.05)

@@ -46,7 +46,9 @@ begin
 
     -- What must happen to the entity versions, as in entity_diff; -infinity stands for the version before `since`.
     create view entity_difference as
-    select entity_uid, case action when 'end' then least(old_to, new_to) when 'link' then null else coalesce(old_from, fold_from) end as valid_from,
+    select entity_uid,
+           case action when 'end' then least(old_to, new_to) when 'link' then null
+                       else coalesce(old_from, fold_from) end as valid_from,
            new_to as valid_to, new_next as next_from,
            display_name, entity_type_id, hashdiff, action, case when action in ('end', 'link') then old_from end as alters
     from (
@@ -83,7 +85,9 @@ begin
 
     -- What must happen to the detail versions, likewise.
     create view detail_difference as
-    select entity_uid, detail_type_id, case action when 'end' then least(old_to, new_to) when 'link' then null else coalesce(old_from, fold_from) end as valid_from,
+    select entity_uid, detail_type_id,
+           case action when 'end' then least(old_to, new_to) when 'link' then null
+                       else coalesce(old_from, fold_from) end as valid_from,
            new_to as valid_to, new_next as next_from,
            detail_value, hashdiff, action, case when action in ('end', 'link') then old_from end as alters
     from (
@@ -156,9 +160,7 @@ begin
 
     -- The changes to fold anew.
     perform make_reopened();
-    create unlogged table events (
-        entity_uid uuid, change_ts timestamptz, batch_id bigint, row_no integer, op text,
-        display_name text, entity_type_id smallint, details jsonb);
+    create unlogged table events (like ledger);
     perform make_difference();
 end
 $make_stage$;
@@ -170,25 +172,23 @@ begin
 end
 $drop_stage$;
 
--- Drops the indexes, keys and foreign keys of the versions and the ledger, and answers the statements that make them again,
--- in the order in which they must run. For the first load: building them after it halves its time.
+-- Drops the foreign keys, keys and indexes of the versions and the ledger, and answers the statements that make them again,
+-- in the order in which they must run: the other way round. For the first load: building them after it halves its time.
 create function set_indexes_aside() returns setof text language plpgsql as $set_indexes_aside$
 declare
     made record;
     remake text[] := '{}';
-    remake_last text[] := '{}';  -- foreign keys lead to keys
 begin
     for made in
         select format('alter table %s drop constraint %I', conrelid::regclass, conname) as undo,
-               format('alter table %s add constraint %I %s', conrelid::regclass, conname, pg_get_constraintdef(oid)) as redo,
-               contype = 'f' as is_foreign
+               format('alter table %s add constraint %I %s', conrelid::regclass, conname, pg_get_constraintdef(oid)) as redo
         from pg_constraint
         where conrelid in ('ledger'::regclass, 'entity'::regclass, 'entity_detail'::regclass)
           and contype in ('p', 'u', 'f')
         order by contype, conrelid::regclass::text, conname
     loop
         execute made.undo;
-        if made.is_foreign then remake_last := remake_last || made.redo; else remake := remake || made.redo; end if;
+        remake := made.redo || remake;
     end loop;
     for made in
         select format('drop index %s', indexrelid::regclass) as undo, pg_get_indexdef(indexrelid) as redo
@@ -197,9 +197,9 @@ begin
         order by indexrelid::regclass::text
     loop
         execute made.undo;
-        remake := remake || made.redo;
+        remake := made.redo || remake;
     end loop;
-    return query select unnest(remake || remake_last);
+    return query select unnest(remake);
 end
 $set_indexes_aside$;
 
