@@ -389,3 +389,33 @@ def test_a_line_without_an_end_does_not_fill_the_memory(path: Path) -> None:
     assert [(reject.line, len(reject.raw)) for batch in batches for reject in batch.rejects] == [(2, 1 << 20)]
     assert [batch.frame["line"].to_list() for batch in batches if batch.frame.height] == [[3]]
     assert peak < 16 << 20
+
+
+def other_python() -> str | None:
+    """The system's Python, if it can load what is installed for this one and is another release: Debian 12 has 3.11.2."""
+    command = ["/usr/bin/python3", "-c", "import sys; print(*sys.version_info[:3])"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=30).stdout.split()
+    except OSError:
+        return None
+    ours = [str(part) for part in sys.version_info[:3]]
+    return command[0] if said[:2] == ours[:2] and said != ours else None
+
+
+@pytest.mark.skipif(other_python() is None, reason="no other release of this Python in /usr/bin")
+def test_another_release_of_python_reads_the_same_rows() -> None:
+    program = textwrap.dedent(r"""
+        import random
+        from crm_core.csv_records import Splitter
+        chosen, splitter = random.Random(1), Splitter(3, 1000)
+        for _ in range(30_000):
+            block = "".join(chosen.choices('"",,\n\r aé', k=chosen.randint(0, 30))).encode() + b"\n"
+            print(splitter.split(block, 2, is_last=True))
+    """)
+
+    def said(python: str) -> str:
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        command = [python, "-c", program]
+        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=60).stdout
+
+    assert said(other_python() or "") == said(sys.executable)
