@@ -392,7 +392,7 @@ def test_a_line_without_an_end_does_not_fill_the_memory(path: Path) -> None:
 
 
 def other_python() -> str | None:
-    """The system's Python, if it can load what is installed for this one and is another release: Debian 12 has 3.11.2."""
+    """The system's Python, if it is another release that can load what is installed for this one."""
     command = ["/usr/bin/python3", "-c", "import sys; print(*sys.version_info[:3])"]
     try:
         said = subprocess.run(command, capture_output=True, text=True, timeout=30).stdout.split()
