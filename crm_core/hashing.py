@@ -47,6 +47,7 @@ _END_OF_PICTURE = re.compile(f"[{_PICTURES}\ufe0e\ufe0f\u20e3\U000e007f]")
 
 NAME_CHARACTERS = 500  # the most that a name has in normal form
 VALUE_BYTES = 100_000  # the most that a detail value has as it is stored, in UTF-8
+NOBODY = frozenset({UUID(int=0), UUID(int=2**128 - 1)})  # the nil and the max UUID: RFC 9562 has them name nothing
 
 
 def normal_form(value: str) -> str | None:
@@ -88,6 +89,16 @@ def stored_form(value: str, compares: Compares) -> str | None:
             return normal_form(value)
         case _:
             assert_never(compares)
+
+
+def is_name_too_long(name: str) -> bool:
+    """Return whether a name in normal form has more characters than a name may have."""
+    return len(name) > NAME_CHARACTERS
+
+
+def is_value_too_long(value: str) -> bool:
+    """Return whether a detail value, as it is stored, has more bytes than one may have."""
+    return len(value) * 4 > VALUE_BYTES and len(value.encode()) > VALUE_BYTES
 
 
 def compared_form(value: str, compares: Compares) -> str:

@@ -30,6 +30,7 @@ class Reason(enum.StrEnum):
     UNKNOWN_OP = "unknown_op"
     WRONG_FIELD_COUNT = "wrong_field_count"
     INVALID_ENCODING = "invalid_encoding"
+    VALUE_TOO_LONG = "value_too_long"
 
 
 @dataclass(frozen=True, slots=True)
