@@ -10,7 +10,8 @@ from datetime import datetime
 from psycopg.rows import TupleRow
 
 from crm_core.blocks import in_blocks
-from crm_core.csv_header import COLUMNS, REMARKS, UTF_8_MARK
+from crm_core.csv_header import COLUMNS, REMARKS
+from crm_core.csv_records import UTF_8_MARK
 from crm_core.database import Connection, statement
 from crm_core.model import Reason, Reject
 
