@@ -63,7 +63,7 @@ def spinner() -> Iterator[Callable[[str], None]]:
 def bytes_progress(path: Path) -> Iterator[OnProgress]:
     """Show on a terminal's standard error how much of a drop is read; yield what to call with it."""
     if not sys.stderr.isatty():
-        yield lambda _done, _size: None
+        yield lambda _phase, _done, _size: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
@@ -72,8 +72,7 @@ def bytes_progress(path: Path) -> Iterator[OnProgress]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(f"reading {path.name}", total=None)
 
-        def on_progress(done: int, size: int) -> None:
-            doing = "merging" if done >= size else "reading"
-            progress.update(task, completed=done, total=size, description=f"{doing} {path.name}")
+        def on_progress(phase: str, done: int, size: int | None) -> None:
+            progress.update(task, description=f"{phase} {one_line(path.name)}", completed=done, total=size)
 
         yield on_progress

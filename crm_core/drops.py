@@ -12,6 +12,7 @@ from operator import or_
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from crm_core.csv_header import COLUMNS, HEADER_BYTES, REASONS, Header, read_header, without_end_of_file
@@ -34,6 +35,21 @@ class RawBatch:
     block: bytes = b""  # the bytes that the rows were read from
     first_line: int = 1  # of the block
     header: str = ""  # of the drop, as it stood
+    is_whole: bool = True  # False: the file ends in the middle of a line
+
+    def only(self, lines: npt.NDArray[np.int64]) -> RawBatch:
+        """Return the batch with the rows and rejects alone that start on some lines, given in order."""
+
+        def among(found: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+            are: npt.NDArray[np.bool_] = np.append(lines, -1)[np.searchsorted(lines, found)] == found
+            return are
+
+        is_wanted = among(np.array([reject.line for reject in self.rejects], np.int64))
+        return replace(
+            self,
+            frame=self.frame.filter(among(self.frame["line"].to_numpy())),
+            rejects=[reject for reject, is_one in zip(self.rejects, is_wanted, strict=True) if is_one],
+        )
 
     def raw(self, lines: Sequence[int]) -> list[str]:
         """Answer the records that start on the given lines, as they stood."""
@@ -61,7 +77,7 @@ def read_drop(
         digest = hashlib.sha256(start[: header.size])
         splitter = Splitter(len(header.columns), record_bytes)
         line, rest, in_long_line = header.next_line, b"", False
-        is_last = False
+        is_last, is_whole = False, True
         while not is_last:
             read = file.read(block_bytes)
             digest.update(read)
@@ -70,11 +86,15 @@ def read_drop(
                 raise DropRefused(path, "changed while it was read; drop it again when it is complete")
             block = rest + (read.replace(b"\r", b"\n") if header.ends_with_cr else read)
             if is_last and not block.endswith(b"\n"):
-                block = without_end_of_file(block) + b"\n"
+                block = without_end_of_file(block)
+                is_whole = not block or block.endswith(b"\n")
+                block += b"\n"
             split = splitter.split(block, line, is_last=is_last, in_long_line=in_long_line)
             if split.lines or split.rejects:
                 rows = _rows(split, header)
-                batch = RawBatch(rows.select("line", *COLUMNS), split.rejects, file.tell(), block, line, header.text)
+                batch = RawBatch(
+                    rows.select("line", *COLUMNS), split.rejects, file.tell(), block, line, header.text, is_whole
+                )
                 if "" in header.columns:
                     batch = _without(batch, _beyond_the_columns(rows), Reason.WRONG_FIELD_COUNT)
                 if REASONS in header.columns:

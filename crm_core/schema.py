@@ -53,10 +53,11 @@ _DETAILS_FAULTS = (
 class ValidBatch:
     """Some rows of a drop, judged: what goes in, and what does not.
 
-    `changes`: line Int64, entity_uid String (canonical), change_ts Datetime(us, UTC), op String (upsert or delete); and
-    null in a delete: display_name String, entity_type_id Int16, hashdiff String (64 hexadecimal digits). `details`, in
-    the order of lines and codes, none of deletes: line as above, detail_type String (canonical code), detail_value
-    String (null ends the detail), hashdiff String (null if the value is).
+    `changes`: line Int64, entity_uid String (canonical), change_ts Datetime(us, UTC), op String (upsert or delete),
+    is_derived Boolean (the uid comes from the content); and null in a delete: display_name String, entity_type_id
+    Int16, hashdiff String (64 hexadecimal digits). `details`, in the order of lines and codes, none of deletes: line as
+    above, detail_type String (canonical code), detail_value String (null ends the detail), hashdiff String (null if the
+    value is).
     """
 
     changes: pl.DataFrame
@@ -81,7 +82,7 @@ def validate(
         rows = rows.join(reasons, on="row", how="anti", maintain_order="left")
     rows = rows.with_columns(hashdiff=hashdiff(pl.col("display_name"), pl.col("entity_type")))
     details = _valued(details.join(rows.select("row"), on="row", how="semi", maintain_order="left"), detail_types)
-    rows = _with_uids(rows, details)
+    rows = _with_uids(rows.with_columns(is_derived=pl.col("entity_uid").is_null()), details)
     return ValidBatch(_changes(rows), _details(rows, details), _rejects(batch, reasons))
 
 
@@ -250,7 +251,7 @@ def _with_uids(rows: pl.DataFrame, details: pl.DataFrame) -> pl.DataFrame:
 def _changes(rows: pl.DataFrame) -> pl.DataFrame:
     stands = pl.col("op") == "upsert"
     given = pl.when(stands).then(pl.col("display_name", "entity_type_id", "hashdiff"))
-    return rows.select("line", "entity_uid", "change_ts", "op", given)
+    return rows.select("line", "entity_uid", "change_ts", "op", "is_derived", given)
 
 
 def _details(rows: pl.DataFrame, details: pl.DataFrame) -> pl.DataFrame:
