@@ -135,7 +135,7 @@ NO_TYPES = [
     "{}", '{"detail_value":"a"}', '{"detail_type":null,"detail_value":"a"}', '{"detail_type":1,"detail_value":"a"}',
     '{"detail_type":"fax","detail_value":"a"}', '{"detail_type":"","detail_value":"a"}',
     r'{"detail_type":"\ud800","detail_value":"a"}', r'{"detail_type":"email\u0000","detail_value":"a"}',
-    '{"detail_type":"STRASSE","detail_value":"a"}', '{"Detail_Type":"email","detail_value":"a"}',
+    '{"detail_type":"STRASSE","detail_value":"a"}',
 ]
 NO_VALUES = [
     "1", "1.5", "true", "[]", "{}", '["a"]', r'"\u0000"', r'"a\ud800b"', r'"\ude00\ud83d"', "1e999", "1" * 5000,
@@ -143,7 +143,12 @@ NO_VALUES = [
 NO_DETAILS = [
     "1", "null", "[]", '"email"', '{"detail_type":"email"}', '{"detail_type":"email","value":"a"}',
     '{"detail_type":"email","detail_value":"a","detail_value":"a"}', "[" * 500 + "]" * 500,
-    '{"detail_type":"email","detail_value":"a","x":1,"x":2}',
+    '{"detail_type":"email","detail_value":"a","x":1,"x":2}', '{"detail_type":"email","detail_value":"a","x":null}',
+    '{"detail_type":"email","detail_value":"a","detail_Value":"b"}', '{"detail_type":"email","detail_value":"a","":""}',
+    '{"detail_type":"email","detail_value":"a","hashdiff":1}',
+    '{"detail_type":"email","detail_value":"a","is_current":1}',
+    r'{"detail_type":"email","detail_value":"a","detail_valu\u0065":"b"}',
+    '{"detail_type":"email","detail_value":"a","valid_to":"x","valid_to":null}',
 ]
 # fmt: on
 
@@ -341,6 +346,11 @@ def test_what_is_too_long_is_refused(row: Row, *, is_too_long: bool) -> None:
     assert reasons(row) == ({"value_too_long"} if is_too_long else set())
 
 
+def test_a_member_that_is_spelt_otherwise_is_unknown_and_its_type_missing() -> None:
+    found = reasons(Row(details='[{"Detail_Type":"email","detail_value":"a"}]'))
+    assert found == {"unknown_detail_type", "invalid_detail_value"}
+
+
 def test_a_type_twice_is_refused_whatever_its_case() -> None:
     assert reasons(Row(details=details_of(("email", "a"), ("key", "b"), (" EMAIL", None)))) == {"duplicate_detail_type"}
     assert reasons(Row(details=details_of(("Fox", "a"), ("fox", "a")))) == {
@@ -414,7 +424,7 @@ def test_a_delete_without_a_uid_is_of_the_entity_with_that_content() -> None:
     result = judge(Row(None, details=details), Row(" ", details=details_of(("EMAIL", " ada@x")), op="delete"))
     assert result.rejects == []
     assert result.changes["entity_uid"].n_unique() == 1
-    assert result.changes.row(1)[4:] == (None, None, None)
+    assert result.changes.row(1)[5:] == (None, None, None)
     assert result.details["line"].to_list() == [2, 2]
     assert reasons(Row(None, None, "ALIEN", "x", op="delete")) == {
         "missing_display_name",
