@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from crm_core.csv_header import COLUMNS, HEADER_BYTES, REASONS, Header, read_header, without_end_of_file
-from crm_core.csv_records import RECORD_BYTES, Split, Splitter, as_text, record_at
+from crm_core.csv_records import CUT, RECORD_BYTES, Split, Splitter, raw_of, record_at
 from crm_core.errors import DropRefused
 from crm_core.hashing import normal_forms
 from crm_core.model import Reason, Reject
@@ -52,9 +52,9 @@ class RawBatch:
         )
 
     def raw(self, lines: Sequence[int]) -> list[str]:
-        """Answer the records that start on the given lines, as they stood."""
+        """Return the records that start on the given lines as a reject keeps them: as they stood, long ones cut."""
         starts = np.concatenate(([0], np.flatnonzero(np.frombuffer(self.block, np.uint8) == ord("\n")) + 1))
-        return [as_text(record_at(self.block, int(starts[line - self.first_line]))) for line in lines]
+        return [raw_of(record_at(self.block, int(starts[line - self.first_line])), line) for line in lines]
 
 
 def fingerprint(path: Path) -> str:
@@ -95,11 +95,7 @@ def read_drop(
                 batch = RawBatch(
                     rows.select("line", *COLUMNS), split.rejects, file.tell(), block, line, header.text, is_whole
                 )
-                if "" in header.columns:
-                    batch = _without(batch, _beyond_the_columns(rows), Reason.WRONG_FIELD_COUNT)
-                if REASONS in header.columns:
-                    batch = _without(batch, _uncorrected(rows), Reason.INVALID_ENCODING)
-                yield batch
+                yield _without_faulty(batch, _faults(rows, header))
             line, rest, in_long_line = split.next_line, block[split.end :], split.in_long_line
 
 
@@ -112,28 +108,42 @@ def _rows(split: Split, header: Header) -> pl.DataFrame:
     return rows.select(pl.Series("line", split.lines, pl.Int64), present, *absent)
 
 
-def _without(batch: RawBatch, is_bad: pl.Series, reason: Reason) -> RawBatch:
+def _faults(rows: pl.DataFrame, header: Header) -> dict[Reason, pl.Series]:
+    """Find the rows that can be read and are no rows of this drop, a Boolean column for each reason."""
+    faults: dict[Reason, pl.Series] = {}
+    if "" in header.columns:
+        nameless = [column for column in rows if column.name.startswith(NAMELESS)]
+        faults[Reason.WRONG_FIELD_COUNT] = reduce(or_, (normal_forms(column).is_not_null() for column in nameless))
+    if (
+        REASONS in header.columns
+    ):  # a file of rejects: what was not UTF-8 still stands as \\xNN, or the end is still cut off
+        is_written = pl.any_horizontal(pl.col(*COLUMNS).str.contains(r"\\x[0-9a-f]{2}"))
+        is_cut = pl.any_horizontal(pl.col(*COLUMNS).str.contains(CUT, literal=True))
+        was = pl.col(REASONS).fill_null("")
+        found = rows.select(
+            written=(was.str.contains(Reason.INVALID_ENCODING) & is_written).fill_null(value=False),
+            cut=((was != "") & is_cut).fill_null(value=False),
+        )
+        faults |= {Reason.INVALID_ENCODING: found["written"], Reason.VALUE_TOO_LONG: found["cut"]}
+    return faults
+
+
+def _without_faulty(batch: RawBatch, faults: dict[Reason, pl.Series]) -> RawBatch:
     """Reject rows of a batch that have been read."""
+    if not any(is_so.any() for is_so in faults.values()):
+        return batch
+    is_bad = reduce(or_, faults.values())
     lines = batch.frame["line"].filter(is_bad).to_list()
-    rejects = [Reject(line, (reason,), raw) for line, raw in zip(lines, batch.raw(lines), strict=True)]
+    reasons = [
+        tuple(reason for reason, is_so in zip(faults, row, strict=True) if is_so)
+        for row in pl.DataFrame([*faults.values()]).filter(is_bad).rows()
+    ]
+    rejects = [Reject(*found) for found in zip(lines, reasons, batch.raw(lines), strict=True)]
     return replace(
         batch,
         frame=batch.frame.filter(~is_bad),
         rejects=sorted([*batch.rejects, *rejects], key=lambda reject: reject.line),
     )
-
-
-def _beyond_the_columns(rows: pl.DataFrame) -> pl.Series:
-    """Find the rows that have a value in a column without a name."""
-    found = [normal_forms(column).is_not_null() for column in rows if column.name.startswith(NAMELESS)]
-    return reduce(or_, found)
-
-
-def _uncorrected(rows: pl.DataFrame) -> pl.Series:
-    r"""Find the rows of a file of rejects whose bytes that were not UTF-8 still stand as \xNN."""
-    is_written = pl.any_horizontal(pl.col(*COLUMNS).str.contains(r"\\x[0-9a-f]{2}"))
-    is_so = pl.col(REASONS).str.contains(Reason.INVALID_ENCODING) & is_written
-    return rows.select(is_so.fill_null(value=False)).to_series()
 
 
 @contextmanager
