@@ -144,7 +144,8 @@ def raw_of(record: bytes, line: int) -> str:
     while record[end] & 0b1100_0000 == 0b1000_0000 and end > RAW_BYTES - 4:  # in the middle of a character
         end -= 1
     quote = '"' * (record.count(b'"', 0, end) % 2)  # that no reader takes the next record for a part of this one
-    return f"{as_text(record[:end])}{CUT}{len(record) - end:,} bytes or more are left out; see line {line} of the file]{quote}"
+    rest = f"{CUT}{len(record) - end:,} bytes or more are left out; see line {line} of the file]"
+    return f"{as_text(record[:end])}{rest}{quote}"
 
 
 def _is_text(block: bytes) -> bool:
