@@ -111,13 +111,13 @@ def merge(connection: Connection, origin: Origin, on_step: OnStep = lambda _step
     `on_step` is called with the name of each step before it runs.
     """
     run = _Steps(connection, on_step)
-    run("fast/analyze_changes")
     run("20_lock_entities")
     remake_indexes = _set_indexes_aside(run)
     batch_id, recorded_at = run.row("21_record_batch", **_as_values(origin))
     repeats = {"drops_repeats": origin.source != "request"}
     routes = _Routes(*run.row("30_classify", **repeats))
-    run("fast/analyze_named")
+    if routes.repeated == routes.entities:
+        return Merged(batch_id, recorded_at, 0, 0, 0, 0, 0)
     if routes.repeated or routes.with_several:
         run("31_discard_repeats", **repeats)
     superseded = run.row("32_count_superseded")[0] if routes.with_ties or routes.with_several else 0
@@ -131,11 +131,9 @@ def merge(connection: Connection, origin: Origin, on_step: OnStep = lambda _step
         run("51_splice_details")
     if routes.folded:
         run("60_reopen_changes")
-        run("fast/analyze_reopened")
         run("61_fold_entities")
         run("62_fold_details")
     if routes.spliced or routes.folded:
-        run("fast/analyze_differences")
         run("70_delete_entities")
         run("71_end_entities", **now)
         entities += run("72_insert_entities", **now)
@@ -145,7 +143,7 @@ def merge(connection: Connection, origin: Origin, on_step: OnStep = lambda _step
     for definition in remake_indexes:
         on_step("build indexes")
         connection.execute(definition.encode())
-    if remake_indexes:
+    if run.row("fast/is_beyond_statistics", added=entities + details)[0]:
         run("fast/analyze_versions")
     changed = run.row("80_count_changed")[0]
     return Merged(batch_id, recorded_at, changed, routes.late, superseded, entities, details)
@@ -155,6 +153,7 @@ def merge(connection: Connection, origin: Origin, on_step: OnStep = lambda _step
 class _Routes:
     """How many entities go in by each route, and how many changes are late: the row of 30_classify."""
 
+    entities: int
     repeated: int
     new: int
     spliced: int
