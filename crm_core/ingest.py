@@ -152,9 +152,7 @@ def _read_and_merge(
     report = replace(
         _report(known, staged, merged), rows_ending_nobody=ending_nobody.rows, rows_fallen_together=fallen_together.rows
     )
-    notes = notes_on(
-        report, types, ending_nobody, fallen_together, is_replay=known.is_merged, is_whole=staged.is_whole
-    )
+    notes = notes_on(report, types, ending_nobody, fallen_together, is_replay=known.is_merged, is_whole=staged.is_whole)
     return replace(report, notes=notes), merged
 
 
