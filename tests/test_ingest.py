@@ -79,7 +79,7 @@ def test_rows_that_were_rejected_go_in_when_the_reason_has_passed(crm: Connectio
     again = take(crm, path, *lines)
     assert books(again) == ("replayed", 5, 1, 4, 0, 1)
     assert [reject.line for reject in again.rejects] == [3, 5, 6, 7]
-    assert again.notes == ("4 rows are rejected as before; correct them in the file of its rejects, and drop that",)
+    assert again.notes == ("rejected as before: 4 rows; correct them in the file of its rejects, and drop that",)
     assert batches(crm) == 1, "what is in already records nothing"
 
     put_detail_type(crm, code="linkedin", name="LinkedIn")
@@ -141,7 +141,7 @@ def test_a_file_dropped_before_the_types_were_loaded_goes_in_afterwards(empty: C
 def test_a_file_of_which_every_row_is_rejected_says_so(crm: Connection, tmp_path: Path) -> None:
     report = take(crm, tmp_path / "drop.csv", "x,Ada,PERSON,[],,", "y,Bo,PERSON,[],,")
     assert books(report) == ("merged", 2, 0, 2, 0, 0)
-    assert report.notes == ("all 2 rows were rejected, so nothing went in; see the reasons",)
+    assert report.notes == ("nothing went in: every row was rejected (2); see the reasons",)
 
 
 def test_a_deletion_that_ends_nobody_is_counted_and_told(crm: Connection, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_deletion_that_ends_nobody_is_counted_and_told(crm: Connection, tmp_pa
     )
     report = take(crm, tmp_path / "day9.csv", *lines)
     assert (report.status, report.rows_accepted, report.rows_ending_nobody) == ("merged", 5, 4)
-    assert report.notes[0].startswith("4 rows (lines 2, 4, 5 and 1 more) delete entities that did not exist then; ")
+    assert report.notes[0].startswith("deletions that ended nobody: 4 rows (lines 2, 4, 5 and 1 more); ")
     assert kept(crm, report)["rows_ending_nobody"] == 4
     assert collect_drop(crm, report.sha256 or "").notes == list(report.notes)
     again = take(crm, tmp_path / "again.csv", *lines, "")
@@ -172,7 +172,7 @@ def test_rows_without_a_uid_that_fall_together_are_counted_and_told(crm: Connect
     )
     report = take(crm, tmp_path / "drop.csv", *lines)
     assert (report.rows_accepted, report.rows_fallen_together) == (5, 2)
-    assert report.notes[0].startswith("2 rows without entity_uid (lines 4, 6) say the same as a row before, ")
+    assert report.notes[0].startswith("the same as a row before: 2 rows (lines 4, 6); ")
     assert kept(crm, report)["rows_fallen_together"] == 2
 
 
