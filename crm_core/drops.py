@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -15,7 +15,16 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from crm_core.csv_header import COLUMNS, HEADER_BYTES, REASONS, Header, read_header, without_end_of_file
+from crm_core.csv_header import (
+    COLUMNS,
+    HEADER_BYTES,
+    KNOWN,
+    REASONS,
+    REMARKS,
+    Header,
+    read_header,
+    without_end_of_file,
+)
 from crm_core.csv_records import CUT, RECORD_BYTES, Split, Splitter, raw_of, record_at
 from crm_core.errors import DropRefused
 from crm_core.hashing import normal_forms
@@ -29,7 +38,10 @@ NAMELESS = "\0"  # begins the name that a column without one is given
 class RawBatch:
     """Some rows of a drop, as they stood."""
 
-    frame: pl.DataFrame  # line Int64 (the header is line 1), and each of COLUMNS as String: null where empty or absent
+    frame: (
+        pl.DataFrame
+    )  # line Int64 (the header is line 1), each of COLUMNS as String (null where empty or absent), and
+    # likewise a column for each detail type that the header names, by its code in lower case
     rejects: list[Reject] = field(default_factory=list)  # rows that cannot be read, in order of their lines
     bytes_read: int = 0  # of the file, so far
     block: bytes = b""  # the bytes that the rows were read from
@@ -64,15 +76,22 @@ def fingerprint(path: Path) -> str:
 
 
 def read_drop(
-    path: Path, *, sha256: str | None = None, block_bytes: int = BLOCK_BYTES, record_bytes: int = RECORD_BYTES
+    path: Path,
+    *,
+    sha256: str | None = None,
+    detail_types: Iterable[str] = (),
+    block_bytes: int = BLOCK_BYTES,
+    record_bytes: int = RECORD_BYTES,
 ) -> Iterator[RawBatch]:
     """Read a drop in batches of about `block_bytes`, rows in order; memory does not grow with the file.
 
-    Raises DropRefused if the file is no drop, or is not the file that had the given fingerprint.
+    A column may be of a detail type, named by one of the codes. Raises DropRefused if the file is no drop, or is not
+    the file that had the given fingerprint.
     """
     with _opened(path) as file:
         start = file.read(HEADER_BYTES)
-        header = read_header(path, start)
+        header = read_header(path, start, detail_types)
+        columns = ["line", *COLUMNS, *(name for name in header.columns if name not in KNOWN)]
         file.seek(header.size)
         digest = hashlib.sha256(start[: header.size])
         splitter = Splitter(len(header.columns), record_bytes)
@@ -92,9 +111,7 @@ def read_drop(
             split = splitter.split(block, line, is_last=is_last, in_long_line=in_long_line)
             if split.lines or split.rejects:
                 rows = _rows(split, header)
-                batch = RawBatch(
-                    rows.select("line", *COLUMNS), split.rejects, file.tell(), block, line, header.text, is_whole
-                )
+                batch = RawBatch(rows.select(columns), split.rejects, file.tell(), block, line, header.text, is_whole)
                 yield _without_faulty(batch, _faults(rows, header))
             line, rest, in_long_line = split.next_line, block[split.end :], split.in_long_line
 
@@ -117,8 +134,9 @@ def _faults(rows: pl.DataFrame, header: Header) -> dict[Reason, pl.Series]:
     if (
         REASONS in header.columns
     ):  # a file of rejects: what was not UTF-8 still stands as \\xNN, or the end is still cut off
-        is_written = pl.any_horizontal(pl.col(*COLUMNS).str.contains(r"\\x[0-9a-f]{2}"))
-        is_cut = pl.any_horizontal(pl.col(*COLUMNS).str.contains(CUT, literal=True))
+        texts = pl.exclude("line", *REMARKS)
+        is_written = pl.any_horizontal(texts.str.contains(r"\\x[0-9a-f]{2}"))
+        is_cut = pl.any_horizontal(texts.str.contains(CUT, literal=True))
         was = pl.col(REASONS).fill_null("")
         found = rows.select(
             written=(was.str.contains(Reason.INVALID_ENCODING) & is_written).fill_null(value=False),

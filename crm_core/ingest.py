@@ -129,7 +129,8 @@ def _read_and_merge(
 ) -> tuple[MergeReport, Merged | None]:
     """Take in the rows of a drop, or of a merged one those that were rejected and are right now."""
     types = held_types(connection)
-    batches = read_drop(path, sha256=sha256)
+    codes = [kind.code for kind in types.detail_types if kind.is_active]
+    batches = read_drop(path, sha256=sha256, detail_types=codes)
     if known.is_merged:
         lines = rejected_lines(connection, sha256)
         batches = (batch.only(lines) for batch in batches)
