@@ -39,6 +39,7 @@ COMMANDS = [
 KEYS = [  # of the contract, section 5
     "file", "sha256", "status", "rows_read", "rows_accepted", "rows_rejected", "rows_changed", "rows_unchanged",
     "rows_late", "rows_superseded", "entity_versions_added", "detail_versions_added", "seconds", "error",
+    "rows_ending_nobody", "rows_fallen_together", "notes", "dry_run",
 ]  # fmt: skip
 HEADER = ["entity_uid", "display_name", "entity_type", "details", "change_ts", "op"]
 ANNA = "0b9f8a52-6c3e-4f0d-9a77-2d4e5c6b7a01"
