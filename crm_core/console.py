@@ -55,15 +55,16 @@ def table_lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def one_line(text: object) -> str:
     """Return a text that is not ours as one line of printable characters; others become �."""
-    return _printable(" ".join(str(text).split()), lambda _: "�")
+    return printable(" ".join(str(text).split()))
 
 
 def json_line(value: Mapping[str, object]) -> str:
     r"""Return a JSON object in one line; a character that cannot be printed is written \uXXXX."""
-    return _printable(json.dumps(value, ensure_ascii=False, default=str), lambda char: json.dumps(char)[1:-1])
+    return printable(json.dumps(value, ensure_ascii=False, default=str), lambda char: json.dumps(char)[1:-1])
 
 
-def _printable(text: str, instead: Callable[[str], str]) -> str:
+def printable(text: str, instead: Callable[[str], str] = lambda _: "�") -> str:
+    """Return a line of text with `instead` of each character that cannot be printed."""
     return text if text.isprintable() else "".join(char if char.isprintable() else instead(char) for char in text)
 
 

@@ -576,6 +576,10 @@ def test_explain_shows_each_plan_and_the_index_it_must_use(run: Run) -> None:
     assert "✓ one entity as it is (entity_current, " in result.stdout
     assert "  it must use entity_one_last or entity_pkey" in result.stdout
     assert "Index Scan using" in result.stdout
+    assert "Buffers: shared" in result.stdout
+    full = run("explain", "--full").stdout
+    assert "Execution Time" in full
+    assert len(result.stdout.splitlines()) < len(full.splitlines()) / 3
 
 
 def test_a_file_whose_name_is_no_text_goes_in(run: Run, tmp_path: Path) -> None:
