@@ -511,7 +511,7 @@ def test_ctrl_c_ends_a_merge_cleanly_and_keeps_nothing_of_it(
     process = subprocess.Popen(
         in_its_own_process("ingest", str(drops.initial)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    under_way = b"select from pg_stat_activity where datname = current_database() and query like '%stage_change%'"
+    under_way = b"select from pg_stat_activity where datname = current_database() and query like '%staged_change%'"
     while not rows_of(fresh_database, under_way + b" and pid <> pg_backend_pid()") and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
