@@ -15,18 +15,19 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from crm_core.model import MergeReport, Reject
+from crm_core.model import Difference, MergeReport, Reject
+
+if TYPE_CHECKING:
+    from crm_core.ingest import Progress
 
 HEADING = "status       read accepted rejected changed unchanged    late +versions seconds"
 REJECT_HEADING = "    line  reason                 row"
 ROW_BEGINS = 46  # characters of a rejected row that are shown
 ACTOR_LENGTH = 100  # characters of a name in the audit
-
-Progress = Callable[[str, int, int | None], None]  # phase; how much of it is done; how much there is, None: unknown
-READING = "reading"  # the phase that is measured in bytes; the others are in steps
 
 
 def counts(report: MergeReport) -> str:
@@ -44,6 +45,12 @@ def reject_lines(rejects: Iterable[Reject]) -> Iterator[str]:
         begins = begins if len(begins) <= ROW_BEGINS else f"{begins[: ROW_BEGINS - 1]}…"
         for number, reason in enumerate(reject.reasons):
             yield f"{reject.line:>8}  {reason:<21}  {begins}" if number == 0 else f"{'':>8}  {reason}"
+
+
+def difference_line(difference: Difference) -> str:
+    """Return what a dry run would change: the entity, from when on, the field, and its values before and after."""
+    values = " → ".join("none" if value is None else one_line(value) for value in (difference.before, difference.after))
+    return f"  {difference.entity_uid}  {difference.at}  {difference.field}: {values}"
 
 
 def table_lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -139,6 +146,8 @@ def drop_progress(path: Path) -> Iterator[Progress]:
     from rich.console import Console
     from rich.filesize import decimal
 
+    from crm_core.ingest import READING
+
     columns = (
         rich.SpinnerColumn(),
         rich.TextColumn("{task.description}", markup=False),
@@ -148,13 +157,15 @@ def drop_progress(path: Path) -> Iterator[Progress]:
     )
     name = one_line(path.name)
     with rich.Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(f"opening {name}", total=None, amount="")
+        task = progress.add_task(f"{name}: opening", total=None, amount="")
 
         def on_progress(phase: str, done: int, total: int | None) -> None:
             # A task that has reached its total is finished, and its clock stands still: so it never gets there.
             progress.tasks[0].total = total if total and done < total else None
             shown = decimal if phase == READING else str
             amount = f"{shown(done)} of {shown(total)}" if total else ""
-            progress.update(task, description=f"{phase} {name}", completed=done, amount=amount)
+            description = f"{name}: {phase}"
+            is_new = description != progress.tasks[0].description
+            progress.update(task, description=description, completed=done, amount=amount, refresh=is_new)
 
         yield on_progress

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +12,10 @@ import click
 
 from crm_core.console import (
     HEADING,
-    READING,
     REJECT_HEADING,
-    Progress,
     actor,
     counts,
+    difference_line,
     drop_progress,
     json_line,
     one_line,
@@ -29,7 +28,7 @@ from crm_core.database_commands import how_to_load_types
 from crm_core.settings import Settings
 
 if TYPE_CHECKING:
-    from crm_core.database import Connection
+    from crm_core.database import Database
     from crm_core.model import MergeReport
 
 REJECTS_SHOWN = 1_000  # on a terminal; all of them go to a file
@@ -63,25 +62,25 @@ def ingest(files: Sequence[Path], *, dry_run: bool, strict: bool, as_json: bool)
     from crm_core.ingest import Options
     from crm_core.ingest import ingest as ingest_file
 
-    refused = False
+    refused = without_types = False
     settings = Settings.from_environment()
     with open_migrated(settings) as database:
-        with database.connect() as connection:
-            _warn_without_types(connection)
         options = Options(actor(settings.actor), settings.time_zone, dry_run=dry_run, strict=strict)
         if not as_json:
             click.secho(f"{HEADING}{' (dry run: nothing goes in)' if dry_run else ''}", bold=True)
         for path in files:
             with drop_progress(path) as progress:
-                report = ingest_file(database, path, options, _in_phases(progress))
+                report = ingest_file(database, path, options, progress)
             refused = refused or report.status == "refused"
             if as_json:
-                click.echo(json_line(report.as_json() | ({"dry_run": True} if dry_run else {})))
+                click.echo(json_line(report.as_json()))
             else:
-                _show(report, dry_run=dry_run)
-            if report.rows_rejected and not report.rows_accepted and report.error is None:
-                would = "would be" if dry_run else "were"
-                say_warning(f"all {report.rows_rejected:,} rows of {report.file} {would} rejected: nothing goes in")
+                _show(report)
+            for note in report.notes:
+                say_warning(f"{report.file}: {note}")
+            without_types = without_types or (report.rows_rejected > 0 and not _knows_types(database))
+    if without_types:
+        click.echo(f"The types that ship are not loaded: {how_to_load_types()}.", err=True)
     if refused:
         sys.exit(1)
 
@@ -148,12 +147,7 @@ def report(drops: Sequence[str], *, output: Path | None, as_json: bool, last: in
     click.echo(f"The report on {len(found.drops)} drop(s) is in {one_line(output)}")
 
 
-def _in_phases(on_progress: Progress) -> Callable[[int, int], None]:
-    """Return a function of the bytes read and of all bytes that calls `on_progress` with the phase as well."""
-    return lambda done, size: on_progress(READING if done < size else "merging", done, size)
-
-
-def _show(report: MergeReport, *, dry_run: bool) -> None:
+def _show(report: MergeReport) -> None:
     if report.error is not None:
         say_error(report.error)
     else:
@@ -163,7 +157,9 @@ def _show(report: MergeReport, *, dry_run: bool) -> None:
         click.echo(line)
     if len(report.rejects) < report.rows_rejected:
         click.echo(_more(report.rows_rejected - len(report.rejects)))
-    if report.rows_rejected and report.error is None and not dry_run and report.sha256:
+    for difference in report.differences:
+        click.echo(difference_line(difference))
+    if report.rows_rejected and report.error is None and not report.dry_run and report.sha256:
         command = f"{this_command()} rejects {report.sha256[:12]} > rejects.csv"
         click.echo(f"To get the rejected rows as a file to correct and ingest: {command}", err=True)
 
@@ -172,12 +168,11 @@ def _more(number: int) -> str:
     return f"{'…':>8}  {number:,} more rejected rows"
 
 
-def _warn_without_types(connection: Connection) -> None:
-    """Warn if every row will be rejected because the database knows no type of entity yet."""
+def _knows_types(database: Database) -> bool:
     from crm_core.reference import reference_types
 
-    if not reference_types(connection).entity_types:
-        say_warning(f"no entity types are loaded, so every row will be rejected; {how_to_load_types()}")
+    with database.connect() as connection:
+        return bool(reference_types(connection).entity_types)
 
 
 def _only(found: Sequence[str], name: str) -> str:

@@ -252,7 +252,7 @@ def test_without_types_the_cure_is_named(fresh_database: Database, monkeypatch: 
     assert "no entity types are loaded" in ingested.stderr
     (cure,) = re.findall(r"crm (loaddata [^`]*)`", ingested.stderr)
     assert run(*cure.split()).exit_code == 0
-    assert run("ingest", LATE).stderr == ""
+    assert "types" not in run("ingest", LATE).stderr
 
 
 def test_the_audit_names_who_ran_a_command(
@@ -307,7 +307,7 @@ def test_ingest_as_json_writes_one_line_a_file_in_the_order_given(run: Run) -> N
     result = run("ingest", "--json", LATE, INITIAL)
     reports = [json.loads(line) for line in result.stdout.splitlines()]
     assert result.exit_code == 0
-    assert [list(report) for report in reports] == [KEYS] * 2
+    assert [list(report)[: len(KEYS)] for report in reports] == [KEYS] * 2
     assert [report["file"] for report in reports] == [str(LATE), str(INITIAL)]
     for report in reports:
         assert report["status"] == "merged"
@@ -392,7 +392,7 @@ def test_a_file_of_which_all_rows_were_rejected_is_a_warning(run: Run, tmp_path:
     for arguments in (["ingest", bad], ["ingest", "--json", bad], ["ingest", "--dry-run", bad]):
         result = run(*arguments)
         assert result.exit_code == 0
-        assert "warning: all 2 rows of" in result.stderr
+        assert "bad.csv: all 2 rows were rejected" in result.stderr
     assert "warning" not in run("ingest", a_drop(tmp_path / "half.csv", anna(), anna(entity_type="ROBOT"))).stderr
 
 
@@ -499,7 +499,7 @@ def test_progress_is_for_a_terminal_alone(
     assert json.loads(stdout)["rows_read"] == 5_000
     if on_terminal:
         assert drops.initial.name.encode() in shown
-        assert b"merging" in shown
+        assert b"append ledger" in shown
     else:
         assert stderr == b""
 
@@ -541,7 +541,7 @@ def test_the_clock_goes_on_in_every_phase() -> None:
             shown += part
     os.close(master)
     assert process.wait(60) == 0
-    for expected in (b"reading big", b"500.0 kB of 1.0 MB", b"merging big", b"20 of 20"):
+    for expected in (b": reading", b"500.0 kB of 1.0 MB", b": merging", b"20 of 20"):
         assert expected in shown
     assert {b"0:00:01", b"0:00:02"} <= set(re.findall(rb"\d:\d\d:\d\d", shown))
     assert b"\x1b[2J" not in shown
