@@ -359,7 +359,7 @@ def test_drops_are_found_by_file_by_name_and_by_digits(crm_connection: Connectio
     assert set(find_drops(crm_connection, "a.csv")) == {first.sha256, second.sha256}
     assert find_drops(crm_connection, str(second.sha256)[:6].upper()) == [second.sha256]
     for unknown in ("", "b.csv", str(first.sha256)[:5], "%", "\udcff"):
-        with pytest.raises(UnknownDrop, match="ever came"):
+        with pytest.raises(UnknownDrop, match="ever received"):
             find_drops(crm_connection, unknown)
     with pytest.raises(UnknownDrop):
         collect_drop(crm_connection, "0" * 64)
