@@ -359,7 +359,7 @@ def test_drops_are_found_by_file_by_name_and_by_digits(crm_connection: Connectio
     assert set(find_drops(crm_connection, "a.csv")) == {first.sha256, second.sha256}
     assert find_drops(crm_connection, str(second.sha256)[:6].upper()) == [second.sha256]
     for unknown in ("", "b.csv", str(first.sha256)[:5], "%", "\udcff"):
-        with pytest.raises(UnknownDrop, match="ever came"):
+        with pytest.raises(UnknownDrop, match="ever received"):
             find_drops(crm_connection, unknown)
     with pytest.raises(UnknownDrop):
         collect_drop(crm_connection, "0" * 64)
@@ -529,10 +529,18 @@ def test_the_policy_of_the_page_keeps_a_script_from_running(hostile: Report, pag
     assert any("Content Security Policy" in message for message in said)
 
 
+@pytest.mark.parametrize("letter_spacing", ["normal", "0.12em"], ids=["plain", "spaced"])
 @pytest.mark.parametrize("width", [320, 390, 700, 1200])
-def test_the_page_scrolls_down_only(hostile: Report, page: Page, tmp_path: Path, width: int) -> None:
+def test_the_page_scrolls_down_only(
+    hostile: Report, page: Page, tmp_path: Path, width: int, letter_spacing: str
+) -> None:
+    """Whatever the fonts: the wider letters are those that readers may ask for (WCAG 1.4.12)."""
     page.set_viewport_size({"width": width, "height": 844})
     opened(page, as_html(hostile), tmp_path)
+    page.evaluate(
+        "spacing => document.querySelectorAll('body, body *').forEach(each => { each.style.letterSpacing = spacing })",
+        letter_spacing,
+    )
     assert overflow(page) == 0
 
 
