@@ -393,7 +393,7 @@ def test_a_file_of_which_all_rows_were_rejected_is_a_warning(run: Run, tmp_path:
     for arguments in (["ingest", bad], ["ingest", "--json", bad], ["ingest", "--dry-run", bad]):
         result = run(*arguments)
         assert result.exit_code == 0
-        assert "bad.csv: all 2 rows were rejected" in result.stderr
+        assert "bad.csv: nothing went in: every row was rejected (2)" in result.stderr
     assert "warning" not in run("ingest", a_drop(tmp_path / "half.csv", anna(), anna(entity_type="ROBOT"))).stderr
 
 
