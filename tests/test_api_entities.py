@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -369,8 +368,8 @@ def test_to_delete_again_is_refused_unless_it_is_the_same_deletion(client: httpx
     assert client.delete(at(entity), params={"change_ts": "2024-02-01"}).status_code == 204
     a_problem(client.delete(at(entity)), 409, "does not exist now")
     a_problem(client.delete(at(entity), params={"change_ts": "2024-03-01"}), 409)
-    assert client.delete(at(entity), params={"change_ts": "2024-02-01"}).status_code == 204, "a replay"
-    assert client.get(f"{at(entity)}/audit").json()["count"] == 2
+    assert client.delete(at(entity), params={"change_ts": "2024-02-01"}).status_code == 204, "it deletes again"
+    assert client.get(f"{at(entity)}/audit").json()["count"] == 3
     assert client.delete(at(entity), params={"change_ts": "2024-01-15"}).status_code == 204, "late, while it existed"
     assert [v["valid_to"] for v in history(client, entity)] == ["2024-01-15T00:00:00Z"]
 
@@ -383,15 +382,32 @@ def test_a_deletion_has_no_body_that_could_be_overlooked(client: httpx.Client) -
     assert read(client, entity) == entity
 
 
-def test_a_replay_at_its_instant_changes_nothing(client: httpx.Client) -> None:
+def test_a_request_is_never_a_repeat_and_the_last_of_an_instant_stands(client: httpx.Client) -> None:
     entity = create(client, body={"change_ts": "2024-01-01"})
-    change: dict[str, Any] = {"display_name": "B", "change_ts": "2024-02-01"}
-    first = client.patch(at(entity), json=change)
-    patch(client, entity, {"display_name": "C", "change_ts": "2024-02-01"})
-    again = client.patch(at(entity), json=change)
-    assert (again.status_code, again.json()["display_name"]) == (200, "C"), "superseded is superseded"
-    assert first.json()["display_name"] == "B"
-    assert client.get(f"{at(entity)}/audit").json()["count"] == 3
+    for name in ("B", "C", "B"):
+        assert patch(client, entity, {"display_name": name, "change_ts": "2024-02-01"})["display_name"] == name
+    assert [v["display_name"] for v in history(client, entity)] == ["Ada Lovelace", "B"]
+    assert client.get(f"{at(entity)}/audit").json()["count"] == 4
+
+
+def test_of_a_deletion_a_creation_and_a_deletion_at_one_instant_the_last_stands(client: httpx.Client) -> None:
+    entity = create(client, body={"change_ts": "2024-01-01"})
+    moment = {"change_ts": "2024-02-01"}
+    assert client.delete(at(entity), params=moment).status_code == 204
+    assert create(client, body={"entity_uid": entity["entity_uid"], **moment})["is_current"]
+    assert client.delete(at(entity), params=moment).status_code == 204
+    a_problem(client.get(at(entity)), 410)
+
+
+def test_an_undated_change_is_later_than_one_that_is_ahead_of_the_clock(client: httpx.Client) -> None:
+    ahead = (datetime.now(UTC) + timedelta(minutes=4)).isoformat()
+    entity = create(client, body={"change_ts": "2024-01-01"})
+    patch(client, entity, {"display_name": "Ahead", "change_ts": ahead})
+    assert patch(client, entity, {"display_name": "Now"})["display_name"] == "Now"
+    assert client.delete(at(entity)).status_code == 204
+    a_problem(client.get(at(entity)), 410)
+    again = create(client, body={"entity_uid": entity["entity_uid"], "display_name": "Again"})
+    assert (read(client, entity)["display_name"], again["is_current"]) == ("Again", True)
 
 
 def test_who_asked_and_under_which_id_is_in_the_audit(client: httpx.Client) -> None:
