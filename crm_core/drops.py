@@ -14,7 +14,7 @@ import polars as pl
 
 from crm_core.csv_header import COLUMNS, HEADER_BYTES, REASONS, Header, read_header
 from crm_core.csv_records import RECORD_BYTES, Split, Splitter, as_text, record_at
-from crm_core.errors import DropRefused
+from crm_core.errors import DropRefused, DropUnreadable
 from crm_core.model import Reason, Reject
 
 BLOCK_BYTES = 8 << 20
@@ -63,7 +63,7 @@ def read_drop(
             digest.update(read)
             is_last = len(read) < block_bytes
             if is_last and sha256 is not None and digest.hexdigest() != sha256:
-                raise DropRefused(path, "changed while it was read; drop it again when it is complete")
+                raise DropUnreadable(path, "changed while it was read; drop it again when it is complete")
             block = rest + (read.replace(b"\r", b"\n") if header.ends_with_cr else read)
             if is_last and not block.endswith(b"\n"):
                 block += b"\n"
@@ -107,6 +107,6 @@ def _opened(path: Path) -> Iterator[BufferedReader]:
         with path.open("rb") as file:
             yield file
     except FileNotFoundError as error:
-        raise DropRefused(path, "does not exist; is the name spelled right?") from error
+        raise DropUnreadable(path, "does not exist; is the name spelled right?") from error
     except OSError as error:
-        raise DropRefused(path, f"cannot be read: {error.strerror}") from error
+        raise DropUnreadable(path, f"cannot be read: {error.strerror}") from error
