@@ -14,10 +14,11 @@ from crm_core.report import as_json, collect
 from crm_core.report_page import as_html
 from crm_core.settings import Settings
 from pipelines import checks, columns, metadata, pools
+from pipelines.folder import DropFolder
 from pipelines.interrupts import interruptible
 from pipelines.partitions import drops
-from pipelines.resources import CrmDatabase, DropFolder
-from pipelines.taking import Refused, take_in
+from pipelines.resources import CrmDatabase
+from pipelines.taking import FILE_TAG, Refused, take_in
 
 OWNERS = ["team:crm"]
 
@@ -73,20 +74,23 @@ DROP_ASSETS = (
 )
 def drop_to_versions(
     context: dg.AssetExecutionContext, crm_database: CrmDatabase, drop_folder: DropFolder
-) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation | dg.Output[None]]:
+) -> Iterator[dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation | dg.Output[None]]:
     """Take drops in, one transaction each, and tell of each what it did as soon as it is in.
 
     They are told by events of their own, for a result would be told of all drops of the run at its end, and of none
     after a refusal. A drop that is refused stops none of the others; the step fails at its end and names it.
     """
     refusals: list[str] = []
+    asked = context.run.tags.get(FILE_TAG)
     with crm_database.connect() as connection:
         for key in context.partition_keys:
             with interruptible():
-                taken = take_in(connection, key, drop_folder)
+                taken = take_in(connection, context.instance, key, drop_folder, asked)
             if isinstance(taken, Refused):
                 context.log.error(taken.fault)
                 refusals.append(taken.fault)
+                yield dg.AssetObservation("drop_file", partition=key, metadata=metadata.of_refusal(taken))
+                yield from checks.judge_refused(context.instance, key, taken)
                 continue
             context.log.info(taken.summary)
             for asset, told in metadata.of_drop(taken).items():
