@@ -82,7 +82,7 @@ def drop_to_versions(
     """
     refusals: list[str] = []
     asked = context.run.tags.get(FILE_TAG)
-    with crm_database.connect() as connection:
+    with crm_database.connect(context.retry_number) as connection:
         for key in context.partition_keys:
             with interruptible():
                 taken = take_in(connection, context.instance, key, drop_folder, asked)
@@ -130,10 +130,10 @@ BROKEN = dg.AutomationCondition.any_deps_match(
     automation_condition=(AFTER_DROPS & dg.AutomationCondition.missing()).with_label("after the first drops"),
     check_specs=checks.OF_ALL,
 )
-def invariants(crm_database: CrmDatabase) -> Iterator[dg.MaterializeResult[None]]:
+def invariants(context: dg.AssetExecutionContext, crm_database: CrmDatabase) -> Iterator[dg.MaterializeResult[None]]:
     """What must hold of all data, recomputed from the tables: what `crm check` tells."""
     started = time.monotonic()
-    with crm_database.connect() as connection, interruptible():
+    with crm_database.connect(context.retry_number) as connection, interruptible():
         found = list(check(connection))
     yield dg.MaterializeResult(
         metadata=metadata.of_invariants(found, time.monotonic() - started),
@@ -150,9 +150,11 @@ def invariants(crm_database: CrmDatabase) -> Iterator[dg.MaterializeResult[None]
     freshness_policy=dg.FreshnessPolicy.time_window(fail_window=checks.FRESH),
     check_specs=[checks.DROPS_KEEP_COMING],
 )
-def data_quality_report(crm_database: CrmDatabase) -> Iterator[dg.MaterializeResult[None]]:
+def data_quality_report(
+    context: dg.AssetExecutionContext, crm_database: CrmDatabase
+) -> Iterator[dg.MaterializeResult[None]]:
     """How good the data are, drop by drop and overall: a page to mail, and JSON, in CRM_HOME/reports."""
-    with crm_database.connect() as connection, interruptible():
+    with crm_database.connect(context.retry_number) as connection, interruptible():
         report = collect(connection, now=datetime.now(UTC))
     folder = Settings.from_environment().home / "reports"
     folder.mkdir(parents=True, exist_ok=True)

@@ -13,26 +13,28 @@ from crm_core.settings import Settings
 
 LASTING = (SettingsError, AccessRefused, MissingPrivilege, SchemaTooOld, SchemaTooNew)  # until a person does something
 
+RETRIES, RETRY_SECONDS = 3, 10
+
 
 class CrmDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The database of CRM_DATABASE_URL or POSTGRES_*, else the embedded one."""
 
     @contextmanager
-    def connect(self) -> Iterator[Connection]:
+    def connect(self, attempt: int) -> Iterator[Connection]:
         """Open a connection in autocommit to a database of this release's schema, for a step.
 
-        What goes wrong ends the step with one line; the step tries again if it can pass by itself, as a restart of the
-        server or a lock does.
+        What goes wrong ends the step with one line; after its first attempts, which `attempt` counts from 0, the step
+        tries again if it can pass by itself, as a restart of the server or a lock does.
         """
         try:
             with self.ask() as connection:
                 yield connection
         except CrmError as error:
-            if isinstance(error, LASTING):
+            if isinstance(error, LASTING) or attempt >= RETRIES:
                 raise dg.Failure(one_line(error), allow_retries=False) from error
             # No retry policy on the assets does this: it would take a run that is terminated for one to try again.
             dg.get_dagster_logger().warning(one_line(error))
-            raise dg.RetryRequested(max_retries=3, seconds_to_wait=10) from error
+            raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=RETRY_SECONDS) from error
 
     @contextmanager
     def ask(self) -> Iterator[Connection]:
