@@ -10,6 +10,7 @@ import json
 import logging
 import re
 import signal
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -89,12 +90,20 @@ def demo(port: int | None, *, no_serve: bool) -> None:
 
 
 @crm.command(epilog="Example: crm up, then copy a CSV file into .crm/drops")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to serve on.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to serve the API on.")
+@click.option(
+    "--dagster-host",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address of Dagster's UI. It has no login: whoever reaches it can run the jobs.",
+)
 @click.option("--port", type=click.IntRange(1, 65535), help="The port of Dagster's UI; if none, a free one from 3000.")
 @click.option("--api-port", type=click.IntRange(1, 65535), help="The port of the API; if none, a free one from 8000.")
 @click.option("--browser/--no-browser", default=None, help="Open the UI; on a desktop that is what happens.")
 @click.option("--prepare", is_flag=True, help="Get the database ready, and start nothing.")
-def up(host: str, port: int | None, api_port: int | None, *, browser: bool | None, prepare: bool) -> None:
+def up(
+    host: str, dagster_host: str, port: int | None, api_port: int | None, *, browser: bool | None, prepare: bool
+) -> None:
     """Start everything for daily use.
 
     PostgreSQL, the API, Dagster's UI and its daemon, which takes in what you put into the drop folder. Ctrl-C stops it
@@ -110,7 +119,8 @@ def up(host: str, port: int | None, api_port: int | None, *, browser: bool | Non
         if prepare:
             get_ready(settings)
         else:
-            run_up(settings, host, port, api_port, browser=sys.stdout.isatty() if browser is None else browser)
+            is_wanted = sys.stdout.isatty() if browser is None else browser
+            run_up(settings, host, port, api_port, dagster_host=dagster_host, browser=is_wanted)
     except ServiceFailed as failure:
         for line in failure.last_lines:
             click.echo(f"  {one_line(line)}", err=True)
@@ -121,7 +131,8 @@ def up(host: str, port: int | None, api_port: int | None, *, browser: bool | Non
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to serve on.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any that is free.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="How many processes.")
-def serve(host: str, port: int, workers: int) -> None:
+@click.option("--fd", type=int, hidden=True, help="The number of a socket that listens there already: of `crm up`.")
+def serve(host: str, port: int, workers: int, fd: int | None) -> None:
     """Serve the API alone.
 
     On this machine's own address it is open while there is no token; on any other one has to be made first, with
@@ -136,6 +147,7 @@ def serve(host: str, port: int, workers: int) -> None:
             host,
             port,
             workers=workers,
+            listening=None if fd is None else socket.socket(fileno=fd),
             tell=lambda address: click.echo(f"The API is at {address}/docs"),
         )
 

@@ -14,6 +14,7 @@ import time
 import urllib.request
 import webbrowser
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, TypedDict
@@ -32,7 +33,7 @@ from crm_core.loaddata import load_fixtures
 from crm_core.migrations import migrate
 from crm_core.processes import GRACE, Processes
 from crm_core.reference import reference_types
-from crm_core.serve import HOST, free_port, require_closed, url_of
+from crm_core.serve import HOST, is_loopback, listen_from, port_of, require_closed, url_of
 from crm_core.serve import PORT as API_PORT
 from crm_core.settings import Settings
 
@@ -58,51 +59,54 @@ def run_up(
     port: int | None = None,
     api_port: int | None = None,
     *,
+    dagster_host: str = HOST,
     browser: bool = False,
 ) -> None:
     """Start it all, say where it is, keep it running until SIGINT or SIGTERM, and stop it all.
 
-    `port` (of Dagster's UI) or `api_port` None takes the first that is free. Raises AlreadyUp, AddressUnusable,
-    OpenToAll, ServiceFailed, SettingsError or DatabaseError.
+    `host` is the API's. `port` (of Dagster's UI) or `api_port` None takes the first that is free. Nothing is started
+    for others to reach before it is known that they need a token. Raises AlreadyUp, AddressUnusable, OpenToAll,
+    ServiceFailed, SettingsError or DatabaseError.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background job ignores it, as its children do
     console = Console(markup=False, highlight=False, soft_wrap=True)
     with ExitStack() as stack:
         lock = stack.enter_context(only_one(settings.home))
-        port, api_port = free_port(host, port, PORT), free_port(host, api_port, API_PORT)
-        address, api_address = url_of(host, port), url_of(host, api_port)
+        web, api = _listen(stack, dagster_host, port, PORT), _listen(stack, host, api_port, API_PORT)
+        address, api_address = url_of(dagster_host, port_of(web)), url_of(host, port_of(api))
         print(os.getpid(), address, file=lock, flush=True)
         status = stack.enter_context(console.status("Starting PostgreSQL …"))
         database = stack.enter_context(open_database(settings))
         where = f"the embedded one in {settings.home}" if settings.database_url is None else "the given server"
         console.print(f"✓ PostgreSQL: {where}")
+        status.update("Migrating …")
+        _prepare(console, settings, database)
+        require_closed(settings, database, host)
         location = stack.enter_context(_socket(_folder(settings.home / "dagster")))
         environ = _environment(settings, database)
         processes = stack.enter_context(Processes(_folder(settings.home / "logs"), environ, lock))
-        status.update("Migrating, while Dagster starts …")
+        status.update("Starting Dagster …")
         since = time.time()
         workspace = str(_workspace(location, settings.home / "dagster"))
         processes.start(CODE, "pipelines.code_server", str(location))
-        processes.start(WEB, "dagster_webserver", "--host", host, "--port", str(port), "--workspace", workspace)
-        _prepare(console, settings, database)
-        require_closed(settings, database, host)
-        processes.start(API, "crm_core", "serve", "--host", host, "--port", str(api_port))
-        status.update("Starting Dagster …")
+        _serve(processes, WEB, web, "pipelines.web_server", "--workspace", workspace)
+        _serve(processes, API, api, "crm_core", "serve", "--host", host, "--port", str(port_of(api)))
         _wait(processes, API, lambda: _is_ready(api_address))
         console.print(f"✓ The API: {api_address}")
         _wait(processes, CODE, lambda: _listens(location))
-        processes.start(DAEMON, "dagster._daemon", "run", "--workspace", workspace)  # it retries what it can load, once
+        processes.start(DAEMON, "pipelines.daemon", "--workspace", workspace)  # it retries what it can load, once
         _wait(processes, WEB, lambda: _loaded(address))
         console.print(f"✓ Dagster's web server: {address}")
         _wait(processes, DAEMON, lambda: _beats(address, since))
         console.print("✓ Dagster's daemon: it watches the drop folder and keeps the schedules")
         status.stop()
-        _tell(console, settings, host, address, api_address)
+        _tell(console, settings, dagster_host, address, api_address)
         if browser and _has_display():
             webbrowser.open(address)
         try:
             while True:
                 processes.require_all()
+                processes.turn_over_all()
                 time.sleep(POLL_SECONDS)
         except KeyboardInterrupt:
             console.print("Stopping …")
@@ -131,7 +135,7 @@ def only_one(home: Path) -> Iterator[IO[str]]:
         while not _locks(file):
             file.seek(0)
             pid, _, address = file.read().strip().partition(" ")
-            if (pid and _is_alive(int(pid))) or time.monotonic() > deadline:
+            if (pid.isdecimal() and _is_alive(int(pid))) or time.monotonic() > deadline:
                 raise AlreadyUp(home, pid, address)
             time.sleep(POLL_SECONDS)
         file.truncate(0)
@@ -165,6 +169,20 @@ def _socket(folder: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="crm-") as short:
         yield Path(short) / "code.sock"
+
+
+def _listen(stack: ExitStack, host: str, port: int | None, first: int) -> socket.socket:
+    """Take a port now: whoever else starts in this moment takes another."""
+    return stack.enter_context(listen_from(host, port, first))
+
+
+def _serve(processes: Processes, name: str, listening: socket.socket, module: str, *arguments: str) -> None:
+    """Start what serves on a socket, and leave the socket to it: who asks after its end is refused at once."""
+    before = ["serve"] if arguments[:1] == ("serve",) else []
+    processes.start(
+        name, module, *before, "--fd", str(listening.fileno()), *arguments[len(before) :], sockets=[listening]
+    )
+    listening.close()
 
 
 def _environment(settings: Settings, database: Database) -> dict[str, str]:
@@ -223,11 +241,18 @@ def _prepare(console: Console, settings: Settings, database: Database) -> None:
 def _wait(processes: Processes, name: str, ready: Callable[[], bool]) -> None:
     """Wait for a process to get ready; raises ServiceFailed if it does not, or if any of them ends."""
     deadline = time.monotonic() + START_SECONDS
-    while not ready():
-        processes.require_all()
-        if time.monotonic() > deadline:
-            raise processes.failure(name, f"was not ready after {START_SECONDS} seconds")
-        time.sleep(POLL_SECONDS)
+    asking = ThreadPoolExecutor(1)  # who starts may keep a question waiting, and another one may end meanwhile
+    try:
+        answer = asking.submit(ready)
+        while not (answer.done() and answer.result()):
+            processes.require_all()
+            if time.monotonic() > deadline:
+                raise processes.failure(name, f"was not ready after {START_SECONDS} seconds")
+            if answer.done():
+                answer = asking.submit(ready)
+            time.sleep(POLL_SECONDS)
+    finally:
+        asking.shutdown(wait=False, cancel_futures=True)
 
 
 def _listens(path: Path) -> bool:
@@ -270,11 +295,11 @@ def _fetch(request: urllib.request.Request) -> str | None:
         return None
 
 
-def _tell(console: Console, settings: Settings, host: str, address: str, api_address: str) -> None:
+def _tell(console: Console, settings: Settings, dagster_host: str, address: str, api_address: str) -> None:
     console.print(f"\nOpen      {address} (Dagster), {api_address}/docs (the API)", style="bold")
     console.print(f"Drop      CSV files into {settings.drop_dir}")
     console.print(f"Read      the logs in {settings.home / 'logs'}")
-    if host not in ("127.0.0.1", "::1", "localhost"):
+    if not is_loopback(dagster_host):
         console.print("Beware    Dagster's UI has no login: who reaches it can run the jobs")
     console.print("Stop      with Ctrl-C\n")
 
