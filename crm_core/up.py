@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -126,9 +125,10 @@ def prepare(settings: Settings) -> None:
 def only_one(home: Path) -> Iterator[IO[str]]:
     """Hold the lock of a home; after a `crm up` was killed, wait until its watchman has ended the rest."""
     try:
-        file = (_folder(home) / "up.lock").open("a+", encoding="utf-8")
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC  # a link could lead anywhere
+        file = os.fdopen(os.open(_folder(home) / "up.lock", flags, 0o600), "a+", encoding="utf-8")
     except OSError as error:
-        cure = f"name a folder that you may write to ({error.strerror})"
+        cure = f"name a folder that you may write to ({error.filename}: {error.strerror})"
         raise SettingsError(name="CRM_HOME", value=str(home), cure=cure) from None
     with file:
         deadline = time.monotonic() + 2 * GRACE
@@ -176,19 +176,16 @@ def _listen(stack: ExitStack, host: str, port: int | None, first: int) -> socket
     return stack.enter_context(listen_from(host, port, first))
 
 
-def _serve(processes: Processes, name: str, listening: socket.socket, module: str, *arguments: str) -> None:
+def _serve(processes: Processes, name: str, listening: socket.socket, *command: str) -> None:
     """Start what serves on a socket, and leave the socket to it: who asks after its end is refused at once."""
-    before = ["serve"] if arguments[:1] == ("serve",) else []
-    processes.start(
-        name, module, *before, "--fd", str(listening.fileno()), *arguments[len(before) :], sockets=[listening]
-    )
+    processes.start(name, *command, "--fd", str(listening.fileno()), sockets=[listening])
     listening.close()
 
 
 def _environment(settings: Settings, database: Database) -> dict[str, str]:
     """Answer the environment of the processes: they find the same database and folders as we, and Dagster its own."""
     dagster_home = _folder(settings.home / "dagster")
-    shutil.copyfile(INSTANCE, dagster_home / "dagster.yaml")
+    _write(dagster_home / "dagster.yaml", INSTANCE.read_text(encoding="utf-8"))
     return {
         **os.environ,
         "CRM_HOME": str(settings.home),
@@ -221,10 +218,8 @@ def dagster_url(database: Database) -> str:
 
 def _workspace(location: Path, folder: Path) -> Path:
     """Write where the definitions are asked for; of the file Dagster knows the location by its name, ours alone."""
-    file = folder / "workspace.yaml"
     server = {"location_name": "pipelines", "socket": str(location)}
-    file.write_text(json.dumps({"load_from": [{"grpc_server": server}]}), encoding="utf-8")  # JSON is YAML
-    return file
+    return _write(folder / "workspace.yaml", json.dumps({"load_from": [{"grpc_server": server}]}))  # JSON is YAML
 
 
 def _prepare(console: Console, settings: Settings, database: Database) -> None:
@@ -310,5 +305,14 @@ def _has_display() -> bool:
 
 
 def _folder(path: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=True)
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
+
+
+def _write(path: Path, text: str) -> Path:
+    """Write a file in the place of what is there, a link too."""
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    return part.replace(path)

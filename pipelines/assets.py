@@ -157,7 +157,7 @@ def data_quality_report(
     with crm_database.connect(context.retry_number) as connection, interruptible():
         report = collect(connection, now=datetime.now(UTC))
     folder = Settings.from_environment().home / "reports"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     page = _write(folder / "data-quality.html", as_html(report))
     numbers = _write(folder / "data-quality.json", as_json(report))
     yield dg.MaterializeResult(

@@ -98,13 +98,13 @@ class Listening:
 
 
 def main() -> None:
-    """Run Dagster's command line; `--fd N` before its options is a socket to serve on."""
+    """Run Dagster's command line; `--fd N` behind its options is a socket to serve on."""
     write_plain_logs()
     used = vars(cli)  # what its command line makes and runs
     used["create_app_from_workspace_process_context"] = guard(used["create_app_from_workspace_process_context"])
-    if sys.argv[1:2] == ["--fd"]:
-        used["uvicorn"] = Listening(int(sys.argv[2]))
-        del sys.argv[1:3]
+    if sys.argv[-2:-1] == ["--fd"]:
+        used["uvicorn"] = Listening(int(sys.argv[-1]))
+        del sys.argv[-2:]
     cli.main()  # type: ignore[no-untyped-call]
 
 

@@ -88,6 +88,15 @@ def test_a_home_that_cannot_be_written_is_an_error_of_the_settings(tmp_path: Pat
 
 
 @pytest.mark.unit
+def test_a_lock_that_is_a_link_to_another_file_is_refused_and_leaves_that_one_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("words")
+    (tmp_path / "up.lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(SettingsError, match=r"up\.lock"), only_one(tmp_path):
+        pass
+    assert (tmp_path / "precious").read_text() == "words"
+
+
+@pytest.mark.unit
 def test_a_port_that_was_asked_for_is_taken_or_an_error(tmp_path: Path) -> None:
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
