@@ -7,8 +7,8 @@ the ledger (sql/routines/20_fold.sql). What only speeds it up is in sql/merge/fa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -67,9 +67,12 @@ class Merged:
     detail_versions_added: int
 
 
-def create_stage(connection: Connection) -> None:
-    """Create the work tables of one merge; they live until the transaction ends or creates them again."""
+@contextmanager
+def staging(connection: Connection) -> Iterator[None]:
+    """Keep the work tables of one merge, for the block or until the transaction ends."""
     connection.execute(statement("merge/10_create_stage"))
+    yield
+    connection.execute(statement("merge/90_drop_stage"))
 
 
 def encoded(changes: pl.DataFrame, details: pl.DataFrame) -> list[bytes]:
@@ -108,13 +111,13 @@ def merge(connection: Connection, origin: Origin, on_step: OnStep = lambda _step
     `on_step` is called with the name of each step before it runs.
     """
     run = _Steps(connection, on_step)
-    run("fast/analyze_changes")
     run("20_lock_entities")
     remake_indexes = _set_indexes_aside(run)
     batch_id, recorded_at = run.row("21_record_batch", **_as_values(origin))
     repeats = {"drops_repeats": origin.source != "request"}
     routes = _Routes(*run.row("30_classify", **repeats))
-    run("fast/analyze_named")
+    if routes.repeated == routes.entities:
+        return Merged(batch_id, recorded_at, 0, 0, 0, 0, 0)
     if routes.repeated or routes.with_several:
         run("31_discard_repeats", **repeats)
     superseded = run.row("32_count_superseded")[0] if routes.with_ties or routes.with_several else 0
@@ -128,11 +131,9 @@ def merge(connection: Connection, origin: Origin, on_step: OnStep = lambda _step
         run("51_splice_details")
     if routes.folded:
         run("60_reopen_changes")
-        run("fast/analyze_reopened")
         run("61_fold_entities")
         run("62_fold_details")
     if routes.spliced or routes.folded:
-        run("fast/analyze_differences")
         run("70_delete_entities")
         run("71_end_entities", **now)
         entities += run("72_insert_entities", **now)
@@ -142,7 +143,7 @@ def merge(connection: Connection, origin: Origin, on_step: OnStep = lambda _step
     for definition in remake_indexes:
         on_step("build indexes")
         connection.execute(definition.encode())
-    if remake_indexes:
+    if run.row("fast/is_beyond_statistics", added=entities + details)[0]:
         run("fast/analyze_versions")
     changed = run.row("80_count_changed")[0]
     return Merged(batch_id, recorded_at, changed, routes.late, superseded, entities, details)
@@ -152,6 +153,7 @@ def merge(connection: Connection, origin: Origin, on_step: OnStep = lambda _step
 class _Routes:
     """How many entities go in by each route, and how many changes are late: the row of 30_classify."""
 
+    entities: int
     repeated: int
     new: int
     spliced: int
@@ -193,7 +195,7 @@ def _as_values(origin: Origin) -> dict[str, Value]:
 
 
 def _set_indexes_aside(run: _Steps) -> Sequence[str]:
-    """Return the statements that build the indexes again, none unless this is a first load with the tables to itself."""
+    """Return the statements that build the indexes again: none unless a first load has the tables to itself."""
     if run.row("fast/is_first_load", at_least=FIRST_LOAD_AT_LEAST)[0]:
         with suppress(psycopg.errors.LockNotAvailable), run.connection.transaction():
             run("fast/lock_tables")
@@ -219,8 +221,8 @@ def record(connection: Connection, types: ReferenceTypes, changes: Sequence[Chan
             known = detail_types[detail_type]
             hashed = None if value is None else detail_hashdiff(known.code, value, known.compares).hex()
             detail_rows.append((line, known.code, value, hashed))
-    create_stage(connection)
-    changed = pl.DataFrame(change_rows, schema=CHANGE_SCHEMA, orient="row")
-    listed = pl.DataFrame(detail_rows, schema=DETAIL_SCHEMA, orient="row")
-    stage(connection, encoded(changed, listed))
-    return merge(connection, origin)
+    with staging(connection):
+        changed = pl.DataFrame(change_rows, schema=CHANGE_SCHEMA, orient="row")
+        listed = pl.DataFrame(detail_rows, schema=DETAIL_SCHEMA, orient="row")
+        stage(connection, encoded(changed, listed))
+        return merge(connection, origin)
