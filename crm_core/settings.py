@@ -64,6 +64,7 @@ class Settings:
     max_drop_bytes: int  # of a request that brings a drop
     statement_timeout: int  # seconds that a request may keep the database busy
     pool_size: int  # connections of each of the API's processes: so many that read, and as many that write
+    actor: str | None = None  # shown in the audit for what a command records; None: the user's login
 
     @classmethod
     def from_environment(
@@ -131,6 +132,7 @@ class Settings:
             max_drop_bytes=_whole_number(given, "CRM_MAX_DROP_BYTES", 2 << 30, range(1 << 10, (1 << 40) + 1)),
             statement_timeout=_whole_number(given, "CRM_STATEMENT_TIMEOUT", 10, range(1, 3601)),
             pool_size=_whole_number(given, "CRM_POOL_SIZE", 4, range(1, 1001)),
+            actor=given.get("CRM_ACTOR", "").strip() or None,
         )
 
 

@@ -1,6 +1,6 @@
 """The tables, constraints and indexes are those of tests/golden/schema.sql, which a reviewer reads as one page.
 
-After a change of sql/ddl: `CRM_TEST_WRITE_GOLDEN=1 uv run pytest tests/test_golden_schema.py`, then review the difference.
+After a change of sql/ddl: `CRM_TEST_WRITE_GOLDEN=1 uv run pytest tests/test_golden_schema.py`, then review it.
 """
 
 from __future__ import annotations
