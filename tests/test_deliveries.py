@@ -11,7 +11,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from builders import an_entity, write_drop
+from builders import an_entity, as_row, write_drop
 from conftest import Server
 from project import Outcome, Project, a_database, a_project
 from psycopg.conninfo import make_conninfo
@@ -252,6 +252,23 @@ def test_a_drop_that_is_run_again_shows_what_it_did_when_it_was_merged(project: 
     this_run = again.told["drop_file"]["this_run"]
     assert isinstance(this_run, dict)
     assert (this_run["status"], this_run["rows_changed"]) == ("replayed", 0)
+
+
+def test_rows_that_are_right_by_now_go_in_when_the_drop_is_run_again_and_the_partition_shows_all_of_it(
+    project: Project,
+) -> None:
+    rows = [as_row(an_entity("Vera", name="Vera")), as_row(an_entity("R2", name="R2")) | {"entity_type": "ROBOT"}]
+    write_drop(project.folder / "a.csv", rows)
+    key = project.know("a.csv")
+    assert project.materialize(key)["rejected_rows"]["rows_rejected"] == 1
+    project.execute("insert into entity_type (code, name) values ('ROBOT', 'Robot')")
+    again = project.ingest(key)
+    assert (again.failures, again.failed_checks) == ([], set())
+    staged = again.told["staged_changes"]
+    assert [staged[name] for name in ("status", "rows_read", "rows_accepted", "rows_changed")] == ["merged", 2, 2, 2]
+    assert again.told["rejected_rows"]["rows_rejected"] == 0
+    assert again.told["entity_versions"]["entity_versions_added"] == 2
+    assert {"Vera", "R2"} <= known(project)
 
 
 def test_a_refused_drop_shows_why_and_leaves_no_check_failed_or_unexecuted(project: Project) -> None:

@@ -54,7 +54,8 @@ def project(database: Database, tmp_path: Path) -> Iterator[Project]:
 def told_of(report: MergeReport, told: Told) -> dict[str, object]:
     """What the assets tell, in the form of the report; how long it took is each run's own."""
     fields = {name: value for metadata in told.values() for name, value in metadata.items() if name in REPORT}
-    return fields | {"file": report.file, "error": None, "seconds": report.seconds}
+    own = {"file": report.file, "error": None, "seconds": report.seconds}
+    return fields | own | {"notes": list(report.notes), "dry_run": False}
 
 
 def test_the_assets_tell_what_the_merge_of_each_sample_reported(project: Project, server: Server) -> None:
