@@ -108,14 +108,14 @@ class Processes:
                 raise self.failure(name, ended)
 
     def failure(self, name: str, fault: str) -> ServiceFailed:
-        """Answer the error for a process, with the end of its log."""
+        """Return the error for a process, with the end of its log."""
         with self.log(name).open("rb") as log:
             log.seek(max(self.began_at.get(name, 0), log.seek(0, os.SEEK_END) - LAST_BYTES))
             text = _COLOR.sub("", log.read().decode(errors="replace"))
         return ServiceFailed(name, fault, self.log(name), text.splitlines()[-LAST_LINES:])
 
     def log(self, name: str) -> Path:
-        """Answer the file that a process writes to."""
+        """Return the file that a process writes to."""
         return self.logs / f"{name}.log"
 
     def _log_to_append(self, name: str) -> BinaryIO:
@@ -156,7 +156,7 @@ def _end(leaders: Iterable[int]) -> None:
 
 
 def _signal(leader: int, number: int) -> bool:
-    """Send a signal to a group, and answer whether there is anyone in it; 0 only asks."""
+    """Send a signal to a group, and return whether there is anyone in it; 0 only asks."""
     try:
         os.killpg(leader, number)
     except ProcessLookupError:

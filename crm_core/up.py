@@ -183,7 +183,7 @@ def _serve(processes: Processes, name: str, listening: socket.socket, *command: 
 
 
 def _environment(settings: Settings, database: Database) -> dict[str, str]:
-    """Answer the environment of the processes: they find the same database and folders as we, and Dagster its own."""
+    """Return the environment of the processes: they find the same database and folders as we, and Dagster its own."""
     dagster_home = _folder(settings.home / "dagster")
     _write(dagster_home / "dagster.yaml", INSTANCE.read_text(encoding="utf-8"))
     return {
@@ -198,7 +198,7 @@ def _environment(settings: Settings, database: Database) -> dict[str, str]:
 
 
 def dagster_url(database: Database) -> str:
-    """Make Dagster's database beside the product's, unless it is there, and answer its address for SQLAlchemy.
+    """Make Dagster's database beside the product's, unless it is there, and return its address for SQLAlchemy.
 
     The driver is named: with that of SQLAlchemy's choice, psycopg 3, Dagster's first run would fail.
     """
@@ -256,18 +256,18 @@ def _listens(path: Path) -> bool:
 
 
 def _is_ready(address: str) -> bool:
-    """Answer whether the API can be asked."""
+    """Say whether the API can be asked."""
     return _fetch(urllib.request.Request(f"{address}/readyz")) is not None
 
 
 def _loaded(address: str) -> bool:
-    """Answer whether the web server has asked the code server for its definitions."""
+    """Say whether the web server has asked the code server for its definitions."""
     answer = _ask(address, LOCATIONS)
     return answer is not None and '"RepositoryLocation"' in answer
 
 
 def _beats(address: str, since: float) -> bool:
-    """Answer whether every required part of the daemon has reported since."""
+    """Say whether every required part of the daemon has reported since."""
     answer = _ask(address, HEARTBEATS)
     if answer is None:
         return False
@@ -276,7 +276,7 @@ def _beats(address: str, since: float) -> bool:
 
 
 def _ask(address: str, question: str) -> str | None:
-    """Answer what the web server says to a GraphQL question; None while it says nothing."""
+    """Return what the web server says to a GraphQL question; None while it says nothing."""
     body = json.dumps({"query": question}).encode()
     return _fetch(urllib.request.Request(f"{address}/graphql", body, {"Content-Type": "application/json"}))
 
@@ -300,7 +300,7 @@ def _tell(console: Console, settings: Settings, dagster_host: str, address: str,
 
 
 def _has_display() -> bool:
-    """Answer whether a browser would open in a window, and not in this terminal."""
+    """Say whether a browser would open in a window, and not in this terminal."""
     return sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 

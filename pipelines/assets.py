@@ -104,7 +104,7 @@ def drop_to_versions(
 
 
 def _refused(refusals: list[str], of: int) -> dg.Failure:
-    """Answer what fails the step; trying again would end the same."""
+    """Return what fails the step; trying again would end the same."""
     if of == 1:
         return dg.Failure(refusals[0], allow_retries=False)
     text = f"{len(refusals)} of {of} drops were refused, the others are in; {'; '.join(refusals)}"

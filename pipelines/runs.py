@@ -20,7 +20,7 @@ REPORT = {field.name for field in fields(MergeReport)} - {"rejects"}
 
 
 def run_drops(paths: Iterable[Path]) -> Iterator[MergeReport]:
-    """Run the job for each drop, as a partition of its own, and answer what the assets' metadata tell of it."""
+    """Run the job for each drop, as a partition of its own, and return what the assets' metadata tell of it."""
     job = defs().resolve_job_def(ingest_drop.name)
     with dg.DagsterInstance.ephemeral() as instance:
         for path in paths:

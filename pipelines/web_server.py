@@ -37,7 +37,7 @@ class OwnPagesOnly:
         self._origins = {origin.lower() for origin in settings.csrf_trusted_origins}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or refuse it."""
+        """Pass a request on, or refuse it."""
         fault = self._fault(scope) if scope["type"] in ("http", "websocket") else None
         if fault is None:
             await self.app(scope, receive, send)
