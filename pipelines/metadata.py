@@ -42,12 +42,11 @@ def of_drop(taken: Taken) -> Mapping[str, Metadata]:
         "rows_superseded": did.rows_superseded,
         "rows_ending_nobody": did.rows_ending_nobody,
         "rows_fallen_together": did.rows_fallen_together,
+        "notes": dg.MetadataValue.json(list(did.notes)),
         "seconds": did.seconds,
         "dagster/partition_row_count": did.rows_accepted,
         "dagster/row_count": counts.changes,
     }
-    if done.notes or drop.notes:
-        staged["notes"] = dg.MetadataValue.md("\n".join(f"- {note}" for note in done.notes or drop.notes))
     rejected: Metadata = {
         "rows_rejected": did.rows_rejected,
         "reject_share": round(drop.reject_share or 0.0, 4),

@@ -431,9 +431,32 @@ def test_history_and_audit_come_whole_or_in_parts(client: httpx.Client) -> None:
 
 def test_names_and_values_may_be_long(client: httpx.Client) -> None:
     long = "".join(chr(0x4E00 + number * 7919 % 20000) for number in range(6000))
-    entity = create(client, long, note=long)
-    assert (entity["display_name"], values(entity)) == (long, {"note": long})
+    entity = create(client, long[:500], note=long)
+    assert (entity["display_name"], values(entity)) == (long[:500], {"note": long})
     assert client.get(ENTITIES, params={"note": long}).json()["results"] == [entity]
+    body = {"display_name": long[:501], "entity_type": "PERSON", "details": detail_list({"note": long * 6})}
+    told = a_problem(client.post(ENTITIES, json=body), 400, "at most 500", "100,000 bytes")
+    assert [fault["reason"] for fault in told["errors"]] == ["value_too_long"] * 2
+
+
+def test_what_is_never_seen_is_no_name_and_is_not_stored(client: httpx.Client) -> None:
+    entity = create(client, "\ufeffVera Seen\u200b", email="vera@seen.org\u200b")
+    assert (entity["display_name"], values(entity)) == ("Vera Seen", {"email": "vera@seen.org"})
+    family = "Family 👩\u200d👩\u200d👧"
+    assert create(client, family)["display_name"] == family
+    for nothing in ("\u200b", "\u2060 \ufeff", "\u3164"):
+        told = a_problem(client.post(ENTITIES, json={"display_name": nothing, "entity_type": "PERSON"}), 400)
+        assert [fault["reason"] for fault in told["errors"]] == ["missing_display_name"]
+
+
+@pytest.mark.parametrize("uid", ["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"])
+def test_a_uid_that_names_nobody_is_refused(client: httpx.Client, uid: str) -> None:
+    body = {"entity_uid": uid, "display_name": "Nil", "entity_type": "PERSON"}
+    told = a_problem(client.post(ENTITIES, json=body), 400, "body.entity_uid")
+    assert [fault["reason"] for fault in told["errors"]] == ["invalid_uid"]
+    a_problem(client.get(f"{ENTITIES}/{uid}"), 404)
+    a_problem(client.patch(f"{ENTITIES}/{uid}", json={"display_name": "Nil"}), 404)
+    a_problem(client.delete(f"{ENTITIES}/{uid}"), 404)
 
 
 @pytest.mark.parametrize("blank", ["", " "])

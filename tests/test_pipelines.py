@@ -55,7 +55,7 @@ def told_of(report: MergeReport, told: Told) -> dict[str, object]:
     """What the assets tell, in the form of the report; how long it took is each run's own."""
     fields = {name: value for metadata in told.values() for name, value in metadata.items() if name in REPORT}
     own = {"file": report.file, "error": None, "seconds": report.seconds}
-    return fields | own | {"notes": list(report.notes), "dry_run": False}
+    return fields | own
 
 
 def test_the_assets_tell_what_the_merge_of_each_sample_reported(project: Project, server: Server) -> None:
@@ -64,7 +64,7 @@ def test_the_assets_tell_what_the_merge_of_each_sample_reported(project: Project
             told = project.materialize(project.arrive(path))
             report = ingest(beside, path)
             assert list(told) == OF_DROPS
-            assert told_of(report, told) == report.as_json()
+            assert told_of(report, told) | {"dry_run": False} == report.as_json()
             file = told["drop_file"]
             assert (file["path"], file["bytes"]) == (str(project.folder / path.name), path.stat().st_size)
 

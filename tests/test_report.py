@@ -455,6 +455,13 @@ def test_the_json_has_every_number_under_the_name_of_its_field(crm_connection: C
     }
 
 
+def test_what_the_sender_should_know_is_on_the_page(crm_connection: Connection, tmp_path: Path) -> None:
+    merged = take(crm_connection, tmp_path / "gone.csv", an_entity("nobody", op="delete"))
+    report = collect(crm_connection, now=NOW)
+    assert [drop.rows_ending_nobody for drop in report.drops] == [1]
+    assert merged.notes[0] in as_html(report)
+
+
 # the page
 
 
