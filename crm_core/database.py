@@ -99,6 +99,8 @@ def domain_error(error: Exception) -> DatabaseError | None:
     match error:
         case psycopg.errors.InsufficientPrivilege():
             return MissingPrivilege(_said(error), "grant it to the user, then run the command again")
+        case psycopg.errors.ReadOnlySqlTransaction():
+            return DatabaseError(_said(error), "nothing went in; let the database take writes, then run it again")
         case psycopg.errors.DiskFull():
             return DatabaseError(_said(error), "make room on the server's disk, then run the command again")
         case psycopg.errors.LockNotAvailable() | psycopg.errors.DeadlockDetected() | psycopg.errors.QueryCanceled():

@@ -26,7 +26,7 @@ from crm_core.csv_header import (
     without_end_of_file,
 )
 from crm_core.csv_records import CUT, RECORD_BYTES, Split, Splitter, raw_of, record_at
-from crm_core.errors import DropRefused
+from crm_core.errors import DropRefused, DropUnreadable
 from crm_core.hashing import normal_forms
 from crm_core.model import Reason, Reject
 
@@ -102,7 +102,7 @@ def read_drop(
             digest.update(read)
             is_last = len(read) < block_bytes
             if is_last and sha256 is not None and digest.hexdigest() != sha256:
-                raise DropRefused(path, "changed while it was read; drop it again when it is complete")
+                raise DropUnreadable(path, "changed while it was read; drop it again when it is complete")
             block = rest + (read.replace(b"\r", b"\n") if header.ends_with_cr else read)
             if is_last and not block.endswith(b"\n"):
                 block = without_end_of_file(block)
@@ -174,6 +174,6 @@ def _opened(path: Path) -> Iterator[BufferedReader]:
         with path.open("rb") as file:
             yield file
     except FileNotFoundError as error:
-        raise DropRefused(path, "does not exist; is the name spelled right?") from error
+        raise DropUnreadable(path, "does not exist; is the name spelled right?") from error
     except OSError as error:
-        raise DropRefused(path, f"cannot be read: {error.strerror}") from error
+        raise DropUnreadable(path, f"cannot be read: {error.strerror}") from error

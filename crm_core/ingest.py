@@ -15,7 +15,7 @@ from pathlib import Path
 from crm_core.database import Connection, Database, statement
 from crm_core.drop_log import keep_rejects, rejected_lines
 from crm_core.drops import RawBatch, fingerprint, read_drop
-from crm_core.errors import DropRefused
+from crm_core.errors import DropRefused, DropUnreadable
 from crm_core.merge import Merged, Origin, encoded, merge, stage, staging
 from crm_core.model import MergeReport, Reject
 from crm_core.noted_rows import NotedRows, notes_on
@@ -39,6 +39,7 @@ class Options:
     dry_run: bool = False  # do everything, keep nothing
     strict: bool = False  # refuse the drop if a row is bad
     shown_as: str | None = None  # what answers call the file, if not by its path
+    sha256: str | None = None  # of the bytes that are meant, if they were read before: a file with others is refused
 
 
 def ingest(
@@ -63,7 +64,7 @@ def ingest_over(
     now = datetime.now(UTC)
     sha256: str | None = None
     try:
-        sha256 = fingerprint(path)
+        sha256 = options.sha256 or fingerprint(path)
         if not options.dry_run:
             _see(connection, path, sha256, now)
         with connection.transaction(force_rollback=options.dry_run):
@@ -84,7 +85,8 @@ def ingest_over(
             return report
     except DropRefused as refusal:
         error = _storable(str(refusal).replace(str(path), options.shown_as or str(path)))
-        if sha256 is not None and not options.dry_run:
+        is_judged = not isinstance(refusal, DropUnreadable)
+        if sha256 is not None and is_judged and not options.dry_run:
             values = {"sha256": sha256, "error": error}
             connection.execute(statement("drop/record_refused"), values)
         return MergeReport(
