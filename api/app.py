@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from importlib.metadata import version
 
 from fastapi import FastAPI, Request
@@ -19,6 +20,7 @@ from api import document, drops, entities, operations, problems, reference, time
 from api.edge import PROBES, Edge, Figures
 from api.gate import Gate
 from api.log import flushed, install
+from api.problems import Refusal
 from api.state import State
 from crm_core.database import Database
 from crm_core.settings import Settings
@@ -36,11 +38,16 @@ class HttpsAlone(HTTPSRedirectMiddleware):
     """Leads to HTTPS, but not the probes, which ask this machine itself."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
-        if scope["type"] == "http" and scope["path"] in PROBES:
+        """Answer a request; raises Refusal where a proxy that is not trusted would be led in a circle."""
+        if scope["type"] != "http" or scope["path"] in PROBES:
             await self.app(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
+            return
+        if scope["scheme"] == "http" and (b"x-forwarded-proto", b"https") in scope["headers"]:
+            said = (
+                "the proxy that says X-Forwarded-Proto: https is not trusted; name its address in CRM_TRUSTED_PROXIES"
+            )
+            raise Refusal(HTTPStatus.BAD_REQUEST, said)
+        await super().__call__(scope, receive, send)
 
 
 def served_app(settings: Settings, database: Database, *, is_loopback: bool) -> FastAPI:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, NoReturn
 
@@ -93,7 +93,13 @@ def documented(*statuses: int) -> dict[int | str, dict[str, object]]:
 
 def refuse(where: str, detail: str) -> NoReturn:
     """Refuse a request in which one thing is wrong: raises Refusal."""
-    raise Refusal(HTTPStatus.BAD_REQUEST, f"{where}: {detail}", [{"where": where, "detail": detail}])
+    refuse_all([(where, detail)])
+
+
+def refuse_all(faults: Iterable[tuple[str, str]]) -> NoReturn:
+    """Refuse a request for faults, each with its place: raises Refusal."""
+    listed = [{"where": where, "detail": detail} for where, detail in faults]
+    raise Refusal(HTTPStatus.BAD_REQUEST, _in_short(listed), listed)
 
 
 def problem(request_id: str | None, refusal: Refusal) -> Response:

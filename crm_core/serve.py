@@ -41,18 +41,12 @@ def run_api(
     Raises OpenToAll for an address that others reach while no token exists, AddressUnusable, DatabaseError.
     """
     from api.app import served_app  # here: the core knows no web framework
+    from api.protocol import ServerConfig
 
     require_closed(settings, database, host)
     listening = listen(host, port)
-    config = uvicorn.Config(
-        partial(served_app, settings, database, is_loopback=is_loopback(host)),
-        factory=True,
-        workers=workers,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=STOP_SECONDS,
-    )
+    app = partial(served_app, settings, database, is_loopback=is_loopback(host))
+    config = ServerConfig(app, settings, factory=True, workers=workers, grace=STOP_SECONDS)
 
     def told() -> None:
         tell(url_of(host, listening.getsockname()[1]))
