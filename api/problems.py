@@ -117,7 +117,7 @@ def problem(request_id: str | None, refusal: Refusal) -> Response:
         content["errors"] = [
             {name: _shortened(said) for name, said in fault.items()} for fault in refusal.faults[:SHOWN]
         ]
-    body = json.dumps(content, ensure_ascii=False).encode(errors="backslashreplace")
+    body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace")
     headers = dict(refusal.headers or {})
     return Response(body, refusal.status.value, headers, MEDIA_TYPE)
 
@@ -128,8 +128,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(errors.CrmError, _of_ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _of_the_framework)
-    made = app.openapi
-    app.openapi = lambda: _with_problems_alone(made())  # type: ignore[method-assign]
 
 
 def refusal_of(error: errors.CrmError, part: str = "body") -> Refusal:
@@ -145,19 +143,6 @@ def refusal_of(error: errors.CrmError, part: str = "body") -> Refusal:
         detail = "the database cannot answer now, or not in time; try again in a moment, or ask for less"
         return Refusal(status, detail, headers={"Retry-After": str(RETRY_SECONDS)})
     return Refusal(status, _in_short(faults) if faults else str(error), faults)
-
-
-def _with_problems_alone(openapi: dict[str, Any]) -> dict[str, Any]:
-    """Drop from the document of the API what the framework adds by itself: errors of its own form, and its 422."""
-    for call in (call for calls in openapi["paths"].values() for call in calls.values()):
-        for status, answer in [*call["responses"].items()]:
-            if status >= "400":
-                if MEDIA_TYPE not in answer["content"]:
-                    del call["responses"][status]
-                answer["content"] = {MEDIA_TYPE: answer["content"].get(MEDIA_TYPE)}
-    for schema in ("HTTPValidationError", "ValidationError"):
-        openapi["components"]["schemas"].pop(schema, None)
-    return openapi
 
 
 def _refused(request: Request, error: Exception) -> Response:
