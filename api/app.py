@@ -20,7 +20,7 @@ from api.document import CrmApi
 from api.edge import PROBES, Edge, Figures
 from api.gate import Gate
 from api.limits import Limiter
-from api.log import flushed, install
+from api.log import flush, install
 from api.problems import Refusal
 from api.state import State
 from crm_core.database import Database
@@ -65,11 +65,11 @@ def create_app(
         state.open()
         gc.collect()
         gc.freeze()  # what was made at the start stays: no collection need look at it again
-        async with flushed():
-            yield
+        yield
         state.close()
         limiter.close()
         probe.close()
+        flush()
 
     may_be_open = settings.auth == "off" or (settings.auth == "auto" and is_loopback)
     app = CrmApi(debug=settings.debug, may_be_open=may_be_open, lifespan=lifespan)
