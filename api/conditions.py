@@ -54,16 +54,11 @@ def is_unchanged(request: Request, document: str) -> bool:
     return tags is not None and (tags.strong == [ANY] or _digest(document) in (*tags.strong, *tags.weak))
 
 
-def holds(only_if: Sequence[str] | None, document: str | None) -> bool:
-    """Return whether a change may be made to what the document shows: If-Match compares strongly."""
-    if only_if is None:
-        return True
-    return document is not None and (only_if == [ANY] or _digest(document) in only_if)
-
-
-def weakened() -> Refusal:
-    """Return the refusal of a change whose tags match nothing, when some of them are weak."""
-    return Refusal(HTTPStatus.PRECONDITION_FAILED, WEAK)
+def require_strong(request: Request) -> None:
+    """Raise Refusal if If-Match, which compares strongly and has matched nothing, lists a weak tag."""
+    tags = tags_of(request, "If-Match")
+    if tags is not None and tags.weak:
+        raise Refusal(HTTPStatus.PRECONDITION_FAILED, WEAK)
 
 
 def _digest(document: str) -> str:

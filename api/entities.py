@@ -6,7 +6,6 @@ import hashlib
 import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
@@ -17,9 +16,9 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from api.conditions import etag, holds, is_unchanged, tags_of, weakened
+from api.conditions import etag, is_unchanged, require_strong, tags_of
 from api.direct import Direct
-from api.gate import Reader, Writer
+from api.gate import Call, Reader, Writer
 from api.messages import DetailVersion, Entity, EntityPatch, EntityVersion, ListOf, NewEntity, Recorded
 from api.paging import JSON, PageParams, Params, counted, envelope, listed_response, numbered, wanted
 from api.problems import Refusal, documented, refuse
@@ -28,7 +27,7 @@ from crm_core import temporal
 from crm_core.access import Principal
 from crm_core.changes import valid_change
 from crm_core.database import Connection
-from crm_core.errors import EntityAbsent, EntityStale, UnknownEntity
+from crm_core.errors import EntityStale
 from crm_core.instants import parse_instant
 from crm_core.model import Change, Op, ReferenceTypes
 from crm_core.requests import Answer, Requested, request
@@ -137,7 +136,7 @@ async def create_entity(
     """Create an entity; one that has ended starts again."""
     uid = body.entity_uid or uuid.uuid4()
     asked = await _asked(http, call.who, body.change_ts, idempotency_key)
-    answer = await call.state.write(partial(_make, call.state, _asserting("upsert", uid, body), asked))
+    answer = await _change(http, call, _asserting("upsert", uid, body), asked)
     return _written(http, HTTPStatus.CREATED, answer)
 
 
@@ -171,10 +170,8 @@ async def patch_entity(
     if body.entity_uid not in (None, uid):
         refuse("body.entity_uid", f"is not {uid}, which the address names; leave it out")
     asked = await _asked(http, call.who, body.change_ts, idempotency_key)
-    change = _asserting("patch", uid, body)
-    if idempotency_key is None and not (body.details or body.model_fields_set & {"display_name", "entity_type"}):
-        return _written(http, HTTPStatus.OK, await call.state.read(partial(_judge, call.state, change, asked)))
-    return _written(http, HTTPStatus.OK, await call.state.write(partial(_make, call.state, change, asked)))
+    answer = await _change(http, call, _asserting("patch", uid, body), asked)
+    return _written(http, HTTPStatus.OK, answer)
 
 
 @router.delete("/entities/{uid}", status_code=HTTPStatus.NO_CONTENT, responses=documented(404, 409, 412, 422))
@@ -192,7 +189,7 @@ async def delete_entity(
 
     change: Made = partial(valid_change, "delete", uid, change_ts=params.change_ts)
     asked = await _asked(http, call.who, params.change_ts, idempotency_key)
-    answer = await call.state.write(partial(_make, call.state, change, asked))
+    answer = await _change(http, call, change, asked)
     return _written(http, HTTPStatus.NO_CONTENT, answer)
 
 
@@ -230,47 +227,21 @@ def _asserting(op: Op, uid: UUID, body: NewEntity | EntityPatch) -> Made:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Asked(Requested):
-    """Who asks for a change, on what conditions; and whether a condition is one that cannot be met."""
+async def _change(http: Request, call: Call, change: Made, asked: Requested) -> Answer:
+    try:
+        return await call.state.write(partial(_make, call.state, change, asked))
+    except EntityStale:
+        require_strong(http)
+        raise
 
-    is_weak: bool = False  # a tag of If-Match is weak
 
-
-def _make(state: State, change: Made, asked: Asked, connection: Connection) -> Answer:
-    """Make a change."""
+def _make(state: State, change: Made, asked: Requested, connection: Connection) -> Answer:
     types = state.types(connection)
     made = change(types, now=datetime.now(UTC), time_zone=state.settings.time_zone)
-    try:
-        return request(connection, types, made, asked)
-    except EntityStale:
-        raise _stale(connection, made.entity_uid, asked) from None
+    return request(connection, types, made, asked)
 
 
-def _judge(state: State, change: Made, asked: Asked, connection: Connection) -> Answer:
-    """Judge a change that names nothing as if it were made; nothing is recorded."""
-    made = change(state.types(connection), now=datetime.now(UTC), time_zone=state.settings.time_zone)
-    uid, at = made.entity_uid, made.change_ts if asked.is_dated else None
-    current = temporal.snapshot(connection, uid)
-    if not holds(asked.only_if, current):
-        raise _stale(connection, uid, asked)
-    document = current if at is None else temporal.snapshot(connection, uid, as_of=at)
-    if document is None:
-        ended_at = temporal.ended_at(connection, uid)
-        if current is None and ended_at is None:
-            raise UnknownEntity(uid)
-        raise EntityAbsent(uid, at, datetime.fromisoformat(ended_at) if ended_at else None)
-    return Answer("changed", current or document, was_replayed=False)
-
-
-def _stale(connection: Connection, uid: UUID, asked: Asked) -> Exception:
-    """Return why a condition does not hold: the entity is not known, the tags are weak, or it has changed."""
-    if temporal.snapshot(connection, uid) is None and temporal.ended_at(connection, uid) is None:
-        return UnknownEntity(uid)
-    return weakened() if asked.is_weak else EntityStale(uid)
-
-
-async def _asked(http: Request, who: Principal, change_ts: str | None, key: str | None) -> Asked:
+async def _asked(http: Request, who: Principal, change_ts: str | None, key: str | None) -> Requested:
     """Read the conditions of a change; raises Refusal for malformed ones."""
     tags = tags_of(http, "If-Match")
     if key is not None and not (0 < len(key) <= KEY_LENGTH and key.isprintable()):
@@ -279,14 +250,13 @@ async def _asked(http: Request, who: Principal, change_ts: str | None, key: str 
     if key is not None:
         said = (http.method, http.url.path, http.url.query, http.headers.getlist("if-match"))
         fingerprint = hashlib.sha256(repr(said).encode() + await http.body()).digest()
-    return Asked(
+    return Requested(
         actor=who.name,
         request_id=http.state.request_id,
         is_dated=change_ts is not None,
         only_if=None if tags is None else tags.strong,
         key=key,
         fingerprint=fingerprint,
-        is_weak=bool(tags and tags.weak),
     )
 
 
