@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
-from typing import Annotated, Literal
+from typing import Annotated, BinaryIO, Literal
 
+import anyio.to_thread
 from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as PathParam
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
+from starlette.types import Receive, Scope, Send
 
 from api.direct import Direct
 from api.gate import Reader, Writer
 from api.messages import Instant, ListOf
 from api.paging import JSON, PageParams, Params, envelope, numbered, wanted
 from api.problems import Refusal, documented
-from api.uploads import CSV, FORM, receive
+from api.state import State
+from api.uploads import BLOCK, CSV, FORM, receive, room
 from crm_core import drop_log
 from crm_core.database import Connection
 from crm_core.ingest import Options, ingest_over
@@ -24,6 +29,7 @@ from crm_core.model import MergeReport
 from crm_core.settings import MAX_PAGE_SIZE
 
 router = APIRouter(prefix="/api/v1", tags=["drops"], route_class=Direct)
+SPOOL_SECONDS = 300  # that the database may take over all rejected rows of a drop
 Sha256 = Annotated[str, PathParam(pattern="^[0-9a-f]{64}$", description="SHA-256 of the drop's bytes")]
 LINES: dict[str, object] = {CSV: {"schema": {"type": "string"}}}
 BODY: dict[str, object] = {
@@ -162,9 +168,7 @@ async def list_rejects(
 ) -> Response:
     """List the rejected rows of a drop by line; `format=csv`, or `Accept: text/csv`, answers all as a file."""
     if params.format == "csv" or http.headers.get("accept", "").startswith(CSV):
-        blocks = await call.state.read(partial(_csv, sha256))
-        name = f"rejects-{sha256[:12]}.csv"
-        return Response(blocks, media_type=CSV, headers={"Content-Disposition": f'attachment; filename="{name}"'})
+        return await _as_csv(call.state, sha256)
     limit = params.page_size or call.state.settings.page_size
     offset = (params.page - 1) * limit
 
@@ -178,10 +182,44 @@ async def list_rejects(
     return numbered(http, found.documents, count, params.page, limit)
 
 
-def _csv(sha256: str, connection: Connection) -> bytes:
-    if drop_log.drop(connection, sha256) is None:
-        raise _unknown(sha256)
-    return b"".join(drop_log.rejects_csv(connection, sha256))
+async def _as_csv(state: State, sha256: str) -> Response:
+    """Return all rejected rows as a file: first on our disk, so that a slow client keeps no connection busy."""
+    async with state.spooling:
+        file = await anyio.to_thread.run_sync(_spooled, state, sha256)
+    headers = {
+        "Content-Disposition": f'attachment; filename="rejects-{sha256[:12]}.csv"',
+        "Content-Length": str(file.tell()),
+    }
+    return _File(file, headers)
+
+
+class _File(StreamingResponse):
+    """A file that is closed, and thus gone, when it was sent or the client has left."""
+
+    def __init__(self, file: BinaryIO, headers: Mapping[str, str]) -> None:
+        file.seek(0)
+        self._file = file
+        super().__init__(iter(partial(file.read, BLOCK), b""), media_type=CSV, headers=headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._file:
+            await super().__call__(scope, receive, send)
+
+
+def _spooled(state: State, sha256: str) -> BinaryIO:
+    with state.long_read(SPOOL_SECONDS) as connection:
+        if drop_log.drop(connection, sha256) is None:
+            raise _unknown(sha256)
+        file = state.uploads.file()
+        try:
+            with room():
+                for block in drop_log.rejects_csv(connection, sha256):
+                    file.write(block)
+                file.flush()
+        except BaseException:
+            file.close()
+            raise
+    return file
 
 
 def _unknown(sha256: str) -> Refusal:

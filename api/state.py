@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from threading import Lock
@@ -17,7 +18,7 @@ from fastapi import Request
 
 from api.problems import RETRY_SECONDS, Refusal
 from api.uploads import Uploads
-from crm_core.database import Connection, Database
+from crm_core.database import Connection, Database, domain_error
 from crm_core.errors import ServerUnreachable
 from crm_core.model import ReferenceTypes
 from crm_core.pool import Pool
@@ -30,6 +31,7 @@ COUNT_SECONDS = 10.0  # as old as this
 RENEW_SECONDS = 5.0  # older than this, one request counts anew, and the others still take what there is
 COUNTS_KEPT = 1_000
 STREAMS = 4  # answers of everything at once, at one time
+SPOOLS = 2  # answers that are written to our disk first, at one time; the others wait
 TRUST_SECONDS = 0.5  # to look whether a connection still stands costs a read more than to be wrong at times
 AGAIN = 2  # times that a read whose connection is lost is made again
 PATIENCE = 10.0  # seconds that a read waits for a connection
@@ -98,6 +100,7 @@ class State:
         self._merging = ThreadPoolExecutor(merges, "merging")  # drops keep no other write waiting for a thread
         self.uploads = Uploads(settings.home / "uploads")
         self.streaming = CapacityLimiter(STREAMS)
+        self.spooling = CapacityLimiter(SPOOLS)
 
     @property
     def pools(self) -> Mapping[str, Pool]:
@@ -124,6 +127,18 @@ class State:
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Answer what the work reads, done in a thread over a connection of its own for the time."""
         return await asyncio.get_running_loop().run_in_executor(self._reading, self._read, work)
+
+    @contextmanager
+    def long_read(self, seconds: int) -> Iterator[Connection]:
+        """Open a connection for a read that may take so long; raises DatabaseError."""
+        options = f"-c statement_timeout={seconds}s -c default_transaction_read_only=on"
+        with self.database.connect(autocommit=True, options=options) as connection:
+            try:
+                yield connection
+            except Exception as error:
+                if (ours := domain_error(error)) is None:
+                    raise
+                raise ours from error
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Do the work likewise, over a connection that may write, as soon as the locks allow; raises Refusal."""

@@ -61,7 +61,7 @@ class Uploads:
     @asynccontextmanager
     async def folder(self) -> AsyncIterator[Path]:
         """Yield a new folder for one file; raises Refusal if there is no room for it."""
-        with _room():
+        with room():
             folder = await anyio.to_thread.run_sync(self._new)
         try:
             yield folder
@@ -69,19 +69,28 @@ class Uploads:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(partial(shutil.rmtree, folder, ignore_errors=True))
 
+    def file(self) -> BinaryIO:
+        """Return a new file without a name, which is gone once it is closed; raises Refusal if there is no room."""
+        with room():
+            return tempfile.TemporaryFile(dir=self._ours())
+
     def _new(self) -> Path:
+        return Path(tempfile.mkdtemp(dir=self._ours()))
+
+    def _ours(self) -> Path:
+        """Return the folder of this process, and remove those of processes that have ended."""
         with self._making:
-            if self._own is None or not self._own[0].is_dir():
-                self._root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._root.mkdir(mode=0o700, exist_ok=True)
-                self._root.chmod(0o700)  # an earlier release let others look
-                with _alone(self._root):
-                    _sweep(self._root)
-                    own = Path(tempfile.mkdtemp(prefix="process-", dir=self._root))
-                    self._own = own, _locked(own)
-            else:
+            if self._own is not None and self._own[0].is_dir():
                 self.sweep()
-            return Path(tempfile.mkdtemp(dir=self._own[0]))
+                return self._own[0]
+            self._root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._root.mkdir(mode=0o700, exist_ok=True)
+            self._root.chmod(0o700)  # an earlier release let others look
+            with _alone(self._root):
+                _sweep(self._root)
+                own = Path(tempfile.mkdtemp(prefix="process-", dir=self._root))
+                self._own = own, _locked(own)
+            return own
 
 
 async def receive(http: Request, folder: Path, given_name: str | None) -> Path:
@@ -95,7 +104,7 @@ async def receive(http: Request, folder: Path, given_name: str | None) -> Path:
         refuse("header.Content-Type", f"is {kind or 'missing'}; send it as {CSV}, or as the part `file` of a form")
     require_utf8(content_type, "header.Content-Type")
     part = folder / ".part"
-    with _room(), os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+    with room(), os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         taken = _Form(content_type, file) if kind == FORM else _Raw(file)
         block = bytearray()
         async for some in http.stream():
@@ -109,14 +118,14 @@ async def receive(http: Request, folder: Path, given_name: str | None) -> Path:
 
 
 @contextmanager
-def _room() -> Iterator[None]:
-    """Raise Refusal where what is sent cannot be stored."""
+def room() -> Iterator[None]:
+    """Raise Refusal where something cannot be stored on our disk."""
     try:
         yield
     except OSError as error:
-        logging.getLogger("crm.api").warning("what was sent cannot be stored: %s", error)  # the path is for us alone
-        said = f"what was sent cannot be stored here now ({error.strerror}), and nothing of it has gone in; "
-        said += "make room on the server's disk, or tell who runs it, then send it again"
+        logging.getLogger("crm.api").warning("there is no room: %s", error)  # the path is for us alone
+        said = f"this server cannot store it now ({error.strerror}), and nothing has gone in; "
+        said += "make room on its disk, or tell who runs it, then send it again"
         raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, said, headers={"Retry-After": "60"}) from error
 
 

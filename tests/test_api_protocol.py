@@ -1,4 +1,4 @@
-"""Clients that mean harm, or are slow: heads without an end, connections on which nothing comes, answers nobody takes."""
+"""Clients that mean harm or are slow: heads without an end, connections that say nothing, answers nobody takes."""
 
 from __future__ import annotations
 

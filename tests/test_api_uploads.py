@@ -1,4 +1,4 @@
-"""Files that are sent, and clients that are odd about it: another encoding, half a file, no room, a process that dies."""
+"""Files that are sent by odd clients: in another encoding, half a file, without room, to a process that dies."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_without_room_it_is_said_and_nothing_is_left(client: httpx.Client, datab
         folder.mkdir()
         (folder / "uploads").write_text("a file stands where the folder should be")
         told = own.post(DROPS, content=a_drop("No Room"), headers=CSV)
-        a_problem(told, 503, "cannot be stored here now", "make room", "send it again")
+        a_problem(told, 503, "cannot store it now", "make room", "send it again")
         assert str(folder) not in told.text
         assert told.headers["retry-after"]
         (folder / "uploads").unlink()
