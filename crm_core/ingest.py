@@ -16,7 +16,7 @@ from crm_core.database import Connection, Database, statement
 from crm_core.drop_log import rejects as rejects_of
 from crm_core.drops import RawBatch, fingerprint, read_drop
 from crm_core.errors import DropRefused
-from crm_core.merge import Merged, Origin, create_stage, encoded, merge, stage
+from crm_core.merge import Merged, Origin, encoded, merge, stage, staging
 from crm_core.model import MergeReport, Reject
 from crm_core.reference import reference_types
 from crm_core.schema import ValidBatch, validate
@@ -93,22 +93,22 @@ def _read_and_merge(
     read = 0
     shown: list[Reject] = []
     rejects = 0
-    create_stage(connection)
-    types = reference_types(connection)
-    connection.execute(statement("drop/forget_rejects"), {"sha256": sha256})
-    latest = max(now, first_seen)  # the clock may have been set back since the drop was first seen
-    judge = partial(validate, types=types, first_seen=first_seen, now=latest, time_zone=options.time_zone)
-    for batch, valid, rows in _judged_ahead(read_drop(path, sha256=sha256), judge):
-        stage(connection, rows)
-        if not options.dry_run:
-            _keep_rejects(connection, sha256, batch.header, valid.rejects)
-        read += valid.changes.height + len(valid.rejects)
-        rejects += len(valid.rejects)
-        shown += valid.rejects[: SHOWN - len(shown)]
-        progress(batch.bytes_read, size)
-    if rejects and options.strict:
-        raise _TooStrict(path, rejects, shown)
-    merged = merge(connection, Origin(options.actor, "drop", drop_sha256=sha256))
+    with staging(connection):
+        types = reference_types(connection)
+        connection.execute(statement("drop/forget_rejects"), {"sha256": sha256})
+        latest = max(now, first_seen)  # the clock may have been set back since the drop was first seen
+        judge = partial(validate, types=types, first_seen=first_seen, now=latest, time_zone=options.time_zone)
+        for batch, valid, rows in _judged_ahead(read_drop(path, sha256=sha256), judge):
+            stage(connection, rows)
+            if not options.dry_run:
+                _keep_rejects(connection, sha256, batch.header, valid.rejects)
+            read += valid.changes.height + len(valid.rejects)
+            rejects += len(valid.rejects)
+            shown += valid.rejects[: SHOWN - len(shown)]
+            progress(batch.bytes_read, size)
+        if rejects and options.strict:
+            raise _TooStrict(path, rejects, shown)
+        merged = merge(connection, Origin(options.actor, "drop", drop_sha256=sha256))
     report = MergeReport(
         file=shown_as,
         sha256=sha256,

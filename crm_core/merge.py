@@ -7,8 +7,8 @@ the ledger (sql/routines/20_fold.sql). What only speeds it up is in sql/merge/fa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -67,9 +67,12 @@ class Merged:
     detail_versions_added: int
 
 
-def create_stage(connection: Connection) -> None:
-    """Create the work tables of one merge; they live until the transaction ends or creates them again."""
+@contextmanager
+def staging(connection: Connection) -> Iterator[None]:
+    """Keep the work tables of one merge, for the block or until the transaction ends."""
     connection.execute(statement("merge/10_create_stage"))
+    yield
+    connection.execute(statement("merge/90_drop_stage"))
 
 
 def encoded(changes: pl.DataFrame, details: pl.DataFrame) -> list[bytes]:
@@ -193,7 +196,7 @@ def _as_values(origin: Origin) -> dict[str, Value]:
 
 
 def _set_indexes_aside(run: _Steps) -> Sequence[str]:
-    """Return the statements that build the indexes again, none unless this is a first load with the tables to itself."""
+    """Return the statements that build the indexes again: none unless a first load has the tables to itself."""
     if run.row("fast/is_first_load", at_least=FIRST_LOAD_AT_LEAST)[0]:
         with suppress(psycopg.errors.LockNotAvailable), run.connection.transaction():
             run("fast/lock_tables")
@@ -219,8 +222,8 @@ def record(connection: Connection, types: ReferenceTypes, changes: Sequence[Chan
             known = detail_types[detail_type]
             hashed = None if value is None else detail_hashdiff(known.code, value, known.compares).hex()
             detail_rows.append((line, known.code, value, hashed))
-    create_stage(connection)
-    changed = pl.DataFrame(change_rows, schema=CHANGE_SCHEMA, orient="row")
-    listed = pl.DataFrame(detail_rows, schema=DETAIL_SCHEMA, orient="row")
-    stage(connection, encoded(changed, listed))
-    return merge(connection, origin)
+    with staging(connection):
+        changed = pl.DataFrame(change_rows, schema=CHANGE_SCHEMA, orient="row")
+        listed = pl.DataFrame(detail_rows, schema=DETAIL_SCHEMA, orient="row")
+        stage(connection, encoded(changed, listed))
+        return merge(connection, origin)

@@ -1,4 +1,4 @@
-"""Migrations: Alembic runs the numbered files of sql/ddl up or down, then changed routines are applied; one transaction.
+"""Migrations, in one transaction: Alembic runs the numbered files of sql/ddl, then changed routines are applied.
 
 A new step is a pair of files; it needs no Python. Alembic knows it by its number.
 """
@@ -93,7 +93,7 @@ def _drop_routines(connection: Connection) -> None:
     for each in reversed(routines()):
         for kind, name in reversed(_ROUTINE.findall(each.text)):
             connection.execute(f"drop {kind} if exists {name} cascade".encode())
-    connection.execute(statement("server/forget_routines"))
+    connection.execute(statement("server/drop_schema_routine"))
 
 
 def _way(steps: Iterable[Revision], connection: Connection, current: str | None, target: str) -> list[RevisionStep]:

@@ -1,14 +1,9 @@
 -- What a merge needs beside its statements in sql/merge: its work tables, and the way to load an empty database with its indexes
 -- set aside.
 
--- Create the work tables of one merge, instead of those of an earlier one in the same transaction. They are temporary, so they
--- need no privilege but that, and no crash leaves them behind.
+-- Create the work tables of one merge. They are temporary, so they need no privilege but that, and no crash leaves them behind.
 create or replace function create_stage() returns void language plpgsql as $$
 begin
-    if to_regclass('pg_temp.staged_change') is not null then
-        drop table staged_change, named_entity, recorded_change, entity_difference, detail_difference cascade;
-    end if;
-
     -- The accepted rows of the drop. The details that a row lists are three arrays of one length (a null value ends the
     -- detail); the object that the ledger keeps of them is made as they come in.
     create temporary table staged_change (
@@ -38,6 +33,13 @@ begin
     create temporary table detail_difference (
         entity_uid uuid, detail_type_id smallint, action text, valid_from timestamptz, valid_to timestamptz, old_to timestamptz,
         detail_value text collate "C", hashdiff bytea) on commit drop;
+end
+$$;
+
+-- Drop the work tables of a merge.
+create or replace function drop_stage() returns void language plpgsql as $$
+begin
+    drop table staged_change, named_entity, recorded_change, entity_difference, detail_difference cascade;
 end
 $$;
 
