@@ -261,7 +261,7 @@ def report(drops: Sequence[str], *, output: Path | None, as_json: bool, last: in
     that was taken in, or the first six or more digits of its SHA-256.
     """
     from crm_core import report as of
-    from crm_core.report_page import as_html
+    from crm_core.report_page import as_html, write_whole
 
     with _database() as (_, database), database.connect(autocommit=True) as connection:
         named = [sha256 for name in drops for sha256 in of.find_drops(connection, name)]
@@ -272,7 +272,7 @@ def report(drops: Sequence[str], *, output: Path | None, as_json: bool, last: in
         return
     output = output or Path("crm-report.html")
     try:
-        output.write_text(of.as_json(found) if as_json else as_html(found), encoding="utf-8")
+        write_whole(output, of.as_json(found) if as_json else as_html(found))
     except OSError as error:
         raise click.FileError(str(output), error.strerror) from None
     click.echo(f"The report on {len(found.drops)} drop(s) is in {output}")
