@@ -36,7 +36,8 @@ ONCE = frozenset(  # of these headers two would leave open which is meant
 SLOWEST = 1_000  # bytes of a body that have to come in a second, once the time-out of a client has passed
 GONE = 499  # in the log and the figures: the client left before it was answered
 OURS = Refusal(
-    HTTPStatus.INTERNAL_SERVER_ERROR, "an error of ours; report it with the request_id, of which the log tells more"
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    "an internal error; report it with the request_id, under which the log has the details",
 )
 _PORT = re.compile(r":\d*$")
 _REQUEST_ID = re.compile(r"[\w.:@/+=-]{1,128}", re.ASCII)
@@ -63,13 +64,15 @@ class _Body:
         """Take the bytes that it may have, and the seconds that nothing of it may come."""
         self._receive, self._most, self._patience = receive, most, patience
         self._received, self._begun = 0, time.monotonic()
-        self.is_wanted = True  # False: it is whole, or answered, and who waits for more waits for the client to leave
-        self.is_cut = False
+        self.is_wanted = True  # False: it is whole, and who waits for more waits for the client to leave
+        self.is_answered = self.is_cut = False
 
     async def receive(self) -> Message:
         """Receive a part; raises Refusal for one too many, and if none comes."""
-        if not self.is_wanted:
-            return await self._receive()
+        if self.is_answered or not self.is_wanted:
+            message = await self._receive()
+            self.is_cut |= not self.is_answered and message["type"] == "http.disconnect"
+            return message
         due = self._begun + self._patience + self._received / SLOWEST
         try:
             async with asyncio.timeout(min(self._patience, due - time.monotonic())):
@@ -117,7 +120,7 @@ class Edge:
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status, body.is_wanted = message["status"], False
+                status, body.is_answered = message["status"], True
                 own = [*self._headers.items(), (b"x-request-id", request_id.encode())]
                 message["headers"] = [*message["headers"], *own]
             elif method == "HEAD" and message["type"] == "http.response.body":
@@ -132,7 +135,7 @@ class Edge:
         except ClientDisconnect:
             body.is_cut = True
         except Exception as error:
-            _LOG.error("an error of ours", exc_info=error, extra={"request_id": request_id})
+            _LOG.error("an internal error", exc_info=error, extra={"request_id": request_id})
             if status:  # the answer has begun: to break it off is all that is left
                 raise
             await problem(request_id, OURS)(scope, receive, answer)
@@ -147,7 +150,7 @@ class Edge:
             and scope["path"] not in PROBES
             and not _is_among(self._hosts, _PORT.sub("", host).lower())
         ):
-            said = f"the Host {host!r} is none of this service; name it in CRM_ALLOWED_HOSTS if it is"
+            said = f"the Host {host!r} is not allowed; if it is yours, add it to CRM_ALLOWED_HOSTS"
             raise Refusal(HTTPStatus.BAD_REQUEST, said)
         once = [name for name, _ in scope["headers"] if name in ONCE]
         if len(set(once)) < len(once):

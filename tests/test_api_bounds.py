@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -21,7 +22,7 @@ from builders import reference_data
 from conftest import CARELESS, Server
 from limits import parse
 from running import until
-from serving import ENTITIES, a_problem, create, served, served_with_types, waiters
+from serving import ENTITIES, V1, a_problem, create, served, served_with_types, waiters
 from test_serve import serving
 
 from api.limits import Limiter
@@ -34,6 +35,7 @@ from crm_core.migrations import migrate
 pytestmark = [pytest.mark.integration, pytest.mark.api]
 
 DOCUMENT = "/openapi.json"
+FORM = "multipart/form-data; boundary=x"
 
 
 @pytest.fixture(scope="module")
@@ -245,3 +247,74 @@ def test_requests_are_answered_though_nobody_reads_the_log(server: Server, tmp_p
                 a_problem(answer, 404)
             assert serve.stop(signal.SIGTERM) == 0
         os.close(reading)
+
+
+def test_a_write_that_waits_too_long_for_others_is_told_to_come_again(
+    fresh_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.state.LOCK_SECONDS", 1)
+    with served_with_types(fresh_database) as client, fresh_database.connect() as holder:
+        entity = create(client)
+        address = f"{ENTITIES}/{entity['entity_uid']}"
+        holder.execute("lock table ledger in access exclusive mode")
+        started = time.monotonic()
+        with ThreadPoolExecutor(24) as many:
+            told = list(many.map(lambda name: client.patch(address, json={"display_name": f"{name}"}), range(24)))
+        assert time.monotonic() - started < 8, "those who wait for their turn are told in time too"
+        for answer in told:
+            a_problem(answer, 503)
+            assert answer.headers["retry-after"]
+        assert client.get(address).json() == entity, "reads go on"
+        holder.rollback()
+        assert client.patch(address, json={"display_name": "Now"}).status_code == 200
+        assert client.get(f"{address}/audit").json()["count"] == 2, "what was refused is not made later"
+
+
+def test_drops_keep_no_other_write_waiting(fresh_database: Database, tmp_path: Path) -> None:
+    with served_with_types(fresh_database, pool_size=2, home=tmp_path) as client, fresh_database.connect() as holder:
+        entity = create(client)
+        holder.execute("lock table drop_file in access exclusive mode")
+        with ThreadPoolExecutor(4) as many:
+            bodies = [f"display_name,entity_type,details\nDrop {number},PERSON,[]\n" for number in range(4)]
+            csv = {"Content-Type": "text/csv"}
+            sent = [many.submit(client.post, f"{V1}/drops", content=body, headers=csv) for body in bodies]
+            until(lambda: waiters(fresh_database) == 1, 10)
+            for name in ("B", "C"):
+                answer = client.patch(f"{ENTITIES}/{entity['entity_uid']}", json={"display_name": name})
+                assert answer.status_code == 200
+            holder.rollback()
+            assert [one.result(30).status_code for one in sent] == [201] * 4
+
+
+def test_a_client_that_breaks_off_is_no_fault_of_ours(client: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "crm.api")
+    for path, kind in (("drops", "text/csv"), ("entities", "application/json"), ("drops", FORM)):
+        with socket.create_connection((client.base_url.host, client.base_url.port or 80)) as connection:
+            head = (
+                f"POST {V1}/{path} HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: gone-{path}\r\nContent-Type: {kind}\r\n"
+            )
+            connection.sendall(f'{head}Content-Length: 1000\r\n\r\n{{"display_name"'.encode())
+            time.sleep(0.2)
+
+    def told() -> list[int]:
+        found = [record.told for record in caplog.records if hasattr(record, "told")]
+        return [line["status"] for line in found if line["request_id"].startswith("gone-")]
+
+    until(lambda: len(told()) == 3, 5)
+    assert told() == [499] * 3
+    assert not [record for record in caplog.records if record.exc_info]
+    metrics = client.get("/metrics").text
+    assert 'route="/api/v1/drops",status="499"' in metrics
+    assert 'status="500"' not in metrics
+
+
+@pytest.mark.parametrize("item", [b"{}", b"1", b'{"detail_type":"email","detail_value":"a","x":1}'])
+def test_a_body_of_faults_keeps_nobody_waiting(client: httpx.Client, item: bytes) -> None:
+    body = b'{"display_name":"A","entity_type":"PERSON","details":[' + b",".join([item] * (900_000 // (len(item) + 1)))
+    with ThreadPoolExecutor(1) as one:
+        asked = one.submit(client.post, ENTITIES, content=body + b"]}", headers={"Content-Type": "application/json"})
+        while not asked.done():
+            started = time.monotonic()
+            assert client.get("/healthz").status_code == 200
+            assert time.monotonic() - started < 1
+        assert asked.result().status_code == 400
