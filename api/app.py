@@ -33,7 +33,7 @@ class HttpsAlone(HTTPSRedirectMiddleware):
     """Leads to HTTPS, but not the probes, which ask this machine itself."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; raises Refusal where a proxy that is not trusted would be led in a circle."""
+        """Handle a request; raises Refusal where a proxy that is not trusted would be led in a circle."""
         if scope["type"] != "http" or scope["path"] in PROBES:
             await self.app(scope, receive, send)
             return

@@ -101,7 +101,7 @@ class Edge:
         self._origins = {origin.lower() for origin in (*settings.csrf_trusted_origins, *settings.cors_origins)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Handle a request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -203,7 +203,7 @@ def _too_slow(patience: float) -> Refusal:
 
 
 def _is_among(hosts: set[str], host: str) -> bool:
-    """Say whether a host is one of those; .example.org is a domain and all below it."""
+    """Return whether a host is one of those; .example.org is a domain and all below it."""
     return host in hosts or any(known[0] == "." and f".{host}".endswith(known) for known in hosts)
 
 

@@ -102,7 +102,7 @@ class Gate:
             return principal
         if authorization is not None:
             self._require_no_guessing(address, has_failed=True)
-            said = "the Authorization header is none of the form Bearer TOKEN"
+            said = "the Authorization header is not of the form Bearer TOKEN"
             raise Refusal(HTTPStatus.UNAUTHORIZED, said, headers={"WWW-Authenticate": "Bearer"})
         if not await self._is_closed():
             return ANYBODY
@@ -195,13 +195,13 @@ class Admission:
     async def __call__(
         self, request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)] = None
     ) -> Call:
-        """Answer the call; raises Refusal."""
+        """Return the call; raises Refusal."""
         gate: Gate = request.app.state.gate
         return Call(await gate.admit(request, self.role), state_of(request))
 
 
 def admission(annotation: object) -> Admission:
-    """Answer what lets in a parameter that is annotated as Reader, Writer or Admin."""
+    """Return what lets in a parameter that is annotated as Reader, Writer or Admin."""
     _, depends = get_args(annotation)
     assert isinstance(depends.dependency, Admission)
     return depends.dependency

@@ -55,13 +55,13 @@ class Probe:
 
 @router.get("/healthz", response_model=Health)
 async def is_alive() -> Response:
-    """Answer that the process serves."""
+    """Tell that the process serves."""
     return Response(b'{"status":"ok"}', media_type="application/json")
 
 
 @router.get("/readyz", response_model=Health, responses={503: documented()[503]})
 async def is_ready(http: Request) -> Response:
-    """Answer that the database can be reached and is migrated to this release; degraded: it takes no writes now."""
+    """Tell that the database can be reached and is migrated to this release; degraded: it takes no writes now."""
     probe: Probe = http.app.state.probe
     try:
         found = await probe.readiness()

@@ -73,10 +73,10 @@ class Refusal(HTTPException):
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, object]]:
-    """Answer what OpenAPI says of the problems of a call; these are those of every one, and more."""
+    """Return what OpenAPI says of the problems of a call; these are those of every one, and more."""
     every = {400: "What was asked is malformed", 401: "A token is missing or wrong", 403: "The token's role is too low"}
     told = every | {
-        404: "There is none, and never was",
+        404: "Not found",
         409: "The entity's state forbids it",
         410: "It has ended; the problem says when",
         412: "It has changed since: If-Match says otherwise",
@@ -103,7 +103,7 @@ def refuse_all(faults: Iterable[tuple[str, str]]) -> NoReturn:
 
 
 def problem(request_id: str | None, refusal: Refusal) -> Response:
-    """Answer the document of a refusal."""
+    """Return the document of a refusal."""
     content: dict[str, object] = {
         "type": "about:blank",
         "title": refusal.status.phrase,
@@ -131,7 +131,7 @@ def install(app: FastAPI) -> None:
 
 
 def refusal_of(error: errors.CrmError, part: str = "body") -> Refusal:
-    """Answer the refusal that an error of the core becomes; `part` of the request brought the change, if one did."""
+    """Return the refusal that an error of the core becomes; `part` of the request brought the change, if one did."""
     status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), HTTPStatus.INTERNAL_SERVER_ERROR)
     faults: list[Mapping[str, str]] = []
     if isinstance(error, errors.ChangeRefused):
@@ -178,7 +178,7 @@ def _of_the_framework(request: Request, error: Exception) -> Response:
 
 
 def _methods(request: Request) -> list[str]:
-    """Answer the methods that an address takes; the framework only knows those of one route."""
+    """Return the methods that an address takes; the framework only knows those of one route."""
     scope = {"type": "http", "path": request.scope["path"], "root_path": request.scope["root_path"], "headers": []}
     routes = request.app.router.routes
     found = [m for m in METHODS if any(route.matches({**scope, "method": m})[0] is Match.FULL for route in routes)]

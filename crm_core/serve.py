@@ -94,7 +94,7 @@ def require_closed(settings: Settings, database: Database, host: str) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether nobody else's machine reaches an address."""
+    """Return whether nobody else's machine reaches an address."""
     try:
         found = {info[4][0] for info in socket.getaddrinfo(host, None)}
     except OSError:
@@ -103,7 +103,7 @@ def is_loopback(host: str) -> bool:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Answer a socket that listens; port 0 is any free one. Raises AddressUnusable."""
+    """Return a socket that listens; port 0 is any free one. Raises AddressUnusable."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
@@ -113,7 +113,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def free_port(host: str, asked: int | None, first: int) -> int:
-    """Answer the port that was asked for, or the first free one of a hundred; raises AddressUnusable."""
+    """Return the port that was asked for, or the first free one of a hundred; raises AddressUnusable."""
     last = asked or first + PORTS_TRIED
     for port in range(asked or first, last + 1):
         try:
@@ -128,6 +128,6 @@ def free_port(host: str, asked: int | None, first: int) -> int:
 
 
 def url_of(host: str, port: int) -> str:
-    """Answer the address to open."""
+    """Return the address to open."""
     host = EVERYWHERE.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
