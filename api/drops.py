@@ -74,6 +74,28 @@ class Books(BaseModel):
     detail_versions_added: int
     seconds: float
     error: str | None
+    rows_ending_nobody: Annotated[int, Field(description="Deletions of an entity that did not exist then")]
+    rows_fallen_together: Annotated[int, Field(description="Rows without entity_uid that say the same as one before")]
+    notes: Annotated[list[str], Field(description="What the sender should know, a sentence each")]
+
+
+class FieldDifference(BaseModel):
+    """A change of one field of an entity at an instant; null is no value."""
+
+    entity_uid: str
+    field: str
+    at: Instant
+    before: str | None
+    after: str | None
+
+
+class Taken(Books):
+    """What a drop that was sent did, or would do."""
+
+    dry_run: bool
+    differences: Annotated[list[FieldDifference] | None, Field(description="Of a dry run: the first it would make")] = (
+        None
+    )
 
 
 class Drop(Books):
@@ -105,8 +127,8 @@ class RejectParams(Params):
 @router.post(
     "/drops",
     status_code=HTTPStatus.CREATED,
-    response_model=Books,
-    responses={**documented(), 200: {"model": Books, "description": "It was known already, or dry_run"}},
+    response_model=Taken,
+    responses={**documented(), 200: {"model": Taken, "description": "It was known already, or dry_run"}},
     openapi_extra=BODY,
 )
 async def send_drop(http: Request, call: Writer, params: Annotated[Sent, Query()]) -> Response:

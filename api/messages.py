@@ -31,7 +31,7 @@ class Posted(BaseModel):
 
     valid_from: Annotated[str | None, Field(json_schema_extra=READ_ONLY)] = None
     valid_to: Annotated[str | None, Field(json_schema_extra=READ_ONLY)] = None
-    is_current: Annotated[bool | None, Field(json_schema_extra=READ_ONLY)] = None
+    is_current: Annotated[bool | None, Field(strict=True, json_schema_extra=READ_ONLY)] = None
     hashdiff: Annotated[str | None, Field(json_schema_extra=READ_ONLY)] = None
 
 

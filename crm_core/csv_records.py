@@ -2,7 +2,8 @@
 
 RFC 4180 with LF or CRLF, and one liberty: a quote inside an unquoted field stands for itself. What the grammar does not
 take costs one physical line, and the next line is read as if nothing had been. Every pattern is possessive, so that no
-input makes it try twice, and a record has a largest size, so that an unclosed quote cannot swallow the file.
+input makes it try twice, and a record has a largest size, so that an unclosed quote cannot swallow the file. What a
+group repeats is atomic too: early releases of Python 3.11 lose their place when it fails halfway (CPython gh-106052).
 """
 
 from __future__ import annotations
@@ -15,19 +16,20 @@ import polars as pl
 
 from crm_core.model import Reason, Reject
 
+UTF_8_MARK = b"\xef\xbb\xbf"
 RECORD_BYTES = 8 << 20  # a longer record is damaged: most likely a quote that nobody closed
 
 _QUOTED = rb'"[^"]*+(?:""[^"]*+)*+"'
 _QUOTED_IN_LINE = rb'"[^"\n]*+(?:""[^"\n]*+)*+"'
 _UNQUOTED = rb'[^",\n][^,\n]*+'
 _FIELD = rb"(?:" + _QUOTED + rb"|" + _UNQUOTED + rb"|)"
-_RECORD = re.compile(_FIELD + rb"(?:," + _FIELD + rb")*+\r?\n")
+_RECORD = re.compile(_FIELD + rb"(?:(?>," + _FIELD + rb"))*+\r?\n")
 _FIELDS = re.compile(rb"(?:\A|,)(" + _FIELD + rb")")
-_BEGUN = re.compile(rb"(?:" + _FIELD + rb',)*+(?:"[^"]*+(?:""[^"]*+)*+"?\r?|' + _UNQUOTED + rb"|)")
-_BLANK = re.compile(rb"(?:\r?\n)++")
+_BEGUN = re.compile(rb"(?:(?>" + _FIELD + rb',))*+(?:"[^"]*+(?:""[^"]*+)*+"?\r?|' + _UNQUOTED + rb"|)")
+_BLANK = re.compile(rb"(?:(?>\r?\n|" + UTF_8_MARK + rb"))++")  # files that were joined begin with a mark each
 _TEXT = re.compile(  # UTF-8 without NUL, which PostgreSQL cannot store
-    rb"(?:[\x01-\x7f]++|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}"
-    rb"|\xed[\x80-\x9f][\x80-\xbf]|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2})*+"
+    rb"(?:(?>[\x01-\x7f]++|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}"
+    rb"|\xed[\x80-\x9f][\x80-\xbf]|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2}))*+"
 )
 
 
@@ -50,8 +52,9 @@ class Splitter:
         self.fields, self.record_bytes = fields, record_bytes
         in_line = rb"(?:" + _QUOTED_IN_LINE + rb'|[^",\n]*+)'
         anywhere = rb"(?:" + _QUOTED + rb'|[^",\n]*+)'
-        self._lines = re.compile(rb"(?:" + rb",".join([in_line] * fields) + rb"\r?\n)*+")
-        self._sound = re.compile(rb",".join([anywhere] * fields) + rb"\r?\n")
+        start = rb"(?!" + UTF_8_MARK + rb")"
+        self._lines = re.compile(rb"(?:(?>" + start + rb",".join([in_line] * fields) + rb"\r?\n))*+")
+        self._sound = re.compile(start + rb",".join([anywhere] * fields) + rb"\r?\n")
 
     def split(self, block: bytes, line: int, *, is_last: bool, in_long_line: bool = False) -> Split:
         """Split a block that starts on the given line, in a long one or with a record; the last ends with a newline."""
@@ -120,8 +123,8 @@ def fields_of(record: bytes) -> list[bytes]:
 
 
 def record_at(block: bytes, start: int) -> bytes:
-    """Answer the record that starts at an offset; empty when none does."""
-    match = _RECORD.match(block, start)
+    """Return the record that starts at an offset, behind a mark of UTF-8 if there is one; empty when none does."""
+    match = _RECORD.match(block, start + len(UTF_8_MARK) * block.startswith(UTF_8_MARK, start))
     return match.group() if match else b""
 
 

@@ -6,18 +6,23 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from io import BufferedReader
+from operator import or_
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from crm_core.csv_header import COLUMNS, HEADER_BYTES, REASONS, Header, read_header
+from crm_core.csv_header import COLUMNS, HEADER_BYTES, REASONS, Header, read_header, without_end_of_file
 from crm_core.csv_records import RECORD_BYTES, Split, Splitter, as_text, record_at
 from crm_core.errors import DropRefused
+from crm_core.hashing import normal_forms
 from crm_core.model import Reason, Reject
 
 BLOCK_BYTES = 8 << 20
+NAMELESS = "\0"  # begins the name that a column without one is given
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,21 @@ class RawBatch:
     block: bytes = b""  # the bytes that the rows were read from
     first_line: int = 1  # of the block
     header: str = ""  # of the drop, as it stood
+    is_whole: bool = True  # False: the file ends in the middle of a line
+
+    def only(self, lines: npt.NDArray[np.int64]) -> RawBatch:
+        """Return the batch with the rows and rejects alone that start on some lines, given in order."""
+
+        def among(found: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+            are: npt.NDArray[np.bool_] = np.append(lines, -1)[np.searchsorted(lines, found)] == found
+            return are
+
+        is_wanted = among(np.array([reject.line for reject in self.rejects], np.int64))
+        return replace(
+            self,
+            frame=self.frame.filter(among(self.frame["line"].to_numpy())),
+            rejects=[reject for reject, is_one in zip(self.rejects, is_wanted, strict=True) if is_one],
+        )
 
     def raw(self, lines: Sequence[int]) -> list[str]:
         """Answer the records that start on the given lines, as they stood."""
@@ -57,7 +77,7 @@ def read_drop(
         digest = hashlib.sha256(start[: header.size])
         splitter = Splitter(len(header.columns), record_bytes)
         line, rest, in_long_line = header.next_line, b"", False
-        is_last = False
+        is_last, is_whole = False, True
         while not is_last:
             read = file.read(block_bytes)
             digest.update(read)
@@ -66,35 +86,54 @@ def read_drop(
                 raise DropRefused(path, "changed while it was read; drop it again when it is complete")
             block = rest + (read.replace(b"\r", b"\n") if header.ends_with_cr else read)
             if is_last and not block.endswith(b"\n"):
+                block = without_end_of_file(block)
+                is_whole = not block or block.endswith(b"\n")
                 block += b"\n"
             split = splitter.split(block, line, is_last=is_last, in_long_line=in_long_line)
             if split.lines or split.rejects:
                 rows = _rows(split, header)
-                batch = RawBatch(rows.select("line", *COLUMNS), split.rejects, file.tell(), block, line, header.text)
-                yield _without_uncorrected(batch, rows) if REASONS in header.columns else batch
+                batch = RawBatch(
+                    rows.select("line", *COLUMNS), split.rejects, file.tell(), block, line, header.text, is_whole
+                )
+                if "" in header.columns:
+                    batch = _without(batch, _beyond_the_columns(rows), Reason.WRONG_FIELD_COUNT)
+                if REASONS in header.columns:
+                    batch = _without(batch, _uncorrected(rows), Reason.INVALID_ENCODING)
+                yield batch
             line, rest, in_long_line = split.next_line, block[split.end :], split.in_long_line
 
 
 def _rows(split: Split, header: Header) -> pl.DataFrame:
-    rows = pl.read_csv(
-        split.sound, has_header=False, schema=dict.fromkeys(header.columns, pl.String), raise_if_empty=False
-    )
+    columns = [name or f"{NAMELESS}{place}" for place, name in enumerate(header.columns)]
+    rows = pl.read_csv(split.sound, has_header=False, schema=dict.fromkeys(columns, pl.String), raise_if_empty=False)
     assert rows.height == len(split.lines), "Polars and the grammar do not agree on what a record is"
     absent = [pl.lit(None, pl.String).alias(name) for name in COLUMNS if name not in header.columns]
-    present = pl.col(header.columns).replace({"": None})  # a quoted nothing is nothing too
+    present = pl.col(columns).replace({"": None})  # a quoted nothing is nothing too
     return rows.select(pl.Series("line", split.lines, pl.Int64), present, *absent)
 
 
-def _without_uncorrected(batch: RawBatch, rows: pl.DataFrame) -> RawBatch:
-    r"""Reject again the rows of a file of rejects whose bytes that were not UTF-8 still stand as \xNN."""
-    is_written = pl.any_horizontal(pl.col(*COLUMNS).str.contains(r"\\x[0-9a-f]{2}"))
-    lines = rows.filter(pl.col(REASONS).str.contains(Reason.INVALID_ENCODING) & is_written)["line"].to_list()
-    again = [Reject(line, (Reason.INVALID_ENCODING,), raw) for line, raw in zip(lines, batch.raw(lines), strict=True)]
+def _without(batch: RawBatch, is_bad: pl.Series, reason: Reason) -> RawBatch:
+    """Reject rows of a batch that have been read."""
+    lines = batch.frame["line"].filter(is_bad).to_list()
+    rejects = [Reject(line, (reason,), raw) for line, raw in zip(lines, batch.raw(lines), strict=True)]
     return replace(
         batch,
-        frame=batch.frame.filter(~pl.col("line").is_in(lines)),
-        rejects=sorted([*batch.rejects, *again], key=lambda reject: reject.line),
+        frame=batch.frame.filter(~is_bad),
+        rejects=sorted([*batch.rejects, *rejects], key=lambda reject: reject.line),
     )
+
+
+def _beyond_the_columns(rows: pl.DataFrame) -> pl.Series:
+    """Find the rows that have a value in a column without a name."""
+    found = [normal_forms(column).is_not_null() for column in rows if column.name.startswith(NAMELESS)]
+    return reduce(or_, found)
+
+
+def _uncorrected(rows: pl.DataFrame) -> pl.Series:
+    r"""Find the rows of a file of rejects whose bytes that were not UTF-8 still stand as \xNN."""
+    is_written = pl.any_horizontal(pl.col(*COLUMNS).str.contains(r"\\x[0-9a-f]{2}"))
+    is_so = pl.col(REASONS).str.contains(Reason.INVALID_ENCODING) & is_written
+    return rows.select(is_so.fill_null(value=False)).to_series()
 
 
 @contextmanager

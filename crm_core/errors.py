@@ -10,7 +10,7 @@ CrmError
 │   ├── SchemaTooNew         install a newer release
 │   └── EmbeddedServerFailed the embedded PostgreSQL did not start or stop
 ├── DropRefused              a file that is no drop: nothing of it goes in
-├── UnknownDrop              no drop of that name or SHA-256 ever came
+├── UnknownDrop              no drop of that name or SHA-256 was ever received
 ├── FixtureRefused           a fixture that cannot be loaded: nothing of it goes in
 ├── ChangeRefused            a single change with a fault, named by the reason codes of the drop contract
 ├── RequestRefused           a change that was asked for, and is valid, does not meet the state of its entity
@@ -97,11 +97,13 @@ class DropRefused(CrmError):
 
 
 class UnknownDrop(CrmError):
-    """No drop of that name or SHA-256 ever came."""
+    """No drop of that name or SHA-256 was ever received."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        super().__init__(f"no drop {name!r} ever came; give its file, its name or six digits of its SHA-256")
+        super().__init__(
+            f"no drop {name!r} was ever received; give its file, its name, or six or more digits of its SHA-256"
+        )
 
 
 class FixtureRefused(CrmError):

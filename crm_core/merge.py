@@ -21,7 +21,7 @@ from crm_core.database import Connection, statement
 from crm_core.hashing import detail_hashdiff, entity_hashdiff
 from crm_core.model import Change, ReferenceTypes
 
-FIRST_LOAD_AT_LEAST = 5_000  # changes; below it building the indexes afterwards gains nothing
+BULK_LOAD_AT_LEAST = 5_000  # changes; below it building the indexes afterwards gains nothing
 
 Value = str | int | bool | datetime | None  # of a statement
 OnStep = Callable[[str], None]
@@ -111,16 +111,16 @@ def merge(connection: Connection, origin: Origin, on_step: OnStep = lambda _step
     `on_step` is called with the name of each step before it runs.
     """
     run = _Steps(connection, on_step)
-    run("fast/analyze_changes")
     run("20_lock_entities")
-    remake_indexes = _set_indexes_aside(run)
     batch_id, recorded_at = run.row("21_record_batch", **_as_values(origin))
     repeats = {"drops_repeats": origin.source != "request"}
     routes = _Routes(*run.row("30_classify", **repeats))
-    run("fast/analyze_named")
+    if routes.repeated == routes.entities:
+        return Merged(batch_id, recorded_at, 0, 0, 0, 0, 0)
     if routes.repeated or routes.with_several:
         run("31_discard_repeats", **repeats)
     superseded = run.row("32_count_superseded")[0] if routes.with_ties or routes.with_several else 0
+    remake_indexes = _set_indexes_aside(run)
     run("40_append_ledger", batch_id=batch_id)
 
     now = {"recorded_at": recorded_at}
@@ -131,11 +131,9 @@ def merge(connection: Connection, origin: Origin, on_step: OnStep = lambda _step
         run("51_splice_details")
     if routes.folded:
         run("60_reopen_changes")
-        run("fast/analyze_reopened")
         run("61_fold_entities")
         run("62_fold_details")
     if routes.spliced or routes.folded:
-        run("fast/analyze_differences")
         run("70_delete_entities")
         run("71_end_entities", **now)
         entities += run("72_insert_entities", **now)
@@ -145,7 +143,7 @@ def merge(connection: Connection, origin: Origin, on_step: OnStep = lambda _step
     for definition in remake_indexes:
         on_step("build indexes")
         connection.execute(definition.encode())
-    if remake_indexes:
+    if run.row("fast/is_beyond_statistics", added=entities + details)[0]:
         run("fast/analyze_versions")
     changed = run.row("80_count_changed")[0]
     return Merged(batch_id, recorded_at, changed, routes.late, superseded, entities, details)
@@ -155,6 +153,7 @@ def merge(connection: Connection, origin: Origin, on_step: OnStep = lambda _step
 class _Routes:
     """How many entities go in by each route, and how many changes are late: the row of 30_classify."""
 
+    entities: int
     repeated: int
     new: int
     spliced: int
@@ -181,6 +180,10 @@ class _Steps:
         assert row is not None, step
         return row
 
+    def column(self, step: str, **values: Value) -> Sequence[str]:
+        """Run a step that returns rows of one text, and return those."""
+        return [text for (text,) in self._run(step, values).fetchall()]
+
     def _run(self, step: str, values: Mapping[str, Value]) -> psycopg.Cursor[TupleRow]:
         self.on_step(step)
         return self.connection.execute(statement(f"merge/{step}"), values or None)
@@ -196,12 +199,11 @@ def _as_values(origin: Origin) -> dict[str, Value]:
 
 
 def _set_indexes_aside(run: _Steps) -> Sequence[str]:
-    """Return the statements that build the indexes again: none unless a first load has the tables to itself."""
-    if run.row("fast/is_first_load", at_least=FIRST_LOAD_AT_LEAST)[0]:
+    """Return the statements that build the indexes again: none unless a bulk load has the tables to itself."""
+    if run.row("fast/is_bulk_load", at_least=BULK_LOAD_AT_LEAST)[0]:
         with suppress(psycopg.errors.LockNotAvailable), run.connection.transaction():
             run("fast/lock_tables")
-            definitions = run.connection.execute(statement("merge/fast/set_indexes_aside")).fetchall()
-            return [definition for (definition,) in definitions]
+            return run.column("fast/set_indexes_aside")
     return ()
 
 

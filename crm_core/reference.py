@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 from crm_core.database import Connection, statement
 from crm_core.errors import DetailTypeInUse
 from crm_core.model import Compares, DetailType, EntityType, ReferenceTypes
@@ -13,6 +16,22 @@ def reference_types(connection: Connection) -> ReferenceTypes:
         entity_types=tuple(EntityType(*row) for row in connection.execute(statement("query/entity_types"))),
         detail_types=tuple(DetailType(*row) for row in connection.execute(statement("query/detail_types"))),
     )
+
+
+def held_types(
+    connection: Connection, known: ReferenceTypes | None = None, codes: Iterable[str] | None = None
+) -> ReferenceTypes:
+    """Read the types for a transaction that writes: how values compare stays as it is until the transaction ends.
+
+    With `known` types, those detail types are read again that have one of the codes, and the rest is taken as known.
+    """
+    wanted = None if codes is None else sorted({code.lower() for code in codes})
+    rows = connection.execute(statement("reference/hold_detail_types"), {"codes": wanted}).fetchall()
+    held = [DetailType(*row) for row in rows]
+    if known is None:
+        return replace(reference_types(connection), detail_types=tuple(held))
+    of_code = {kind.code: kind for kind in (*known.detail_types, *held)}
+    return replace(known, detail_types=tuple(of_code[code] for code in sorted(of_code)))
 
 
 def lock_types(connection: Connection) -> None:
@@ -45,6 +64,7 @@ def put_detail_type(
     before = known.get(code.lower())
     if before and before.compares != compares:
         values = {"detail_type_id": before.detail_type_id}
+        connection.execute(statement("reference/claim_detail_type"), values)
         if connection.execute(statement("reference/has_values"), values).fetchone() == (True,):
             raise DetailTypeInUse(before.code, before.compares, compares)
     told = {"code": code, "name": name, "description": description, "is_active": is_active, "compares": compares}

@@ -38,6 +38,7 @@ MEANING: Mapping[Reason, str] = {
     Reason.UNKNOWN_OP: "op is neither upsert nor delete",
     Reason.WRONG_FIELD_COUNT: "the row has too few or too many fields, or broken quotes",
     Reason.INVALID_ENCODING: "the row has bytes that are no UTF-8",
+    Reason.VALUE_TOO_LONG: "a name has over 500 characters, or a detail over 100,000 bytes",
 }
 
 WIDTH, HEIGHT = 400, 200  # of a picture, in its own units: about the pixels that it gets on a phone

@@ -66,6 +66,7 @@ class Settings:
     pool_size: int  # connections of each of the API's processes: so many that read, and as many that write
     trusted_proxies: tuple[str, ...] = ()  # addresses and networks whose X-Forwarded-* is believed; "*" is any
     client_timeout: int = 30  # seconds that a client may take over the head of a request, and each part of its body
+    actor: str | None = None  # shown in the audit for what a command records; None: the user's login
 
     @classmethod
     def from_environment(
@@ -141,6 +142,7 @@ class Settings:
                 "write IP addresses or networks, as 10.0.0.7 or 10.0.0.0/8, with commas between, or *",
             ),
             client_timeout=_whole_number(given, "CRM_CLIENT_TIMEOUT", 30, range(1, 3601)),
+            actor=given.get("CRM_ACTOR", "").strip() or None,
         )
 
 

@@ -1,6 +1,6 @@
 -- Find the entities that the drop names and how each goes in (see create_stage), and count them by route.
--- In: staged_change, ledger, drops_repeats (false: a change said again is recorded again). Out: named_entity; the numbers of
--- entities that are repeated, new, spliced, folded, with several changes, with a tie; rows_late.
+-- In: staged_change, ledger, drops_repeats (false: a change said again is recorded again). Out: named_entity; the numbers of all
+-- entities and of those that are repeated, new, spliced, folded, with several changes, with a tie; rows_late.
 with named as (
     insert into named_entity (entity_uid, since, changes, repeats, late, has_tie, route)
     select entity_uid, min(change_ts) filter (where not is_repeat), count(*), count(*) filter (where is_repeat),
@@ -22,7 +22,7 @@ with named as (
     group by entity_uid
     returning changes, repeats, late, has_tie, route
 )
-select count(*) filter (where route = 'repeat'), count(*) filter (where route = 'new'),
+select count(*), count(*) filter (where route = 'repeat'), count(*) filter (where route = 'new'),
        count(*) filter (where route = 'splice'), count(*) filter (where route = 'fold'),
        count(*) filter (where changes > 1 and route <> 'repeat'), count(*) filter (where has_tie),
        coalesce(sum(late), 0)
