@@ -130,7 +130,7 @@ def report(drops: Sequence[str], *, output: Path | None, as_json: bool, last: in
     """
     from crm_core import report as report_module
     from crm_core.database import open_migrated
-    from crm_core.report_page import as_html
+    from crm_core.report_page import as_html, write_whole
 
     with open_migrated(Settings.from_environment()) as database, database.connect(autocommit=True) as connection:
         named = [sha256 for name in drops for sha256 in report_module.find_drops(connection, name)]
@@ -141,7 +141,7 @@ def report(drops: Sequence[str], *, output: Path | None, as_json: bool, last: in
         return
     output = output or Path("crm-report.html")
     try:
-        output.write_text(report_module.as_json(found) if as_json else as_html(found), encoding="utf-8")
+        write_whole(output, report_module.as_json(found) if as_json else as_html(found))
     except OSError as error:
         raise click.FileError(one_line(output), error.strerror) from None
     click.echo(f"The report on {len(found.drops)} drop(s) is in {one_line(output)}")

@@ -43,18 +43,12 @@ def run_api(
     Raises OpenToAll for an address that others reach while no token exists, AddressUnusable, DatabaseError.
     """
     from api.app import served_app  # here: the core knows no web framework
+    from api.protocol import ServerConfig
 
     require_closed(settings, database, host)
     listening = listening or listen(host, port)
-    config = uvicorn.Config(
-        partial(served_app, settings, database, is_loopback=is_loopback(host)),
-        factory=True,
-        workers=workers,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=STOP_SECONDS,
-    )
+    app = partial(served_app, settings, database, is_loopback=is_loopback(host))
+    config = ServerConfig(app, settings, factory=True, workers=workers, grace=STOP_SECONDS)
 
     def told() -> None:
         tell(url_of(host, port_of(listening)))
@@ -102,7 +96,7 @@ def require_closed(settings: Settings, database: Database, host: str) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether nobody else's machine reaches an address."""
+    """Return whether nobody else's machine reaches an address."""
     try:
         found = {info[4][0] for info in socket.getaddrinfo(host, None)}
     except OSError:
@@ -111,7 +105,7 @@ def is_loopback(host: str) -> bool:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Answer a socket that listens; port 0 is any free one. Raises AddressUnusable."""
+    """Return a socket that listens; port 0 is any free one. Raises AddressUnusable."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
@@ -148,6 +142,6 @@ def port_of(listening: socket.socket) -> int:
 
 
 def url_of(host: str, port: int) -> str:
-    """Answer the address to open."""
+    """Return the address to open."""
     host = EVERYWHERE.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

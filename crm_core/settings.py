@@ -64,6 +64,8 @@ class Settings:
     max_drop_bytes: int  # of a request that brings a drop
     statement_timeout: int  # seconds that a request may keep the database busy
     pool_size: int  # connections of each of the API's processes: so many that read, and as many that write
+    trusted_proxies: tuple[str, ...] = ()  # addresses and networks whose X-Forwarded-* is believed; "*" is any
+    client_timeout: int = 30  # seconds that a client may take over the head of a request, and each part of its body
     actor: str | None = None  # shown in the audit for what a command records; None: the user's login
 
     @classmethod
@@ -132,6 +134,14 @@ class Settings:
             max_drop_bytes=_whole_number(given, "CRM_MAX_DROP_BYTES", 2 << 30, range(1 << 10, (1 << 40) + 1)),
             statement_timeout=_whole_number(given, "CRM_STATEMENT_TIMEOUT", 10, range(1, 3601)),
             pool_size=_whole_number(given, "CRM_POOL_SIZE", 4, range(1, 1001)),
+            trusted_proxies=_read(
+                given,
+                "CRM_TRUSTED_PROXIES",
+                "",
+                _proxies,
+                "write IP addresses or networks, as 10.0.0.7 or 10.0.0.0/8, with commas between, or *",
+            ),
+            client_timeout=_whole_number(given, "CRM_CLIENT_TIMEOUT", 30, range(1, 3601)),
             actor=given.get("CRM_ACTOR", "").strip() or None,
         )
 
@@ -239,6 +249,18 @@ def _long_key(value: str) -> str:
     if len(value) < SECRET_KEY_LENGTH:
         raise ValueError
     return value
+
+
+def _proxies(value: str) -> tuple[str, ...]:
+    """Parse the addresses of proxies: one with a slip would be trusted by nobody, and without a word."""
+    from ipaddress import ip_address, ip_network
+
+    def parsed(proxy: str) -> str:
+        if proxy == "*":
+            return proxy
+        return str(ip_network(proxy, strict=False) if "/" in proxy else ip_address(proxy))
+
+    return tuple(map(parsed, _list_of(r".+")(value)))
 
 
 def _list_of(item: str) -> Callable[[str], tuple[str, ...]]:

@@ -362,7 +362,7 @@ def test_a_deleted_entity_is_gone_and_all_its_past_still_answers(client: httpx.C
     assert audit[1]["after"] is None
 
 
-def test_to_delete_again_is_refused_unless_it_is_the_same_deletion(client: httpx.Client) -> None:
+def test_to_delete_again_is_refused_unless_it_is_at_the_same_instant(client: httpx.Client) -> None:
     a_problem(client.delete(f"{ENTITIES}/{uuid4()}"), 404, "was ever known")
     entity = create(client, body={"change_ts": "2024-01-01"})
     assert client.delete(at(entity), params={"change_ts": "2024-02-01"}).status_code == 204
@@ -408,6 +408,20 @@ def test_an_undated_change_is_later_than_one_that_is_ahead_of_the_clock(client: 
     a_problem(client.get(at(entity)), 410)
     again = create(client, body={"entity_uid": entity["entity_uid"], "display_name": "Again"})
     assert (read(client, entity)["display_name"], again["is_current"]) == ("Again", True)
+
+
+def test_of_requests_at_one_instant_the_last_holds_even_if_it_was_said_before(client: httpx.Client) -> None:
+    entity = create(client, body={"change_ts": "2024-01-01"})
+    for name in ("B", "C", "B"):
+        answer = client.patch(at(entity), json={"display_name": name, "change_ts": "2024-02-01"})
+        assert (answer.status_code, answer.json()["display_name"]) == (200, name)
+    assert client.get(f"{at(entity)}/audit").json()["count"] == 4
+    for _ in range(2):
+        assert client.delete(at(entity), params={"change_ts": "2024-03-01"}).status_code == 204
+        assert client.get(at(entity)).status_code == 410
+        body = {"display_name": "A", "entity_type": "PERSON"}
+        again = client.post(ENTITIES, json={**body, "entity_uid": entity["entity_uid"], "change_ts": "2024-03-01"})
+        assert (again.status_code, again.json()["is_current"]) == (201, True)
 
 
 def test_who_asked_and_under_which_id_is_in_the_audit(client: httpx.Client) -> None:

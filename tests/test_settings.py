@@ -43,6 +43,8 @@ def test_without_any_setting_the_embedded_server_and_loopback_are_used() -> None
         max_drop_bytes=2 * 1024**3,
         statement_timeout=10,
         pool_size=4,
+        trusted_proxies=(),
+        client_timeout=30,
     )
 
 
@@ -181,6 +183,9 @@ def test_the_example_file_names_every_setting() -> None:
         ("CRM_MAX_DROP_BYTES", "2 GiB"),
         ("CRM_STATEMENT_TIMEOUT", "0"),
         ("CRM_POOL_SIZE", "0"),
+        ("CRM_TRUSTED_PROXIES", "proxy.example.org"),
+        ("CRM_TRUSTED_PROXIES", "10.0.0.0/33"),
+        ("CRM_CLIENT_TIMEOUT", "0"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named_with_its_cure(name: str, value: str) -> None:
