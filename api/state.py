@@ -73,16 +73,22 @@ class State:
         self.counts = Counts()
         self._types: tuple[ReferenceTypes, float] | None = None
         idle = TEN_YEARS if settings.db_conn_max_age is None else float(max(settings.db_conn_max_age, 1))
-        limit = f"-c statement_timeout={settings.statement_timeout}s"
         self.readers = Pool(
             database,
             settings.pool_size,
             patience=PATIENCE,
             max_idle=idle,
-            options=f"{limit} -c default_transaction_read_only=on",
             trust=TRUST_SECONDS,
+            statement_timeout=f"{settings.statement_timeout}s",
+            default_transaction_read_only="on",
         )
-        self.writers = Pool(database, settings.pool_size, patience=WRITE_PATIENCE, max_idle=idle, options="")
+        self.writers = Pool(
+            database,
+            settings.pool_size,
+            patience=WRITE_PATIENCE,
+            max_idle=idle,
+            lock_timeout=f"{settings.lock_timeout}s",
+        )
         # As many threads as connections: who waits does so in the loop, and writes that wait keep no read waiting.
         self._reading = ThreadPoolExecutor(settings.pool_size, "reading")
         self._writing = ThreadPoolExecutor(settings.pool_size, "writing")

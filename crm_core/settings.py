@@ -63,6 +63,9 @@ class Settings:
     max_body_bytes: int  # of a request
     max_drop_bytes: int  # of a request that brings a drop
     statement_timeout: int  # seconds that a request may keep the database busy
+    lock_timeout: int  # seconds that a request waits for what others hold
+    idle_timeout: int  # seconds that a transaction may stand still before the server ends it
+    merge_timeout: int  # seconds that one statement of a merge, a check or a report may take; 0: no bound
     pool_size: int  # connections of each of the API's processes: so many that read, and as many that write
 
     @classmethod
@@ -130,6 +133,9 @@ class Settings:
             max_body_bytes=_whole_number(given, "CRM_MAX_BODY_BYTES", 1 << 20, range(1 << 10, (1 << 30) + 1)),
             max_drop_bytes=_whole_number(given, "CRM_MAX_DROP_BYTES", 2 << 30, range(1 << 10, (1 << 40) + 1)),
             statement_timeout=_whole_number(given, "CRM_STATEMENT_TIMEOUT", 10, range(1, 3601)),
+            lock_timeout=_whole_number(given, "CRM_LOCK_TIMEOUT", 120, range(1, 3601)),
+            idle_timeout=_whole_number(given, "CRM_IDLE_TIMEOUT", 60, range(1, 86_401)),
+            merge_timeout=_whole_number(given, "CRM_MERGE_TIMEOUT", 3600, range(604_801)),
             pool_size=_whole_number(given, "CRM_POOL_SIZE", 4, range(1, 1001)),
         )
 

@@ -42,6 +42,14 @@ DAMAGE = {
         " (sha256, file_name, bytes, first_seen_at, status, merged_at, batch_id, rows_read, rows_rejected)"
         " values (repeat('a', 64), 'x.csv', 1, now(), 'merged', now(), 7, 1, 1)"
     ),
+    "13_schema_is_whole": "drop index entity_by_time; alter table entity drop constraint entity_named",
+    "14_indexes_are_sound": (  # an index that misses a row, as one of another operating system may
+        "create extension amcheck;"
+        "update pg_index set indisready = false where indexrelid = 'batch_by_recorded_at'::regclass;"
+        "insert into batch (recorded_at, actor, source) values (now(), 'x', 'request');"
+        "update pg_index set indisready = true where indexrelid = 'batch_by_recorded_at'::regclass"
+    ),
+    "15_collations_are_unchanged": "update pg_database set datcollversion = '0' where datname = current_database()",
     "12_every_change_has_a_batch": "delete from batch where batch_id = (select max(batch_id) from batch)",
 }
 

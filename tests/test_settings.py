@@ -42,6 +42,9 @@ def test_without_any_setting_the_embedded_server_and_loopback_are_used() -> None
         max_body_bytes=1024**2,
         max_drop_bytes=2 * 1024**3,
         statement_timeout=10,
+        lock_timeout=120,
+        idle_timeout=60,
+        merge_timeout=3600,
         pool_size=4,
     )
 
@@ -68,6 +71,9 @@ def test_every_setting_is_read() -> None:
         CRM_MAX_BODY_BYTES="2048",
         CRM_MAX_DROP_BYTES="4096",
         CRM_STATEMENT_TIMEOUT="30",
+        CRM_LOCK_TIMEOUT="20",
+        CRM_IDLE_TIMEOUT="40",
+        CRM_MERGE_TIMEOUT="0",
         CRM_POOL_SIZE="9",
     ) == Settings(
         home=Path("/srv/crm"),
@@ -90,6 +96,9 @@ def test_every_setting_is_read() -> None:
         max_body_bytes=2048,
         max_drop_bytes=4096,
         statement_timeout=30,
+        lock_timeout=20,
+        idle_timeout=40,
+        merge_timeout=0,
         pool_size=9,
     )
 
@@ -181,6 +190,9 @@ def test_the_example_file_names_every_setting() -> None:
         ("CRM_MAX_DROP_BYTES", "2 GiB"),
         ("CRM_STATEMENT_TIMEOUT", "0"),
         ("CRM_POOL_SIZE", "0"),
+        ("CRM_LOCK_TIMEOUT", "0"),
+        ("CRM_IDLE_TIMEOUT", "never"),
+        ("CRM_MERGE_TIMEOUT", "-1"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named_with_its_cure(name: str, value: str) -> None:
