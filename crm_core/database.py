@@ -34,7 +34,7 @@ class Database:
     """A database that can be connected to."""
 
     conninfo: str = field(repr=False)  # it may hold a password
-    bounds: Bounds = Bounds()
+    bounds: Bounds = field(default_factory=Bounds)
 
     def connect(self, *, autocommit: bool = False, **session: str) -> Connection:
         """Open a connection in a pinned session; as a context it commits, or rolls back on an error, and closes.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import psycopg
 from psycopg.rows import TupleRow
 
-from crm_core.errors import DatabaseError, DatabaseUnfit, MissingPrivilege, SchemaIncomplete
+from crm_core.errors import DatabaseUnfit, MissingPrivilege, SchemaIncomplete
 from crm_core.resources import SQL, statement
 
 EXTENSIONS = ("btree_gist", "pg_trgm")
@@ -61,7 +61,7 @@ def require_fit(connection: psycopg.Connection[TupleRow], *, is_new: bool) -> No
     causes, cures = zip(*(_lacking(what, name, user) for what, name in found), strict=True) if found else ((), ())
     if causes:
         cure = f"let a superuser run in {database}: {' '.join(cures)} then run `crm migrate` again"
-        raise MissingPrivilege(f"{'; '.join(causes)}", cure)
+        raise MissingPrivilege("; ".join(causes), cure)
 
 
 def _tables_in_the_way(connection: psycopg.Connection[TupleRow]) -> list[str]:

@@ -71,7 +71,8 @@ _SERVER_SAID = re.compile(r"failed: [^\s:]+:  ")  # libpq quotes the server as "
 _FULL = re.compile(r"too many (clients|connections)|remaining connection slots|no more connections allowed")
 _NO_DISK = re.compile(r"No space left on device|could not write init file")
 _NOT_NOW = re.compile(
-    r"is (starting up|shutting down|in recovery mode)|not (yet )?accepting connections|Connection refused|No such file"
+    r"is (starting up|shutting down|in recovery mode)|not (yet )?accepting connections|Connection (refused|reset)"
+    r"|No such file|server closed the connection|timeout expired"
 )
 _OPTIONS = re.compile(r"unsupported startup parameter")
 _UNKNOWN = re.compile(r"unrecognized configuration parameter")
