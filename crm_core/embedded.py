@@ -23,7 +23,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -68,14 +68,10 @@ def running_server(
     `binaries` is the bin folder of another PostgreSQL, `settings` stand over those scaled to the machine.
     Raises EmbeddedServerFailed.
     """
-    with _system_errors(home):
-        if not str(home).isprintable():
-            cause = f"the path {str(home)!r} has a control character"
-            raise EmbeddedServerFailed(cause, "set CRM_HOME to another folder")
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        server = _Server.of(home.resolve(), binaries or bundled_binaries(), settings)
-        turn, users = server.open("postgres.lock"), server.open("postgres.users")
-    with turn, users:
+    with ExitStack() as files:
+        with _system_errors(home):
+            server = _Server.at(home, binaries or bundled_binaries(), settings)
+            turn, users = (files.enter_context(server.open(f"postgres.{name}")) for name in ("lock", "users"))
         try:
             with _held(turn), _system_errors(home):
                 fcntl.flock(users, fcntl.LOCK_SH)
@@ -115,11 +111,15 @@ class _Server:
     account: pwd.struct_passwd | None  # whom it runs as; None: as ourselves
 
     @classmethod
-    def of(cls, home: Path, binaries: Path, settings: Mapping[str, str]) -> _Server:
+    def at(cls, home: Path, binaries: Path, settings: Mapping[str, str]) -> _Server:
+        if not str(home).isprintable():
+            cause = f"the path {str(home)!r} has a character that cannot be printed"
+            raise EmbeddedServerFailed(cause, "set CRM_HOME to another folder")
+        home = private.private_folder(home).resolve()
         data = home / "postgres"
         owner = data.lstat().st_uid if data.exists() else home.stat().st_uid
         if os.geteuid() == 0:
-            account = pwd.getpwuid(owner) if owner else _unprivileged_account()
+            account = _account_of(owner)
             private.tighten(home, account.pw_gid)
             return cls(home, binaries, settings, account)
         if data.exists() and owner != os.geteuid():
@@ -311,7 +311,7 @@ class _Server:
         if not (self.binaries / "postgres").stat().st_mode & stat.S_IXOTH:  # installed under a umask such as 077
             package = self.binaries.parent
             for path in (*package.rglob("*"), *package.parent.with_suffix(".libs").rglob("*")):
-                _permit(path, stat.S_IROTH | (stat.S_IXOTH if path.stat().st_mode & stat.S_IXUSR else 0))
+                private.permit(path, stat.S_IROTH | (stat.S_IXOTH if path.stat().st_mode & stat.S_IXUSR else 0))
 
     def _run(
         self, program: str, *arguments: str | Path, within: Path | None = None
@@ -365,19 +365,16 @@ def _system_errors(home: Path) -> Iterator[None]:
         ) from error
 
 
-def _unprivileged_account() -> pwd.struct_passwd:
-    """Answer the system user that a root process lets a new server run as."""
+def _account_of(uid: int) -> pwd.struct_passwd:
+    """Return whom a root process lets the server run as: a user, or else one of the system who may do nothing."""
+    with suppress(KeyError):
+        if uid:
+            return pwd.getpwuid(uid)
     for name in ("postgres", "nobody"):
         with suppress(KeyError):
             return pwd.getpwnam(name)
     cause = "PostgreSQL refuses to run as root, and there is no system user postgres or nobody"
     raise EmbeddedServerFailed(cause, f"run the command as another user, or {OTHER_SERVER}")
-
-
-def _permit(path: Path, bits: int) -> None:
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & bits != bits:
-        path.chmod(mode | bits)
 
 
 def _is_postmaster(pid: int, data: Path) -> bool:

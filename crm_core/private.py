@@ -77,6 +77,13 @@ def let_pass(path: Path, uid: int, gid: int) -> None:
         LOG.warning("%s may now be passed through (not read) by the embedded server's user, number %d", path, uid)
 
 
+def permit(path: Path, bits: int) -> None:
+    """Give a path of ours these bits of its mode, if it lacks one."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & bits != bits:
+        path.chmod(mode | bits)
+
+
 @contextmanager
 def directory(path: Path, owners: Collection[int] | None = None) -> Iterator[int]:
     """Open a folder itself, and no link to one, as a descriptor. Raises OSError, also for another owner's."""
