@@ -234,7 +234,7 @@ def check(*, as_json: bool) -> None:
     from crm_core.quality import check as recompute
 
     breached = False
-    with _database() as (_, database), database.connect(autocommit=True) as connection:
+    with _database(even_incomplete=True) as (_, database), database.connect(autocommit=True) as connection:
         for found in recompute(connection):
             breached = breached or not found.holds
             if as_json:
@@ -306,12 +306,12 @@ def _terminate(_number: int, _frame: object) -> None:
 
 
 @contextmanager
-def _database() -> Iterator[tuple[Settings, Database]]:
-    """Open the database of the settings, and make sure that it is migrated."""
+def _database(*, even_incomplete: bool = False) -> Iterator[tuple[Settings, Database]]:
+    """Open the database of the settings, and make sure that it is migrated and, unless said otherwise, whole."""
     from crm_core.database import open_migrated
 
     settings = Settings.from_environment()
-    with open_migrated(settings) as database:
+    with open_migrated(settings, even_incomplete=even_incomplete) as database:
         yield settings, database
 
 

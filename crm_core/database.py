@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -14,9 +14,10 @@ from psycopg.pq import Conninfo
 from psycopg.rows import TupleRow
 
 from crm_core.embedded import running_server
-from crm_core.fitness import require_whole
+from crm_core.errors import SchemaIncomplete
+from crm_core.fitness import require_empty, require_whole
 from crm_core.resources import statement
-from crm_core.revisions import require_schema
+from crm_core.revisions import current_revision, require_schema
 from crm_core.session import ENCODING, KEEPALIVE, PINNED, Bounds, as_options, pin
 from crm_core.settings import Settings
 from crm_core.sqlstates import connection_error, domain_error
@@ -112,10 +113,19 @@ def open_migrated(settings: Settings, *, even_incomplete: bool = False) -> Itera
     """
     with open_database(settings) as database:
         with database.connect() as connection:
-            require_schema(connection)
-            if not even_incomplete:
-                require_whole(connection)
+            _require_schema(connection, even_incomplete=even_incomplete)
         yield database
+
+
+def _require_schema(connection: Connection, *, even_incomplete: bool) -> None:
+    if current_revision(connection) is None:
+        with suppress(SchemaIncomplete) if even_incomplete else nullcontext():
+            require_empty(connection)
+            require_schema(connection)
+        return
+    require_schema(connection)
+    if not even_incomplete:
+        require_whole(connection)
 
 
 def _variables_of_libpq() -> list[str]:

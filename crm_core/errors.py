@@ -119,7 +119,7 @@ class TimedOut(DatabaseError):
 
     owner = "database"
     passes = True
-    told = "the database cannot answer in time; try again in a moment, or ask for less"
+    told = "the database cannot answer now, or not in time; try again in a moment, or ask for less"
 
 
 class AccessRefused(DatabaseError):

@@ -47,9 +47,8 @@ def require_whole(connection: psycopg.Connection[TupleRow]) -> None:
 
 def require_fit(connection: psycopg.Connection[TupleRow], *, is_new: bool) -> None:
     """Raise DatabaseError unless the schema can be made here; `is_new`: nothing of it has been made so far."""
-    if is_new and (there := _tables_in_the_way(connection)):
-        cause = f"the database has tables of these names, and no revision of crm: {', '.join(there)}"
-        raise SchemaIncomplete(cause, f"name an empty database, or {RESTORE}")
+    if is_new:
+        require_empty(connection)
     found = [
         (str(what), str(name))
         for what, name in connection.execute(statement("server/look"), {"extensions": [*EXTENSIONS]})
@@ -64,11 +63,14 @@ def require_fit(connection: psycopg.Connection[TupleRow], *, is_new: bool) -> No
         raise MissingPrivilege("; ".join(causes), cure)
 
 
-def _tables_in_the_way(connection: psycopg.Connection[TupleRow]) -> list[str]:
+def require_empty(connection: psycopg.Connection[TupleRow]) -> None:
+    """Raise SchemaIncomplete if a database without a revision has tables of the product's names."""
     names = {name.removeprefix("table ") for name in expected_objects() if name.startswith("table ")}
     tables = sorted(names - {"alembic_version"})  # it stays, empty, when all steps are undone
-    rows = connection.execute(statement("server/tables"), {"names": tables})
-    return [name for (name,) in rows]
+    there = [name for (name,) in connection.execute(statement("server/tables"), {"names": tables})]
+    if there:
+        cause = f"the database has tables of these names, and no revision of crm: {', '.join(there)}"
+        raise SchemaIncomplete(cause, f"name an empty database, or {RESTORE}")
 
 
 def _lacking(what: str, name: str, user: str) -> tuple[str, str]:
