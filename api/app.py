@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from api import document, drops, entities, operations, problems, reference, timeline
+from api.departures import Departures
 from api.edge import PROBES, Edge, Figures
 from api.gate import Gate
 from api.log import flushed, install
@@ -85,6 +86,7 @@ def create_app(settings: Settings, database: Database, *, is_loopback: bool = Fa
         return RedirectResponse(f"{request.scope['root_path']}/docs")
 
     document.install(app, state, may_be_open=settings.auth == "off" or (settings.auth == "auto" and is_loopback))
+    app.add_middleware(Departures)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -14,6 +14,7 @@ from typing import TypeVar
 from anyio import CapacityLimiter
 from fastapi import Request
 
+from api.departures import until_left
 from crm_core.database import Connection, Database
 from crm_core.errors import ServerUnreachable
 from crm_core.model import ReferenceTypes
@@ -73,22 +74,16 @@ class State:
         self.counts = Counts()
         self._types: tuple[ReferenceTypes, float] | None = None
         idle = TEN_YEARS if settings.db_conn_max_age is None else float(max(settings.db_conn_max_age, 1))
+        limit = f"-c statement_timeout={settings.statement_timeout}s"
         self.readers = Pool(
             database,
             settings.pool_size,
             patience=PATIENCE,
             max_idle=idle,
+            options=f"{limit} -c default_transaction_read_only=on",
             trust=TRUST_SECONDS,
-            statement_timeout=f"{settings.statement_timeout}s",
-            default_transaction_read_only="on",
         )
-        self.writers = Pool(
-            database,
-            settings.pool_size,
-            patience=WRITE_PATIENCE,
-            max_idle=idle,
-            lock_timeout=f"{settings.lock_timeout}s",
-        )
+        self.writers = Pool(database, settings.pool_size, patience=WRITE_PATIENCE, max_idle=idle, options="")
         # As many threads as connections: who waits does so in the loop, and writes that wait keep no read waiting.
         self._reading = ThreadPoolExecutor(settings.pool_size, "reading")
         self._writing = ThreadPoolExecutor(settings.pool_size, "writing")
@@ -114,7 +109,9 @@ class State:
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Do the work likewise, over a connection that may write, as soon as the locks allow."""
-        return await asyncio.get_running_loop().run_in_executor(self._writing, self._with, self.writers, work)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._writing, self._with, self.writers, until_left(work)
+        )
 
     def types(self, connection: Connection) -> ReferenceTypes:
         """Answer the entity and detail types, at most a second old."""

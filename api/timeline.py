@@ -164,8 +164,8 @@ class _Stream(StreamingResponse):
 
 
 def _blocks(state: State, lines: Callable[[Connection], Iterator[bytes]]) -> Generator[bytes]:
-    bounds = {"statement_timeout": f"{STREAM_SECONDS}s", "default_transaction_read_only": "on"}
-    with state.database.connect(autocommit=True, **bounds) as connection:
+    options = f"-c statement_timeout={STREAM_SECONDS}s -c default_transaction_read_only=on"
+    with state.database.connect(autocommit=True, options=options) as connection:
         try:
             yield from lines(connection)
         except CrmError:

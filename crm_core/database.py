@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ __all__ = ["Connection", "Database", "domain_error", "open_database", "open_migr
 Connection: TypeAlias = psycopg.Connection[TupleRow]
 
 CONNECT_SECONDS = 10  # unless the URL says otherwise
+_OPTION = re.compile(r"-c (\w+)=(\S+)")
 _ALSO_READ_BY_LIBPQ = ("PGTZ", "PGDATESTYLE", "PGGEQO", "PGSERVICEFILE", "PGSYSCONFDIR")
 
 
@@ -37,24 +39,24 @@ class Database:
     conninfo: str = field(repr=False)  # it may hold a password
     bounds: Bounds = field(default_factory=Bounds)
 
-    def connect(self, *, autocommit: bool = False, **session: str) -> Connection:
+    def connect(self, *, autocommit: bool = False, options: str = "") -> Connection:
         """Open a connection in a pinned session; as a context it commits, or rolls back on an error, and closes.
 
-        `session` are more settings of the server, by name. Raises DatabaseError.
+        `options` are more settings of the session, of the form `-c name=value`. Raises DatabaseError.
         """
         try:
-            connection = psycopg.connect(self.conninfo_with(**session), autocommit=True)
+            connection = psycopg.connect(self.conninfo_with(options), autocommit=True)
         except psycopg.OperationalError as error:
             raise connection_error(error) from None
         try:
-            self.pin(connection, **session)
+            self.pin(connection, options)
             connection.autocommit = autocommit
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def conninfo_with(self, **session: str) -> str:
+    def conninfo_with(self, options: str = "") -> str:
         """Return the conninfo of our connections: what was given, and what every one of them needs."""
         given = conninfo_to_dict(self.conninfo)
         return make_conninfo(
@@ -62,19 +64,19 @@ class Database:
             client_encoding=ENCODING,
             application_name=given.get("application_name", "crm"),
             connect_timeout=given.get("connect_timeout", CONNECT_SECONDS),
-            options=f"{given.get('options', '')} {as_options(self._settings(session))}".strip(),
+            options=f"{given.get('options', '')} {as_options(self._settings(options))}".strip(),
             **{name: given.get(name, value) for name, value in KEEPALIVE.items()},
         )
 
-    def pin(self, connection: Connection, **session: str) -> None:
+    def pin(self, connection: Connection, options: str = "") -> None:
         """Pin the session of a new connection in autocommit; raises DatabaseError."""
         try:
-            pin(connection, self._settings(session))
+            pin(connection, self._settings(options))
         except psycopg.Error as error:
             raise domain_error(error) or error from error
 
-    def _settings(self, session: dict[str, str]) -> dict[str, str]:
-        return {**PINNED, **self.bounds.settings(), **session}
+    def _settings(self, options: str) -> dict[str, str]:
+        return {**PINNED, **self.bounds.settings(), **dict(_OPTION.findall(options))}
 
     def environment(self) -> dict[str, str]:
         """Return the variables by which libpq finds the database: no password stands in a command line."""

@@ -27,11 +27,11 @@ class Pool:
         *,
         patience: float,
         max_idle: float,
+        options: str,
         trust: float = 0.0,
         min_size: int = 0,
-        **session: str,
     ) -> None:
-        """Take the number of connections, seconds to wait for a free one and to keep an idle one, and session settings.
+        """Take the number of connections, seconds to wait for a free one and to keep an idle one, and `-c` options.
 
         For the seconds of `trust` after its use a connection is lent again without a look at whether it still stands.
         """
@@ -39,9 +39,9 @@ class Pool:
         self._lent: set[Connection] = set()
         self._used: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
         self._pool = ConnectionPool(
-            database.conninfo_with(**session),
+            database.conninfo_with(options),
             kwargs={"autocommit": True},
-            configure=lambda connection: database.pin(connection, **session),
+            configure=lambda connection: database.pin(connection, options),
             min_size=min_size,
             max_size=size,
             timeout=patience,
