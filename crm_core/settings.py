@@ -32,9 +32,8 @@ ALIASES = {  # names that Django deployments have; ours win
     "CRM_HSTS_SECONDS": "DJANGO_HSTS_SECONDS",
     "CRM_DB_CONN_MAX_AGE": "DJANGO_DB_CONN_MAX_AGE",
 }
-PREFIXES = ("CRM_", "POSTGRES_", "DJANGO_", "DRF_")
 OF_COMPOSE = ("CRM_UI_ADDRESS", "CRM_API_ADDRESS")  # read by compose.yaml alone
-OF_TESTS = "CRM_TEST_"
+_OURS = re.compile(r"(CRM|POSTGRES|DJANGO|DRF)_(?!TEST_)")
 _WARNED_OF: set[str] = set()  # settings are read more than once
 _TEN_YEARS = 315_360_000  # seconds
 _ORIGIN = r"https?://[^/\s]+"
@@ -152,13 +151,12 @@ def _present(values: Mapping[str, str | None]) -> dict[str, str]:
 
 def _warn_of_unknown(of_file: Mapping[str, str], environ: Mapping[str, str]) -> None:
     """Warn of names that are no setting, once each: of all in the file, and in the environment of slips of the pen."""
-    settings = {f"CRM_{field.name.upper()}" for field in fields(Settings)}
-    known = {*settings, *POSTGRES, *ALIASES.values(), *OF_COMPOSE}
+    known = {*("_".join(("CRM", field.name.upper())) for field in fields(Settings)), *POSTGRES, *OF_COMPOSE}
+    known |= {*ALIASES.values()}
     for name in sorted({*of_file, *environ} - known - _WARNED_OF):
-        if not name.startswith(PREFIXES) or name.startswith(OF_TESTS):
-            continue
+        ours = _OURS.match(name)
         near = next(iter(get_close_matches(name, known, n=1, cutoff=0.8)), None)
-        if near or (name in of_file and name.startswith("CRM_")):
+        if ours and (near or (name in of_file and ours[1] == "CRM")):
             _WARNED_OF.add(name)
             cure = f"did you mean {near}?" if near else "see .env.example for those that there are"
             logging.getLogger("crm").warning("%s is no setting, so it does nothing; %s", name, cure)
