@@ -66,6 +66,7 @@ _GRANTED: Mapping[str, str] = {  # what crm needs of each kind of thing
     "sequence": "usage",
     "function": "execute",
 }
+_NO_TEMPORARY = re.compile(r"permission denied to create temporary tables in database (\S+)")
 _DENIED = re.compile(rf"permission denied for ({'|'.join(_GRANTED)}) (\S+)")
 _SERVER_SAID = re.compile(r"failed: [^\s:]+:  ")  # libpq quotes the server as "SEVERITY:  text", in any language
 _FULL = re.compile(r"too many (clients|connections)|remaining connection slots|no more connections allowed")
@@ -94,6 +95,8 @@ def domain_error(error: Exception) -> DatabaseError | None:
             return errors.ServerUnreachable(said, f"see that the server runs; {AGAIN}")
         return errors.DatabaseFault(said, REPORT)
     kind, cure = STATES.get(state) or STATES.get(state[:2]) or (errors.DatabaseFault, REPORT)
+    if denied := _NO_TEMPORARY.search(said):
+        cure = f"let its owner grant temporary on database {denied[1]} to the user of crm; {GRANTS}"
     if denied := _DENIED.search(said):
         what, name = denied.groups()
         cure = f"let its owner grant {_GRANTED[what]} on {what} {name} to the user of crm; {GRANTS}"

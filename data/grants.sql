@@ -1,8 +1,10 @@
 -- What the roles need that crm runs as, when another role owns its tables and runs `crm migrate`. Run as that owner, with psql:
 --     psql -v writer=crm_app -v reader=crm_ro -f data/grants.sql DATABASE
--- The writer serves the API and takes drops in; each merge makes a schema of its own for its work, hence create on the database.
+-- The writer serves the API and takes drops in; each merge makes temporary tables for its work.
 -- The reader can answer reads, reports and `crm check`.
-grant connect, create on database :"DBNAME" to :"writer";
+set client_min_messages = error;  -- the functions of extensions are open to all already
+
+grant connect, temporary on database :"DBNAME" to :"writer";
 grant usage on schema public, known, single to :"writer";
 grant select, insert, update, delete on all tables in schema public to :"writer";
 grant select on all tables in schema known, single to :"writer";

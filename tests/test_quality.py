@@ -17,18 +17,19 @@ pytestmark = pytest.mark.integration
 
 DAMAGE = {
     "01_one_current_entity": (
-        "alter table entity drop constraint entity_no_overlap;update entity set valid_to = null, is_current = true"
+        "alter table entity drop constraint exclude_overlapping_entities;drop index unique_current_entity;"
+        "update entity set valid_to = null, is_current = true"
     ),
     "02_one_current_detail": (
-        "alter table entity_detail drop constraint entity_detail_no_overlap;"
+        "alter table entity_detail drop constraint exclude_overlapping_details;drop index unique_current_entity_detail;"
         "update entity_detail set valid_to = null, is_current = true"
     ),
     "03_entity_intervals": (
-        "alter table entity drop constraint entity_no_overlap;"
+        "alter table entity drop constraint exclude_overlapping_entities;"
         "update entity set valid_to = '2030-01-01' where not is_current"
     ),
     "04_detail_intervals": (
-        "alter table entity_detail drop constraint entity_detail_no_overlap;"
+        "alter table entity_detail drop constraint exclude_overlapping_details;"
         "update entity_detail set valid_to = '2030-01-01' where not is_current"
     ),
     "05_no_gap_without_deletion": "update entity set valid_to = valid_to - interval '1 hour' where not is_current",
@@ -60,7 +61,6 @@ def fill(connection: Connection) -> None:
     for at in (1, 2):
         changes = [an_entity(who, at=at, name=f"{who} {at}", email=f"{at}@x.org") for who in ("ada", "bob")]
         record(connection, types, changes, Origin("test", "request"))
-    connection.execute("set constraints all immediate")  # no table is altered before
 
 
 def test_every_invariant_holds_after_merges(connection: Connection) -> None:

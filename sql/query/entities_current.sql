@@ -10,7 +10,7 @@ from (
                           d.is_current, encode(d.hashdiff, 'hex') as hashdiff
                    from entity_detail d
                    join detail_type dt on dt.detail_type_id = d.detail_type_id
-                   where d.entity_uid = e.entity_uid and d.next_from is null and d.is_current
+                   where d.entity_uid = e.entity_uid and d.is_current
                    order by dt.code) listed) as details
     from (
         select *
@@ -18,11 +18,11 @@ from (
         where is_current
           and (%(like)s::text is null or display_name ilike %(like)s)
           and (%(entity_type_id)s::smallint is null or entity_type_id = %(entity_type_id)s)
-          and (%(after_uid)s::uuid is null or (left(display_name, 200), display_name, entity_uid)
-               > (left(%(after_name)s::text, 200), %(after_name)s::text, %(after_uid)s::uuid))
-        order by left(display_name, 200), display_name, entity_uid
+          and (%(after_uid)s::uuid is null or (display_name, entity_uid)
+               > (%(after_name)s::text, %(after_uid)s::uuid))
+        order by display_name, entity_uid
         limit %(limit)s offset %(offset)s
     ) e
     join entity_type et on et.entity_type_id = e.entity_type_id
-    order by left(display_name, 200), display_name, entity_uid
+    order by display_name, entity_uid
 ) document

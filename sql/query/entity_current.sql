@@ -9,9 +9,9 @@ from (
                           d.is_current, encode(d.hashdiff, 'hex') as hashdiff
                    from entity_detail d
                    join detail_type dt on dt.detail_type_id = d.detail_type_id
-                   where d.entity_uid = e.entity_uid and d.next_from is null and d.is_current
+                   where d.entity_uid = e.entity_uid and d.is_current
                    order by dt.code) listed) as details
     from entity e
     join entity_type et on et.entity_type_id = e.entity_type_id
-    where e.entity_uid = %(entity_uid)s and e.next_from is null and e.is_current
+    where e.entity_uid = %(entity_uid)s and e.is_current
 ) document
