@@ -69,8 +69,8 @@ def require_empty(connection: psycopg.Connection[TupleRow]) -> None:
     Raises MissingPrivilege if that cannot be seen.
     """
     if connection.execute(statement("server/can_use_schema")).fetchone() == (False,):
-        cure = f"let its owner run: grant usage on schema public to {connection.info.user}"
-        raise MissingPrivilege("permission denied for schema public (usage)", cure)
+        cause = "permission denied for schema public (usage)"
+        raise MissingPrivilege(cause, f"let its owner run: grant usage on schema public to {connection.info.user}")
     names = {name.removeprefix("table ") for name in expected_objects() if name.startswith("table ")}
     tables = sorted(names - {"alembic_version"})  # it stays, empty, when all steps are undone
     there = [name for (name,) in connection.execute(statement("server/tables"), {"names": tables})]

@@ -86,6 +86,9 @@ def _breaches(
             indexes = [str(index) for (index,) in connection.execute(statement(f"check/{name}"))]
             unsound = [line for index in indexes for line in _faults_of_index(connection, index)]
             return len(unsound), unsound
+        case "15_collations_are_unchanged":
+            changed = _changed_collations(connection)
+            return len(changed), changed
     values = None if name in NOT_OF_ENTITIES else {"uids": uids if uids is None else list(uids)}
     try:
         with connection.transaction(), connection.cursor() as cursor:
@@ -97,6 +100,17 @@ def _breaches(
             raise
         said = error.diag.message_primary
         return 1, [f"cannot be recomputed, for a part of the schema is missing: {said}"]
+
+
+def _changed_collations(connection: Connection) -> list[str]:
+    found = connection.execute(statement("check/15_collations_are_unchanged")).fetchall()
+    if connection.info.server_version >= 150_000:
+        found += connection.execute(statement("check/collation_of_database")).fetchall()
+    return [
+        f"{name}: its indexes were built by version {built_by} of the collation, and the system now has {now_has}; "
+        f"run `reindex database {connection.info.dbname}`, then `alter {name} refresh collation version`"
+        for name, built_by, now_has in found
+    ]
 
 
 def _faults_of_index(connection: Connection, index: str) -> list[str]:
