@@ -16,6 +16,7 @@ from typing import TypeVar
 from anyio import CapacityLimiter
 from fastapi import Request
 
+from api.departures import until_left
 from api.problems import RETRY_SECONDS, Refusal
 from api.uploads import Uploads
 from crm_core.database import Connection, Database, domain_error
@@ -152,7 +153,7 @@ class State:
         self, threads: ThreadPoolExecutor, seconds: float, pool: Pool, work: Callable[[Connection], T]
     ) -> T:
         """Do the work in one of the threads; if its turn does not come in time, it is not done any more."""
-        future = threads.submit(self._with, pool, work)
+        future = threads.submit(self._with, pool, until_left(work))
         waiting = asyncio.wrap_future(future)
         done, _ = await asyncio.wait([waiting], timeout=seconds)
         if not done and future.cancel():

@@ -8,10 +8,8 @@ from contextlib import contextmanager
 import dagster as dg
 
 from crm_core.database import Connection, domain_error, open_database, require_schema
-from crm_core.errors import AccessRefused, CrmError, MissingPrivilege, SchemaTooNew, SchemaTooOld, SettingsError
+from crm_core.errors import CrmError, DatabaseError, EmbeddedServerFailed
 from crm_core.settings import Settings
-
-LASTING = (SettingsError, AccessRefused, MissingPrivilege, SchemaTooOld, SchemaTooNew)  # until a person does something
 
 RETRIES, RETRY_SECONDS = 3, 10
 
@@ -30,7 +28,8 @@ class CrmDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
             with self.ask() as connection:
                 yield connection
         except CrmError as error:
-            if isinstance(error, LASTING) or attempt >= RETRIES:
+            passes = isinstance(error, EmbeddedServerFailed) or (isinstance(error, DatabaseError) and error.passes)
+            if not passes or attempt >= RETRIES:
                 raise dg.Failure(one_line(error), allow_retries=False) from error
             # No retry policy on the assets does this: it would take a run that is terminated for one to try again.
             dg.get_dagster_logger().warning(one_line(error))
