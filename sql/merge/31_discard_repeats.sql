@@ -3,9 +3,10 @@
 -- In: named_entity, ledger, drops_repeats. Out: fewer rows in staged_change.
 delete from staged_change s
 using (
-    select entity_uid, null::integer as row_no
-    from named_entity
-    where route = 'repeat'
+    select n.entity_uid, c.row_no
+    from named_entity n
+    join staged_change c on c.entity_uid = n.entity_uid
+    where n.route = 'repeat'
     union all
     select entity_uid, row_no
     from (
@@ -23,4 +24,4 @@ using (
     ) said
     where is_repeat or is_said_twice
 ) discarded
-where s.entity_uid = discarded.entity_uid and s.row_no = coalesce(discarded.row_no, s.row_no)
+where s.entity_uid = discarded.entity_uid and s.row_no = discarded.row_no
