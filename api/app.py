@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from api import drops, entities, operations, problems, reference, timeline
+from api.departures import Departures
 from api.document import CrmApi
 from api.edge import PROBES, Edge, Figures
 from api.gate import Gate
@@ -86,6 +87,7 @@ def create_app(
         """Lead to the documentation."""
         return RedirectResponse(f"{request.scope['root_path']}/docs")
 
+    app.add_middleware(Departures)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

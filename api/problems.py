@@ -28,6 +28,7 @@ STATUS: Mapping[type[errors.CrmError], HTTPStatus] = {
     errors.DetailTypeInUse: HTTPStatus.CONFLICT,
     errors.EntityStale: HTTPStatus.PRECONDITION_FAILED,
     errors.KeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.DatabaseFault: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 RETRY_SECONDS = 5  # when to come again, if the database does not answer
@@ -139,9 +140,11 @@ def refusal_of(error: errors.CrmError, part: str = "body") -> Refusal:
             {"where": f"{part}.{field}", "detail": said, "reason": str(code)} for code, field, said in error.faults
         ]
     if isinstance(error, errors.DatabaseError) and not isinstance(error, errors.SchemaTooOld | errors.SchemaTooNew):
-        logging.getLogger("crm.api").warning("%s", error)  # strangers need not know where the database is
-        detail = "the database cannot answer now, or not in time; try again in a moment, or ask for less"
-        return Refusal(status, detail, headers={"Retry-After": str(RETRY_SECONDS)})
+        ours = error.owner == "ours"
+        logging.getLogger("crm.api").log(  # strangers need not know where the database is
+            logging.ERROR if ours else logging.WARNING, "%s", error, exc_info=error if ours else None
+        )
+        return Refusal(status, error.told, headers={} if ours else {"Retry-After": str(RETRY_SECONDS)})
     return Refusal(status, _in_short(faults) if faults else str(error), faults)
 
 

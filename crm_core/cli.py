@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -171,7 +172,7 @@ def check(*, as_json: bool) -> None:
     from crm_core.quality import check as recompute
 
     breached = False
-    with _database() as (_, database), database.connect(autocommit=True) as connection:
+    with _database(even_incomplete=True) as (_, database), database.connect(autocommit=True) as connection:
         for found in recompute(connection):
             breached = breached or not found.holds
             if as_json:
@@ -197,6 +198,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    os.umask(os.umask(0o077) | 0o077)  # what is written holds personal data: it is for its user alone
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:  # nohup has SIGHUP ignored
             signal.signal(number, _terminate)
@@ -214,12 +216,12 @@ def _terminate(_number: int, _frame: object) -> None:
 
 
 @contextmanager
-def _database() -> Iterator[tuple[Settings, Database]]:
-    """Open the database that the settings name, and check that its schema is up to date."""
+def _database(*, even_incomplete: bool = False) -> Iterator[tuple[Settings, Database]]:
+    """Open the database of the settings, and make sure that it is migrated and, unless said otherwise, whole."""
     from crm_core.database import open_migrated
 
     settings = Settings.from_environment()
-    with open_migrated(settings) as database:
+    with open_migrated(settings, even_incomplete=even_incomplete) as database:
         yield settings, database
 
 

@@ -19,8 +19,9 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from crm_core.database import Connection, Database
-from crm_core.errors import DatabaseError, MissingPrivilege
+from crm_core.database import Connection, Database, domain_error
+from crm_core.errors import DatabaseError, DatabaseFault, MissingPrivilege, SchemaIncomplete
+from crm_core.fitness import require_fit
 from crm_core.resources import SQL, statement
 from crm_core.revisions import (
     Revision,
@@ -56,6 +57,8 @@ def migrate(database: Database, revision: str = "head", *, folder: Path = SQL / 
                 if current and current > steps[-1].number:
                     raise too_new(current, steps[-1].number)
                 way = _way(steps, connection, current, revision)
+                if way and way[0].is_upgrade:
+                    require_fit(connection, is_new=current is None)
                 reached = way[-1].to_revisions[0] if way and way[-1].to_revisions else None if way else current
                 has_routines = folder == SQL / "ddl"
                 if has_routines and reached != steps[-1].number:
@@ -148,4 +151,7 @@ def _refusal(error: psycopg.Error, text: str) -> DatabaseError:
             return DatabaseError(
                 cause, f"install PostgreSQL's contrib modules on the server; {extension} is one of them"
             )
-    return DatabaseError(f"a step of the schema failed: {error}", "nothing was changed; report this as a fault")
+    ours = domain_error(error)
+    if ours is None or isinstance(ours, DatabaseFault | SchemaIncomplete):
+        return DatabaseFault(f"a step of the schema failed: {error}", "nothing was changed; report this as a fault")
+    return ours

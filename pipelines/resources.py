@@ -11,11 +11,9 @@ from pathlib import Path
 import dagster as dg
 
 from crm_core.database import Connection, domain_error, open_database, require_schema
-from crm_core.errors import AccessRefused, CrmError, MissingPrivilege, SchemaTooNew, SchemaTooOld, SettingsError
+from crm_core.errors import CrmError, DatabaseError, EmbeddedServerFailed
 from crm_core.settings import Settings
 from pipelines.partitions import drop_key
-
-LASTING = (SettingsError, AccessRefused, MissingPrivilege, SchemaTooOld, SchemaTooNew)  # until a person does something
 
 
 class CrmDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -39,7 +37,7 @@ class CrmDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
             ours = error if isinstance(error, CrmError) else domain_error(error)
             if ours is None:
                 raise
-            if isinstance(ours, LASTING):
+            if not (isinstance(ours, DatabaseError) and ours.passes) and not isinstance(ours, EmbeddedServerFailed):
                 raise dg.Failure(str(ours), allow_retries=False) from error
             # No retry policy on the assets does this: it would take a run that is terminated for one to try again.
             dg.get_dagster_logger().warning(str(ours))

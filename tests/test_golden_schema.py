@@ -1,6 +1,7 @@
 """The tables, constraints and indexes are those of tests/golden/schema.sql, which a reviewer reads as one page.
 
-After a change of sql/ddl: `CRM_TEST_WRITE_GOLDEN=1 uv run pytest tests/test_golden_schema.py`, then review it.
+So are all objects those of sql/objects.txt, by which a partial restore is told. After a change of sql/ddl or
+sql/routines: `CRM_TEST_WRITE_GOLDEN=1 uv run pytest tests/test_golden_schema.py`, then review.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from pathlib import Path
 import pytest
 from conftest import Server
 
-from crm_core.database import Database
+from crm_core.database import Connection, Database
+from crm_core.fitness import OBJECTS, expected_objects, present_objects
 
 pytestmark = [pytest.mark.integration, pytest.mark.constraints]
 
@@ -38,6 +40,13 @@ def test_the_tables_are_those_of_the_golden_schema(server: Server, fresh_databas
     if os.environ.get("CRM_TEST_WRITE_GOLDEN"):
         GOLDEN.write_text(found)
     assert found == GOLDEN.read_text()
+
+
+def test_the_objects_are_those_that_a_database_is_looked_at_for(any_connection: Connection) -> None:
+    found = present_objects(any_connection)
+    if os.environ.get("CRM_TEST_WRITE_GOLDEN"):
+        OBJECTS.write_text("\n".join(found) + "\n")
+    assert found == list(expected_objects())
 
 
 def test_the_constraints_of_the_versions_are_readable_in_the_schema() -> None:

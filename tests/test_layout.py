@@ -44,6 +44,7 @@ def test_a_statement_file_says_what_it_does_and_has_a_caller(name: str) -> None:
 @pytest.mark.integration
 @pytest.mark.parametrize("name", [name for name in STATEMENTS if not UTILITY.match(statement(name))])
 def test_a_statement_is_one_that_every_supported_server_takes(any_connection: Connection, name: str) -> None:
+    any_connection.execute("create extension if not exists amcheck")
     any_connection.execute(statement("merge/10_create_stage"))
     if name.startswith("server/"):
         any_connection.execute(statement("server/create_schema_routine"))

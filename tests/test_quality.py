@@ -43,6 +43,17 @@ DAMAGE = {
         " (sha256, file_name, bytes, first_seen_at, status, merged_at, batch_id, rows_read, rows_rejected)"
         " values (repeat('a', 64), 'x.csv', 1, now(), 'merged', now(), 7, 1, 1)"
     ),
+    "13_schema_is_whole": "drop index entity_by_time; alter table entity drop constraint entity_named",
+    "14_indexes_are_sound": (  # an index that misses a row, as one of another operating system may
+        "create extension amcheck;"
+        "update pg_index set indisready = false where indexrelid = 'batch_by_recorded_at'::regclass;"
+        "insert into batch (recorded_at, actor, source) values (now(), 'x', 'request');"
+        "update pg_index set indisready = true where indexrelid = 'batch_by_recorded_at'::regclass"
+    ),
+    "15_collations_are_unchanged": (
+        "update pg_collation set collversion = '0' where collname = 'pg_c_utf8';"
+        "create index of_another_system on batch (actor collate pg_c_utf8)"
+    ),
     "12_every_change_has_a_batch": "delete from batch where batch_id = (select max(batch_id) from batch)",
 }
 
@@ -71,6 +82,15 @@ def test_a_check_finds_the_damage_it_is_for(connection: Connection, name: str) -
     broken = found[name[3:]]
     assert not broken.holds
     assert broken.examples
+
+
+def test_a_database_whose_own_collation_changed_is_told(any_connection: Connection) -> None:
+    any_connection.execute("update pg_database set datcollversion = '0' where datname = current_database()")
+    query = "select pg_database_collation_actual_version(oid) from pg_database where datname = current_database()"
+    has_versions = any_connection.execute(query).fetchone() != (None,)  # that of C has none
+    found = {c.name: c for c in check(any_connection)}["collations_are_unchanged"]
+    assert found.holds is not has_versions
+    assert ["refresh collation version" in line for line in found.examples] == [True] * has_versions
 
 
 @pytest.mark.parametrize("name", [name for name in CHECKS if name not in NOT_OF_ENTITIES])
