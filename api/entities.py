@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
@@ -30,6 +31,7 @@ from crm_core.database import Connection
 from crm_core.errors import EntityStale
 from crm_core.instants import parse_instant
 from crm_core.model import Change, Op, ReferenceTypes
+from crm_core.reference import held_types
 from crm_core.requests import Answer, Requested, request
 from crm_core.temporal import Filter, Page, Position
 
@@ -40,7 +42,7 @@ AS_OF = Field(description="Answer as it was then: ISO 8601", json_schema_extra=I
 KEY_LENGTH = 255
 IfMatch = Annotated[str | None, Header(alias="If-Match", description="The ETag that the entity must still have")]
 Key = Annotated[str | None, Header(description="The same request under it is made once a day")]
-Made = Callable[..., Change]  # of the types, `now` and `time_zone`
+Made = partial[Change]  # wants the types, `now` and `time_zone`
 
 
 class Search(PageParams):
@@ -236,9 +238,11 @@ async def _change(http: Request, call: Call, change: Made, asked: Requested) -> 
 
 
 def _make(state: State, change: Made, asked: Requested, connection: Connection) -> Answer:
-    types = state.types(connection)
-    made = change(types, now=datetime.now(UTC), time_zone=state.settings.time_zone)
-    return request(connection, types, made, asked)
+    codes = [code for code, _ in change.keywords.get("details", ())]
+    with connection.transaction() if codes else nullcontext():
+        types = held_types(connection, state.types(connection), codes) if codes else state.types(connection)
+        made = change(types, now=datetime.now(UTC), time_zone=state.settings.time_zone)
+        return request(connection, types, made, asked)
 
 
 async def _asked(http: Request, who: Principal, change_ts: str | None, key: str | None) -> Requested:

@@ -143,17 +143,17 @@ class State:
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Do the work likewise, over a connection that may write, as soon as the locks allow; raises Refusal."""
-        return await self._in_turn(self._writing, LOCK_SECONDS, self.writers, until_left(work))
+        return await self._in_turn(self._writing, LOCK_SECONDS, self.writers, work)
 
     async def merge(self, work: Callable[[Connection], T]) -> T:
         """Do the work on a drop likewise: it may wait, and take, far longer."""
-        return await self._in_turn(self._merging, MERGE_SECONDS, self.mergers, until_left(work))
+        return await self._in_turn(self._merging, MERGE_SECONDS, self.mergers, work)
 
     async def _in_turn(
         self, threads: ThreadPoolExecutor, seconds: float, pool: Pool, work: Callable[[Connection], T]
     ) -> T:
         """Do the work in one of the threads; if its turn does not come in time, it is not done any more."""
-        future = threads.submit(self._write, pool, work)
+        future = threads.submit(self._write, pool, until_left(work))
         waiting = asyncio.wrap_future(future)
         done, _ = await asyncio.wait([waiting], timeout=seconds)
         if not done and future.cancel():

@@ -9,6 +9,7 @@ import io
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -88,7 +89,13 @@ def demo(port: int | None, *, no_serve: bool) -> None:
 
 
 @crm.command(epilog="Example: crm up, then copy a CSV file into .crm/drops")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to serve on.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to serve the API on.")
+@click.option(
+    "--dagster-host",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address to serve Dagster's UI on; it has no login, so whoever reaches it can run the jobs.",
+)
 @click.option(
     "--port", type=click.IntRange(1, 65535), help="The port of Dagster's UI; default: the first free one from 3000."
 )
@@ -99,7 +106,9 @@ def demo(port: int | None, *, no_serve: bool) -> None:
     "--browser/--no-browser", default=None, help="Open the UI in a browser; default: only if started from a terminal."
 )
 @click.option("--prepare", is_flag=True, help="Get the database ready, but start nothing.")
-def up(host: str, port: int | None, api_port: int | None, *, browser: bool | None, prepare: bool) -> None:
+def up(
+    host: str, dagster_host: str, port: int | None, api_port: int | None, *, browser: bool | None, prepare: bool
+) -> None:
     """Start everything for daily use.
 
     This starts PostgreSQL, the API, Dagster's UI and Dagster's daemon, which takes in each file that you put into the
@@ -115,7 +124,8 @@ def up(host: str, port: int | None, api_port: int | None, *, browser: bool | Non
         if prepare:
             get_ready(settings)
         else:
-            run_up(settings, host, port, api_port, browser=sys.stdout.isatty() if browser is None else browser)
+            is_wanted = sys.stdout.isatty() if browser is None else browser
+            run_up(settings, host, port, api_port, dagster_host=dagster_host, browser=is_wanted)
     except ServiceFailed as failure:
         for line in failure.last_lines:
             click.echo(f"  {one_line(line)}", err=True)
@@ -132,7 +142,8 @@ def up(host: str, port: int | None, api_port: int | None, *, browser: bool | Non
     help="The port to serve on; 0: any free one.",
 )
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="How many processes.")
-def serve(host: str, port: int, workers: int) -> None:
+@click.option("--fd", type=int, hidden=True, help="The number of a socket that listens there already: of `crm up`.")
+def serve(host: str, port: int, workers: int, fd: int | None) -> None:
     """Serve the API alone.
 
     On 127.0.0.1 the API is open to everybody on this machine until you create a token. On any other address you have to
@@ -147,6 +158,7 @@ def serve(host: str, port: int, workers: int) -> None:
             host,
             port,
             workers=workers,
+            listening=None if fd is None else socket.socket(fileno=fd),
             tell=lambda address: click.echo(f"The API is at {address}/docs"),
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +41,7 @@ _HINT = re.compile(rb'"?sep=(.)"?,*\r?\n', re.IGNORECASE)  # how a spreadsheet i
 _ENDS_WITH_CR = re.compile(rb'[^"\r\n]*+(?:(?>"[^"]*+"[^"\r\n]*+))*+\r(?!\r*\n)')  # outside quotes
 _END_OF_FILE = b"\x1a"  # Ctrl-Z, with which old systems end a text
 CLOSE = 0.75  # how alike a column is to one of ours, if it is taken for a slip of the pen
-_RULE = f"the first line of a drop names its columns: {', '.join(COLUMNS)}"
+_RULE = f"the first line of a drop names its columns: {', '.join(COLUMNS)}, and detail types by their codes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,12 @@ class Header:
     ends_with_cr: bool  # lines end with CR alone, as on a Macintosh of old
 
 
-def read_header(path: Path, start: bytes) -> Header:
-    """Read the header from the first HEADER_BYTES of a file; raises DropRefused if it is not one of a drop."""
+def read_header(path: Path, start: bytes, detail_types: Iterable[str] = ()) -> Header:
+    """Read the header from the first HEADER_BYTES of a file; a column may be of a detail type, named by its code.
+
+    Raises DropRefused if it is not the header of a drop.
+    """
+    codes = {code.lower() for code in detail_types}
     for magic, kind in _OTHER_KINDS:
         if start.startswith(magic):
             raise DropRefused(path, f"is {kind}")
@@ -76,7 +81,7 @@ def read_header(path: Path, start: bytes) -> Header:
     blank = text[: len(text) - len(body)]
     record = record_at(body, 0)
     return Header(
-        columns=_columns(path, record or body[: body.find(b"\n") + 1], is_sound=bool(record)),
+        columns=_columns(path, record or body[: body.find(b"\n") + 1], codes, is_sound=bool(record)),
         size=min(len(start), len(mark) + len(blank) + len(record)),
         next_line=1 + blank.count(b"\n") + record.count(b"\n"),
         text=as_text(mark + record),
@@ -89,22 +94,26 @@ def without_end_of_file(text: bytes) -> bytes:
     return text.rstrip(_END_OF_FILE)
 
 
-def _columns(path: Path, record: bytes, *, is_sound: bool) -> tuple[str, ...]:
+def _columns(path: Path, record: bytes, codes: Set[str], *, is_sound: bool) -> tuple[str, ...]:
     if b"\0" in record:
         raise DropRefused(path, "has NUL bytes in its header; is it UTF-16? save it as UTF-8")
     if end_of_text(record) < len(record):
         raise DropRefused(path, "has a header that is not UTF-8; save it as UTF-8")
     cells = fields_of(record) if is_sound else record.split(b",")
     texts = (cell.decode().strip().removeprefix('"').removesuffix('"') for cell in cells)
-    columns = tuple(
-        name if (name := (normal_form(text) or "").lower()) in KNOWN else text.strip().lower() for text in texts
-    )
-    if faults := _faults(columns) or ([] if is_sound else ["has a quote in its header that is not closed"]):
+    columns = tuple(_column(text, KNOWN | codes) for text in texts)
+    if faults := _faults(columns, codes) or ([] if is_sound else ["has a quote in its header that is not closed"]):
         raise DropRefused(path, f"{'; '.join(faults)}; {_RULE}")
     return columns
 
 
-def _faults(columns: tuple[str, ...]) -> list[str]:
+def _column(text: str, known: Set[str]) -> str:
+    """Return the name of a column: as it is known, or else as it stands."""
+    name = (normal_form(text) or "").lower()
+    return name if name in known else text.strip().lower()
+
+
+def _faults(columns: tuple[str, ...], codes: Set[str]) -> list[str]:
     if not set(columns) & set(COLUMNS):
         if len(columns) == 1 and {part.strip(' "') for part in columns[0].split(",")} & set(COLUMNS):
             return ["has each line in quotes, as a single cell; take the outer quotes away, or save it as CSV again"]
@@ -117,11 +126,11 @@ def _faults(columns: tuple[str, ...]) -> list[str]:
     if "" in named:
         faults.append(f"has no name for column {named.index('') + 1}, give it one or remove the column")
     for name in dict.fromkeys(named):
-        if name not in KNOWN:
-            close = difflib.get_close_matches(name, COLUMNS, n=1, cutoff=CLOSE)
+        if name not in KNOWN | codes:
+            close = difflib.get_close_matches(name, [*COLUMNS, *sorted(codes)], n=1, cutoff=CLOSE)
             shown = repr(name if len(name) <= 40 else name[:39] + "…")
             faults.append(f"has an unknown column {shown}" + (f", is it {close[0]}?" if close else ""))
-    missing = [name for name in REQUIRED if name not in named]
+    missing = [name for name in REQUIRED if name not in named and not (name == "details" and codes & set(named))]
     if missing and not set(OF_A_DELETION) <= set(named):
         faults.append(f"lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
     return faults

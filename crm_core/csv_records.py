@@ -17,6 +17,8 @@ import polars as pl
 from crm_core.model import Reason, Reject
 
 UTF_8_MARK = b"\xef\xbb\xbf"
+RAW_BYTES = 64 << 10  # of a rejected record that are kept
+CUT = "[cut: "  # begins what stands for the rest of it
 RECORD_BYTES = 8 << 20  # a longer record is damaged: most likely a quote that nobody closed
 
 _QUOTED = rb'"[^"]*+(?:""[^"]*+)*+"'
@@ -87,7 +89,7 @@ class Splitter:
                 end = odd.end()
                 fields = fields_of(odd.group())
                 if reasons := self._faults(odd.group(), len(fields)):
-                    rejects.append(Reject(line, reasons, as_text(odd.group())))
+                    rejects.append(Reject(line, reasons, raw_of(odd.group(), line)))
                 else:
                     sound.append(b",".join(map(_quoted, fields)) + b"\n")
                     lines.append(range(line, line + 1))
@@ -98,7 +100,7 @@ class Splitter:
                     break
                 in_long_line, end = not end, end or size
                 damaged = block[at:end][: self.record_bytes]
-                rejects.append(Reject(line, self._faults(damaged, 0), as_text(damaged)))
+                rejects.append(Reject(line, self._faults(damaged, 0), raw_of(damaged, line)))
             line += block.count(b"\n", at, end)
             at = end
         return Split(b"".join(sound), list(chain.from_iterable(lines)), rejects, at, line, in_long_line)
@@ -131,6 +133,19 @@ def record_at(block: bytes, start: int) -> bytes:
 def as_text(record: bytes) -> str:
     r"""Answer a record as it stood, without its line end; what is not UTF-8 is written \xNN."""
     return _without_end(record).decode(errors="backslashreplace").replace("\0", "\\x00")
+
+
+def raw_of(record: bytes, line: int) -> str:
+    """Return a rejected record as it is kept: as it stood, or its beginning and where the rest is to be found."""
+    record = _without_end(record)
+    if len(record) <= RAW_BYTES:
+        return as_text(record)
+    end = RAW_BYTES
+    while record[end] & 0b1100_0000 == 0b1000_0000 and end > RAW_BYTES - 4:  # in the middle of a character
+        end -= 1
+    quote = '"' * (record.count(b'"', 0, end) % 2)  # that no reader takes the next record for a part of this one
+    rest = f"{CUT}{len(record) - end:,} bytes or more are left out; see line {line} of the file]"
+    return f"{as_text(record[:end])}{rest}{quote}"
 
 
 def _is_text(block: bytes) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -62,6 +62,18 @@ def count_drops(connection: Connection) -> int:
 def drop(connection: Connection, sha256: str) -> Document | None:
     """Read what one drop did; None if it never came."""
     row = connection.execute(statement("drop/drop"), {"sha256": sha256}).fetchone()
+    return None if row is None else row[0]
+
+
+def judged(connection: Connection, sha256s: Collection[str]) -> set[str]:
+    """Return those of the drops that were read and judged, whatever became of them; a restored backup may lack some."""
+    rows = connection.execute(statement("drop/judged"), {"sha256s": list(sha256s)})
+    return {sha256 for (sha256,) in rows}
+
+
+def merged_as(connection: Connection, file_name: str) -> str | None:
+    """Return the SHA-256 of the newest merged drop whose bytes first came under a file name."""
+    row = connection.execute(statement("drop/merged_as"), {"file_name": file_name}).fetchone()
     return None if row is None else row[0]
 
 

@@ -21,6 +21,7 @@ CrmError
 │   ├── EmbeddedServerFailed the embedded PostgreSQL did not start or stop
 │   └── DatabaseFault        the database refused a statement of ours: report it
 ├── DropRefused              a file that is no drop: nothing of it goes in
+│   └── DropUnreadable       it could not be read, or changed meanwhile: nothing is known of what it holds
 ├── UnknownDrop              no drop of that name or SHA-256 was ever received
 ├── FixtureRefused           a fixture that cannot be loaded: nothing of it goes in
 ├── ChangeRefused            a single change with a fault, named by the reason codes of the drop contract
@@ -169,6 +170,10 @@ class DropRefused(CrmError):
     def __init__(self, file: Path | str, fault: str, line: int | None = None) -> None:
         self.file, self.fault, self.line = str(file), fault, line
         super().__init__(f"{file}:{line}: {fault}" if line else f"{file}: {fault}")
+
+
+class DropUnreadable(DropRefused):
+    """A file that could not be read, or changed while it was: what it holds is not judged, and may be tried again."""
 
 
 class UnknownDrop(CrmError):

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
 from functools import partial
 from itertools import count, islice
@@ -15,7 +15,7 @@ from pathlib import Path
 from crm_core.database import Connection, Database, statement
 from crm_core.drop_log import keep_rejects, rejected_lines
 from crm_core.drops import RawBatch, fingerprint, read_drop
-from crm_core.errors import DropRefused
+from crm_core.errors import DropRefused, DropUnreadable
 from crm_core.merge import Merged, Origin, encoded, merge, stage, staging
 from crm_core.model import MergeReport, Reject
 from crm_core.noted_rows import NotedRows, notes_on
@@ -39,6 +39,7 @@ class Options:
     dry_run: bool = False  # do everything, keep nothing
     strict: bool = False  # refuse the drop if a row is bad
     shown_as: str | None = None  # what answers call the file, if not by its path
+    sha256: str | None = None  # of the bytes that are meant, if they were read before: a file with others is refused
 
 
 def ingest(
@@ -63,7 +64,7 @@ def ingest_over(
     now = datetime.now(UTC)
     sha256: str | None = None
     try:
-        sha256 = fingerprint(path)
+        sha256 = options.sha256 or fingerprint(path)
         if not options.dry_run:
             _see(connection, path, sha256, now)
         with connection.transaction(force_rollback=options.dry_run):
@@ -84,7 +85,8 @@ def ingest_over(
             return report
     except DropRefused as refusal:
         error = _storable(str(refusal).replace(str(path), options.shown_as or str(path)))
-        if sha256 is not None and not options.dry_run:
+        is_judged = not isinstance(refusal, DropUnreadable)
+        if sha256 is not None and is_judged and not options.dry_run:
             values = {"sha256": sha256, "error": error}
             connection.execute(statement("drop/record_refused"), values)
         return MergeReport(
@@ -109,75 +111,103 @@ class _Known:
     rejected: int = 0  # of a merged drop: they are judged again
 
 
+@dataclass(slots=True)
+class _Staged:
+    """What came of the rows that were read."""
+
+    accepted: int = 0
+    rejected: int = 0
+    shown: list[Reject] = field(default_factory=list)
+    is_whole: bool = True  # False: the file ends in the middle of a line
+
+
 def _replayed(known: _Known) -> MergeReport:
     """Report on a drop that is in already, whole."""
     return MergeReport("", None, "replayed", known.read, known.accepted, 0, rows_unchanged=known.accepted)
 
 
 def _read_and_merge(
-    connection: Connection,
-    path: Path,
-    sha256: str,
-    known: _Known,
-    now: datetime,
-    options: Options,
-    progress: Progress,
+    connection: Connection, path: Path, sha256: str, known: _Known, now: datetime, options: Options, progress: Progress
 ) -> tuple[MergeReport, Merged | None]:
     """Take in the rows of a drop, or of a merged one those that were rejected and are right now."""
     types = held_types(connection)
-    batches = read_drop(path, sha256=sha256)
+    codes = [kind.code for kind in types.detail_types if kind.is_active]
+    batches = read_drop(path, sha256=sha256, detail_types=codes)
     if known.is_merged:
         lines = rejected_lines(connection, sha256)
         batches = (batch.only(lines) for batch in batches)
     latest = max(now, known.first_seen)  # the clock may have been set back since the drop was first seen
     judge = partial(validate, types=types, first_seen=known.first_seen, now=latest, time_zone=options.time_zone)
-    connection.execute(statement("drop/forget_rejects"), {"sha256": sha256})
+    noted, merged = NotedRows(connection), None
+    size = path.stat().st_size
+    progress(READING, 0, size)
     with staging(connection):
-        size = path.stat().st_size
-        accepted = rejected = 0
-        is_whole = True
-        shown: list[Reject] = []
-        noted = NotedRows(connection)
-        progress(READING, 0, size)
-        for batch, valid, rows in _judged_ahead(batches, judge):
-            stage(connection, rows)
-            noted.add(valid.changes)
-            if not options.dry_run:
-                keep_rejects(connection, sha256, batch.header, valid.rejects)
-            accepted += valid.changes.height
-            rejected += len(valid.rejects)
-            shown += valid.rejects[: SHOWN - len(shown)]
-            is_whole = batch.is_whole
-            progress(READING, batch.bytes_read, size)
-        if rejected and options.strict:
-            raise _TooStrict(path, rejected, shown)
-        merged = None
-        if accepted or not known.is_merged:
+        judged = _judged_ahead(batches, judge)
+        keeps = None if options.dry_run else sha256
+        staged = _stage(connection, keeps, judged, noted, lambda done: progress(READING, done, size))
+        if staged.rejected and options.strict:
+            raise _TooStrict(path, staged.rejected, staged.shown)
+        if staged.accepted or not known.is_merged:
             steps = count(1)
             origin = Origin(options.actor, "drop", drop_sha256=sha256)
             merged = merge(connection, origin, lambda step: progress(_in_words(step), next(steps), None))
     ending_nobody, fallen_together = noted.after_merge(NAMED)
-    accepted += known.accepted
-    changed = merged.rows_changed if merged else 0
+    report = replace(
+        _report(known, staged, merged), rows_ending_nobody=ending_nobody.rows, rows_fallen_together=fallen_together.rows
+    )
+    notes = notes_on(report, types, ending_nobody, fallen_together, is_replay=known.is_merged, is_whole=staged.is_whole)
+    return replace(report, notes=notes), merged
+
+
+def _stage(
+    connection: Connection,
+    sha256: str | None,
+    judged: Iterator[_Judged],
+    noted: NotedRows,
+    on_bytes: Callable[[int], None],
+) -> _Staged:
+    """Stage the rows that are right; the others are the rejects of the drop from now on, if it is given."""
+    staged = _Staged()
+    if sha256 is not None:
+        connection.execute(statement("drop/forget_rejects"), {"sha256": sha256})
+    for batch, valid, rows in judged:
+        stage(connection, rows)
+        noted.add(valid.changes)
+        if sha256 is not None:
+            keep_rejects(connection, sha256, batch.header, valid.rejects)
+        staged.accepted += valid.changes.height
+        staged.rejected += len(valid.rejects)
+        staged.shown += valid.rejects[: SHOWN - len(staged.shown)]
+        staged.is_whole = batch.is_whole
+        on_bytes(batch.bytes_read)
+    return staged
+
+
+def _report(known: _Known, staged: _Staged, merged: Merged | None) -> MergeReport:
+    """Report on all rows of a drop; what was accepted before is unchanged now."""
+    accepted = known.accepted + staged.accepted
     report = MergeReport(
         file="",
         sha256=None,
-        status="merged" if merged else "replayed",
-        rows_read=accepted + rejected,
+        status="replayed",
+        rows_read=accepted + staged.rejected,
         rows_accepted=accepted,
-        rows_rejected=rejected,
-        rows_changed=changed,
-        rows_unchanged=accepted - changed,
-        rows_late=merged.rows_late if merged else 0,
-        rows_superseded=merged.rows_superseded if merged else 0,
-        entity_versions_added=merged.entity_versions_added if merged else 0,
-        detail_versions_added=merged.detail_versions_added if merged else 0,
-        rows_ending_nobody=ending_nobody.rows,
-        rows_fallen_together=fallen_together.rows,
-        rejects=tuple(shown),
+        rows_rejected=staged.rejected,
+        rows_unchanged=accepted,
+        rejects=tuple(staged.shown),
     )
-    notes = notes_on(report, types, ending_nobody, fallen_together, is_replay=known.is_merged, is_whole=is_whole)
-    return replace(report, notes=notes), merged
+    if merged is None:
+        return report
+    return replace(
+        report,
+        status="merged",
+        rows_changed=merged.rows_changed,
+        rows_unchanged=accepted - merged.rows_changed,
+        rows_late=merged.rows_late,
+        rows_superseded=merged.rows_superseded,
+        entity_versions_added=merged.entity_versions_added,
+        detail_versions_added=merged.detail_versions_added,
+    )
 
 
 def _in_words(step: str) -> str:

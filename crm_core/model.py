@@ -106,7 +106,7 @@ class Reject:
 
     line: int  # physical line of the file where the row starts; the header is line 1
     reasons: tuple[Reason, ...]
-    raw: str  # the row as it stood; bytes that are not UTF-8 are written \xNN
+    raw: str  # the row as it stood, of a long one the beginning; bytes that are not UTF-8 are written \xNN
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,19 +70,23 @@ def notes_on(
     """Return what the sender of a drop should know, a sentence each with what to do."""
 
     def notes() -> Iterator[str]:
-        rejected = _rows(report.rows_rejected)
         if report.rows_rejected and not any(kind.is_active for kind in types.entity_types):
             yield "no entity types are loaded, so every row is rejected; load them with crm loaddata, and drop it then"
         elif report.rows_rejected and not report.rows_accepted:
-            yield f"all {rejected} were rejected, so nothing went in; see the reasons"
+            yield f"nothing went in: every row was rejected ({report.rows_rejected:,}); see the reasons"
         if is_replay and report.rows_rejected:
-            yield f"{rejected} are rejected as before; correct them in the file of its rejects, and drop that"
-        if rows := ending_nobody.rows:
-            who = "entities that did not exist then; they may have other names by now: delete them by their entity_uid"
-            yield f"{_rows(rows)} ({_lines(ending_nobody)}) delete {who}"
-        if rows := fallen_together.rows:
-            who = "so they are one entity; give them an entity_uid each if they are several"
-            yield f"{_rows(rows)} without entity_uid ({_lines(fallen_together)}) say the same as a row before, {who}"
+            what = _rows(report.rows_rejected)
+            yield f"rejected as before: {what}; correct them in the file of its rejects, and drop that"
+        if ending_nobody.rows:
+            yield (
+                f"deletions that ended nobody: {_rows(ending_nobody.rows)} ({_lines(ending_nobody)}); the entity did"
+                " not exist then, or has another name by now: look it up, and delete it by its entity_uid"
+            )
+        if fallen_together.rows:
+            yield (
+                f"the same as a row before: {_rows(fallen_together.rows)} ({_lines(fallen_together)}); without"
+                " entity_uid they are one entity, so give each its own if they are several"
+            )
         if not is_whole:
             yield "the last line has no line end; if the file was cut off there, drop it again when it is whole"
 

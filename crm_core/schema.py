@@ -6,6 +6,7 @@ delete of a given uid needs nothing else: of such a *bare* row the name, type an
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from crm_core.columns import each_distinct, reworked
+from crm_core.csv_header import COLUMNS
 from crm_core.details_json import read_details
 from crm_core.drops import RawBatch
 from crm_core.hashing import (
@@ -75,7 +77,7 @@ def validate(
     detail_types = sorted((kind for kind in types.detail_types if kind.is_active), key=lambda kind: kind.code)
     rows = _read_rows(batch.frame, types, first_seen.astimezone(UTC), time_zone)
     listed = read_details(rows["details"])
-    details = _ranked(listed.details, detail_types)
+    details = _ranked(pl.concat([listed.details, *_details_of_columns(batch.frame, rows["is_bare"])]), detail_types)
     rows = _with_details_faults(rows, listed.faults, details, detail_types)
     reasons = _judge(rows, drop_schema(latest=(now + CLOCK_SKEW).astimezone(UTC)))
     if not reasons.is_empty():
@@ -186,6 +188,13 @@ def _uids(texts: pl.Series) -> pl.Series:
 def _respelled(uids: pl.Series) -> pl.Series:
     digits = uids.str.replace("urn:uuid:", "", literal=True).str.replace_all("[^0-9a-f]", "")
     return digits.str.replace("^(.{8})(.{4})(.{4})(.{4})(.{12})$", "$1-$2-$3-$4-$5")
+
+
+def _details_of_columns(frame: pl.DataFrame, is_bare: pl.Series) -> Iterator[pl.DataFrame]:
+    """Yield row, detail_type and detail_value of each column that is of a detail type; what is blank says nothing."""
+    for column in frame.drop("line", *COLUMNS):
+        rows = (normal_forms(column).is_not_null() & ~is_bare).arg_true()
+        yield pl.DataFrame({"row": rows, "detail_type": column.name, "detail_value": column.gather(rows)})
 
 
 def _ranked(details: pl.DataFrame, types: list[DetailType]) -> pl.DataFrame:

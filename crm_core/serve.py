@@ -33,23 +33,25 @@ def run_api(
     port: int,
     *,
     workers: int = 1,
+    listening: socket.socket | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; `tell` is called with the address once it can be asked.
 
-    A `port` of 0 is any that is free. More than one worker are processes of their own; one that dies is replaced.
+    A `port` of 0 is any that is free; a socket that is `listening` there already is taken as it is. More than one
+    worker are processes of their own; one that dies is replaced.
     Raises OpenToAll for an address that others reach while no token exists, AddressUnusable, DatabaseError.
     """
     from api.app import served_app  # here: the core knows no web framework
     from api.protocol import ServerConfig
 
     require_closed(settings, database, host)
-    listening = listen(host, port)
+    listening = listening or listen(host, port)
     app = partial(served_app, settings, database, is_loopback=is_loopback(host))
     config = ServerConfig(app, settings, factory=True, workers=workers, grace=STOP_SECONDS)
 
     def told() -> None:
-        tell(url_of(host, listening.getsockname()[1]))
+        tell(url_of(host, port_of(listening)))
 
     with listening, suppress(KeyboardInterrupt):  # it has stopped in order then, and that is how it is stopped
         if workers == 1:
@@ -114,17 +116,29 @@ def listen(host: str, port: int) -> socket.socket:
 
 def free_port(host: str, asked: int | None, first: int) -> int:
     """Return the port that was asked for, or the first free one of a hundred; raises AddressUnusable."""
+    with listen_from(host, asked, first) as listening:
+        return port_of(listening)
+
+
+def listen_from(host: str, asked: int | None, first: int) -> socket.socket:
+    """Return a socket that listens on the port that was asked for, or on the first free one of a hundred.
+
+    The port is taken from now on, so that two who start at once never choose the same. Raises AddressUnusable.
+    """
     last = asked or first + PORTS_TRIED
     for port in range(asked or first, last + 1):
         try:
-            listen(host, port).close()
+            return listen(host, port)
         except AddressUnusable as fault:
             taken = isinstance(fault.__cause__, OSError) and fault.__cause__.errno == errno.EADDRINUSE
             if not taken or port == last:
                 raise
-        else:
-            return port
     raise AssertionError
+
+
+def port_of(listening: socket.socket) -> int:
+    """Return the port on which a socket listens."""
+    return int(listening.getsockname()[1])
 
 
 def url_of(host: str, port: int) -> str:

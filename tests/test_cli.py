@@ -39,6 +39,7 @@ COMMANDS = [
 KEYS = [  # of the contract, section 5
     "file", "sha256", "status", "rows_read", "rows_accepted", "rows_rejected", "rows_changed", "rows_unchanged",
     "rows_late", "rows_superseded", "entity_versions_added", "detail_versions_added", "seconds", "error",
+    "rows_ending_nobody", "rows_fallen_together", "notes", "dry_run",
 ]  # fmt: skip
 HEADER = ["entity_uid", "display_name", "entity_type", "details", "change_ts", "op"]
 ANNA = "0b9f8a52-6c3e-4f0d-9a77-2d4e5c6b7a01"
@@ -392,7 +393,7 @@ def test_a_file_of_which_all_rows_were_rejected_is_a_warning(run: Run, tmp_path:
     for arguments in (["ingest", bad], ["ingest", "--json", bad], ["ingest", "--dry-run", bad]):
         result = run(*arguments)
         assert result.exit_code == 0
-        assert "bad.csv: all 2 rows were rejected" in result.stderr
+        assert "bad.csv: nothing went in: every row was rejected (2)" in result.stderr
     assert "warning" not in run("ingest", a_drop(tmp_path / "half.csv", anna(), anna(entity_type="ROBOT"))).stderr
 
 

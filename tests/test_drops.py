@@ -21,6 +21,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from crm_core.csv_header import COLUMNS
+from crm_core.csv_records import RAW_BYTES
 from crm_core.drops import fingerprint, read_drop
 from crm_core.errors import DropRefused
 from crm_core.model import Reason, Reject
@@ -455,13 +456,51 @@ def test_memory_does_not_grow_with_the_file(path: Path) -> None:
     assert peak(800_000) - peak(100_000) < 20_000, "KiB, for 50 MB more of file"
 
 
+@pytest.mark.parametrize(
+    ("row", "begins", "ends"),
+    [
+        (b"x" * RAW_BYTES + b"\r", b"x" * RAW_BYTES, "xx"),
+        (b"x" * (RAW_BYTES + 1), b"x" * RAW_BYTES, "[cut: 1 bytes or more are left out; see line 2 of the file]"),
+        ("é".encode() * RAW_BYTES + b",a,b,c", "é".encode() * (RAW_BYTES // 2), "see line 2 of the file]"),
+        (b"x" + "é".encode() * RAW_BYTES, b"x" + "é".encode() * (RAW_BYTES // 2 - 1), "see line 2 of the file]"),
+        (b'a,"' + b"x\n" * RAW_BYTES + b'",b,c', (b'a,"' + b"x\n" * RAW_BYTES)[:RAW_BYTES], 'see line 2 of the file]"'),
+    ],
+    ids=range(5),
+)
+def test_of_a_long_rejected_row_the_beginning_is_kept_and_where_the_rest_is(
+    path: Path, row: bytes, begins: bytes, ends: str
+) -> None:
+    found = read(path, HEADER.encode() + row + b"\nAda,PERSON,[]\n")
+    assert [reject.line for reject in found.rejects] == [2]
+    raw = found.rejects[0].raw
+    assert raw.startswith(begins.decode())
+    assert raw.endswith(ends)
+    assert len(raw) < len(begins.decode()) + 80
+    assert [row[1] for row in found.rows] == ["Ada"]
+
+
+def test_a_file_of_rejects_with_a_row_that_is_still_cut_has_that_row_rejected_alone(path: Path) -> None:
+    rejected = read(path, HEADER.encode() + b"a," + b"x" * RAW_BYTES + b",b\nc," + b'"' + b"y" * RAW_BYTES + b'",d,e\n')
+    raws = [reject.raw for reject in rejected.rejects]
+    assert raws == [] or len(raws) == 1
+    cut = "x" * 99 + "[cut: 7 bytes or more are left out; see line 2 of the file]"
+    content = f"reject_line,reject_reasons,{HEADER}2,wrong_field_count,{cut},PERSON,[]\n"
+    found = read(path, content + f"3,wrong_field_count,{raws[0]}\n4,,Bo [cut: it out,PERSON,[]\n5,x,Cy,PERSON,[]\n")
+    assert [(reject.line, reject.reasons) for reject in found.rejects] == [
+        (2, (Reason.VALUE_TOO_LONG,)),
+        (3, (Reason.WRONG_FIELD_COUNT,)),
+    ]
+    assert [row[1] for row in found.rows] == ["Bo [cut: it out", "Cy"]
+
+
 def test_a_line_without_an_end_does_not_fill_the_memory(path: Path) -> None:
     path.write_bytes(HEADER.encode() + b"x" * (32 << 20) + b"\nAda,PERSON,[]\n")
     tracemalloc.start()
     batches = list(read_drop(path, block_bytes=1 << 20, record_bytes=1 << 20))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert [(reject.line, len(reject.raw)) for batch in batches for reject in batch.rejects] == [(2, 1 << 20)]
+    ((line, raw),) = ((reject.line, reject.raw) for batch in batches for reject in batch.rejects)
+    assert (line, raw) == (2, "x" * RAW_BYTES + "[cut: 983,040 bytes or more are left out; see line 2 of the file]")
     assert [batch.frame["line"].to_list() for batch in batches if batch.frame.height] == [[3]]
     assert peak < 16 << 20
 

@@ -79,7 +79,7 @@ def test_rows_that_were_rejected_go_in_when_the_reason_has_passed(crm: Connectio
     again = take(crm, path, *lines)
     assert books(again) == ("replayed", 5, 1, 4, 0, 1)
     assert [reject.line for reject in again.rejects] == [3, 5, 6, 7]
-    assert again.notes == ("4 rows are rejected as before; correct them in the file of its rejects, and drop that",)
+    assert again.notes == ("rejected as before: 4 rows; correct them in the file of its rejects, and drop that",)
     assert batches(crm) == 1, "what is in already records nothing"
 
     put_detail_type(crm, code="linkedin", name="LinkedIn")
@@ -141,7 +141,7 @@ def test_a_file_dropped_before_the_types_were_loaded_goes_in_afterwards(empty: C
 def test_a_file_of_which_every_row_is_rejected_says_so(crm: Connection, tmp_path: Path) -> None:
     report = take(crm, tmp_path / "drop.csv", "x,Ada,PERSON,[],,", "y,Bo,PERSON,[],,")
     assert books(report) == ("merged", 2, 0, 2, 0, 0)
-    assert report.notes == ("all 2 rows were rejected, so nothing went in; see the reasons",)
+    assert report.notes == ("nothing went in: every row was rejected (2); see the reasons",)
 
 
 def test_a_deletion_that_ends_nobody_is_counted_and_told(crm: Connection, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_deletion_that_ends_nobody_is_counted_and_told(crm: Connection, tmp_pa
     )
     report = take(crm, tmp_path / "day9.csv", *lines)
     assert (report.status, report.rows_accepted, report.rows_ending_nobody) == ("merged", 5, 4)
-    assert report.notes[0].startswith("4 rows (lines 2, 4, 5 and 1 more) delete entities that did not exist then; ")
+    assert report.notes[0].startswith("deletions that ended nobody: 4 rows (lines 2, 4, 5 and 1 more); ")
     assert kept(crm, report)["rows_ending_nobody"] == 4
     assert collect_drop(crm, report.sha256 or "").notes == list(report.notes)
     again = take(crm, tmp_path / "again.csv", *lines, "")
@@ -172,7 +172,7 @@ def test_rows_without_a_uid_that_fall_together_are_counted_and_told(crm: Connect
     )
     report = take(crm, tmp_path / "drop.csv", *lines)
     assert (report.rows_accepted, report.rows_fallen_together) == (5, 2)
-    assert report.notes[0].startswith("2 rows without entity_uid (lines 4, 6) say the same as a row before, ")
+    assert report.notes[0].startswith("the same as a row before: 2 rows (lines 4, 6); ")
     assert kept(crm, report)["rows_fallen_together"] == 2
 
 
@@ -219,3 +219,57 @@ def test_a_file_of_deletions_alone_ends_whom_it_names(crm: Connection, tmp_path:
     ] * 2
     assert temporal.snapshot(crm, uid("ada")) is None
     assert temporal.snapshot(crm, uid("ada"), as_of=day(2)) is not None
+
+
+def test_a_detail_type_may_be_a_column_of_its_own(crm: Connection, tmp_path: Path) -> None:
+    json_of = '"[{""detail_type"":""email"",""detail_value"":""json@x.org""}]"'
+    lines = (
+        f"{uid('ada')},Ada,PERSON,ada@x.org, +1  55 ,,2024-01-01",
+        f"{uid('bo')},Bo,PERSON,\u200b ,,,2024-01-01",
+        f"{uid('cy')},Cy,PERSON,,2,{json_of},2024-01-01",
+        f"{uid('di')},Di,PERSON,di@x.org,,{json_of},2024-01-01",
+        f"{uid('eve')},Eve,PERSON,,,[,2024-01-01",
+        f"{uid('fay')},Fay,PERSON,{'x' * 100_001},,,2024-01-01",
+        f"{uid('ada')},Ada,PERSON,,,,2024-01-02",
+    )
+    report = take(
+        crm, tmp_path / "wide.csv", *lines, header="entity_uid,display_name,entity_type,EMAIL,phone,details,change_ts"
+    )
+    assert books(report) == ("merged", 7, 4, 3, 3, 1)
+    assert [(reject.line, reject.reasons) for reject in report.rejects] == [
+        (5, (Reason.DUPLICATE_DETAIL_TYPE,)),
+        (6, (Reason.DETAILS_NOT_JSON,)),
+        (7, (Reason.VALUE_TOO_LONG,)),
+    ]
+
+    def details(who: str) -> dict[str, str]:
+        entity = json.loads(temporal.snapshot(crm, uid(who)) or "")
+        return {detail["detail_type"]: detail["detail_value"] for detail in entity["details"]}
+
+    assert details("ada") == {"email": "ada@x.org", "phone": "+1 55"}, "blank says nothing of it"
+    assert (details("bo"), details("cy")) == ({}, {"email": "json@x.org", "phone": "2"})
+    assert breaches(crm) == []
+
+
+def test_a_file_may_have_columns_of_details_instead_of_json(crm: Connection, tmp_path: Path) -> None:
+    lines = (f"Ada,PERSON,ada@x.org,{uid('ada')},", f",,gone@x.org,{uid('ada')},delete", ",,,,delete")
+    report = take(crm, tmp_path / "wide.csv", *lines, header="display_name,entity_type,email,entity_uid,op")
+    assert (report.rows_accepted, report.rows_rejected) == (2, 1)
+    row = 'Bo,PERSON,"[{""detail_type"":""email"",""detail_value"":""b""}]",2024-01-01'
+    same = take(crm, tmp_path / "one.csv", row, header="display_name,entity_type,details,change_ts")
+    wide = take(crm, tmp_path / "two.csv", "Bo,PERSON,b,2024-01-01", header="display_name,entity_type,email,change_ts")
+    assert (same.rows_changed, wide.rows_changed, wide.rows_unchanged) == (1, 0, 1), "the same uid is worked out"
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("display_name,entity_type,emial", "has an unknown column 'emial', is it email?; lacks the column details; "),
+        ("display_name,entity_type,email,Email", "has the column email 2 times; "),
+        ("display_name,entity_type,fax,details", "has an unknown column 'fax'; "),
+    ],
+)
+def test_a_column_that_is_of_no_detail_type_is_refused(crm: Connection, tmp_path: Path, header: str, said: str) -> None:
+    report = take(crm, tmp_path / "wide.csv", "Ada,PERSON,x", header=header)
+    assert report.status == "refused"
+    assert said in (report.error or "")

@@ -51,8 +51,10 @@ DAMAGE = {
         "update pg_index set indisready = true where indexrelid = 'batch_by_recorded_at'::regclass"
     ),
     "15_collations_are_unchanged": (
-        "update pg_collation set collversion = '0' where collname = 'pg_c_utf8';"
-        "create index of_another_system on batch (actor collate pg_c_utf8)"
+        "do $$ declare moved regcollation; begin"
+        " select oid into moved from pg_collation where pg_collation_actual_version(oid) is not null order by oid limit 1;"
+        " update pg_collation set collversion = '0' where oid = moved;"
+        " execute format('create index of_another_system on batch (actor collate %s)', moved); end $$"
     ),
     "12_every_change_has_a_batch": "delete from batch where batch_id = (select max(batch_id) from batch)",
 }

@@ -190,16 +190,17 @@ def test_random_drops_changed_and_superseded_what_the_model_says(
     superseded = Counter[int]()
     for number in range(8):
         drawn = [_a_random_change(draw) for _ in range(draw.randint(1, 6))]
-        if number % 4 == 3:
-            record(any_connection, reference_types(any_connection), drawn, Origin("test", "request"))
-        else:
+        is_drop = number % 4 != 3
+        if is_drop:
             merged.append(take(any_connection, tmp_path / f"{number}.csv", *drawn))
-        for change in drawn:
-            if change not in model.changes:
-                if number % 4 != 3 and any(_instant(known) == _instant(change) for known in model.changes):
-                    superseded[len(merged) - 1] += 1
-                model.record(change)
-                recorded_by.append(None if number % 4 == 3 else len(merged) - 1)
+        else:
+            record(any_connection, reference_types(any_connection), drawn, Origin("test", "fixture"))
+        instants = Counter(map(_instant, model.changes))
+        for change in model.record(*drawn):
+            if is_drop and instants[_instant(change)]:
+                superseded[len(merged) - 1] += 1
+            instants[_instant(change)] += 1
+            recorded_by.append(len(merged) - 1 if is_drop else None)
 
     expected = [Counter[tuple[str, str]]() for _ in merged]
     standing = {_instant(change): by for change, by in zip(model.changes, recorded_by, strict=True)}
@@ -453,6 +454,13 @@ def test_the_json_has_every_number_under_the_name_of_its_field(crm_connection: C
         "line": 3,
         "by_line": 4,
     }
+
+
+def test_what_the_sender_should_know_is_on_the_page(crm_connection: Connection, tmp_path: Path) -> None:
+    merged = take(crm_connection, tmp_path / "gone.csv", an_entity("nobody", op="delete"))
+    report = collect(crm_connection, now=NOW)
+    assert [drop.rows_ending_nobody for drop in report.drops] == [1]
+    assert merged.notes[0] in as_html(report)
 
 
 # the page

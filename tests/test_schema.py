@@ -412,6 +412,7 @@ def test_a_delete_of_a_uid_needs_nothing_else() -> None:
         "entity_uid": UID,
         "change_ts": datetime(2023, 12, 31, 23, tzinfo=UTC),
         "op": "delete",
+        "is_derived": False,
         "display_name": None,
         "entity_type_id": None,
         "hashdiff": None,

@@ -190,11 +190,11 @@ def test_the_example_file_names_every_setting() -> None:
         ("CRM_MAX_DROP_BYTES", "2 GiB"),
         ("CRM_STATEMENT_TIMEOUT", "0"),
         ("CRM_POOL_SIZE", "0"),
-        ("CRM_IDLE_TIMEOUT", "never"),
-        ("CRM_MERGE_TIMEOUT", "-1"),
         ("CRM_TRUSTED_PROXIES", "proxy.example.org"),
         ("CRM_TRUSTED_PROXIES", "10.0.0.0/33"),
         ("CRM_CLIENT_TIMEOUT", "0"),
+        ("CRM_IDLE_TIMEOUT", "never"),
+        ("CRM_MERGE_TIMEOUT", "-1"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named_with_its_cure(name: str, value: str) -> None:
