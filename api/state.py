@@ -20,7 +20,7 @@ from api.departures import until_left
 from api.problems import RETRY_SECONDS, Refusal
 from api.uploads import Uploads
 from crm_core.database import Connection, Database, domain_error
-from crm_core.errors import ServerUnreachable
+from crm_core.errors import DatabaseReadOnly, ServerUnreachable
 from crm_core.model import ReferenceTypes
 from crm_core.pool import Pool
 from crm_core.reference import reference_types
@@ -153,7 +153,7 @@ class State:
         self, threads: ThreadPoolExecutor, seconds: float, pool: Pool, work: Callable[[Connection], T]
     ) -> T:
         """Do the work in one of the threads; if its turn does not come in time, it is not done any more."""
-        future = threads.submit(self._with, pool, until_left(work))
+        future = threads.submit(self._write, pool, until_left(work))
         waiting = asyncio.wrap_future(future)
         done, _ = await asyncio.wait([waiting], timeout=seconds)
         if not done and future.cancel():
@@ -181,6 +181,13 @@ class State:
                 if error.__cause__ is None:  # there was no connection at all
                     raise
         return self._with(self.readers, work)
+
+    def _write(self, pool: Pool, work: Callable[[Connection], T]) -> T:
+        """Write, and if the connection is read-only, over a new one: that may have passed, and nothing went in."""
+        try:
+            return self._with(pool, work)
+        except DatabaseReadOnly:
+            return self._with(pool, work)
 
     @staticmethod
     def _with(pool: Pool, work: Callable[[Connection], T]) -> T:

@@ -18,7 +18,18 @@ LOG = logging.getLogger("crm")
 
 
 # What stands in a home of ours; a folder with anything else in it may serve others too, and is not closed to them.
-OURS = {"postgres", "postgres.lock", "postgres.users", "up.lock", "drops", "logs", "dagster", "reports", "uploads"}
+OURS = {
+    "postgres",
+    "postgres.lock",
+    "postgres.users",
+    "up.lock",
+    "drops",
+    "logs",
+    "dagster",
+    "reports",
+    "uploads",
+    "limits",
+}
 
 
 def private_folder(path: Path) -> Path:
