@@ -17,6 +17,7 @@ from crm_core.console import HEADING, REJECT_HEADING, counts, reject_lines
 from crm_core.database import Connection, Database, open_database
 from crm_core.drop_log import rejects
 from crm_core.fixtures import read_fixtures
+from crm_core.lists import Document, Filter
 from crm_core.loaddata import load_fixtures
 from crm_core.migrations import migrate
 from crm_core.model import MergeReport
@@ -141,7 +142,7 @@ def _tell_rejects(console: Console, connection: Connection, reports: Sequence[Me
 
 def _tell_rename(console: Console, connection: Connection) -> None:
     before, after = _midnight(RENAMED_ON - timedelta(days=1)), _midnight(RENAMED_ON)
-    named = temporal.Filter(name_contains=OLD_NAME)
+    named = Filter(name_contains=OLD_NAME)
     page = temporal.entities(connection, reference_types(connection), named, as_of=before, limit=1)
     if not page.documents:
         return
@@ -174,7 +175,7 @@ def _tell_next(console: Console, settings: Settings) -> None:
         console.print(f"All data are in {_shown(settings.home)}; remove it to begin again.")
 
 
-def _entity(document: temporal.Document) -> Entity:
+def _entity(document: Document) -> Entity:
     entity: Entity = json.loads(document)
     return entity
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 from psycopg import sql
 
 from crm_core.database import Connection, statement
-from crm_core.temporal import Values
+from crm_core.lists import Values
 
 SMALL = 2_000  # entity versions below which PostgreSQL rightly reads whole tables
 

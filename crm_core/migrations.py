@@ -48,6 +48,8 @@ def migrate(database: Database, revision: str = "head", *, folder: Path = SQL / 
                 way = _way(steps, connection, current, revision)
                 context = MigrationContext.configure(alchemy, opts={"fn": lambda _heads, _context: way})
                 context.run_migrations()
+                if current_revision(connection) == head_revision():
+                    _apply_routines(connection)
         except DBAPIError as error:  # Alembic's own table
             if isinstance(error.orig, psycopg.Error):
                 raise _refusal(error.orig, "") from error
@@ -83,6 +85,12 @@ def _scripts(steps: Iterable[Revision], connection: Connection) -> list[Script]:
         )
         scripts.append(Script(module, step.number, step.up))
     return scripts
+
+
+def _apply_routines(connection: Connection) -> None:
+    """Make the functions of sql/routines anew, file by file in order of their names."""
+    for file in sorted((SQL / "routines").glob("*.sql")):
+        _run(connection, file)
 
 
 def _run(connection: Connection, file: Path) -> None:

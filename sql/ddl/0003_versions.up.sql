@@ -7,7 +7,7 @@
 -- fraction of what an exclusion of ranges costs.
 create table entity (
     entity_uid     uuid        not null,
-    display_name   text        not null,
+    display_name   text collate "C" not null,
     entity_type_id smallint    not null,
     hashdiff       bytea       not null,
     valid_from     timestamptz not null,
@@ -29,7 +29,7 @@ create table entity (
 create table entity_detail (
     entity_uid     uuid        not null,
     detail_type_id smallint    not null,
-    detail_value   text        not null,
+    detail_value   text collate "C" not null,
     hashdiff       bytea       not null,
     valid_from     timestamptz not null,
     valid_to       timestamptz,
@@ -56,13 +56,14 @@ create unique index entity_one_before on entity (entity_uid, next_from) where ne
 create unique index entity_detail_one_before on entity_detail (entity_uid, detail_type_id, next_from)
     where next_from is not null;
 
--- No text value stands in a btree: a long one would overflow it.
--- The list by name, of all types and of one; a name's first 200 characters find it, the full name orders it.
-create index entity_by_name on entity (left(display_name, 200)) where is_current;
-create index entity_by_type_and_name on entity (entity_type_id, left(display_name, 200)) where is_current;
+-- The current version of each key, and what a read of many of them or a merge needs of it without its row.
+create unique index unique_current_entity on entity (entity_uid) include (hashdiff, valid_from, entity_type_id) where is_current;
+create unique index unique_current_entity_detail on entity_detail (entity_uid, detail_type_id) include (hashdiff, valid_from)
+    where is_current;
 
--- q=: any part of a current name, whatever the case.
-create index entity_by_part_of_name on entity using gin (display_name gin_trgm_ops) where is_current;
+-- The list by name, of all types and of one; a name has at most 500 characters, so it stands in a btree as it is.
+create index entity_by_name on entity (display_name, entity_uid) where is_current;
+create index entity_by_type_and_name on entity (entity_type_id, display_name, entity_uid) where is_current;
 
 -- email=: equality in the detail type's own comparison is equality of hashdiffs, for current and past versions.
 create index entity_detail_by_value on entity_detail using hash (hashdiff);

@@ -1,3 +1,3 @@
 drop function request_change;
-drop function document_at;
+drop function if exists document_at;
 drop table idempotency_key;

@@ -1,0 +1,3 @@
+-- The search by a part of the name goes.
+drop index if exists entity_by_part_of_name;
+drop function search_form;

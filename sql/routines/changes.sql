@@ -1,0 +1,150 @@
+-- What changed: net changes between two instants, transitions one by one, and what a change did when it was recorded.
+-- In: instants. Out: documents of JSON, each shape spelled out once; the first two are inlined where they are called.
+
+-- Where a change came from, by the columns of its batch, its drop and its row.
+create or replace function origin_document(source text, drop_sha256 text, file_name text, row_no integer, request_id text)
+returns json language sql stable parallel safe as $$
+    select ('{"kind":"' || source || '",' || case source
+        when 'drop' then '"sha256":"' || drop_sha256 || '","file_name":' || coalesce(to_json(file_name)::text, 'null') || ',"line":' || row_no
+        else '"request_id":' || coalesce(to_json(request_id)::text, 'null') end || '}')::json
+$$;
+
+-- How a field changed.
+create or replace function field_document(field text, value_from text, value_to text)
+returns json language sql stable parallel safe as $$
+    select ('{"field":' || to_json(field) || ',"from":' || coalesce(to_json(value_from)::text, 'null')
+        || ',"to":' || coalesce(to_json(value_to)::text, 'null') || '}')::json
+$$;
+
+-- One row an entity that differs between two instants: what it lost since the first is compared with what it gained until the
+-- other, field by field in the field's own comparison; what came and went again in between is neither.
+create or replace function net_changes(since timestamptz, until timestamptz)
+returns table (entity_uid uuid, document text) language sql stable as $$
+    select c.entity_uid,
+           '{"entity_uid":"' || c.entity_uid || '","action":"' || case
+               when bool_and(c.value_from is null) filter (where c.field = 'display_name') then 'created'
+               when bool_and(c.value_to is null) filter (where c.field = 'display_name') then 'ended'
+               else 'changed' end || '","changes":['
+           || string_agg(field_document(c.field, c.value_from, c.value_to)::text, ',' order by c.field like 'details.%', c.field)
+               filter (where c.differs) || ']}'
+    from (
+        select f.entity_uid, f.field,
+               max(f.value) filter (where not f.gained) as value_from, max(f.value) filter (where f.gained) as value_to,
+               count(distinct f.identity) > 1 or count(*) = 1 as differs
+        from (
+            select e.entity_uid, e.valid_from > since as gained, part.field, part.value, convert_to(part.value, 'UTF8') as identity
+            from entity e
+            join entity_type et on et.entity_type_id = e.entity_type_id
+            cross join lateral (values ('display_name', e.display_name), ('entity_type', et.code)) as part (field, value)
+            where ((e.valid_from > since and e.valid_from <= until) or (e.valid_to > since and e.valid_to <= until))
+              and (e.valid_from <= since or e.valid_to > until or e.valid_to is null)
+            union all
+            select d.entity_uid, d.valid_from > since, 'details.' || dt.code, d.detail_value, d.hashdiff
+            from entity_detail d
+            join detail_type dt on dt.detail_type_id = d.detail_type_id
+            where ((d.valid_from > since and d.valid_from <= until) or (d.valid_to > since and d.valid_to <= until))
+              and (d.valid_from <= since or d.valid_to > until or d.valid_to is null)
+        ) f
+        group by f.entity_uid, f.field
+    ) c
+    group by c.entity_uid
+    having bool_or(c.differs)
+$$;
+
+-- One row a moment, an instant and an entity, in (since, until]: what ended then is compared with what began, and the ledger's
+-- last change of the entity at that instant says when and by whom it was recorded.
+create or replace function transitions(since timestamptz, until timestamptz)
+returns table (at timestamptz, entity_uid uuid, document text) language sql stable as $$
+    select t.at, t.entity_uid,
+           '{"entity_uid":"' || t.entity_uid || '","at":"' || utc(t.at) || '","action":"' || t.action || '","changes":[' || t.changes
+           || '],"recorded_at":"' || utc(b.recorded_at) || '","actor":' || to_json(b.actor)
+           || ',"source":' || origin_document(b.source, b.drop_sha256, f.file_name, t.last[2]::integer, b.request_id)::text || '}'
+    from (
+        select c.at, c.entity_uid,
+               case when bool_and(c.value_from is null) filter (where c.field = 'display_name') then 'created'
+                    when bool_and(c.value_to is null) filter (where c.field = 'display_name') then 'ended'
+                    else 'changed' end as action,
+               string_agg(field_document(c.field, c.value_from, c.value_to)::text, ',' order by c.field like 'details.%', c.field)
+                   filter (where c.differs) as changes,
+               (select array[l.batch_id, l.row_no]
+                from ledger l
+                where l.entity_uid = c.entity_uid and l.change_ts = c.at
+                order by l.batch_id desc, l.row_no desc
+                limit 1) as last
+        from (
+            select f.at, f.entity_uid, f.field,
+                   max(f.value) filter (where not f.began) as value_from, max(f.value) filter (where f.began) as value_to,
+                   count(distinct f.identity) > 1 or count(*) = 1 as differs
+            from (
+                select moment.at, e.entity_uid, moment.began, part.field, part.value, convert_to(part.value, 'UTF8') as identity
+                from entity e
+                join entity_type et on et.entity_type_id = e.entity_type_id
+                cross join lateral (values (e.valid_from, true), (e.valid_to, false)) as moment (at, began)
+                cross join lateral (values ('display_name', e.display_name), ('entity_type', et.code)) as part (field, value)
+                where ((e.valid_from > since and e.valid_from <= until) or (e.valid_to > since and e.valid_to <= until))
+                  and moment.at > since and moment.at <= until
+                union all
+                select moment.at, d.entity_uid, moment.began, 'details.' || dt.code, d.detail_value, d.hashdiff
+                from entity_detail d
+                join detail_type dt on dt.detail_type_id = d.detail_type_id
+                cross join lateral (values (d.valid_from, true), (d.valid_to, false)) as moment (at, began)
+                where ((d.valid_from > since and d.valid_from <= until) or (d.valid_to > since and d.valid_to <= until))
+                  and moment.at > since and moment.at <= until
+            ) f
+            group by f.at, f.entity_uid, f.field
+        ) c
+        group by c.at, c.entity_uid
+    ) t
+    join batch b on b.batch_id = t.last[1]
+    left join drop_file f on f.sha256 = b.drop_sha256
+$$;
+
+-- The state of an entity at an instant by what was recorded up to a row of a batch; null if it did not exist. It is the walk
+-- of the fold for one instant: what was asserted since the entity last began, each detail as it was first asserted of late.
+create or replace function recorded_state(uid uuid, instant timestamptz, last_batch bigint, last_row integer)
+returns json language sql stable as $$
+    with asserted as (
+        select l.op, l.display_name, l.entity_type_id, l.details,
+               row_number() over (order by l.change_ts, l.batch_id, l.row_no) as step
+        from ledger l
+        where l.entity_uid = uid and l.change_ts <= instant and (l.batch_id, l.row_no) <= (last_batch, last_row)
+    ),
+    life as (
+        select a.*
+        from asserted a
+        where a.step >= (
+            select min(b.step)
+            from asserted b
+            where b.op = 'upsert' and b.step > (select coalesce(max(c.step), 0) from asserted c where c.op = 'delete'))
+    ),
+    listed as (
+        select step, code, value, case compares when 'casefold' then case_folded(value) else value end as identity
+        from life
+        cross join lateral jsonb_each_text(details) as listed (code, value)
+        join detail_type using (code)
+    ),
+    standing as (
+        select *, last_value(identity) over (
+                   partition by code order by step rows between unbounded preceding and unbounded following) as stands
+        from listed
+    )
+    select row_to_json(state)
+    from (
+        select (select l.display_name from life l where l.display_name is not null order by l.step desc limit 1) as display_name,
+               (select et.code
+                from life l
+                join entity_type et using (entity_type_id)
+                order by l.step desc
+                limit 1) as entity_type,
+               (select coalesce(json_object_agg(code, value order by code), '{}')
+                from (
+                    select distinct on (s.code) s.code, s.value
+                    from standing s
+                    where s.stands = s.identity
+                      and s.step > (select coalesce(max(o.step), 0) from standing o
+                                    where o.code = s.code and o.identity is distinct from o.stands)
+                    order by s.code, s.step
+                ) shown) as details
+    ) state
+    where exists (select from life)
+$$;
