@@ -91,7 +91,7 @@ def create_app(settings: Settings, database: Database, *, is_loopback: bool = Fa
             allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=ALLOWED_HEADERS,
-            expose_headers=["ETag", "Location", "X-Request-ID", "Idempotency-Replayed", "Retry-After"],
+            expose_headers=["ETag", "Location", "Link", "X-Request-ID", "Idempotency-Replayed", "Retry-After"],
         )
     if settings.secure:
         app.add_middleware(HttpsAlone)

@@ -55,7 +55,8 @@ def _require_ready(database: Database) -> None:
 async def read_metrics(request: Request, _: Reader) -> Response:
     """Read the figures of this process, as Prometheus does."""
     figures: Figures = request.app.state.figures
-    for name, pool in (("reading", state_of(request).readers), ("writing", state_of(request).writers)):
+    state = state_of(request)
+    for name, pool in (("reading", state.readers), ("reading heavily", state.heavy), ("writing", state.writers)):
         for figure, value in pool.figures().items():
             figures.pool.labels(name, figure).set(value)
     return Response(generate_latest(figures.registry), media_type=CONTENT_TYPE_LATEST)

@@ -30,6 +30,7 @@ STATUS: Mapping[type[errors.CrmError], HTTPStatus] = {
     errors.EntityStale: HTTPStatus.PRECONDITION_FAILED,
     errors.KeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.TooBusy: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 RETRY_SECONDS = 5  # when to come again, if the database does not answer
 SHOWN, TOLD = 20, 3  # faults of one request that are listed, and that its detail tells
@@ -139,7 +140,8 @@ def refusal_of(error: errors.CrmError, part: str = "body") -> Refusal:
         logging.getLogger("crm.api").warning("%s", error)  # strangers need not know where the database is
         detail = "the database cannot answer now, or not in time; try again in a moment, or ask for less"
         return Refusal(status, detail, headers={"Retry-After": str(RETRY_SECONDS)})
-    return Refusal(status, _in_short(faults) if faults else str(error), faults)
+    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, errors.TooBusy) else None
+    return Refusal(status, _in_short(faults) if faults else str(error), faults, headers)
 
 
 def _with_problems_alone(openapi: dict[str, Any]) -> dict[str, Any]:

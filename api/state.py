@@ -15,7 +15,7 @@ from anyio import CapacityLimiter
 from fastapi import Request
 
 from crm_core.database import Connection, Database
-from crm_core.errors import ServerUnreachable
+from crm_core.errors import ServerUnreachable, TooBusy
 from crm_core.model import ReferenceTypes
 from crm_core.pool import Pool
 from crm_core.reference import reference_types
@@ -27,6 +27,9 @@ COUNT_SECONDS = 10.0  # as old as this
 RENEW_SECONDS = 5.0  # older than this, one request counts anew, and the others still take what there is
 COUNTS_KEPT = 1_000
 STREAMS = 4  # answers of everything at once, at one time
+HEAVY = 2  # reads that take long, at one time: they have connections and threads of their own
+HEAVY_QUEUE = 8  # of them that may wait for their turn
+RETRY_SECONDS = 5  # when to come again after a refusal for want of a place
 TRUST_SECONDS = 0.5  # to look whether a connection still stands costs a read more than to be wrong at times
 AGAIN = 2  # times that a read whose connection is lost is made again
 PATIENCE = 10.0  # seconds that a read waits for a connection
@@ -83,28 +86,52 @@ class State:
             trust=TRUST_SECONDS,
         )
         self.writers = Pool(database, settings.pool_size, patience=WRITE_PATIENCE, max_idle=idle, options="")
+        self.heavy = Pool(
+            database,
+            HEAVY,
+            patience=PATIENCE,
+            max_idle=idle,
+            options=f"{limit} -c default_transaction_read_only=on",
+            trust=TRUST_SECONDS,
+        )
         # As many threads as connections: who waits does so in the loop, and writes that wait keep no read waiting.
         self._reading = ThreadPoolExecutor(settings.pool_size, "reading")
         self._writing = ThreadPoolExecutor(settings.pool_size, "writing")
+        self._reading_heavily = ThreadPoolExecutor(HEAVY, "reading-heavily")
+        self._heavy_reads = 0  # that are under way or wait
         self.streaming = CapacityLimiter(STREAMS)
 
     def open(self) -> None:
         """Begin to connect."""
-        self.readers.open()
-        self.writers.open()
+        for pool in (self.readers, self.writers, self.heavy):
+            pool.open()
 
     def close(self) -> None:
         """Give the threads and the connections up."""
-        for threads in (self._reading, self._writing):
+        every = (self._reading, self._writing, self._reading_heavily)
+        for threads in every:
             threads.shutdown(wait=False, cancel_futures=True)
-        for pool in (self.readers, self.writers):
+        for pool in (self.readers, self.writers, self.heavy):
             pool.close()
-        for threads in (self._reading, self._writing):
+        for threads in every:
             threads.shutdown()
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Answer what the work reads, done in a thread over a connection of its own for the time."""
-        return await asyncio.get_running_loop().run_in_executor(self._reading, self._read, work)
+        return await asyncio.get_running_loop().run_in_executor(self._reading, self._read, self.readers, work)
+
+    async def read_heavily(self, work: Callable[[Connection], T]) -> T:
+        """Return what the work reads, which may take long: no other read waits for it, and few such run at one time.
+
+        Raises TooBusy when as many as may wait do so already.
+        """
+        if self._heavy_reads >= HEAVY + HEAVY_QUEUE:
+            raise TooBusy("long reads", RETRY_SECONDS)  # noqa: EM101
+        self._heavy_reads += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._reading_heavily, self._read, self.heavy, work)
+        finally:
+            self._heavy_reads -= 1
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Do the work likewise, over a connection that may write, as soon as the locks allow."""
@@ -121,15 +148,15 @@ class State:
         """Read the types anew when they are next wanted: one was changed."""
         self._types = None
 
-    def _read(self, work: Callable[[Connection], T]) -> T:
+    def _read(self, pool: Pool, work: Callable[[Connection], T]) -> T:
         """Read, and if the connection is lost over it, again: it was trusted, and reading changes nothing."""
         for _ in range(AGAIN):
             try:
-                return self._with(self.readers, work)
+                return self._with(pool, work)
             except ServerUnreachable as error:
                 if error.__cause__ is None:  # there was no connection at all
                     raise
-        return self._with(self.readers, work)
+        return self._with(pool, work)
 
     @staticmethod
     def _with(pool: Pool, work: Callable[[Connection], T]) -> T:

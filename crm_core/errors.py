@@ -23,6 +23,7 @@ CrmError
 ├── AddressUnusable          nothing can be served there
 ├── OpenToAll                others would reach an API that asks for no token
 ├── ServiceFailed            a process that `crm up` started has ended, or does not get ready
+├── TooBusy                  as many such reads as may be are under way; the same again in a moment is served
 ├── TooMuchToFold            an answer as known at an instant would have to look through too many entities
 ├── UnknownType              a code that names no entity type or detail type
 ├── DetailTypeInUse          how the values of a detail type compare cannot change while it has some
@@ -204,6 +205,14 @@ class ServiceFailed(CrmError):
     def __init__(self, name: str, fault: str, log: Path, last_lines: Sequence[str]) -> None:
         self.name, self.fault, self.log, self.last_lines = name, fault, log, tuple(last_lines)
         super().__init__(f"the {name} {fault}; all that it wrote is in {log}")
+
+
+class TooBusy(CrmError):
+    """As many such reads as may be are under way or wait; come again after `retry_after` seconds."""
+
+    def __init__(self, what: str, retry_after: int) -> None:
+        self.what, self.retry_after = what, retry_after
+        super().__init__(f"too many {what} are under way; try again in {retry_after} seconds, or ask for less")
 
 
 class TooMuchToFold(CrmError):

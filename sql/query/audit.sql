@@ -12,7 +12,7 @@ from (
     select *
     from ledger
     where entity_uid = %(entity_uid)s
-      and (%(after_batch)s::bigint is null or (batch_id, row_no) > (%(after_batch)s::bigint, %(after_row)s::integer))
+      and (%(after_batch)s::bigint is null or (batch_id, row_no) > (%(after_batch)s::bigint, %(after_row)s::bigint))
     order by batch_id, row_no
     limit %(limit)s offset %(offset)s
 ) l

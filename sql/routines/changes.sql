@@ -100,51 +100,80 @@ returns table (at timestamptz, entity_uid uuid, document text) language sql stab
 $$;
 
 -- The state of an entity at an instant by what was recorded up to a row of a batch; null if it did not exist. It is the walk
--- of the fold for one instant: what was asserted since the entity last began, each detail as it was first asserted of late.
+-- of the fold for one instant, from its end backwards: whatever was said last since the entity began stands. Of values that
+-- differ in their case alone the one that was said first is shown.
 create or replace function recorded_state(uid uuid, instant timestamptz, last_batch bigint, last_row integer)
 returns json language sql stable as $$
-    with asserted as (
-        select l.op, l.display_name, l.entity_type_id, l.details,
-               row_number() over (order by l.change_ts, l.batch_id, l.row_no) as step
+    select (select row_to_json(state)
+            from (select named.display_name, et.code as entity_type, coalesce(shown.details, '{}') as details) state)
+    from (
+        select l.change_ts, l.batch_id, l.row_no
+        from (
+            select coalesce(max(d.change_ts), '-infinity') as change_ts, coalesce(max(d.batch_id), 0) as batch_id,
+                   coalesce(max(d.row_no), 0) as row_no
+            from (
+                select d.change_ts, d.batch_id, d.row_no
+                from ledger d
+                where d.entity_uid = uid and d.change_ts <= instant and (d.batch_id, d.row_no) <= (last_batch, last_row)
+                  and d.op = 'delete'
+                order by d.change_ts desc, d.batch_id desc, d.row_no desc
+                limit 1
+            ) d
+        ) died
+        join ledger l on (l.change_ts, l.batch_id, l.row_no) > (died.change_ts, died.batch_id, died.row_no)
+        where l.entity_uid = uid and l.change_ts <= instant and (l.batch_id, l.row_no) <= (last_batch, last_row)
+          and l.op = 'upsert'
+        order by l.change_ts, l.batch_id, l.row_no
+        limit 1
+    ) began
+    cross join lateral (
+        select l.display_name
         from ledger l
         where l.entity_uid = uid and l.change_ts <= instant and (l.batch_id, l.row_no) <= (last_batch, last_row)
-    ),
-    life as (
-        select a.*
-        from asserted a
-        where a.step >= (
-            select min(b.step)
-            from asserted b
-            where b.op = 'upsert' and b.step > (select coalesce(max(c.step), 0) from asserted c where c.op = 'delete'))
-    ),
-    listed as (
-        select step, code, value, case compares when 'casefold' then case_folded(value) else value end as identity
-        from life
-        cross join lateral jsonb_each_text(details) as listed (code, value)
-        join detail_type using (code)
-    ),
-    standing as (
-        select *, last_value(identity) over (
-                   partition by code order by step rows between unbounded preceding and unbounded following) as stands
-        from listed
-    )
-    select row_to_json(state)
-    from (
-        select (select l.display_name from life l where l.display_name is not null order by l.step desc limit 1) as display_name,
-               (select et.code
-                from life l
-                join entity_type et using (entity_type_id)
-                order by l.step desc
-                limit 1) as entity_type,
-               (select coalesce(json_object_agg(code, value order by code), '{}')
-                from (
-                    select distinct on (s.code) s.code, s.value
-                    from standing s
-                    where s.stands = s.identity
-                      and s.step > (select coalesce(max(o.step), 0) from standing o
-                                    where o.code = s.code and o.identity is distinct from o.stands)
-                    order by s.code, s.step
-                ) shown) as details
-    ) state
-    where exists (select from life)
+          and (l.change_ts, l.batch_id, l.row_no) >= (began.change_ts, began.batch_id, began.row_no)
+          and l.display_name is not null
+        order by l.change_ts desc, l.batch_id desc, l.row_no desc
+        limit 1
+    ) named
+    cross join lateral (
+        select l.entity_type_id
+        from ledger l
+        where l.entity_uid = uid and l.change_ts <= instant and (l.batch_id, l.row_no) <= (last_batch, last_row)
+          and (l.change_ts, l.batch_id, l.row_no) >= (began.change_ts, began.batch_id, began.row_no)
+          and l.entity_type_id is not null
+        order by l.change_ts desc, l.batch_id desc, l.row_no desc
+        limit 1
+    ) typed
+    join entity_type et on et.entity_type_id = typed.entity_type_id
+    cross join lateral (
+        select json_object_agg(dt.code, case dt.compares when 'casefold' then (
+                   select first.details ->> dt.code
+                   from ledger first
+                   where first.entity_uid = uid and first.change_ts <= instant
+                     and (first.batch_id, first.row_no) <= (last_batch, last_row)
+                     and (first.change_ts, first.batch_id, first.row_no) >= (began.change_ts, began.batch_id, began.row_no)
+                     and first.details ? dt.code
+                     and (first.change_ts, first.batch_id, first.row_no) > coalesce((
+                         select row(other.change_ts, other.batch_id, other.row_no)
+                         from ledger other
+                         where other.entity_uid = uid and other.change_ts <= instant
+                           and (other.batch_id, other.row_no) <= (last_batch, last_row)
+                           and other.details ? dt.code
+                           and case_folded(other.details ->> dt.code) is distinct from case_folded(listed.value)
+                         order by other.change_ts desc, other.batch_id desc, other.row_no desc
+                         limit 1), row('-infinity'::timestamptz, 0::bigint, 0))
+                   order by first.change_ts, first.batch_id, first.row_no
+                   limit 1) else listed.value end order by dt.code) as details
+        from detail_type dt
+        cross join lateral (
+            select l.details ->> dt.code as value
+            from ledger l
+            where l.entity_uid = uid and l.change_ts <= instant and (l.batch_id, l.row_no) <= (last_batch, last_row)
+              and (l.change_ts, l.batch_id, l.row_no) >= (began.change_ts, began.batch_id, began.row_no)
+              and l.details ? dt.code
+            order by l.change_ts desc, l.batch_id desc, l.row_no desc
+            limit 1
+        ) listed
+        where listed.value is not null
+    ) shown
 $$;
