@@ -41,8 +41,8 @@ class Span:
 def span(connection: Connection, entity_uid: UUID, *, known_at: datetime | None = None) -> Span | None:
     """Read when an entity first began and last ended; None if it never existed."""
     with as_known(connection, known_at):
-        row = connection.execute(statement("query/span"), {"entity_uid": entity_uid}).fetchone()
-    return None if row is None or row[0] is None else Span(*row)
+        ((began_at, ended_at),) = rows(connection, "span", {"entity_uid": entity_uid})
+    return None if began_at is None else Span(began_at, ended_at)
 
 
 def history_page(

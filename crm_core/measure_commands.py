@@ -6,15 +6,20 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from crm_core.settings import Settings
 
+if TYPE_CHECKING:
+    from crm_core.explain import Plan
 
-@click.command(epilog="Example: crm explain | less")
-def explain() -> None:
-    """Show how the key queries run.
+
+@click.command(epilog="Example: crm explain --full | less")
+@click.option("--full", is_flag=True, help="Show each plan as PostgreSQL writes it, too.")
+def explain(*, full: bool) -> None:
+    """Show how the key queries run, and which index serves each.
 
     Each runs on a sample of the data under EXPLAIN (ANALYZE, BUFFERS). The exit status is 1 if one does not use the
     index that it must.
@@ -23,17 +28,21 @@ def explain() -> None:
     from crm_core.database import open_migrated
     from crm_core.explain import explain as run
 
-    plans = []
+    plans: list[Plan] = []
     with open_migrated(Settings.from_environment()) as database, database.connect() as connection:
         for plan in run(connection):
+            if not plans:
+                click.echo(_row("", "query", "ms", "rows", "buffers", "index"))
             plans.append(plan)
-            unused = [index for index in plan.must_use if not set(index.split("|")) & set(plan.uses)]
-            click.echo(f"{mark(ok=plan.ok)} {plan.purpose} ({plan.name}, {plan.milliseconds:.2f} ms)")
-            click.echo(f"  it must use {_listed(plan.must_use)}")
+            query, figures = plan.query, (f"{plan.milliseconds:.2f}", str(plan.rows), str(plan.buffers))
+            click.echo(_row(mark(ok=plan.ok), query.purpose, *figures, _listed(plan.uses)))
+            unused = [index for index in query.must_use if not set(index.split("|")) & set(plan.uses)]
             if unused:
-                why = ": there are too few rows for an index to pay" if plan.ok else f"; it uses {_listed(plan.uses)}"
+                why = ": there are too few rows for an index to pay" if plan.ok else f"; it must: {query.why}"
                 click.echo(f"  it does not use {_listed(unused)}{why}")
-            click.echo("".join(f"    {line}\n" for line in plan.text.splitlines()))
+            if full:
+                click.echo(f"  {query.name} must use {_listed(query.must_use)}: {query.why}")
+                click.echo("".join(f"    {line}\n" for line in plan.text.splitlines()))
     if not plans:
         click.echo("There is nothing to explain yet: take in a drop first, or run `crm demo`.")
     if not all(plan.ok for plan in plans):
@@ -78,3 +87,7 @@ def bench(entities: str, seconds: int, compare: str, *, grow: bool, as_json: boo
 
 def _listed(indexes: Sequence[str]) -> str:
     return ", ".join(index.replace("|", " or ") for index in indexes) or "none"
+
+
+def _row(state: str, query: str, milliseconds: str, rows: str, buffers: str, index: str) -> str:
+    return f"{state:1} {query:46} {milliseconds:>8} {rows:>6} {buffers:>8}  {index}"

@@ -29,7 +29,8 @@ def snapshot(
     """Read one entity as it is, or as it was at `as_of`; None if it does not exist then."""
     with as_known(connection, known_at):
         name = "query/entity_current" if as_of is None else "query/entity_as_of"
-        row = connection.execute(statement(name), {"entity_uid": entity_uid, "as_of": as_of}).fetchone()
+        values = {"entity_uid": entity_uid, "as_of": as_of}
+        row = connection.execute(statement(name), values, prepare=None if known_at is None else False).fetchone()
     return None if row is None else row[0]
 
 

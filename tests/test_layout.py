@@ -15,10 +15,13 @@ CODE = "\n".join(
     path.read_text() for folder in ("crm_core", "pipelines", "api") for path in (ROOT / folder).rglob("*.py")
 )
 STATEMENTS = sorted(
-    str(path.relative_to(SQL).with_suffix("")) for path in SQL.rglob("*.sql") if path.parent.name != "ddl"
+    str(path.relative_to(SQL).with_suffix(""))
+    for path in SQL.rglob("*.sql")
+    if path.parent.name not in ("ddl", "routines")
 )
 MERGE = [name for name in STATEMENTS if name.startswith("merge/")]
-UTILITY = re.compile(r"^(copy|analyze|truncate|lock|create (database|unlogged table))\b")  # these cannot be prepared
+# These cannot be prepared.
+UTILITY = re.compile(r"^(copy|set|analyze|truncate|lock|create (database|unlogged table))\b")
 REFERENCE_TABLES = {"entity_type", "detail_type"}
 
 

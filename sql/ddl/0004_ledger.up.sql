@@ -20,7 +20,7 @@ create table ledger (
     batch_id       bigint      not null,
     row_no         integer     not null,
     op             text        not null,
-    display_name   text,
+    display_name   text collate "C",
     entity_type_id smallint,
     details        jsonb,
     constraint ledger_pkey primary key (entity_uid, change_ts, batch_id, row_no),
