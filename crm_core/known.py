@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from uuid import UUID
 
+from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 
 from crm_core.blocks import in_blocks
@@ -99,8 +100,10 @@ def rows(connection: Connection, name: str, values: Values) -> Sequence[TupleRow
 
 def lines(connection: Connection, known_at: datetime | None, found: Iterator[Document]) -> Iterator[bytes]:
     """Stream documents that several statements find, in one transaction that sees one snapshot."""
+    is_within = connection.info.transaction_status != TransactionStatus.IDLE  # then it is the caller's
     with connection.transaction():
-        connection.execute(statement("query/one_snapshot"))
+        if not is_within:
+            connection.execute(statement("query/one_snapshot"))
         with as_known(connection, known_at):
             yield from in_blocks(f"{document}\n".encode() for document in found)
 

@@ -114,6 +114,33 @@ def test_a_filter_that_nothing_passes_does_not_walk_all_names(large: Connection,
     assert "Seq Scan on entity " not in plan
 
 
+def test_a_page_as_known_reads_no_more_of_the_ledger_than_it_shows(large: Connection) -> None:
+    types, known_at = reference_types(large), day(99_999)
+    (one,) = (
+        large.execute("select entity_uid from entity where is_current order by entity_uid limit 1").fetchone() or ()
+    )
+    reads = {
+        "one": lambda: temporal.snapshot(large, one, as_of=day(20), known_at=known_at),
+        "history": lambda: temporal.history(large, one, known_at=known_at),
+        "list": lambda: temporal.entities(large, types, as_of=day(20), known_at=known_at),
+        "list of a type": lambda: temporal.entities(
+            large, types, Filter(entity_type="PERSON"), as_of=day(20), known_at=known_at
+        ),
+        "diff": lambda: temporal.diff(large, day(1), day(20), known_at=known_at),
+    }
+    query = (
+        "select seq_scan, seq_tup_read + idx_tup_fetch from pg_stat_xact_user_tables"
+        " where relid = 'public.ledger'::regclass"
+    )
+    for name, read in reads.items():
+        with large.transaction():
+            (_, before) = large.execute(query).fetchone() or ()
+            read()
+            (scans, rows) = large.execute(query).fetchone() or ()
+        assert scans == 0, name
+        assert rows - before < 1_000, name
+
+
 def test_one_letter_or_two_are_searched_for_like_any_text(large: Connection) -> None:
     types = reference_types(large)
     names = [json.loads(d)["display_name"] for d in temporal.entities(large, types, limit=30_000).documents]

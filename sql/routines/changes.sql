@@ -100,8 +100,7 @@ returns table (at timestamptz, entity_uid uuid, document text) language sql stab
 $$;
 
 -- The state of an entity at an instant by what was recorded up to a row of a batch; null if it did not exist. It is the walk
--- of the fold for one instant, from its end backwards: whatever was said last since the entity began stands. Of values that
--- differ in their case alone the one that was said first is shown.
+-- of the fold for one instant, from its end backwards: whatever was said last since the entity began stands.
 create or replace function recorded_state(uid uuid, instant timestamptz, last_batch bigint, last_row integer)
 returns json language sql stable as $$
     select (select row_to_json(state)
@@ -146,24 +145,7 @@ returns json language sql stable as $$
     ) typed
     join entity_type et on et.entity_type_id = typed.entity_type_id
     cross join lateral (
-        select json_object_agg(dt.code, case dt.compares when 'casefold' then (
-                   select first.details ->> dt.code
-                   from ledger first
-                   where first.entity_uid = uid and first.change_ts <= instant
-                     and (first.batch_id, first.row_no) <= (last_batch, last_row)
-                     and (first.change_ts, first.batch_id, first.row_no) >= (began.change_ts, began.batch_id, began.row_no)
-                     and first.details ? dt.code
-                     and (first.change_ts, first.batch_id, first.row_no) > coalesce((
-                         select row(other.change_ts, other.batch_id, other.row_no)
-                         from ledger other
-                         where other.entity_uid = uid and other.change_ts <= instant
-                           and (other.batch_id, other.row_no) <= (last_batch, last_row)
-                           and other.details ? dt.code
-                           and case_folded(other.details ->> dt.code) is distinct from case_folded(listed.value)
-                         order by other.change_ts desc, other.batch_id desc, other.row_no desc
-                         limit 1), row('-infinity'::timestamptz, 0::bigint, 0))
-                   order by first.change_ts, first.batch_id, first.row_no
-                   limit 1) else listed.value end order by dt.code) as details
+        select json_object_agg(dt.code, listed.value order by dt.code) as details
         from detail_type dt
         cross join lateral (
             select l.details ->> dt.code as value
