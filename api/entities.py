@@ -278,10 +278,10 @@ async def read_history(http: Request, uid: UUID, call: Reader, params: Annotated
 async def read_audit(http: Request, uid: UUID, call: Reader, params: Annotated[Versions, Query()]) -> Response:
     """Read the ledger of an entity: every change in recording order, who made it, and what it did when it was recorded.
 
-    Without page_size the first of many come; `next` leads on.
+    Without page_size a page is as long as one may be.
     """
     known_at = instant_or_none(call.state, "known_at", params.known_at)
-    if params.is_whole():
+    if params.page_size is None:
         params = params.model_copy(update={"page_size": MAX_PAGE_SIZE})
     want = wanted(http, params, call.state, ChangePosition)
 

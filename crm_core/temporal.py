@@ -7,7 +7,7 @@ With `known_at`, the same queries run over the fold of the changes recorded up t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from crm_core.lists import FIRST_UID, LAST_UID, Document, Filter, Page, PageOf, 
 from crm_core.model import ReferenceTypes
 
 FIRST = 101  # entities of a list without a filter that come by a plan that is kept; the statements say so too
+PARTS = 4**15  # of a window of time: the first is searched for moments alone, each next one is four times as long
 PART = 1_000  # moments that are looked up at once for a stream
 
 
@@ -168,10 +169,10 @@ def transitions(
         start = (after.at, after.entity_uid)
     found: list[tuple[Document, Position]] = []
     with as_known(connection, known_at):
+        candidates: Iterator[Sequence[TupleRow]]
         if known_at is None:
-            window: Values = {"after_at": start[0], "after_uid": start[1], "to": to, "offset": offset}
-            candidates = iter([rows(connection, "transition_candidates", window | {"limit": limit + 1})])
-            offset = 0
+            first = _moments(connection, start, to, offset + limit + 1)
+            candidates, offset = iter([first[offset:]]), 0
         else:  # at some of its instants nothing has changed
             candidates = moments(connection, to, after=start)
         for some in candidates:
@@ -302,6 +303,23 @@ def _whole(connection: Connection, after: Position | None) -> Position | None:
     values: Values = {"entity_uid": after.entity_uid, "beginning": after.display_name, "digest": after.digest}
     row = connection.execute(statement("query/name_of_position"), values).fetchone()
     return Position(FIRST_UID, after.display_name) if row is None else Position(after.entity_uid, row[0])
+
+
+def _moments(
+    connection: Connection, after: tuple[datetime, UUID], to: datetime, most: int
+) -> list[tuple[datetime, UUID]]:
+    """Find the first moments behind one at which a version begins or ends, in order, in windows that grow.
+
+    To sort all the moments of a long window for the few that a page shows would take as long as all of them.
+    """
+    found: list[tuple[datetime, UUID]] = []
+    width = (to - after[0]) / PARTS + timedelta.resolution
+    while after[0] < to and len(found) < most:
+        end = after[0] + width if to - after[0] > width else to
+        values: Values = {"after_at": after[0], "after_uid": after[1], "to": end, "limit": most - len(found)}
+        found += [(at, uid) for at, uid in rows(connection, "transition_candidates", values)]
+        after, width = (end, LAST_UID), 4 * width
+    return found
 
 
 def _diff_candidates(connection: Connection, window: Values, after_uid: UUID | None, size: int) -> Iterator[list[UUID]]:
