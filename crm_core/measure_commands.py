@@ -29,6 +29,7 @@ def explain(*, full: bool) -> None:
     from crm_core.explain import explain as run
 
     plans: list[Plan] = []
+    is_small = False
     with open_migrated(Settings.from_environment()) as database, database.connect() as connection:
         for plan in run(connection):
             if not plans:
@@ -37,12 +38,14 @@ def explain(*, full: bool) -> None:
             query, figures = plan.query, (f"{plan.milliseconds:.2f}", str(plan.rows), str(plan.buffers))
             click.echo(_row(mark(ok=plan.ok), query.purpose, *figures, _listed(plan.uses)))
             unused = [index for index in query.must_use if not set(index.split("|")) & set(plan.uses)]
-            if unused:
-                why = ": there are too few rows for an index to pay" if plan.ok else f"; it must: {query.why}"
-                click.echo(f"  it does not use {_listed(unused)}{why}")
+            is_small = is_small or (bool(unused) and plan.ok)
+            if not plan.ok:
+                click.echo(f"  it must use {_listed(unused)}: {query.why}")
             if full:
                 click.echo(f"  {query.name} must use {_listed(query.must_use)}: {query.why}")
                 click.echo("".join(f"    {line}\n" for line in plan.text.splitlines()))
+    if is_small:
+        click.echo("The tables are too small for every index to pay; take in more to see all of them used.")
     if not plans:
         click.echo("There is nothing to explain yet: take in a drop first, or run `crm demo`.")
     if not all(plan.ok for plan in plans):
