@@ -13,7 +13,7 @@ from psycopg import sql
 
 from crm_core.database import Connection, statement
 from crm_core.known import as_known
-from crm_core.lists import Values
+from crm_core.lists import Values, like_pattern
 
 _FOLDED = re.compile(r"CASE WHEN \(octet_length\((\S+?)\) = .*? END")  # what the planner makes of search_form()
 SMALL = 2_000  # entity versions below which PostgreSQL rightly reads whole tables
@@ -163,7 +163,7 @@ def explain(connection: Connection) -> Iterator[Plan]:
         "offset": 0,
     }
     chosen: dict[str, Values] = {
-        "like": {"like": f"%{display_name[:8]}%"},
+        "like": {"like": like_pattern(display_name)},
         "entity_type_id": {"entity_type_id": entity_type_id},
         "after": {"after_uid": entity_uid, "after_name": display_name},
         "hashdiffs": {"hashdiffs": [hashdiff]},

@@ -36,7 +36,7 @@ class Filter:
         """Return the filter as the statements take it; raises UnknownType."""
         part = None if self.name_contains is None else normal_form(self.name_contains)
         return {
-            "like": None if part is None else f"%{_escape(part)}%",
+            "like": None if part is None else like_pattern(part),
             "entity_type_id": None if self.entity_type is None else _entity_type_id(types, self.entity_type),
             "hashdiffs": [_hashdiff(types, code, value) for code, value in (self.details or {}).items()],
         }
@@ -79,6 +79,11 @@ def page_of(found: Sequence[tuple[Document, P]], limit: int | None) -> PageOf[P]
     return PageOf(documents, page[-1][1] if len(found) > len(page) else None)
 
 
+def like_pattern(part: str) -> str:
+    """Return the LIKE pattern of what has a part; characters that mean something in a pattern are quoted."""
+    return "%" + part.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+
+
 def name_digest(name: str) -> str:
     """Return what tells names of one beginning apart; PostgreSQL's md5 gives the same."""
     return hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()
@@ -108,8 +113,3 @@ def _entity_type_id(types: ReferenceTypes, code: str) -> int:
             return known.entity_type_id
     kind = "entity type"
     raise UnknownType(kind, code, [known.code for known in types.entity_types])
-
-
-def _escape(text: str) -> str:
-    """Quote the characters that a LIKE pattern gives a meaning."""
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
