@@ -17,10 +17,9 @@ from starlette.concurrency import iterate_in_threadpool
 from starlette.types import Message, Receive, Scope, Send
 
 from api.paging import NDJSON
-from api.problems import Refusal, refusal_of
-from api.state import RETRY_SECONDS, State
-from crm_core.database import Connection, domain_error
-from crm_core.errors import CrmError
+from api.problems import RETRY_SECONDS, Refusal
+from api.state import State
+from crm_core.database import Connection
 
 STREAM_SECONDS = 1_800  # that the database may take over an answer of everything
 SEND_SECONDS = 30.0  # that a client may take to read one block; then its place is another's
@@ -117,13 +116,5 @@ class _Stream(StreamingResponse):
 
 
 def _blocks(state: State, blocks_of: Blocks) -> Generator[bytes, None, None]:
-    options = f"-c statement_timeout={STREAM_SECONDS}s -c default_transaction_read_only=on"
-    with state.database.connect(autocommit=True, options=options) as connection:
-        try:
-            yield from blocks_of(connection)
-        except CrmError:
-            raise
-        except Exception as error:
-            if (ours := domain_error(error)) is None:
-                raise
-            raise refusal_of(ours) from error
+    with state.long_read(STREAM_SECONDS) as connection:
+        yield from blocks_of(connection)

@@ -254,10 +254,10 @@ def _patch(
         request(connection, types, Change(uid, datetime.now(UTC), "patch", name), asked)
 
     seconds = _median(change, uids)
-    unsaid = ("change_ts", "entity_type_id", "details", "only_if", "key", "fingerprint")
-    values: dict[str, object] = dict.fromkeys(unsaid)
+    unset = ("change_ts", "entity_type_id", "hashdiff", "detail_types", "detail_values", "detail_hashdiffs")
+    values: dict[str, object] = dict.fromkeys((*unset, "only_if", "key", "fingerprint"))
     values |= {"entity_uid": uids[0], "op": "patch", "display_name": "NAME", "actor": "bench", "request_id": "bench"}
-    script = _literal(connection, "merge/91_request_change", values).replace("'NAME'", "'Name ' || :turn")
+    script = _literal(connection, "change/request_change", values).replace("'NAME'", "'Name ' || :turn")
     anyone = f"('{{{','.join(map(str, uids))}}}'::uuid[])[:who]"
     script = script.replace(f"'{uids[0]}'::uuid", anyone)
     sets = f"\\set turn random(1, 1000000000)\n\\set who random(1, {len(uids)})\n"

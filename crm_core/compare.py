@@ -342,7 +342,9 @@ def _install(tool: str, environment: Path) -> tuple[str, _Opens]:
     version = re.search(rf"^{name and name[0]}==(.+)$", installed, re.MULTILINE)
 
     def opens(database: Database, folder: Path, limit: float) -> _Peer:
-        shutil.copytree(wanted.parent, folder)
+        base = tool.partition("-")[0]  # a variant, `tool-what`, holds only the files that differ
+        shutil.copytree(DATA / "peers" / base, folder)
+        shutil.copytree(wanted.parent, folder, dirs_exist_ok=True)
         return _Peer(database, folder, limit, python)
 
     return version[1] if version else "", opens

@@ -4,9 +4,9 @@ Each command holds a shared lock on `postgres.users` while it uses the server; t
 ends. Starting and stopping happen one at a time, under an exclusive lock on `postgres.lock`. The first to come starts
 the server, or takes the one that a killed command left running; the last to leave stops it. POSIX only.
 
-PostgreSQL refuses to run as root. A root process lets it run as the owner of the data, for new data as the system user
-postgres or nobody, and gives the parents of the data and of the binaries the bit that lets others pass (o+x, never
-o+r), for else that user could not reach them.
+PostgreSQL refuses to run as root. A root process lets it run as the owner of the data, for new data as the owner of the
+home or else the system user postgres or nobody. Where that user cannot reach the data and the binaries, their parents
+get the bit that lets others pass (o+x, never o+r), and the log says so. Root writes no file through a link.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ import hashlib
 import os
 import pwd
 import re
+import shlex
 import shutil
 import stat
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,14 +33,19 @@ from typing import IO
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from crm_core import private
 from crm_core.errors import EmbeddedServerFailed
 from crm_core.resources import statement
+from crm_core.session import PINNED, Bounds, as_options
+from crm_core.sqlstates import connection_error, is_starting
 from crm_core.tuning import as_configuration, server_settings
 
 DATABASE = "crm"
 SUPERUSER = "postgres"
+LOG = "server.log"
 PORT = 5432  # no TCP: it only names the socket
 SOCKET_PATH_BYTES = 100  # the kernels' limits are 104 to 108
+LAST_BYTES = 8 << 10  # of the log, that errors show the end of
 LOG_BYTES = 16 << 20  # the log of earlier runs is kept once beyond it
 START_SECONDS = 600  # recovery after a crash may have 8 GB of WAL to read
 UNFINISHED = "postgres.new"  # the beginning of the name of a data folder that is being made
@@ -62,18 +68,17 @@ def running_server(
     `binaries` is the bin folder of another PostgreSQL, `settings` stand over those scaled to the machine.
     Raises EmbeddedServerFailed.
     """
-    with _system_errors(home):
-        home.mkdir(parents=True, exist_ok=True)
-        server = _Server.of(home.resolve(), binaries or bundled_binaries(), settings)
-        turn, users = server.open("postgres.lock"), server.open("postgres.users")
-    with turn, users:
+    with ExitStack() as files:
+        with _system_errors(home):
+            server = _Server.at(home, binaries or bundled_binaries(), settings)
+            turn, users = (files.enter_context(server.open(f"postgres.{name}")) for name in ("lock", "users"))
         try:
             with _held(turn), _system_errors(home):
                 fcntl.flock(users, fcntl.LOCK_SH)
                 conninfo = server.start()
             yield conninfo
         finally:
-            with _held(turn):
+            with _held(turn), _system_errors(home):
                 if _is_last(users):
                     server.stop()
 
@@ -106,16 +111,21 @@ class _Server:
     account: pwd.struct_passwd | None  # whom it runs as; None: as ourselves
 
     @classmethod
-    def of(cls, home: Path, binaries: Path, settings: Mapping[str, str]) -> _Server:
+    def at(cls, home: Path, binaries: Path, settings: Mapping[str, str]) -> _Server:
+        if not str(home).isprintable():
+            cause = f"the path {str(home)!r} has a character that cannot be printed"
+            raise EmbeddedServerFailed(cause, "set CRM_HOME to another folder")
+        home = private.private_folder(home).resolve()
         data = home / "postgres"
-        owner = data.stat().st_uid if data.exists() else 0
+        owner = data.lstat().st_uid if data.exists() else home.stat().st_uid
         if os.geteuid() == 0:
-            return cls(home, binaries, settings, pwd.getpwuid(owner) if owner else _unprivileged_account())
+            account = _account_of(owner)
+            private.tighten(home, account.pw_gid)
+            return cls(home, binaries, settings, account)
         if data.exists() and owner != os.geteuid():
             cause = f"{data} belongs to user {owner}, and you are user {os.geteuid()}"
-            raise EmbeddedServerFailed(
-                cause, "run the command as that user or as root, or set CRM_HOME to a new folder"
-            )
+            raise EmbeddedServerFailed(cause, "run the command as that user, or set CRM_HOME to a new folder")
+        private.tighten(home)
         return cls(home, binaries, settings, None)
 
     @property
@@ -124,14 +134,24 @@ class _Server:
 
     @property
     def log(self) -> Path:
-        return self.data / "server.log"
+        return self.data / LOG
+
+    @property
+    def owner(self) -> tuple[int, int] | None:
+        return (self.account.pw_uid, self.account.pw_gid) if self.account else None
+
+    @property
+    def owners(self) -> set[int]:
+        return {os.geteuid(), self.account.pw_uid} if self.account else {os.geteuid()}
 
     def open(self, name: str) -> IO[str]:
-        """Open a lock file; it belongs to whom the data belong to, so that their owner can come after root."""
-        file = (self.home / name).open("a")  # closed on exec: the server does not inherit the lock
-        if self.account:
-            os.fchown(file.fileno(), self.account.pw_uid, self.account.pw_gid)
-        return file
+        """Open a lock file; it belongs to whom the home belongs to, so that its owner can come after root."""
+        with private.directory(self.home, {*self.owners, self.home.stat().st_uid}) as folder:
+            found = os.fstat(folder)
+            opened = private.open_private(folder, name, os.O_RDWR | os.O_CREAT, {*self.owners, found.st_uid})
+            if self.account:
+                os.fchown(opened, found.st_uid, found.st_gid)
+        return os.fdopen(opened, "r+")  # closed on exec: the server does not inherit the lock
 
     def start(self) -> str:
         """Answer the conninfo of the running server, once it takes connections."""
@@ -173,7 +193,10 @@ class _Server:
         for left in self.home.glob(f"{UNFINISHED}*"):
             shutil.rmtree(left, ignore_errors=True)
         fresh = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.home))
-        self._give(fresh, 0o700)
+        with private.directory(fresh, {os.geteuid()}) as folder:
+            os.fchmod(folder, 0o700)  # whatever the umask
+            if self.owner:
+                os.fchown(folder, *self.owner)
         # C.UTF-8 sorts by code point and knows Unicode's letters: ILIKE folds É and Ş, trigrams see 李.
         locale = ["--locale=C", "--lc-ctype=C.UTF-8"]
         if major_version(self.binaries) >= 17:  # older ones have the same from the C library alone
@@ -188,25 +211,22 @@ class _Server:
         """Start the server in a session of its own, so that Ctrl-C at the terminal does not reach it."""
         socket = self._make_socket_folder()
         (socket / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)  # no server runs, so a crash left it behind
-        configuration = self.data / "postgresql.conf"
         values = server_settings(self.data) | {
             "listen_addresses": "",
             "port": str(PORT),
-            "unix_socket_directories": str(socket),
+            "unix_socket_directories": '"{}"'.format(str(socket).replace('"', '""')),  # it is a list
             "unix_socket_permissions": "0700",
         }
-        configuration.write_text(as_configuration({**values, **self.settings}), encoding="utf-8")
-        self._give(configuration, 0o600)
-        if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
-            self.log.replace(self.log.with_suffix(".log.1"))
-        log_before = self.log.stat().st_size if self.log.exists() else 0
+        written = os.fsencode(as_configuration({**values, **self.settings}))
+        private.write_private(self.data, "postgresql.conf", written, self.owner)
+        log_before = private.turn_over(self.data, LOG, LOG_BYTES, self.owners)
+        # pg_ctl has a shell start it: what stands between its quotation marks must be nothing to a shell.
+        where = "-D " + shlex.quote(str(self.data))
         for _ in range(STARTS):
-            started = self._run("pg_ctl", "start", "-D", self.data, "-l", self.log, "-w", "-t", "60")
+            started = self._run("pg_ctl", "start", "-o", where, "-l", LOG, "-w", "-t", "60", within=self.data)
             if started.returncode == 0 or self._socket() is not None:
                 return
-            with self.log.open("rb") as log:
-                log.seek(log_before)
-                said = log.read()
+            said = self._read(LOG, log_before)
             if _LEFT_BEHIND.search(said) is None:
                 break
         if _STILL_THERE in said and time.monotonic() < deadline:
@@ -221,22 +241,36 @@ class _Server:
         A pid file that a crash left behind is removed, for its number may belong to another process by now, and
         PostgreSQL would then refuse to start. What a killed server's backends still hold it knows without the file.
         """
-        file = self.data / "postmaster.pid"
-        try:
-            lines = file.read_text().splitlines()
-        except FileNotFoundError:
+        said = private.read_private(self.data, "postmaster.pid", self.owners)
+        if said is None:
             return None
-        if lines and _is_postmaster(int(lines[0]), self.data):
+        lines = os.fsdecode(said).splitlines()
+        if lines and lines[0].isdecimal() and _is_postmaster(int(lines[0]), self.data):
             return Path(lines[4]) if len(lines) > 4 and lines[4] else self.data
-        file.unlink()
+        with private.directory(self.data, self.owners) as folder:
+            os.unlink("postmaster.pid", dir_fd=folder)
         return None
 
+    def _read(self, name: str, since: int = 0) -> bytes:
+        """Read a file of the data folder; what is not there is empty."""
+        return private.read_private(self.data, name, self.owners, since=since) or b""
+
     def _answers(self, socket: Path) -> bool:
-        """Answer whether the server takes connections, and make sure that it has our database."""
+        """Say whether the server takes connections, and make sure that it has our database.
+
+        Raises ServerFull, or what else the server says: that will not pass by waiting for its start.
+        """
+        pinned = make_conninfo(
+            self._conninfo(socket, "postgres"),
+            options=as_options({**PINNED, **Bounds().settings()}),
+            connect_timeout=10,
+        )
         try:
-            connection = psycopg.connect(self._conninfo(socket, "postgres"), autocommit=True, connect_timeout=10)
-        except psycopg.OperationalError:  # starting, recovering or stopping
-            return False
+            connection = psycopg.connect(pinned, autocommit=True)
+        except psycopg.OperationalError as error:
+            if is_starting(error):
+                return False
+            raise connection_error(error) from None
         with closing(connection):
             if connection.execute(statement("server/has_database"), {"name": DATABASE}).fetchone() == (False,):
                 connection.execute(statement("server/create_database"))
@@ -247,22 +281,13 @@ class _Server:
 
     def _make_socket_folder(self) -> Path:
         """Answer the data folder, or one with a short name where the path of the socket would be too long."""
-        if len(os.fsencode(self.data / f".s.PGSQL.{PORT}")) <= SOCKET_PATH_BYTES:
+        fits = len(os.fsencode(self.data / f".s.PGSQL.{PORT}")) <= SOCKET_PATH_BYTES
+        if fits and "," not in str(self.data):  # libpq would take it for two
             return self.data
-        folder = Path(tempfile.gettempdir()) / f"crm-{hashlib.sha256(os.fsencode(self.data)).hexdigest()[:16]}"
-        try:
-            folder.mkdir(mode=0o700)
-            self._give(folder, 0o700)
-        except FileExistsError:
-            found = folder.lstat()  # anyone may make a folder there, so it has to be ours and private
-            owner = self.account.pw_uid if self.account else os.geteuid()
-            if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or found.st_mode & 0o077:
-                cause = f"{folder} exists and is not private"
-                raise EmbeddedServerFailed(cause, "remove it, or set CRM_HOME to a shorter path") from None
-        return folder
+        return private.short_folder(f"crm-{hashlib.sha256(os.fsencode(self.data)).hexdigest()[:16]}", self.owner)
 
     def _require_same_version(self) -> None:
-        made_by = (self.data / "PG_VERSION").read_text().strip()
+        made_by = self._read("PG_VERSION").decode(errors="replace").strip()
         ours = str(major_version(self.binaries))
         if made_by != ours:
             cause = f"{self.data} was made by PostgreSQL {made_by}, and this release runs {ours}"
@@ -271,9 +296,9 @@ class _Server:
 
     def _last_words(self) -> str:
         """Answer the last lines of the server's log, ready to append to a cause."""
-        if not self.log.exists():
+        lines = self._read(LOG, -LAST_BYTES).decode(errors="replace").splitlines()[-10:]
+        if not lines:
             return ""
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-10:]
         return "\n".join([f"; the end of {self.log}:", *lines, ""])
 
     def _open_ways(self) -> None:
@@ -281,19 +306,16 @@ class _Server:
         if self.account is None:
             return
         for place in (self.data, self.binaries / "postgres"):
-            for parent in place.parents:
-                _permit(parent, stat.S_IXOTH)
+            for parent in reversed(place.parents):
+                private.let_pass(parent, self.account.pw_uid, self.account.pw_gid)
         if not (self.binaries / "postgres").stat().st_mode & stat.S_IXOTH:  # installed under a umask such as 077
             package = self.binaries.parent
             for path in (*package.rglob("*"), *package.parent.with_suffix(".libs").rglob("*")):
-                _permit(path, stat.S_IROTH | (stat.S_IXOTH if path.stat().st_mode & stat.S_IXUSR else 0))
+                private.permit(path, stat.S_IROTH | (stat.S_IXOTH if path.stat().st_mode & stat.S_IXUSR else 0))
 
-    def _give(self, path: Path, mode: int) -> None:
-        if self.account:
-            os.chown(path, self.account.pw_uid, self.account.pw_gid)
-        path.chmod(mode)
-
-    def _run(self, program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    def _run(
+        self, program: str, *arguments: str | Path, within: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run a program of PostgreSQL to its end, out of reach of the terminal and of our environment."""
         return subprocess.run(
             [self.binaries / program, *arguments],
@@ -303,8 +325,8 @@ class _Server:
             encoding="utf-8",
             errors="replace",
             check=False,
-            cwd="/",
-            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+            cwd=within or "/",
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "PGDATA": str(self.data)},
             user=self.account.pw_uid if self.account else None,
             group=self.account.pw_gid if self.account else None,
             extra_groups=[] if self.account else None,
@@ -343,19 +365,16 @@ def _system_errors(home: Path) -> Iterator[None]:
         ) from error
 
 
-def _unprivileged_account() -> pwd.struct_passwd:
-    """Answer the system user that a root process lets a new server run as."""
+def _account_of(uid: int) -> pwd.struct_passwd:
+    """Return whom a root process lets the server run as: a user, or else one of the system who may do nothing."""
+    with suppress(KeyError):
+        if uid:
+            return pwd.getpwuid(uid)
     for name in ("postgres", "nobody"):
         with suppress(KeyError):
             return pwd.getpwnam(name)
     cause = "PostgreSQL refuses to run as root, and there is no system user postgres or nobody"
     raise EmbeddedServerFailed(cause, f"run the command as another user, or {OTHER_SERVER}")
-
-
-def _permit(path: Path, bits: int) -> None:
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & bits != bits:
-        path.chmod(mode | bits)
 
 
 def _is_postmaster(pid: int, data: Path) -> bool:

@@ -1,16 +1,28 @@
 """What can go wrong, as a tree; every error carries fields, and its text says the cause and the cure.
 
+Every error has an owner, who can mend it: the client that asked, the operator who runs the server, the database that
+is away or busy for a while, or we. Only what is ours is to be reported.
+
 CrmError
 ├── SettingsError            a setting has a value that cannot be used
 ├── DatabaseError
-│   ├── ServerUnreachable    nobody answers at the address
+│   ├── ServerUnreachable    nobody answers at the address, or the connection was cut
+│   ├── ServerFull           no connection, disk or memory is left
+│   ├── DatabaseReadOnly     it takes no writes: a standby, or set so
+│   ├── Contended            others hold what this needs, or got in between
+│   ├── TimedOut             it took longer than it may
 │   ├── AccessRefused        the server answers, and refuses the user, password or database
-│   ├── MissingPrivilege     an extension or a table may not be created by this user
+│   ├── MissingPrivilege     the user may not do what has to be done
+│   ├── DatabaseUnfit        the encoding, the version or an extension will not do
+│   ├── SchemaIncomplete     a part of the schema is not there, as after a partial restore
 │   ├── SchemaTooOld         run `crm migrate`
 │   ├── SchemaTooNew         install a newer release
-│   └── EmbeddedServerFailed the embedded PostgreSQL did not start or stop
+│   ├── StorageFailed        the server's files cannot be read or are damaged
+│   ├── EmbeddedServerFailed the embedded PostgreSQL did not start or stop
+│   └── DatabaseFault        the database refused a statement of ours: report it
 ├── DropRefused              a file that is no drop: nothing of it goes in
-├── UnknownDrop              no drop of that name or SHA-256 ever came
+│   └── DropUnreadable       it could not be read, or changed meanwhile: nothing is known of what it holds
+├── UnknownDrop              no drop of that name or SHA-256 was ever received
 ├── FixtureRefused           a fixture that cannot be loaded: nothing of it goes in
 ├── ChangeRefused            a single change with a fault, named by the reason codes of the drop contract
 ├── RequestRefused           a change that was asked for, and is valid, does not meet the state of its entity
@@ -23,7 +35,6 @@ CrmError
 ├── AddressUnusable          nothing can be served there
 ├── OpenToAll                others would reach an API that asks for no token
 ├── ServiceFailed            a process that `crm up` started has ended, or does not get ready
-├── TooBusy                  as many such reads as may be are under way; the same again in a moment is served
 ├── TooMuchToFold            an answer as known at an instant would have to look through too many entities
 ├── UnknownType              a code that names no entity type or detail type
 ├── DetailTypeInUse          how the values of a detail type compare cannot change while it has some
@@ -39,11 +50,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar, Literal
 from uuid import UUID
+
+Owner = Literal["client", "operator", "database", "ours"]
 
 
 class CrmError(Exception):
     """The root of every error that the product raises on purpose."""
+
+    owner: ClassVar[Owner] = "client"  # who can mend it
 
 
 def _utc(instant: datetime) -> str:
@@ -59,7 +75,11 @@ class SettingsError(CrmError):
 
 
 class DatabaseError(CrmError):
-    """The database cannot be used as asked."""
+    """The database cannot be used as asked; nothing of the transaction went in."""
+
+    owner: ClassVar[Owner] = "operator"
+    passes: ClassVar[bool] = False  # it can pass by itself, so the same may be tried again later
+    told: ClassVar[str] = "the database cannot be used now; its operator has to look at it"  # all that strangers learn
 
     def __init__(self, cause: str, cure: str) -> None:
         self.cause, self.cure = cause, cure
@@ -67,7 +87,41 @@ class DatabaseError(CrmError):
 
 
 class ServerUnreachable(DatabaseError):
-    """Nobody answers at the address."""
+    """Nobody answers at the address, or the connection was cut."""
+
+    owner = "database"
+    passes = True
+    told = "the database cannot answer now; try again in a moment"
+
+
+class ServerFull(DatabaseError):
+    """The server has no connection, no disk or no memory left."""
+
+    passes = True
+    told = "the database has no room left now; try again later"
+
+
+class DatabaseReadOnly(DatabaseError):
+    """The database takes no writes: it is a standby, or was made read-only."""
+
+    passes = True
+    told = "the database cannot be written now: it is read-only; reads go on, so try again later"
+
+
+class Contended(DatabaseError):
+    """Others hold what this needs for too long, or changed it meanwhile."""
+
+    owner = "database"
+    passes = True
+    told = "others change the same now, and nothing went in; try again in a moment"
+
+
+class TimedOut(DatabaseError):
+    """It took longer than it may, or was cancelled."""
+
+    owner = "database"
+    passes = True
+    told = "the database cannot answer now, or not in time; try again in a moment, or ask for less"
 
 
 class AccessRefused(DatabaseError):
@@ -75,7 +129,17 @@ class AccessRefused(DatabaseError):
 
 
 class MissingPrivilege(DatabaseError):
-    """The user may not create an extension or a table."""
+    """The user may not do what has to be done."""
+
+    told = "crm may not do that in its database; its operator has to grant what is missing"
+
+
+class DatabaseUnfit(DatabaseError):
+    """The encoding of the database, the version of the server or an extension will not do."""
+
+
+class SchemaIncomplete(DatabaseError):
+    """A part of the schema is not there, as after a partial restore."""
 
 
 class SchemaTooOld(DatabaseError):
@@ -86,8 +150,19 @@ class SchemaTooNew(DatabaseError):
     """The database was migrated by a later release."""
 
 
+class StorageFailed(DatabaseError):
+    """The server cannot read its own files, or found them damaged."""
+
+
 class EmbeddedServerFailed(DatabaseError):
     """The embedded PostgreSQL did not start or stop."""
+
+
+class DatabaseFault(DatabaseError):
+    """The database refused a statement of ours."""
+
+    owner = "ours"
+    told = "an error of ours; report it with the request_id, of which the log tells more"
 
 
 class DropRefused(CrmError):
@@ -98,12 +173,18 @@ class DropRefused(CrmError):
         super().__init__(f"{file}:{line}: {fault}" if line else f"{file}: {fault}")
 
 
+class DropUnreadable(DropRefused):
+    """A file that could not be read, or changed while it was: what it holds is not judged, and may be tried again."""
+
+
 class UnknownDrop(CrmError):
-    """No drop of that name or SHA-256 ever came."""
+    """No drop of that name or SHA-256 was ever received."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        super().__init__(f"no drop {name!r} ever came; give its file, its name or six digits of its SHA-256")
+        super().__init__(
+            f"no drop {name!r} was ever received; give its file, its name, or six or more digits of its SHA-256"
+        )
 
 
 class FixtureRefused(CrmError):
@@ -205,14 +286,6 @@ class ServiceFailed(CrmError):
     def __init__(self, name: str, fault: str, log: Path, last_lines: Sequence[str]) -> None:
         self.name, self.fault, self.log, self.last_lines = name, fault, log, tuple(last_lines)
         super().__init__(f"the {name} {fault}; all that it wrote is in {log}")
-
-
-class TooBusy(CrmError):
-    """As many such reads as may be are under way or wait; come again after `retry_after` seconds."""
-
-    def __init__(self, what: str, retry_after: int) -> None:
-        self.what, self.retry_after = what, retry_after
-        super().__init__(f"too many {what} are under way; try again in {retry_after} seconds, or ask for less")
 
 
 class TooMuchToFold(CrmError):

@@ -1,14 +1,13 @@
 """The one way to write: staged changes become ledger rows and versions, set by set, in the caller's transaction.
 
 The statements are the files of sql/merge; their listing reads as the algorithm. Versions are a function of the set of
-changes (contract, section 2): changes in order of time extend a timeline, anything else folds it anew from the ledger.
+changes: one change of an entity is spliced into its versions (sql/routines/50_splice.sql), anything else is folded from
+the ledger (sql/routines/20_fold.sql). What only speeds it up is in sql/merge/fast.
 """
 
 from __future__ import annotations
 
-import json
-import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,8 +21,10 @@ from crm_core.database import Connection, statement
 from crm_core.hashing import detail_hashdiff, entity_hashdiff
 from crm_core.model import Change, ReferenceTypes
 
-FIRST_LOAD_AT_LEAST = 5_000  # changes; below it building the indexes afterwards gains nothing
+BULK_LOAD_AT_LEAST = 5_000  # changes; below it building the indexes afterwards gains nothing
 
+Value = str | int | bool | datetime | None  # of a statement
+OnStep = Callable[[str], None]
 Schema = dict[str, pl.DataType | type[pl.DataType]]
 INSTANT = pl.Datetime("us", "UTC")
 CHANGE_SCHEMA: Schema = {
@@ -61,22 +62,21 @@ class Merged:
     recorded_at: datetime
     rows_changed: int  # changes after which a timeline differs
     rows_late: int  # changes older than what was known of their entity
-    rows_superseded: int  # changes that a later one at the same instant stands over
+    rows_superseded: int  # changes that a later recorded one at the same instant supersedes
     entity_versions_added: int
     detail_versions_added: int
 
 
 @contextmanager
 def staging(connection: Connection) -> Iterator[None]:
-    """Keep a schema of staging and work tables first in the search path, for the block or the transaction."""
-    stage = {"stage": f"stage_{uuid.uuid4().hex}"}
-    connection.execute(statement("merge/10_make_stage"), stage)
+    """Keep the work tables of one merge, for the block or until the transaction ends."""
+    connection.execute(statement("merge/10_create_stage"))
     yield
-    connection.execute(statement("merge/80_drop_stage"), stage)
+    connection.execute(statement("merge/90_drop_stage"))
 
 
 def encoded(changes: pl.DataFrame, details: pl.DataFrame) -> list[bytes]:
-    """Answer valid changes with the details that they list as `stage` takes them: PostgreSQL's binary COPY.
+    """Return valid changes with the details that they list as `stage` takes them: PostgreSQL's binary COPY.
 
     The frames have the columns of CHANGE_SCHEMA and DETAIL_SCHEMA. They are sorted here: in order of entity_uid every
     later look-up in an index takes half the time.
@@ -105,120 +105,114 @@ def stage(connection: Connection, rows: Iterable[bytes]) -> None:
             copy.write(part)
 
 
-def merge(connection: Connection, origin: Origin) -> Merged:
-    """Merge what is staged: take the locks, append to the ledger, bring the versions up to it, count."""
-    _run(connection, "12_analyze_changes")
-    _run(connection, "20_lock")
-    remake_indexes = _set_indexes_aside(connection)
-    batch_id, recorded_at = _row(
-        connection,
-        "merge/21_record_batch",
-        actor=origin.actor,
-        source=origin.source,
-        drop_sha256=origin.drop_sha256,
-        request_id=origin.request_id,
-    )
-    touched = _touch(connection)
-    if touched.replayed < touched.entities and _forget(connection, touched):
-        _run(connection, "35_untouch")
-        touched = _touch(connection)
-    if touched.replayed == touched.entities:
-        return Merged(batch_id, recorded_at, 0, 0, 0, 0, 0)
-    _run(connection, "36_analyze_touched")
-    late = _count(connection, "37_count_late") if touched.known else 0
-    superseded = _count(connection, "38_count_superseded") if touched.known or touched.repeated else 0
-    connection.execute(statement("merge/40_append_ledger"), {"batch_id": batch_id})
+def merge(connection: Connection, origin: Origin, on_step: OnStep = lambda _step: None) -> Merged:
+    """Merge what is staged: lock, record the batch, append to the ledger, bring the versions up to it, count.
 
-    for step, entities in (
-        ("41_reopen", touched.refolded),
-        ("42_analyze_events", touched.refolded),
-        ("50_extend_entities", touched.extended),
-        ("51_extend_entities_at_length", touched.extended_at_length),
-        ("52_refold_entities", touched.refolded),
-        ("53_analyze_entity_diff", 1),
-        ("54_drop_entities", touched.refolded),
-        ("55_alter_entities", 1),
-        ("56_open_entities", 1),
-        ("60_extend_details", touched.extended),
-        ("61_extend_details_at_length", touched.extended_at_length),
-        ("62_refold_details", touched.refolded),
-        ("63_analyze_detail_diff", 1),
-        ("64_drop_details", touched.refolded),
-        ("65_alter_details", 1),
-        ("66_open_details", 1),
-    ):
-        if entities:
-            _run(connection, step)
+    `on_step` is called with the name of each step before it runs.
+    """
+    run = _Steps(connection, on_step)
+    run("20_lock_entities")
+    batch_id, recorded_at = run.row("21_record_batch", **_as_values(origin))
+    repeats = {"drops_repeats": origin.source != "request"}
+    routes = _Routes(*run.row("30_classify", **repeats))
+    if routes.repeated == routes.entities:
+        return Merged(batch_id, recorded_at, 0, 0, 0, 0, 0)
+    if routes.repeated or routes.with_several:
+        run("31_discard_repeats", **repeats)
+    superseded = run.row("32_count_superseded")[0] if routes.with_ties or routes.with_several else 0
+    remake_indexes = _set_indexes_aside(run)
+    run("40_append_ledger", batch_id=batch_id)
+
+    now = {"recorded_at": recorded_at}
+    entities = run("fast/insert_new_entities", **now) if routes.new else 0
+    details = run("fast/insert_new_details", **now) if routes.new else 0
+    if routes.spliced:
+        run("50_splice_entities")
+        run("51_splice_details")
+    if routes.folded:
+        run("60_reopen_changes")
+        run("61_fold_entities")
+        run("62_fold_details")
+    if routes.spliced or routes.folded:
+        run("70_delete_entities")
+        run("71_end_entities", **now)
+        entities += run("72_insert_entities", **now)
+        run("73_delete_details")
+        run("74_end_details", **now)
+        details += run("75_insert_details", **now)
     for definition in remake_indexes:
+        on_step("build indexes")
         connection.execute(definition.encode())
-    if remake_indexes:
-        _run(connection, "69_analyze_versions")
-    changed = _count(connection, "70_count_changed")
-    entity_versions, detail_versions = _row(connection, "merge/71_count_versions")
-    return Merged(batch_id, recorded_at, changed, late, superseded, entity_versions, detail_versions)
+    if run.row("fast/is_beyond_statistics", added=entities + details)[0]:
+        run("fast/analyze_versions")
+    changed = run.row("80_count_changed")[0]
+    return Merged(batch_id, recorded_at, changed, routes.late, superseded, entities, details)
 
 
 @dataclass(frozen=True, slots=True)
-class _Touched:
-    """How many entities a merge touches, and how."""
+class _Routes:
+    """How many entities go in by each route, and how many changes are late: the row of 30_classify."""
 
     entities: int
-    known: int  # the ledger has changes at or after the first of theirs, and not just that one
-    replayed: int  # that one is the last
-    repeated: int  # several changes
-    extended: int  # by one complete change in order of time that is news
-    extended_at_length: int  # by several
-    refolded: int
+    repeated: int
+    new: int
+    spliced: int
+    folded: int
+    with_several: int
+    with_ties: int
+    late: int
 
 
-def _touch(connection: Connection) -> _Touched:
-    _run(connection, "30_touch")
-    return _Touched(*_row(connection, "merge/31_summarize"))
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """Runs statements of sql/merge by name."""
+
+    connection: Connection
+    on_step: OnStep
+
+    def __call__(self, step: str, **values: Value) -> int:
+        """Run a step and return how many rows it touched."""
+        return self._run(step, values).rowcount
+
+    def row(self, step: str, **values: Value) -> TupleRow:
+        """Run a step that returns one row, and return it."""
+        row = self._run(step, values).fetchone()
+        assert row is not None, step
+        return row
+
+    def column(self, step: str, **values: Value) -> Sequence[str]:
+        """Run a step that returns rows of one text, and return those."""
+        return [text for (text,) in self._run(step, values).fetchall()]
+
+    def _run(self, step: str, values: Mapping[str, Value]) -> psycopg.Cursor[TupleRow]:
+        self.on_step(step)
+        return self.connection.execute(statement(f"merge/{step}"), values or None)
 
 
-def _forget(connection: Connection, touched: _Touched) -> int:
-    """Take out the changes that are known already, and answer how many those were."""
-    steps = (
-        ("32_forget_replayed", touched.replayed),
-        ("33_forget_known", touched.known),
-        ("34_forget_repeated", touched.repeated),
-    )
-    return sum(_run(connection, step) for step, entities in steps if entities)
+def _as_values(origin: Origin) -> dict[str, Value]:
+    return {
+        "actor": origin.actor,
+        "source": origin.source,
+        "drop_sha256": origin.drop_sha256,
+        "request_id": origin.request_id,
+    }
 
 
-def _set_indexes_aside(connection: Connection) -> Sequence[str]:
-    """Answer the statements that make the indexes again, none unless this is a first load with the tables to itself."""
-    (is_first_load,) = _row(connection, "merge/22_is_first_load", at_least=FIRST_LOAD_AT_LEAST)
-    if is_first_load:
-        with suppress(psycopg.errors.LockNotAvailable), connection.transaction():
-            connection.execute(statement("merge/23_lock_tables"))
-            return [definition for (definition,) in connection.execute(statement("merge/24_set_indexes_aside"))]
+def _set_indexes_aside(run: _Steps) -> Sequence[str]:
+    """Return the statements that build the indexes again: none unless a bulk load has the tables to itself."""
+    if run.row("fast/is_bulk_load", at_least=BULK_LOAD_AT_LEAST)[0]:
+        with suppress(psycopg.errors.LockNotAvailable), run.connection.transaction():
+            run("fast/lock_tables")
+            return run.column("fast/set_indexes_aside")
     return ()
 
 
-def _run(connection: Connection, step: str) -> int:
-    return connection.execute(statement(f"merge/{step}")).rowcount
-
-
-def _count(connection: Connection, step: str) -> int:
-    return int(_row(connection, f"merge/{step}")[0])
-
-
-def _row(connection: Connection, name: str, **values: str | int | datetime | uuid.UUID | None) -> TupleRow:
-    row = connection.execute(statement(name), values).fetchone()
-    assert row is not None, name
-    return row
-
-
 def record(connection: Connection, types: ReferenceTypes, changes: Sequence[Change], origin: Origin) -> Merged:
-    """Merge changes that are no drop, in the order given: those of a request, or of fixtures.
+    """Merge changes that are no drop, in the order given, as one batch: those of fixtures or of a request.
 
-    The changes are valid and in normal form, and name existing types by their canonical codes. One change takes one
-    statement; several are staged as a drop is, and become one batch.
+    The changes are valid and in normal form, and name existing types by their canonical codes.
     """
     entity_types = {known.code: known.entity_type_id for known in types.entity_types}
-    if len(changes) == 1 and origin.source != "drop":
-        return _record_one(connection, changes[0], entity_types, origin)
     detail_types = {known.code: known for known in types.detail_types}
     change_rows: list[tuple[object, ...]] = []
     detail_rows: list[tuple[object, ...]] = []
@@ -235,24 +229,3 @@ def record(connection: Connection, types: ReferenceTypes, changes: Sequence[Chan
         listed = pl.DataFrame(detail_rows, schema=DETAIL_SCHEMA, orient="row")
         stage(connection, encoded(changed, listed))
         return merge(connection, origin)
-
-
-def _record_one(connection: Connection, change: Change, entity_types: Mapping[str, int], origin: Origin) -> Merged:
-    row = _row(
-        connection,
-        "merge/90_record_change",
-        entity_uid=change.entity_uid,
-        change_ts=change.change_ts,
-        op=change.op,
-        display_name=change.display_name,
-        entity_type_id=change.entity_type and entity_types[change.entity_type],
-        details=_details_of(change),
-        actor=origin.actor,
-        source=origin.source,
-        request_id=origin.request_id,
-    )
-    return Merged(*row)
-
-
-def _details_of(change: Change) -> str | None:
-    return json.dumps(dict(change.details), ensure_ascii=False) if change.details else None

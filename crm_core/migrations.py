@@ -1,4 +1,4 @@
-"""The schema's way up and down: Alembic runs the numbered files of sql/ddl, all of them in one transaction.
+"""Migrations, in one transaction: Alembic runs the numbered files of sql/ddl, then changed routines are applied.
 
 A new step is a pair of files; it needs no Python. Alembic knows it by its number.
 """
@@ -19,21 +19,32 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from crm_core.database import Connection, Database
-from crm_core.errors import DatabaseError, MissingPrivilege
+from crm_core.database import Connection, Database, domain_error
+from crm_core.errors import DatabaseError, DatabaseFault, MissingPrivilege, SchemaIncomplete
+from crm_core.fitness import require_fit
 from crm_core.resources import SQL, statement
-from crm_core.revisions import Revision, current_revision, head_revision, revisions, too_new
+from crm_core.revisions import (
+    Revision,
+    applied_routines,
+    current_revision,
+    head_revision,
+    revisions,
+    routines,
+    too_new,
+)
 
 __all__ = ["current_revision", "head_revision", "migrate"]
 
 BASE = "0000"  # sorts before the first number
+_ROUTINE = re.compile(r"^create or replace (function|view) ([\w.]+)", re.MULTILINE)
 _EXTENSION = re.compile(r"^create extension (?:if not exists )?(\w+)", re.IGNORECASE | re.MULTILINE)
 
 
 def migrate(database: Database, revision: str = "head", *, folder: Path = SQL / "ddl") -> list[str]:
-    """Bring the schema to a revision, up or down, and answer the names of the steps that were run, in order.
+    """Bring the schema to a revision, up or down, and return the names of the steps that were run, in order.
 
-    `revision` is a number, `head`, `base`, or relative as in `-1` and `+2`. Two at once take turns.
+    `revision` is a number, `head`, `base`, or relative as in `-1` and `+2`. The routines stand on the last revision:
+    they are applied there if they changed, as `routines/<name>`, and dropped below it. Two at once take turns.
     Raises SchemaTooNew, MissingPrivilege, or DatabaseError; nothing has changed then.
     """
     steps = revisions(folder)
@@ -46,20 +57,50 @@ def migrate(database: Database, revision: str = "head", *, folder: Path = SQL / 
                 if current and current > steps[-1].number:
                     raise too_new(current, steps[-1].number)
                 way = _way(steps, connection, current, revision)
+                if way and way[0].is_upgrade:
+                    require_fit(connection, is_new=current is None)
+                reached = way[-1].to_revisions[0] if way and way[-1].to_revisions else None if way else current
+                has_routines = folder == SQL / "ddl"
+                if has_routines and reached != steps[-1].number:
+                    _drop_routines(connection)
                 context = MigrationContext.configure(alchemy, opts={"fn": lambda _heads, _context: way})
                 context.run_migrations()
-                if current_revision(connection) == head_revision():
-                    _apply_routines(connection)
+                applied = _apply_routines(connection) if has_routines and reached == steps[-1].number else []
         except DBAPIError as error:  # Alembic's own table
             if isinstance(error.orig, psycopg.Error):
                 raise _refusal(error.orig, "") from error
             raise
     names = {step.number: step.name for step in steps}
-    return [names[str(step.revision.revision)] for step in way]
+    return [names[str(step.revision.revision)] for step in way] + applied
+
+
+def _apply_routines(connection: Connection) -> list[str]:
+    """Apply the files of routines again if one of them changed, and return their names."""
+    known = applied_routines(connection)
+    wanted = routines()
+    if known == {each.name: each.sha256 for each in wanted}:
+        return []
+    connection.execute(statement("server/create_schema_routine"))
+    connection.execute(statement("server/forget_routines"))
+    connection.execute(statement("server/leave_bodies_unchecked"))  # a body may name what only a search path makes
+    for each in wanted:
+        _run(connection, each.file)
+        connection.execute(statement("server/record_routines"), {"name": each.name, "sha256": each.sha256})
+    return [f"routines/{each.name}" for each in wanted]
+
+
+def _drop_routines(connection: Connection) -> None:
+    """Drop the functions and views of the routines: below the last revision their tables may be missing."""
+    if not applied_routines(connection):
+        return
+    for each in reversed(routines()):
+        for kind, name in reversed(_ROUTINE.findall(each.text)):
+            connection.execute(f"drop {kind} if exists {name} cascade".encode())
+    connection.execute(statement("server/drop_schema_routine"))
 
 
 def _way(steps: Iterable[Revision], connection: Connection, current: str | None, target: str) -> list[RevisionStep]:
-    """Answer Alembic's steps from the current revision to the target."""
+    """Return Alembic's steps from the current revision to the target."""
     known = RevisionMap(lambda: _scripts(steps, connection))
     down = target == "base" or target.startswith("-") or (target.isdigit() and target < (current or BASE))
     try:
@@ -74,7 +115,7 @@ def _way(steps: Iterable[Revision], connection: Connection, current: str | None,
 
 
 def _scripts(steps: Iterable[Revision], connection: Connection) -> list[Script]:
-    """Answer Alembic's view of the files: what it takes for a Python module runs one of them."""
+    """Return Alembic's view of the files: what it takes for a Python module runs one of them."""
     scripts: list[Script] = []
     for step in steps:
         module = ModuleType(step.name, step.name)
@@ -87,12 +128,6 @@ def _scripts(steps: Iterable[Revision], connection: Connection) -> list[Script]:
     return scripts
 
 
-def _apply_routines(connection: Connection) -> None:
-    """Make the functions of sql/routines anew, file by file in order of their names."""
-    for file in sorted((SQL / "routines").glob("*.sql")):
-        _run(connection, file)
-
-
 def _run(connection: Connection, file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     try:
@@ -102,7 +137,7 @@ def _run(connection: Connection, file: Path) -> None:
 
 
 def _refusal(error: psycopg.Error, text: str) -> DatabaseError:
-    """Answer the domain error for a step that the server refused."""
+    """Return the domain error for a step that the server refused."""
     cause = error.diag.message_primary or str(error)
     named = [name for name in _EXTENSION.findall(text) if name in cause]
     extension = named[0] if named else None
@@ -116,4 +151,7 @@ def _refusal(error: psycopg.Error, text: str) -> DatabaseError:
             return DatabaseError(
                 cause, f"install PostgreSQL's contrib modules on the server; {extension} is one of them"
             )
-    return DatabaseError(f"a step of the schema failed: {error}", "nothing was changed; report this as a fault")
+    ours = domain_error(error)
+    if ours is None or isinstance(ours, DatabaseFault | SchemaIncomplete):
+        return DatabaseFault(f"a step of the schema failed: {error}", "nothing was changed; report this as a fault")
+    return ours

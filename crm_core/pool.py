@@ -12,7 +12,7 @@ import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from crm_core.database import Connection, Database, domain_error
-from crm_core.errors import ServerUnreachable
+from crm_core.errors import DatabaseReadOnly, ServerUnreachable
 
 CANCEL_SECONDS = 2.0  # that the server has to hear of it
 
@@ -41,6 +41,7 @@ class Pool:
         self._pool = ConnectionPool(
             database.conninfo_with(options),
             kwargs={"autocommit": True},
+            configure=lambda connection: database.pin(connection, options),
             min_size=min_size,
             max_size=size,
             timeout=patience,
@@ -76,11 +77,9 @@ class Pool:
             raise ServerUnreachable(cause, "see that the server runs, and try again") from None
         except psycopg.Error as error:
             ours = domain_error(error)
-            if ours is None:
-                raise
-            if isinstance(ours, ServerUnreachable):
-                self._pool.drain()  # the others are lost too, or may be
-            raise ours from error
+            if isinstance(ours, ServerUnreachable | DatabaseReadOnly):
+                self._pool.drain()  # the others are lost too, or may be; or lead to a server that was made read-only
+            raise ours or error from error
 
     def _require_open(self, connection: Connection) -> None:
         """Raise OperationalError if the server has gone: an idle connection has nothing to say unless it ends.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +10,7 @@ from uuid import UUID
 
 from crm_core.database import Connection, statement
 from crm_core.errors import EntityAbsent, EntityExists, EntityStale, KeyReused, UnknownEntity
+from crm_core.hashing import detail_hashdiff, entity_hashdiff
 from crm_core.model import Change, ReferenceTypes
 
 Outcome = Literal["created", "changed", "deleted"]
@@ -45,20 +45,30 @@ def request(connection: Connection, types: ReferenceTypes, change: Change, asked
     or KeyReused; nothing was recorded then.
     """
     type_ids = {kind.code: kind.entity_type_id for kind in types.entity_types}
+    compares = {kind.code: kind.compares for kind in types.detail_types}
+    name, code = change.display_name, change.entity_type
+    listed = [
+        (code, value, None if value is None else detail_hashdiff(code, value, compares[code]))
+        for code, value in change.details.items()
+    ]
+    codes, texts, hashdiffs = (list(column) for column in zip(*listed, strict=True)) if listed else (None, None, None)
     values: dict[str, object] = {
         "entity_uid": change.entity_uid,
         "change_ts": change.change_ts if asked.is_dated else None,
         "op": change.op,
         "display_name": change.display_name,
         "entity_type_id": change.entity_type and type_ids[change.entity_type],
-        "details": json.dumps(dict(change.details), ensure_ascii=False) if change.details else None,
+        "hashdiff": entity_hashdiff(name, code) if name and code else None,
+        "detail_types": codes,
+        "detail_values": texts,
+        "detail_hashdiffs": hashdiffs,
         "actor": asked.actor,
         "request_id": asked.request_id,
         "only_if": None if asked.only_if is None else list(asked.only_if),
         "key": asked.key,
         "fingerprint": asked.fingerprint,
     }
-    row = connection.execute(statement("merge/91_request_change"), values).fetchone()
+    row = connection.execute(statement("change/request_change"), values).fetchone()
     assert row is not None
     outcome, document, ended_at, was_replayed = row
     if outcome in ("created", "changed", "deleted"):

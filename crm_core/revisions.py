@@ -1,7 +1,12 @@
-"""The steps of the schema: numbered pairs of files in sql/ddl, and the one that a database has reached."""
+"""The schema of this release and of a database: numbered steps in sql/ddl, and routines in sql/routines.
+
+A step is a pair of files that never changes once it is released. The routines (functions and views) are applied again
+when their files change; the table `schema_routine` keeps the SHA-256 of each file that was applied.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +29,7 @@ class Revision:
 
 
 def revisions(folder: Path = SQL / "ddl") -> tuple[Revision, ...]:
-    """Answer the steps of a folder in their order.
+    """Return the steps of a folder in their order.
 
     Raises FileNotFoundError for a file without its other half, ValueError for a gap or a twin in the numbers.
     """
@@ -44,12 +49,39 @@ def revisions(folder: Path = SQL / "ddl") -> tuple[Revision, ...]:
 
 
 def head_revision(folder: Path = SQL / "ddl") -> str:
-    """Answer the number of the last step that this release knows."""
+    """Return the number of the last step that this release knows."""
     return revisions(folder)[-1].number
 
 
+@dataclass(frozen=True, slots=True)
+class Routines:
+    """One file of functions and views, in the order of the names."""
+
+    name: str  # file name without .sql
+    file: Path
+    sha256: str
+
+    @property
+    def text(self) -> str:
+        """Return the statements."""
+        return self.file.read_text(encoding="utf-8")
+
+
+def routines(folder: Path = SQL / "routines") -> tuple[Routines, ...]:
+    """Return the files of routines of this release, in the order in which they are applied."""
+    files = sorted(folder.glob("*.sql"))
+    return tuple(Routines(file.stem, file, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files)
+
+
+def applied_routines(connection: psycopg.Connection[TupleRow]) -> dict[str, str]:
+    """Return the SHA-256 of each file of routines that was applied to the database, by name."""
+    if connection.execute(statement("server/has_routines")).fetchone() == (False,):
+        return {}
+    return dict(connection.execute(statement("server/routines")).fetchall())
+
+
 def current_revision(connection: psycopg.Connection[TupleRow]) -> str | None:
-    """Answer the number of the step that the database has reached, or None before the first."""
+    """Return the number of the step that the database has reached, or None before the first."""
     if connection.execute(statement("server/has_schema")).fetchone() == (False,):
         return None
     row = connection.execute(statement("server/revision")).fetchone()
@@ -57,7 +89,7 @@ def current_revision(connection: psycopg.Connection[TupleRow]) -> str | None:
 
 
 def require_schema(connection: psycopg.Connection[TupleRow]) -> None:
-    """Raise SchemaTooOld or SchemaTooNew unless the database is at the last step that this release knows."""
+    """Raise SchemaTooOld or SchemaTooNew unless the database has the schema of this release."""
     current, head = current_revision(connection), head_revision()
     if current is None or current < head:
         cause = (
@@ -68,9 +100,12 @@ def require_schema(connection: psycopg.Connection[TupleRow]) -> None:
         raise SchemaTooOld(cause, "run `crm migrate`")
     if current > head:
         raise too_new(current, head)
+    if applied_routines(connection) != {each.name: each.sha256 for each in routines()}:
+        cause = "the functions and views of the database are those of another release"
+        raise SchemaTooOld(cause, "run `crm migrate`")
 
 
 def too_new(current: str, head: str) -> SchemaTooNew:
-    """Answer the error for a database that a later release has migrated."""
+    """Return the error for a database that a later release has migrated."""
     cause = f"a later release made the database: it is at revision {current}, and this release knows up to {head}"
     return SchemaTooNew(cause, "install that release")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 from zoneinfo import ZoneInfo
@@ -30,6 +32,9 @@ ALIASES = {  # names that Django deployments have; ours win
     "CRM_HSTS_SECONDS": "DJANGO_HSTS_SECONDS",
     "CRM_DB_CONN_MAX_AGE": "DJANGO_DB_CONN_MAX_AGE",
 }
+OF_COMPOSE = ("CRM_UI_ADDRESS", "CRM_API_ADDRESS")  # read by compose.yaml alone
+_OURS = re.compile(r"(CRM|POSTGRES|DJANGO|DRF)_(?!TEST_)")
+_WARNED_OF: set[str] = set()  # settings are read more than once
 _TEN_YEARS = 315_360_000  # seconds
 _ORIGIN = r"https?://[^/\s]+"
 _RATE = r"[1-9]\d* ?(/|per) ?([1-9]\d* ?)?(second|minute|hour|day)s?"
@@ -63,7 +68,12 @@ class Settings:
     max_body_bytes: int  # of a request
     max_drop_bytes: int  # of a request that brings a drop
     statement_timeout: int  # seconds that a request may keep the database busy
+    idle_timeout: int  # seconds that a transaction may stand still before the server ends it
+    merge_timeout: int  # seconds that one statement of a merge, a check or a report may take; 0: no bound
     pool_size: int  # connections of each of the API's processes: so many that read, and as many that write
+    trusted_proxies: tuple[str, ...] = ()  # addresses and networks whose X-Forwarded-* is believed; "*" is any
+    client_timeout: int = 30  # seconds that a client may take over the head of a request, and each part of its body
+    actor: str | None = None  # shown in the audit for what a command records; None: the user's login
 
     @classmethod
     def from_environment(
@@ -74,7 +84,9 @@ class Settings:
         Raises SettingsError for a value that cannot be used; it never shows a password.
         """
         of_file = _present(dotenv_values(env_file)) if env_file else {}
-        given = _over(of_file, _present(os.environ if environ is None else environ))
+        of_environment = _present(os.environ if environ is None else environ)
+        _warn_of_unknown(of_file, of_environment)
+        given = _over(of_file, of_environment)
         home = _read(given, "CRM_HOME", ".crm", _folder, "write the path of a folder")
         secure = _read(given, "CRM_SECURE", "0", _flag, "write 1 or 0")
         return cls(
@@ -130,12 +142,36 @@ class Settings:
             max_body_bytes=_whole_number(given, "CRM_MAX_BODY_BYTES", 1 << 20, range(1 << 10, (1 << 30) + 1)),
             max_drop_bytes=_whole_number(given, "CRM_MAX_DROP_BYTES", 2 << 30, range(1 << 10, (1 << 40) + 1)),
             statement_timeout=_whole_number(given, "CRM_STATEMENT_TIMEOUT", 10, range(1, 3601)),
+            idle_timeout=_whole_number(given, "CRM_IDLE_TIMEOUT", 60, range(1, 86_401)),
+            merge_timeout=_whole_number(given, "CRM_MERGE_TIMEOUT", 3600, range(604_801)),
             pool_size=_whole_number(given, "CRM_POOL_SIZE", 4, range(1, 1001)),
+            trusted_proxies=_read(
+                given,
+                "CRM_TRUSTED_PROXIES",
+                "",
+                _proxies,
+                "write IP addresses or networks, as 10.0.0.7 or 10.0.0.0/8, with commas between, or *",
+            ),
+            client_timeout=_whole_number(given, "CRM_CLIENT_TIMEOUT", 30, range(1, 3601)),
+            actor=given.get("CRM_ACTOR", "").strip() or None,
         )
 
 
 def _present(values: Mapping[str, str | None]) -> dict[str, str]:
     return {name: value for name, value in values.items() if value and value.strip()}
+
+
+def _warn_of_unknown(of_file: Mapping[str, str], environ: Mapping[str, str]) -> None:
+    """Warn of names that are no setting, once each: of all in the file, and in the environment of slips of the pen."""
+    known = {*("_".join(("CRM", field.name.upper())) for field in fields(Settings)), *POSTGRES, *OF_COMPOSE}
+    known |= {*ALIASES.values()}
+    for name in sorted({*of_file, *environ} - known - _WARNED_OF):
+        ours = _OURS.match(name)
+        near = next(iter(get_close_matches(name, known, n=1, cutoff=0.8)), None)
+        if ours and (near or (name in of_file and ours[1] == "CRM")):
+            _WARNED_OF.add(name)
+            cure = f"did you mean {near}?" if near else "see .env.example for those that there are"
+            logging.getLogger("crm").warning("%s is no setting, so it does nothing; %s", name, cure)
 
 
 def _over(of_file: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
@@ -237,6 +273,18 @@ def _long_key(value: str) -> str:
     if len(value) < SECRET_KEY_LENGTH:
         raise ValueError
     return value
+
+
+def _proxies(value: str) -> tuple[str, ...]:
+    """Parse the addresses of proxies: one with a slip would be trusted by nobody, and without a word."""
+    from ipaddress import ip_address, ip_network
+
+    def parsed(proxy: str) -> str:
+        if proxy == "*":
+            return proxy
+        return str(ip_network(proxy, strict=False) if "/" in proxy else ip_address(proxy))
+
+    return tuple(map(parsed, _list_of(r".+")(value)))
 
 
 def _list_of(item: str) -> Callable[[str], tuple[str, ...]]:

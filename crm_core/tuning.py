@@ -43,7 +43,7 @@ def as_configuration(settings: Mapping[str, str]) -> str:
     """Answer the text of a postgresql.conf."""
     lines = ["# Written anew at every start. To change a setting for good: alter system set name = value;"]
     for name, value in settings.items():
-        quoted = value.replace("'", "''")
+        quoted = value.replace("\\", "\\\\").replace("'", "''")
         lines.append(f"{name} = '{quoted}'")
     return "\n".join(lines) + "\n"
 

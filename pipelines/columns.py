@@ -15,8 +15,9 @@ _UID = _column("entity_uid", "uuid", "The entity, known by it for ever.")
 _VALID = (
     _column("valid_from", "timestamptz", "Since when it is so."),
     _column("valid_to", "timestamptz", "Until just before when it is so; null: open.", nullable=True),
-    _column("next_from", "timestamptz", "Since when the next version is so; null: there is none.", nullable=True),
     _column("is_current", "boolean", "Whether it is open."),
+    _column("created_at", "timestamptz", "When the row was first written."),
+    _column("updated_at", "timestamptz", "When it was last touched."),
 )
 
 DROP = dg.TableSchema(

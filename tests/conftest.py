@@ -2,6 +2,9 @@
 
 `database` and `connection` are on the first; with `any_` before the name a test runs on both. All that a test
 does through a connection is rolled back after it; `fresh_database` is for tests that have to commit.
+
+CRM_TEST_LOCALE has the databases made with another locale: `C` or `de_DE.UTF-8` (of the C library), `icu:tr-TR`, or
+`builtin:PG_UNICODE_FAST`. Where the bundled server knows no such provider the older one stands for it.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 
@@ -30,6 +34,7 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):  # then to compile Dagster i
     atexit.register(shutil.rmtree, BYTECODE, ignore_errors=True)
 
 TEMPLATE = "migrated"
+LOCALE = os.environ.get("CRM_TEST_LOCALE")
 LONGEST = ("test_browser_dagster", "test_up", "test_properties", "test_demo", "test_api_contract", "test_concurrency")
 CARELESS = {  # a test server need not survive a power cut
     "fsync": "off",
@@ -54,7 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Server:
     """A running server with a migrated database to clone."""
 
@@ -69,17 +74,34 @@ class Server:
     def clone(self, template: str = TEMPLATE) -> Iterator[Database]:
         """Yield a new database like the template; it is dropped afterwards, whoever is still connected."""
         name = f"test_{next(self.numbers)}"
-        self.run(f"create database {{}} template {{}} {self.fast_copy}", name, template)
+        if template in ("template0", "template1"):
+            self.run(f"create database {{}} {self.made_with}", name)
+        else:
+            self.run(f"create database {{}} template {{}} {self.fast_copy}", name, template)
         try:
             yield self.database(name)
         finally:
             self.run("drop database {} with (force)", name)
 
-    @property
+    @cached_property
     def fast_copy(self) -> str:
         """How to clone a small database fastest; before 15 there was no choice."""
-        with psycopg.connect(self.conninfo) as connection:
-            return "strategy file_copy" if connection.info.server_version >= 150_000 else ""
+        return "strategy file_copy" if major_version(self.binaries) >= 15 else ""
+
+    @cached_property
+    def made_with(self) -> str:
+        """How to make an empty database: with the locale of the server, unless CRM_TEST_LOCALE names another."""
+        if LOCALE is None:
+            return "template template1"
+        provider, _, name = LOCALE.rpartition(":")
+        if provider == "builtin" and major_version(self.binaries) < 17:
+            return "template template1"
+        made = f"template template0 encoding 'UTF8' lc_collate '{'C' if provider else name}'"
+        made += f" lc_ctype '{'C.UTF-8' if provider else name}'"
+        if not provider:
+            return made + (" locale_provider libc" if major_version(self.binaries) >= 15 else "")
+        named = "icu_locale" if provider == "icu" else "builtin_locale"
+        return f"{made} locale_provider {provider} {named} '{name}'"
 
     def run(self, command: str, *names: str) -> None:
         with psycopg.connect(self.conninfo, autocommit=True) as connection:
@@ -96,11 +118,13 @@ class Servers:
         self.stack.callback(shutil.rmtree, self.folder)
 
     def over(self, binaries: Path) -> Server:
+        if LOCALE and LOCALE.startswith("icu:"):
+            binaries = older_binaries() or binaries  # the bundled server has no ICU
         if binaries not in self.started:
             home = self.folder / str(len(self.started))
             conninfo = self.stack.enter_context(running_server(home, binaries=binaries, settings=CARELESS))
             server = Server(conninfo, binaries, count(1))
-            server.run("create database {}", TEMPLATE)
+            server.run(f"create database {{}} {server.made_with}", TEMPLATE)
             migrate(server.database(TEMPLATE))
             self.started[binaries] = server
         return self.started[binaries]

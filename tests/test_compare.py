@@ -154,7 +154,7 @@ def test_an_unknown_tool_is_wrong_usage_and_the_known_ones_are_named() -> None:
     ran = CliRunner().invoke(crm, ["bench", "--compare", "dlt,fivetran"])
     assert ran.exit_code == 2
     assert "fivetran" in ran.output
-    assert "there are: dbt, dlt, dlt-nested, sqlmesh" in ran.output
+    assert "there are: dbt, dlt, dlt-exclusion, dlt-nested, sqlmesh" in ran.output
 
 
 @pytest.mark.unit

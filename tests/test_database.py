@@ -14,7 +14,7 @@ from psycopg.conninfo import make_conninfo
 
 from crm_core.database import Connection, Database, open_database, statement
 from crm_core.embedded import running_server
-from crm_core.errors import AccessRefused, ServerUnreachable
+from crm_core.errors import AccessRefused, ServerFull, ServerUnreachable
 from crm_core.settings import Settings
 
 pytestmark = pytest.mark.integration
@@ -109,7 +109,7 @@ def test_an_address_where_nobody_answers_is_told_without_the_password(address: d
 
 def test_a_full_server_says_try_again(guarded: str) -> None:
     database = Database(make_conninfo(guarded, user="cam", password=SECRET))
-    with database.connect(), pytest.raises(ServerUnreachable, match="try again in a moment"):
+    with database.connect(), pytest.raises(ServerFull, match="try again in a moment"):
         database.connect()
 
 

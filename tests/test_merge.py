@@ -26,7 +26,7 @@ class Book:
         self.types = reference_types(connection)
 
     def record(self, *changes: Change) -> Merged:
-        return record(self.connection, self.types, changes, Origin("tester", "request", request_id="r-1"))
+        return record(self.connection, self.types, changes, Origin("tester", "fixture"))
 
     def names(self, who: str = "ada") -> list[tuple[str, float, float | None]]:
         return [
@@ -143,7 +143,7 @@ def test_a_revival_recorded_at_the_instant_of_the_deletion_is_a_change(book: Boo
 
 
 def test_a_version_between_two_lives_is_found_by_both(book: Book) -> None:
-    """Each version names the next one, over gaps too; a late one takes its place between them."""
+    """A late version takes its place in the gap."""
     book.record(an_entity(at=1, name="A", email="a@x.org"))
     book.record(an_entity(at=2, op="delete"))
     book.record(an_entity(at=8, name="C", email="c@x.org"))
@@ -187,9 +187,11 @@ def test_the_same_row_twice_in_one_drop_is_one_change(book: Book) -> None:
 
 
 @pytest.mark.idempotency
-def test_a_row_repeated_behind_another_at_its_instant_is_still_the_first(book: Book) -> None:
+def test_of_one_batch_the_last_row_of_an_instant_stands_also_when_it_returns_to_an_earlier_one(book: Book) -> None:
     a, b = an_entity(name="A", email="a@x.org"), an_entity(name="B", email="b@x.org")
-    book.record(a, b, a)
+    assert book.record(a, b, a).rows_superseded == 2
+    assert (book.names(), book.values("email")) == ([("A", 1, None)], [("a@x.org", 1, None)])
+    assert book.record(b, an_entity(name="C"), b, b).rows_changed == 1, "a repeat, then news, and what comes after"
     assert (book.names(), book.values("email")) == ([("B", 1, None)], [("b@x.org", 1, None)])
 
 
@@ -241,6 +243,6 @@ def test_the_audit_says_who_when_from_where_and_what(book: Book) -> None:
     assert after["before"] == before["after"]
     assert after["after"] == {"display_name": "B", "entity_type": "PERSON", "details": {}}
     assert after["asserted"] == {"display_name": "B", "entity_type": None, "details": {"email": None}}
-    assert (after["actor"], after["source"]) == ("tester", {"kind": "request", "request_id": "r-1"})
+    assert (after["actor"], after["source"]) == ("tester", {"kind": "fixture", "request_id": None})
     assert after["change_ts"] == "2024-01-03T00:00:00Z"
     assert before["recorded_at"] < after["recorded_at"]

@@ -12,7 +12,7 @@ from psycopg.conninfo import make_conninfo
 from crm_core.database import Connection, Database, require_schema
 from crm_core.errors import DatabaseError, MissingPrivilege, SchemaTooNew, SchemaTooOld
 from crm_core.migrations import current_revision, head_revision, migrate
-from crm_core.revisions import revisions
+from crm_core.revisions import revisions, routines
 
 pytestmark = pytest.mark.integration
 
@@ -45,7 +45,7 @@ def schema_of(server: Server, database: Database) -> str:
 def tables(database: Database) -> list[str]:
     query = "select relname from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace order by 1"
     with database.connect() as connection:
-        return [name for (name,) in connection.execute(query) if name != "alembic_version"]
+        return [name for (name,) in connection.execute(query) if name not in ("alembic_version", "schema_routine")]
 
 
 def revision_of(database: Database) -> str | None:
@@ -55,29 +55,46 @@ def revision_of(database: Database) -> str | None:
 
 def test_the_schema_is_the_same_after_down_and_up_again(any_server: Server, empty_database: Database) -> None:
     names = [step.name for step in revisions()]
-    assert migrate(empty_database) == names
+    applied = [f"routines/{each.name}" for each in routines()]
+    assert migrate(empty_database) == names + applied
     first = schema_of(any_server, empty_database)
     assert "CREATE TABLE" in first
     assert migrate(empty_database, "base") == names[::-1]
     assert tables(empty_database) == []
-    assert migrate(empty_database) == names
+    assert "FUNCTION" not in schema_of(any_server, empty_database).replace("EXTENSION", "")
+    assert migrate(empty_database) == names + applied
     assert schema_of(any_server, empty_database) == first
 
 
 def test_each_step_can_be_undone_and_done_again(any_server: Server, empty_database: Database) -> None:
     before = ""
     for step in revisions():
-        assert migrate(empty_database, "+1") == [step.name]
+        applied = [f"routines/{each.name}" for each in routines()] if step == revisions()[-1] else []
+        assert migrate(empty_database, "+1") == [step.name, *applied]
         after = schema_of(any_server, empty_database)
         assert migrate(empty_database, "-1") == [step.name]
         assert before in ("", schema_of(any_server, empty_database))  # extensions stay after the first
-        assert migrate(empty_database, step.number) == [step.name]
+        assert migrate(empty_database, step.number) == [step.name, *applied]
         assert schema_of(any_server, empty_database) == after
         before = after
 
 
 def test_migrating_again_does_nothing(fresh_database: Database) -> None:
     assert migrate(fresh_database) == []
+
+
+def test_routines_are_applied_again_when_they_differ(fresh_database: Database) -> None:
+    with fresh_database.transaction() as connection:
+        connection.execute(
+            "create or replace function utc(instant timestamptz) returns text language sql return 'noon'"
+        )
+        connection.execute("update schema_routine set sha256 = 'of another release' where name = '10_values'")
+    with fresh_database.connect() as connection, pytest.raises(SchemaTooOld, match="run `crm migrate`"):
+        require_schema(connection)
+    assert migrate(fresh_database) == [f"routines/{each.name}" for each in routines()]
+    with fresh_database.connect() as connection:
+        require_schema(connection)
+        assert connection.execute("select utc('2024-01-01T00:00:00Z')").fetchone() == ("2024-01-01T00:00:00Z",)
 
 
 def test_a_revision_may_be_named_or_relative(empty_database: Database, folder: Path) -> None:

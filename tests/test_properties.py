@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -18,15 +20,17 @@ from timeline_model import COMPARES, Model
 
 from crm_core import temporal
 from crm_core.database import Connection, Database
+from crm_core.errors import EntityAbsent, EntityExists, UnknownEntity
 from crm_core.ingest import Options, ingest_over
 from crm_core.merge import Origin, record
 from crm_core.model import Change, ReferenceTypes
 from crm_core.quality import check
 from crm_core.reference import reference_types
+from crm_core.requests import Requested, request
 
 pytestmark = [pytest.mark.integration, pytest.mark.scd2, pytest.mark.temporal, pytest.mark.idempotency]
 
-PEOPLE = [UUID(int=(n << 120) + n) for n in (0x00, 0x3F, 0xFF)]  # first, middle and last of the locks' buckets
+PEOPLE = [UUID(int=(n << 120) + n) for n in (0x01, 0x3F, 0xFE)]  # first, middle and last of the locks' buckets
 VALUES = st.sampled_from(["ada@x.org", "ADA@x.org", "É b", "é b", 'c,"d"|e'])
 DETAILS = st.dictionaries(st.sampled_from(["email", "phone", "address"]), st.none() | VALUES)
 INSTANTS = (st.integers(0, 2) | st.integers(0, 9)).map(day)  # the few first make ties, the others room
@@ -44,6 +48,7 @@ requests = st.tuples(st.just("request"), st.lists(upserts | patches | deletions,
 fixtures = st.tuples(st.just("fixture"), st.lists(upserts | patches | deletions, min_size=1, max_size=4))
 replays = st.tuples(st.just("replay"), st.integers(0, 9), st.lists(upserts | deletions, max_size=3))
 steps_taken = st.lists(drops | requests | fixtures | replays, min_size=1, max_size=6)
+REFUSALS = {"exists": EntityExists, "unknown": UnknownEntity, "absent": EntityAbsent}
 Kind = Literal["drop", "request", "fixture"]
 Step = tuple[Kind, list[Change]] | tuple[Literal["replay"], int, list[Change]]  # again, with some that are new
 
@@ -73,11 +78,25 @@ class Product:
                 report = ingest_over(self.connection, drop, Options())
                 assert report.status in ("merged", "replayed"), report
                 assert report.rows_accepted == len(changes) == report.rows_changed + report.rows_unchanged
-            for together in [changes] if kind == "fixture" else [[c] for c in changes] if kind == "request" else []:
-                record(self.connection, self.types, together, Origin("test", kind))
-            self.model.record(*changes)
+            elif kind == "fixture":
+                record(self.connection, self.types, changes, Origin("test", kind))
+            if kind == "request":
+                self.ask_for(changes)
+            else:
+                self.model.record(*changes)
             (recorded_at,) = self.connection.execute("select max(recorded_at) from batch").fetchone() or ()
-            self.known.append((recorded_at, len(self.model.changes)))
+            if recorded_at is not None:
+                self.known.append((recorded_at, len(self.model.changes)))
+
+    def ask_for(self, changes: Sequence[Change]) -> None:
+        """Make changes by request, one by one; what the model refuses, the product refuses for the same reason."""
+        for number, change in enumerate(changes):
+            refusal = self.model.refuses(change)
+            refused = {None: nullcontext(), **{name: pytest.raises(error) for name, error in REFUSALS.items()}}
+            with refused[refusal]:
+                request(self.connection, self.types, change, Requested("test", f"r-{number}"))
+            if refusal is None:
+                self.model.request(change)
 
     def agrees(self, model: Model, known_at: datetime | None = None) -> None:
         """Compare history, as-of and diff, as known at an instant."""
@@ -119,8 +138,13 @@ class Product:
                 assert document[origin] == entry[origin]
 
 
+TIMES = int(os.environ.get("CRM_TEST_TIMES", "1"))  # how many times the usual number of examples
+
+
 def examples(number: int) -> settings:
-    return settings(max_examples=number, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+    return settings(
+        max_examples=TIMES * number, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+    )
 
 
 @examples(25)

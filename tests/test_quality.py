@@ -17,18 +17,19 @@ pytestmark = pytest.mark.integration
 
 DAMAGE = {
     "01_one_current_entity": (
-        "alter table entity drop constraint entity_no_overlap;update entity set valid_to = null, is_current = true"
+        "alter table entity drop constraint exclude_overlapping_entities;drop index unique_current_entity;"
+        "update entity set valid_to = null, is_current = true"
     ),
     "02_one_current_detail": (
-        "alter table entity_detail drop constraint entity_detail_no_overlap;"
+        "alter table entity_detail drop constraint exclude_overlapping_details;drop index unique_current_entity_detail;"
         "update entity_detail set valid_to = null, is_current = true"
     ),
     "03_entity_intervals": (
-        "alter table entity drop constraint entity_no_overlap;"
+        "alter table entity drop constraint exclude_overlapping_entities;"
         "update entity set valid_to = '2030-01-01' where not is_current"
     ),
     "04_detail_intervals": (
-        "alter table entity_detail drop constraint entity_detail_no_overlap;"
+        "alter table entity_detail drop constraint exclude_overlapping_details;"
         "update entity_detail set valid_to = '2030-01-01' where not is_current"
     ),
     "05_no_gap_without_deletion": "update entity set valid_to = valid_to - interval '1 hour' where not is_current",
@@ -42,6 +43,19 @@ DAMAGE = {
         " (sha256, file_name, bytes, first_seen_at, status, merged_at, batch_id, rows_read, rows_rejected)"
         " values (repeat('a', 64), 'x.csv', 1, now(), 'merged', now(), 7, 1, 1)"
     ),
+    "13_schema_is_whole": "drop index entity_by_time; alter table entity drop constraint entity_named",
+    "14_indexes_are_sound": (  # an index that misses a row, as one of another operating system may
+        "create extension amcheck;"
+        "update pg_index set indisready = false where indexrelid = 'batch_by_recorded_at'::regclass;"
+        "insert into batch (recorded_at, actor, source) values (now(), 'x', 'request');"
+        "update pg_index set indisready = true where indexrelid = 'batch_by_recorded_at'::regclass"
+    ),
+    "15_collations_are_unchanged": (
+        "do $$ declare moved regcollation; begin"
+        " select oid into moved from pg_collation where pg_collation_actual_version(oid) is not null order by oid limit 1;"
+        " update pg_collation set collversion = '0' where oid = moved;"
+        " execute format('create index of_another_system on batch (actor collate %s)', moved); end $$"
+    ),
     "12_every_change_has_a_batch": "delete from batch where batch_id = (select max(batch_id) from batch)",
 }
 
@@ -52,7 +66,6 @@ def fill(connection: Connection) -> None:
     for at in (1, 2):
         changes = [an_entity(who, at=at, name=f"{who} {at}", email=f"{at}@x.org") for who in ("ada", "bob")]
         record(connection, types, changes, Origin("test", "request"))
-    connection.execute("set constraints all immediate")  # no table is altered before
 
 
 def test_every_invariant_holds_after_merges(connection: Connection) -> None:
@@ -71,6 +84,15 @@ def test_a_check_finds_the_damage_it_is_for(connection: Connection, name: str) -
     broken = found[name[3:]]
     assert not broken.holds
     assert broken.examples
+
+
+def test_a_database_whose_own_collation_changed_is_told(any_connection: Connection) -> None:
+    any_connection.execute("update pg_database set datcollversion = '0' where datname = current_database()")
+    query = "select pg_database_collation_actual_version(oid) from pg_database where datname = current_database()"
+    has_versions = any_connection.execute(query).fetchone() != (None,)  # that of C has none
+    found = {c.name: c for c in check(any_connection)}["collations_are_unchanged"]
+    assert found.holds is not has_versions
+    assert ["refresh collation version" in line for line in found.examples] == [True] * has_versions
 
 
 @pytest.mark.parametrize("name", [name for name in CHECKS if name not in NOT_OF_ENTITIES])

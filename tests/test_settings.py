@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,7 +43,11 @@ def test_without_any_setting_the_embedded_server_and_loopback_are_used() -> None
         max_body_bytes=1024**2,
         max_drop_bytes=2 * 1024**3,
         statement_timeout=10,
+        idle_timeout=60,
+        merge_timeout=3600,
         pool_size=4,
+        trusted_proxies=(),
+        client_timeout=30,
     )
 
 
@@ -68,6 +73,8 @@ def test_every_setting_is_read() -> None:
         CRM_MAX_BODY_BYTES="2048",
         CRM_MAX_DROP_BYTES="4096",
         CRM_STATEMENT_TIMEOUT="30",
+        CRM_IDLE_TIMEOUT="40",
+        CRM_MERGE_TIMEOUT="0",
         CRM_POOL_SIZE="9",
     ) == Settings(
         home=Path("/srv/crm"),
@@ -90,6 +97,8 @@ def test_every_setting_is_read() -> None:
         max_body_bytes=2048,
         max_drop_bytes=4096,
         statement_timeout=30,
+        idle_timeout=40,
+        merge_timeout=0,
         pool_size=9,
     )
 
@@ -181,6 +190,11 @@ def test_the_example_file_names_every_setting() -> None:
         ("CRM_MAX_DROP_BYTES", "2 GiB"),
         ("CRM_STATEMENT_TIMEOUT", "0"),
         ("CRM_POOL_SIZE", "0"),
+        ("CRM_TRUSTED_PROXIES", "proxy.example.org"),
+        ("CRM_TRUSTED_PROXIES", "10.0.0.0/33"),
+        ("CRM_CLIENT_TIMEOUT", "0"),
+        ("CRM_IDLE_TIMEOUT", "never"),
+        ("CRM_MERGE_TIMEOUT", "-1"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named_with_its_cure(name: str, value: str) -> None:
@@ -257,3 +271,38 @@ def test_reading_the_settings_imports_no_database_driver() -> None:
         "sys.exit(sum(name in sys.modules for name in ('psycopg', 'sqlalchemy', 'alembic', 'polars')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("CRM_DROPDIR", "CRM_DROP_DIR"),
+        ("CRM_DATABASEURL", "CRM_DATABASE_URL"),
+        ("POSTGRES_USERNAME", "POSTGRES_USER"),
+        ("DJANGO_ALLOWED_HOST", "DJANGO_ALLOWED_HOSTS"),
+    ],
+)
+@pytest.mark.parametrize("place", ["file", "environment"])
+def test_a_misspelt_setting_is_told_once_with_the_nearest_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, name: str, near: str, place: str
+) -> None:
+    monkeypatch.setattr("crm_core.settings._WARNED_OF", set())
+    env_file = tmp_path / ".env"
+    env_file.write_text(f"{name}=x\n" if place == "file" else "")
+    for _ in range(2):
+        Settings.from_environment({name: "x"} if place == "environment" else {}, env_file)
+    assert caplog.messages == [f"{name} is no setting, so it does nothing; did you mean {near}?"]
+
+
+def test_what_others_have_in_the_environment_is_not_told_and_every_setting_is_known(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    example = Path(__file__).parent.parent / ".env.example"
+    filled = tmp_path / ".env"
+    filled.write_text(re.sub(r"(?m)^(\w+)=$", "", example.read_text()))
+    Settings.from_environment({"CRM_ZEBRA": "1", "POSTGRES_INITDB_ARGS": "x", "CRM_TEST_LOCALE": "C"}, filled)
+    assert caplog.messages == []
+    Settings.from_environment({}, tmp_path / "none")
+    (tmp_path / "other").write_text("CRM_ZEBRA=1\n")
+    Settings.from_environment({}, tmp_path / "other")
+    assert caplog.messages == ["CRM_ZEBRA is no setting, so it does nothing; see .env.example for those that there are"]

@@ -362,7 +362,7 @@ def many(database: Database) -> ReferenceTypes:
         record(
             connection,
             types,
-            [an_entity(str(n), at=1, name="n" * 900, note="x" * 900) for n in range(600)],
+            [an_entity(str(n), at=1, name="n" * 400, note="x" * 1_400) for n in range(600)],
             Origin("t", "fixture"),
         )
         return types

@@ -1,4 +1,4 @@
-"""A small model of the contract's section 2 that is obviously right: slow, in memory, and written from the text alone.
+"""A small model of the rules of time (docs/semantics.md) that is obviously right: slow, in memory, from the text.
 
 It keeps the set of changes in recording order and answers every question by walking them from the start.
 """
@@ -53,15 +53,44 @@ class State:
 
 @dataclass
 class Model:
-    """The set of changes, each once, in the order in which they were first recorded."""
+    """The changes in the order in which they were recorded."""
 
     changes: list[Change] = field(default_factory=list)
 
-    def record(self, *changes: Change) -> None:
-        """Record changes; one that is known word for word is a replay and changes nothing."""
+    def record(self, *changes: Change) -> list[Change]:
+        """Record a batch of a drop or of fixtures: its changes in order, but for repeats; return those recorded.
+
+        A change is a repeat if an earlier batch said the same of the same instant and nothing before it in this batch
+        is news of that instant. A change that says what the change before it at its instant says is recorded once.
+        """
+        earlier, recorded = list(self.changes), list[Change]()
+        last: dict[tuple[UUID, datetime], Change] = {}  # recorded by this batch
         for change in changes:
-            if change not in self.changes:
-                self.changes.append(change)
+            moment = (change.entity_uid, change.change_ts)
+            if last.get(moment) == change or (moment not in last and change in earlier):
+                continue
+            last[moment] = change
+            recorded.append(change)
+            self.changes.append(change)
+        return recorded
+
+    def request(self, change: Change) -> None:
+        """Record a change by request, which is never a repeat; one that names nothing is nothing."""
+        if change.op != "patch" or change.display_name or change.entity_type or change.details:
+            self.changes.append(change)
+
+    def refuses(self, change: Change) -> str | None:
+        """Say why a request is refused; None if it is not."""
+        of_entity = self.walk(change.entity_uid)
+        if change.op == "upsert":
+            return "exists" if of_entity and self.state(change.entity_uid, of_entity[-1].change_ts).exists else None
+        if not of_entity:
+            return "unknown"
+        if change.op == "delete" and any(c.op == "delete" and c.change_ts == change.change_ts for c in of_entity):
+            return None  # a deletion again
+        if self.state(change.entity_uid, change.change_ts).exists:
+            return None
+        return "absent" if self.entity_versions(change.entity_uid) else "unknown"
 
     def known_after(self, count: int) -> Model:
         """The model as it was when only the first `count` changes were recorded."""

@@ -1,4 +1,4 @@
--- Entity versions do not overlap, are not empty, are current exactly when open, name the next one and differ from it.
+-- Entity versions do not overlap, are not empty, are current exactly when open, and differ from the version before.
 -- In: uids (null: all entities). Out: one line a breach.
 select format('entity %%s: version from %%s to %%s is followed by one from %%s', entity_uid, valid_from, valid_to, follower_from)
 from (
@@ -8,4 +8,4 @@ from (
     window ordered as (partition by entity_uid order by valid_from)
 ) neighbours
 where follower_from < coalesce(valid_to, 'infinity') or valid_to <= valid_from or is_current <> (valid_to is null)
-   or next_from is distinct from follower_from or (follower_from = valid_to and follower_hashdiff = hashdiff)
+   or (follower_from = valid_to and follower_hashdiff = hashdiff)

@@ -2,11 +2,11 @@
 -- In: uids (null: all entities). Out: one line a breach.
 select format('entity %%s ends at %%s without a deletion', entity_uid, valid_to)
 from (
-    select entity_uid, valid_to, lead(valid_from) over (partition by entity_uid order by valid_from) as next_from
+    select entity_uid, valid_to, lead(valid_from) over (partition by entity_uid order by valid_from) as follower_from
     from entity
     where %(uids)s::uuid[] is null or entity_uid = any (%(uids)s)
 ) neighbours
-where valid_to is distinct from next_from and valid_to is not null
+where valid_to is distinct from follower_from and valid_to is not null
   and not exists (
       select from ledger l
       where l.entity_uid = neighbours.entity_uid and l.change_ts = neighbours.valid_to and l.op = 'delete')

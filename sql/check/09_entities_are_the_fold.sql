@@ -7,7 +7,7 @@ from (
     from (
         select entity_uid, display_name, entity_type_id, hashdiff, valid_from, valid_to, is_current, true as is_stored from entity
         union all
-        select entity_uid, display_name, entity_type_id, hashdiff, valid_from, valid_to, is_current, false from known.entity
+        select entity_uid, display_name, entity_type_id, hashdiff, valid_from, valid_to, valid_to is null, false from folded_entities()
     ) both_sides
     where %(uids)s::uuid[] is null or entity_uid = any (%(uids)s)
     group by entity_uid, display_name, entity_type_id, hashdiff, valid_from, valid_to, is_current

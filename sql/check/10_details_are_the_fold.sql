@@ -8,8 +8,8 @@ from (
         select entity_uid, detail_type_id, detail_value, hashdiff, valid_from, valid_to, is_current, true as is_stored
         from entity_detail
         union all
-        select entity_uid, detail_type_id, detail_value, hashdiff, valid_from, valid_to, is_current, false
-        from known.entity_detail
+        select entity_uid, detail_type_id, detail_value, hashdiff, valid_from, valid_to, valid_to is null, false
+        from folded_details()
     ) both_sides
     where %(uids)s::uuid[] is null or entity_uid = any (%(uids)s)
     group by entity_uid, detail_type_id, detail_value, hashdiff, valid_from, valid_to, is_current

@@ -1,4 +1,4 @@
--- Takes the accepted rows of a drop.
--- In: binary rows of the columns named. Out: nothing.
-copy stage_change (row_no, entity_uid, change_ts, op, display_name, entity_type_id, hashdiff,
-                   detail_types, detail_values, detail_hashdiffs) from stdin (format binary)
+-- Take the accepted rows of a drop.
+-- In: binary rows of the columns named. Out: staged_change.
+copy staged_change (row_no, entity_uid, change_ts, op, display_name, entity_type_id, hashdiff,
+                    detail_types, detail_values, detail_hashdiffs) from stdin (format binary)

@@ -1,6 +1,6 @@
--- Appends the changes to the ledger, in the order of its key.
--- In: stage_change, batch_id. Out: ledger.
+-- Append the changes to the ledger, in the order of its key.
+-- In: staged_change, batch_id. Out: ledger.
 insert into ledger (entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id, details)
 select entity_uid, change_ts, %(batch_id)s, row_no, op, display_name, entity_type_id, details
-from stage_change
+from staged_change
 order by entity_uid, change_ts, row_no

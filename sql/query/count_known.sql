@@ -5,7 +5,7 @@ from (
     select
     from (
         select distinct on (entity_uid) op
-        from events
+        from recorded_change
         where change_ts <= %(as_of)s and op <> 'patch'
         order by entity_uid, change_ts desc, batch_id desc, row_no desc
     ) last

@@ -3,10 +3,10 @@
 with updated as (
     update detail_type
     set name = %(name)s, description = %(description)s, is_active = %(is_active)s, compares = %(compares)s
-    where lower(code) = lower(%(code)s)
+    where lower(code) = lower(%(code)s collate "C")
       and (name, description, is_active, compares)
           is distinct from (%(name)s, %(description)s, %(is_active)s, %(compares)s)
 )
 insert into detail_type (code, name, description, is_active, compares)
 select %(code)s, %(name)s, %(description)s, %(is_active)s, %(compares)s
-where not exists (select from detail_type where lower(code) = lower(%(code)s))
+where not exists (select from detail_type where lower(code) = lower(%(code)s collate "C"))

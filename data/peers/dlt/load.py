@@ -6,6 +6,7 @@ the boundary: the earliest instant in the file.
 
 import os
 import sys
+from pathlib import Path
 
 import dlt
 import pyarrow.compute as pc
@@ -31,3 +32,6 @@ pipeline = dlt.pipeline(
     destination=dlt.destinations.postgres(SERVER.format(**os.environ)),
 )
 pipeline.run(entity.add_map(add_row_hash_to_table("row_hash")))
+if (constraints := Path("constraints.sql")).exists():  # a variant of this peer adds some
+    with pipeline.sql_client() as client:
+        client.execute_sql(constraints.read_text())

@@ -1,0 +1,91 @@
+"""A look at a database before it is used: is it fit to hold the schema, and is the schema all there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import psycopg
+from psycopg.rows import TupleRow
+
+from crm_core.errors import DatabaseUnfit, MissingPrivilege, SchemaIncomplete
+from crm_core.resources import SQL, statement
+
+EXTENSIONS = ("btree_gist", "pg_trgm")
+OBJECTS = SQL / "objects.txt"  # what the schema of this release holds, a line each, in order
+SHOWN = 3
+RESTORE = "restore a whole backup into an empty database (pg_restore without --table, --schema and --section)"
+
+
+def expected_objects() -> Sequence[str]:
+    """Return what the schema of this release holds."""
+    return OBJECTS.read_text(encoding="utf-8").splitlines()
+
+
+def present_objects(connection: psycopg.Connection[TupleRow]) -> list[str]:
+    """Return what the schema holds, in the words of OBJECTS and in order."""
+    return [str(line) for (line,) in connection.execute(statement("check/13_schema_is_whole"))]
+
+
+def missing_objects(connection: psycopg.Connection[TupleRow]) -> list[str]:
+    """Return one line for each object of the schema that is missing or not valid.
+
+    What belongs to a table that is missing is not told too.
+    """
+    present = set(present_objects(connection))
+    missing = [name for name in expected_objects() if name not in present]
+    tables = tuple(f" {name.removeprefix('table ')}." for name in missing if name.startswith("table "))
+    return [f"the {name} is missing or not valid" for name in missing if not any(table in name for table in tables)]
+
+
+def require_whole(connection: psycopg.Connection[TupleRow]) -> None:
+    """Raise SchemaIncomplete unless all of the schema is there: a restore may have brought a part of it."""
+    if missing := missing_objects(connection):
+        more = f", and so for {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+        cause = f"the schema is not whole: {', '.join(missing[:SHOWN])}{more}"
+        raise SchemaIncomplete(cause, f"`crm check` names all that is missing; {RESTORE}")
+
+
+def require_fit(connection: psycopg.Connection[TupleRow], *, is_new: bool) -> None:
+    """Raise DatabaseError unless the schema can be made here; `is_new`: nothing of it has been made so far."""
+    if is_new:
+        require_empty(connection)
+    found = [
+        (str(what), str(name))
+        for what, name in connection.execute(statement("server/look"), {"extensions": [*EXTENSIONS]})
+    ]
+    database, user = connection.info.dbname, connection.info.user
+    if absent := [name for what, name in found if what == "module"]:
+        cause = f"the server has no extension {' and no '.join(absent)}"
+        raise DatabaseUnfit(cause, "install PostgreSQL's contrib modules there, which have it")
+    causes, cures = zip(*(_lacking(what, name, user) for what, name in found), strict=True) if found else ((), ())
+    if causes:
+        cure = f"let a superuser run in {database}: {' '.join(cures)} then run `crm migrate` again"
+        raise MissingPrivilege("; ".join(causes), cure)
+
+
+def require_empty(connection: psycopg.Connection[TupleRow]) -> None:
+    """Raise SchemaIncomplete if a database without a revision has tables of the product's names.
+
+    Raises MissingPrivilege if that cannot be seen.
+    """
+    if connection.execute(statement("server/can_use_schema")).fetchone() == (False,):
+        cause = "permission denied for schema public (usage)"
+        raise MissingPrivilege(cause, f"let its owner run: grant usage on schema public to {connection.info.user}")
+    names = {name.removeprefix("table ") for name in expected_objects() if name.startswith("table ")}
+    tables = sorted(names - {"alembic_version"})  # it stays, empty, when all steps are undone
+    there = [name for (name,) in connection.execute(statement("server/tables"), {"names": tables})]
+    if there:
+        cause = f"the database has tables of these names, and no revision of crm: {', '.join(there)}"
+        raise SchemaIncomplete(cause, f"name an empty database, or {RESTORE}")
+
+
+def _lacking(what: str, name: str, user: str) -> tuple[str, str]:
+    """Return the cause and the cure for what `server/look` found missing."""
+    match what:
+        case "schema":
+            return f"there is no schema {name}", f"create schema {name}; grant create on schema {name} to {user};"
+        case "extension":
+            return f"permission denied to create the extension {name}", f"create extension {name};"
+        case _:
+            privilege, _, kind = what.partition(" on ")
+            return f"permission denied for {kind} {name} ({privilege})", f"grant {what} {name} to {user};"

@@ -1,0 +1,40 @@
+-- The ledger: every accepted change with what it asserted, never updated; versions, audit and as-known reads come from it.
+-- A batch is one transaction that recorded changes (a drop, a request, a fixture); recording order is (batch_id, row_no).
+-- No foreign key leads to batch: it is written in the same transaction as the ledger, which can be distributed.
+create table batch (
+    batch_id    bigint generated always as identity,
+    recorded_at timestamptz not null,
+    actor       text        collate "C" not null,
+    source      text        not null,
+    drop_sha256 text,
+    request_id  text,
+    constraint batch_pkey primary key (batch_id),
+    constraint batch_source_known check (source in ('drop', 'request', 'fixture')),
+    constraint batch_from_a_drop check ((source = 'drop') = (drop_sha256 is not null))
+);
+create index batch_by_recorded_at on batch (recorded_at);
+
+create table ledger (
+    entity_uid     uuid        not null,
+    change_ts      timestamptz not null,
+    batch_id       bigint      not null,
+    row_no         integer     not null,
+    op             text        not null,
+    display_name   text        collate "C",
+    entity_type_id smallint,
+    details        jsonb,
+    constraint ledger_pkey primary key (entity_uid, change_ts, batch_id, row_no),
+    constraint ledger_op_known check (op in ('upsert', 'patch', 'delete')),
+    constraint ledger_finite check (isfinite(change_ts)),
+    constraint ledger_upsert_is_complete check (op <> 'upsert' or (display_name is not null and entity_type_id is not null)),
+    constraint ledger_delete_is_bare
+        check (op <> 'delete' or (display_name is null and entity_type_id is null and details is null)),
+    constraint ledger_details_are_an_object check (jsonb_typeof(details) = 'object')
+);
+-- What one batch recorded: the table grows in batch order.
+create index ledger_by_batch on ledger using brin (batch_id) with (pages_per_range = 16);
+
+-- Reads as known at an instant run over the views of this schema, which have the names of the tables: see sql/routines.
+create schema known;
+-- The fold of one entity, for requests: see sql/routines.
+create schema single;

@@ -1,3 +1,0 @@
--- The views as known go with their schema.
-drop schema known cascade;
-drop function make_fold();

@@ -1,2 +1,0 @@
--- Formatting holds no data.
-drop function utc(timestamptz);

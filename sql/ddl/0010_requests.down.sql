@@ -1,3 +1,0 @@
-drop function request_change;
-drop function if exists document_at;
-drop table idempotency_key;

@@ -1,3 +1,0 @@
--- Takes the tables for this transaction alone, or fails at once if anybody uses them.
--- In, out: nothing.
-lock table ledger, entity, entity_detail in access exclusive mode nowait

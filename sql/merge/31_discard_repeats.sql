@@ -1,0 +1,26 @@
+-- Discard repeats: all changes of an entity of which the drop says nothing else; among several changes of an entity those that
+-- come before any news of their instant, and a row that says what the row before it says. So the last line of an instant stands.
+-- In: named_entity, ledger, drops_repeats. Out: fewer rows in staged_change.
+delete from staged_change s
+using (
+    select entity_uid, null::integer as row_no
+    from named_entity
+    where route = 'repeat'
+    union all
+    select entity_uid, row_no
+    from (
+        select n.entity_uid, c.row_no,
+               %(drops_repeats)s and bool_and(l.is_repeat) over of_instant as is_repeat,
+               is_same_change(lag(c.op) over of_instant, lag(c.display_name) over of_instant,
+                              lag(c.entity_type_id) over of_instant, lag(c.details) over of_instant,
+                              c.op, c.display_name, c.entity_type_id, c.details) as is_said_twice
+        from named_entity n
+        join staged_change c on c.entity_uid = n.entity_uid
+        cross join lateral compare_with_ledger(
+            c.entity_uid, c.change_ts, c.op, c.display_name, c.entity_type_id, c.details) l
+        where n.changes > 1 and n.route <> 'repeat'
+        window of_instant as (partition by n.entity_uid, c.change_ts order by c.row_no)
+    ) said
+    where is_repeat or is_said_twice
+) discarded
+where s.entity_uid = discarded.entity_uid and s.row_no = coalesce(discarded.row_no, s.row_no)

@@ -1,0 +1,8 @@
+-- Insert the versions of entities that are new: what the splice would find, without looking.
+-- In: named_entity, staged_change, recorded_at. Out: entity.
+insert into entity (entity_uid, display_name, entity_type_id, hashdiff, valid_from, valid_to, is_current, created_at, updated_at)
+select s.entity_uid, s.display_name, s.entity_type_id, s.hashdiff, s.change_ts, null, true, %(recorded_at)s, %(recorded_at)s
+from named_entity n
+join staged_change s on s.entity_uid = n.entity_uid
+where n.route = 'new'
+order by s.entity_uid

@@ -1,0 +1,184 @@
+-- The fold: from a set of changes to versions, the rules of time written once. Each function reads relations by names that the
+-- caller's search path resolves: `recorded_change`, the changes to fold, with the columns of the ledger; and, to compare with
+-- what is stored, `refolded` (entity_uid, since), `entity`, `entity_detail` and `ledger`. So one fold serves a merge, a request,
+-- `crm check` and reads as known at an instant.
+
+-- All that is recorded: what `crm check` folds. Other schemas hide it with a part of it.
+create or replace view recorded_change as
+select entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id, details from ledger;
+
+-- Return the changes that have an effect, in the order of the walk (`step`). A patch has none unless the last complete change or
+-- deletion before it was complete; it keeps the name and type that it does not set. A change's details end where its life does.
+create or replace function effective_changes() returns table (
+    entity_uid uuid, step bigint, change_ts timestamptz, op text, details jsonb,
+    life_ends_at timestamptz, life_ends_step bigint, display_name text, entity_type_id smallint)
+language sql stable as $$
+    select entity_uid, step, change_ts, op, details, life_ends_at, life_ends_step,
+           first_value(display_name) over (partition by entity_uid, name_no order by step),
+           first_value(entity_type_id) over (partition by entity_uid, type_no order by step)
+    from (
+        select entity_uid, step, change_ts, op, details, display_name, entity_type_id,
+               count(display_name) over (partition by entity_uid order by step) as name_no,
+               count(entity_type_id) over (partition by entity_uid order by step) as type_no,
+               max(change_ts) filter (where op = 'delete') over (partition by entity_uid, life) as life_ends_at,
+               max(step) filter (where op = 'delete') over (partition by entity_uid, life) as life_ends_step
+        from (
+            select *, first_value(op) over (partition by entity_uid, turn order by step) as governed_by
+            from (
+                select *,
+                       row_number() over ordered as step,
+                       count(*) filter (where op <> 'patch') over ordered as turn,
+                       count(*) filter (where op = 'delete')
+                           over (ordered rows between unbounded preceding and 1 preceding) as life
+                from recorded_change
+                window ordered as (partition by entity_uid order by change_ts, batch_id, row_no)
+            ) counted
+        ) governed
+        where op = 'delete' or governed_by = 'upsert'
+    ) effective
+$$;
+
+-- Return the entity versions: the last state of each instant, equal neighbours united, gaps where the entity was deleted.
+create or replace function folded_entities() returns table (
+    entity_uid uuid, display_name text, entity_type_id smallint, hashdiff bytea, valid_from timestamptz, valid_to timestamptz)
+language sql stable as $$
+    select entity_uid, display_name, entity_type_id, hashdiff, valid_from, valid_to
+    from (
+        select entity_uid, display_name, entity_type_id, hashdiff, change_ts as valid_from,
+               lead(change_ts) over (partition by entity_uid order by change_ts) as valid_to
+        from (
+            select *, lag(hashdiff) over (partition by entity_uid order by change_ts) as hashdiff_before
+            from (
+                select distinct on (entity_uid, change_ts)
+                       entity_uid, change_ts, display_name, entity_type_id,
+                       case when op <> 'delete' then entity_hashdiff(display_name, code) end as hashdiff
+                from effective_changes()
+                left join entity_type using (entity_type_id)
+                order by entity_uid, change_ts, step desc
+            ) last_of_instant
+        ) compared
+        where hashdiff is distinct from hashdiff_before
+    ) runs
+    where hashdiff is not null
+$$;
+
+-- Return the detail versions, likewise; the end of a life ends its details.
+create or replace function folded_details() returns table (
+    entity_uid uuid, detail_type_id smallint, detail_value text, hashdiff bytea, valid_from timestamptz, valid_to timestamptz)
+language sql stable as $$
+    select entity_uid, detail_type_id, detail_value, hashdiff, valid_from, valid_to
+    from (
+        select entity_uid, detail_type_id, detail_value, hashdiff, change_ts as valid_from,
+               lead(change_ts) over (partition by entity_uid, detail_type_id order by change_ts) as valid_to
+        from (
+            select *, lag(hashdiff) over (partition by entity_uid, detail_type_id order by change_ts) as hashdiff_before
+            from (
+                select distinct on (entity_uid, detail_type_id, change_ts)
+                       entity_uid, detail_type_id, change_ts, detail_value,
+                       case when detail_value is not null
+                            then detail_hashdiff(code, detail_value, compares) end as hashdiff
+                from (
+                    select effective.entity_uid, detail_type_id, code, compares, moment.*
+                    from effective_changes() effective
+                    cross join jsonb_each_text(effective.details) as listed (code, detail_value)
+                    join detail_type using (code)
+                    cross join lateral (values (effective.change_ts, effective.step, listed.detail_value),
+                                               (effective.life_ends_at, effective.life_ends_step, null))
+                        as moment (change_ts, step, detail_value)
+                    where moment.change_ts is not null
+                ) moments
+                order by entity_uid, detail_type_id, change_ts, step desc
+            ) last_of_instant
+        ) compared
+        where hashdiff is distinct from hashdiff_before
+    ) runs
+    where hashdiff is not null
+$$;
+
+-- Return the changes to fold again for the entities of `refolded`: their state just before `since` as one complete change at
+-- -infinity, and the ledger from `since` on.
+create or replace function reopened_changes() returns table (
+    entity_uid uuid, change_ts timestamptz, batch_id bigint, row_no integer, op text,
+    display_name text, entity_type_id smallint, details jsonb)
+language sql stable as $$
+    select r.entity_uid, '-infinity'::timestamptz, 0::bigint, 0, 'upsert',
+           e.display_name, e.entity_type_id,
+           (select jsonb_object_agg(dt.code, d.detail_value)
+            from entity_detail d join detail_type dt on dt.detail_type_id = d.detail_type_id
+            where d.entity_uid = r.entity_uid
+              and d.valid_from < r.since and (d.valid_to >= r.since or d.valid_to is null))
+    from refolded r
+    join entity e on e.entity_uid = r.entity_uid
+        and e.valid_from < r.since and (e.valid_to >= r.since or e.valid_to is null)
+    union all
+    select l.entity_uid, l.change_ts, l.batch_id, l.row_no, l.op, l.display_name, l.entity_type_id, l.details
+    from refolded r
+    join ledger l on l.entity_uid = r.entity_uid and l.change_ts >= r.since
+$$;
+
+-- Return how the stored entity versions of `refolded` differ from the fold of `recorded_change`. The action is `insert` for a new version;
+-- `delete` for a stored one that is no longer true; `end` for a stored one whose valid_to was old_to.
+create or replace function entity_differences() returns table (
+    entity_uid uuid, action text, valid_from timestamptz, valid_to timestamptz, old_to timestamptz,
+    display_name text, entity_type_id smallint, hashdiff bytea)
+language sql stable as $$
+    select entity_uid, act.action, coalesce(nullif(fold_from, '-infinity'), old_from), new_to, old_to,
+           display_name, entity_type_id, hashdiff
+    from (
+        select entity_uid, fold_from, max(display_name) as display_name, max(entity_type_id) as entity_type_id,
+               max(new_to) as new_to, (array_agg(hashdiff) filter (where hashdiff is not null))[1] as hashdiff,
+               max(old_from) as old_from, max(old_to) as old_to, max(old_name) as old_name,
+               (array_agg(old_hashdiff) filter (where old_hashdiff is not null))[1] as old_hashdiff
+        from (
+            select entity_uid, valid_from as fold_from, display_name, entity_type_id, hashdiff, valid_to as new_to,
+                   null::timestamptz as old_from, null::timestamptz as old_to, null::text as old_name, null::bytea as old_hashdiff
+            from folded_entities()
+            union all
+            select e.entity_uid, case when e.valid_from < r.since then '-infinity' else e.valid_from end,
+                   null, null, null, null, e.valid_from, e.valid_to, e.display_name, e.hashdiff
+            from refolded r
+            join entity e on e.entity_uid = r.entity_uid and (e.valid_to >= r.since or e.valid_to is null)
+        ) both_sides
+        group by entity_uid, fold_from
+    ) paired
+    cross join lateral (values ('delete'), ('end'), ('insert')) as act (action)
+    where case
+              when old_from is null then act.action = 'insert'
+              when hashdiff is null then act.action = 'delete'
+              when hashdiff <> old_hashdiff or display_name <> old_name then act.action <> 'end'
+              else act.action = 'end' and new_to is distinct from old_to
+          end
+$$;
+
+-- Return how the stored detail versions of `refolded` differ from the fold of `recorded_change`, likewise.
+create or replace function detail_differences() returns table (
+    entity_uid uuid, detail_type_id smallint, action text, valid_from timestamptz, valid_to timestamptz, old_to timestamptz,
+    detail_value text, hashdiff bytea)
+language sql stable as $$
+    select entity_uid, detail_type_id, act.action, coalesce(nullif(fold_from, '-infinity'), old_from), new_to, old_to,
+           detail_value, hashdiff
+    from (
+        select entity_uid, detail_type_id, fold_from, max(detail_value) as detail_value,
+               max(new_to) as new_to, (array_agg(hashdiff) filter (where hashdiff is not null))[1] as hashdiff,
+               max(old_from) as old_from, max(old_to) as old_to, max(old_value) as old_value,
+               (array_agg(old_hashdiff) filter (where old_hashdiff is not null))[1] as old_hashdiff
+        from (
+            select entity_uid, detail_type_id, valid_from as fold_from, detail_value, hashdiff, valid_to as new_to,
+                   null::timestamptz as old_from, null::timestamptz as old_to, null::text as old_value, null::bytea as old_hashdiff
+            from folded_details()
+            union all
+            select d.entity_uid, d.detail_type_id, case when d.valid_from < r.since then '-infinity' else d.valid_from end,
+                   null, null, null, d.valid_from, d.valid_to, d.detail_value, d.hashdiff
+            from refolded r
+            join entity_detail d on d.entity_uid = r.entity_uid and (d.valid_to >= r.since or d.valid_to is null)
+        ) both_sides
+        group by entity_uid, detail_type_id, fold_from
+    ) paired
+    cross join lateral (values ('delete'), ('end'), ('insert')) as act (action)
+    where case
+              when old_from is null then act.action = 'insert'
+              when hashdiff is null then act.action = 'delete'
+              when hashdiff <> old_hashdiff or detail_value <> old_value then act.action <> 'end'
+              else act.action = 'end' and new_to is distinct from old_to
+          end
+$$;

@@ -1,0 +1,16 @@
+-- Reads as known at an instant: this schema has the names of the tables, so with it first in the search path the same queries
+-- answer from the changes recorded up to the setting crm.known_at.
+create or replace view known.ledger as
+select * from ledger
+where batch_id <= (select max(batch_id) from batch where recorded_at <= current_setting('crm.known_at')::timestamptz);
+
+create or replace view known.recorded_change as
+select entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id, details from known.ledger;
+
+create or replace view known.entity as
+select entity_uid, display_name, entity_type_id, hashdiff, valid_from, valid_to, valid_to is null as is_current
+from folded_entities();
+
+create or replace view known.entity_detail as
+select entity_uid, detail_type_id, detail_value, hashdiff, valid_from, valid_to, valid_to is null as is_current
+from folded_details();

@@ -1,0 +1,79 @@
+-- Recording changes: the rules that a merge of a drop and a single request share. Each stands here once.
+
+-- Lock one entity for a request until the transaction ends: beside other requests, never beside a merge that names its bucket.
+create or replace function lock_entity(its_uid uuid) returns void language plpgsql as $$
+begin
+    perform pg_advisory_xact_lock_shared(3141592, get_byte(uuid_send(its_uid), 0) >> 2);
+    perform pg_advisory_xact_lock(hashtextextended(its_uid::text, 0));
+end
+$$;
+
+-- Lock buckets of entities (the leading six bits of the uid) for a merge until the transaction ends. The buckets must be in
+-- ascending order, so that two merges cannot wait for each other.
+create or replace function lock_buckets(buckets integer[]) returns void language plpgsql as $$
+declare
+    bucket integer;
+begin
+    foreach bucket in array buckets loop
+        perform pg_advisory_xact_lock(3141592, bucket);
+    end loop;
+end
+$$;
+
+-- Record a batch and return its place in recording order and its moment, which is later than that of any batch before it
+-- whatever the clock does.
+create or replace function record_batch(
+    its_actor text, its_source text, its_drop_sha256 text, its_request_id text,
+    out batch_id bigint, out recorded_at timestamptz)
+language sql as $$
+    insert into batch (recorded_at, actor, source, drop_sha256, request_id)
+    values (greatest(clock_timestamp(), (select max(b.recorded_at) from batch b) + interval '1 microsecond'),
+            its_actor, its_source, its_drop_sha256, its_request_id)
+    returning batch_id, recorded_at
+$$;
+
+-- Return whether two changes of one entity say the same, word for word, whenever they say it.
+create or replace function is_same_change(
+    op_1 text, name_1 text, type_id_1 smallint, details_1 jsonb, op_2 text, name_2 text, type_id_2 smallint, details_2 jsonb)
+returns boolean language sql immutable as $$
+    select op_1 = op_2 and name_1 is not distinct from name_2
+       and type_id_1 is not distinct from type_id_2 and details_1 is not distinct from details_2
+$$;
+
+-- Return how a change relates to what the ledger holds of its entity: one row.
+--   last_ts          the change_ts of the entity's last change; null if nothing is known of it
+--   is_confirmation  that change is earlier and says the same, so nothing changes
+--   is_repeat        a change at the same instant says the same, word for word
+--   has_tie          there is a change at the same instant
+--   has_later_patch  there is a later partial change, which inherits what it does not name
+create or replace function compare_with_ledger(
+    its_uid uuid, its_ts timestamptz, its_op text, its_name text, its_type_id smallint, its_details jsonb)
+returns table (
+    last_ts timestamptz, is_confirmation boolean, is_repeat boolean, has_tie boolean, has_later_patch boolean)
+language sql stable rows 1 as $$
+    select last.change_ts,
+           last.is_same and last.change_ts < its_ts,
+           coalesce(last.is_same and last.change_ts = its_ts, false) or coalesce(later.is_repeat, false),
+           coalesce(last.change_ts = its_ts, false) or coalesce(later.has_tie, false),
+           coalesce(later.has_patch, false)
+    from (values (1)) as one (row)
+    left join lateral (
+        select l.change_ts,
+               is_same_change(l.op, l.display_name, l.entity_type_id, l.details,
+                              its_op, its_name, its_type_id, its_details) as is_same
+        from ledger l
+        where l.entity_uid = its_uid
+        order by l.change_ts desc, l.batch_id desc, l.row_no desc
+        limit 1
+    ) last on true
+    left join lateral (
+        select bool_or(l.change_ts = its_ts
+                       and is_same_change(l.op, l.display_name, l.entity_type_id, l.details,
+                                          its_op, its_name, its_type_id, its_details)) as is_repeat,
+               bool_or(l.change_ts = its_ts) as has_tie,
+               bool_or(l.change_ts > its_ts and l.op = 'patch') as has_patch
+        from ledger l
+        where l.entity_uid = its_uid and l.change_ts >= its_ts
+          and (last.change_ts > its_ts or (last.change_ts = its_ts and not last.is_same))
+    ) later on true
+$$;
