@@ -94,7 +94,7 @@ def create_app(
             allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=ALLOWED_HEADERS,
-            expose_headers=["ETag", "Location", "X-Request-ID", "Idempotency-Replayed", "Retry-After"],
+            expose_headers=["ETag", "Location", "Link", "X-Request-ID", "Idempotency-Replayed", "Retry-After"],
         )
     if settings.secure:
         app.add_middleware(HttpsAlone)

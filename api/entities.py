@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import partial
@@ -21,25 +21,48 @@ from api.conditions import etag, is_unchanged, require_strong, tags_of
 from api.direct import Direct
 from api.gate import Call, Reader, Writer
 from api.messages import DetailVersion, Entity, EntityPatch, EntityVersion, ListOf, NewEntity, Recorded
-from api.paging import JSON, PageParams, Params, counted, envelope, listed_response, numbered, wanted
+from api.paging import (
+    CSV,
+    JSON,
+    NDJSON,
+    PageParams,
+    Params,
+    counted,
+    envelope,
+    envelope_head,
+    listed_response,
+    require_no_pages,
+    wanted,
+    wants_csv,
+    wants_stream,
+)
 from api.problems import Refusal, documented, refuse
 from api.state import State
-from crm_core import temporal
+from api.streams import as_array, as_csv, stream
+from crm_core import history, temporal
 from crm_core.access import Principal
 from crm_core.changes import valid_change
 from crm_core.database import Connection
 from crm_core.errors import EntityStale
+from crm_core.history import ChangePosition, VersionPosition
 from crm_core.instants import parse_instant
+from crm_core.lists import Filter, Page, PageOf, Position
 from crm_core.model import Change, Op, ReferenceTypes
 from crm_core.reference import held_types
 from crm_core.requests import Answer, Requested, request
-from crm_core.temporal import Filter, Page, Position
+from crm_core.settings import MAX_PAGE_SIZE
 
 router = APIRouter(prefix="/api/v1", tags=["entities"], route_class=Direct)
 INSTANT: JsonDict = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}]}
 KNOWN_AT = Field(description="Answer as it was known then: from the changes recorded so far", json_schema_extra=INSTANT)
+LINES: dict[str, object] = {
+    kind: {"schema": {"type": "string", "description": "All rows, one a line"}} for kind in (NDJSON, CSV)
+}
 AS_OF = Field(description="Answer as it was then: ISO 8601", json_schema_extra=INSTANT)
 KEY_LENGTH = 255
+LONGEST_Q = 2_000  # characters of q: no name is longer, however it is written
+SHORTEST = 3  # characters of q that an index finds
+EVERYTHING = 1_000  # versions that come from memory, as one answer; more are streamed
 IfMatch = Annotated[str | None, Header(alias="If-Match", description="The ETag that the entity must still have")]
 Key = Annotated[str | None, Header(description="The same request under it is made once a day")]
 Made = partial[Change]  # wants the types, `now` and `time_zone`
@@ -52,7 +75,12 @@ class Search(PageParams):
 
     q: Annotated[
         str | None,
-        Field(description="Any part of the name, whatever the case", examples=["john"], pattern=r"^[^\x00]*$"),
+        Field(
+            description="Any part of the name, whatever the case",
+            examples=["john"],
+            pattern=r"^[^\x00]*$",
+            max_length=LONGEST_Q,
+        ),
     ] = None
     entity_type: Annotated[str | None, Field(description="The code of an entity type", examples=["PERSON"])] = None
 
@@ -76,12 +104,17 @@ class Then(Params):
     known_at: Annotated[str | None, KNOWN_AT] = None
 
 
-class Versions(Params):
+class Versions(PageParams):
     """All versions, or a part of them."""
 
+    page_size: Annotated[int | None, Field(ge=1, le=MAX_PAGE_SIZE, description="All, if no part is asked for")] = None
     known_at: Annotated[str | None, KNOWN_AT] = None
-    page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    page_size: Annotated[int | None, Field(ge=1, le=10_000, description="All, if it is not given")] = None
+
+    def is_whole(self) -> bool:
+        """Return whether no part is asked for; raises Refusal for a page without a size."""
+        if self.page_size is None and self.page > 1:
+            refuse("query.page", "is of no use without page_size: all come at once")
+        return self.page_size is None and self.cursor is None
 
 
 class Deletion(Params):
@@ -107,9 +140,26 @@ def instant_or_none(state: State, where: str, text: str | None) -> datetime | No
     return None if text is None else instant(state, where, text)
 
 
-@router.get("/entities", response_model=ListOf[Entity], responses=documented())
+@router.get(
+    "/entities",
+    response_model=ListOf[Entity],
+    responses={**documented(), 200: {"content": LINES, "description": "A page, or all as NDJSON or CSV"}},
+)
 async def list_entities(http: Request, call: Reader, params: Annotated[Search, Query()]) -> Response:
-    """List the current entities, by display_name, then entity_uid."""
+    """List the current entities, by display_name, then entity_uid.
+
+    `Accept: application/x-ndjson` or `text/csv` answers all at once; the file can be corrected and dropped again.
+    """
+    as_file = wants_csv(http)
+    if as_file or wants_stream(http):
+        require_no_pages(params)
+
+        def lines(connection: Connection) -> Iterator[bytes]:
+            types = call.state.types(connection)
+            found = temporal.stream_entities(connection, types, params.filter(types))
+            return as_csv(found, [kind.code for kind in types.detail_types]) if as_file else found
+
+        return await stream(call.state, lines, media_type=CSV if as_file else NDJSON)
     want = wanted(http, params, call.state, Position)
 
     def read(connection: Connection) -> tuple[Page, int | None]:
@@ -119,7 +169,8 @@ async def list_entities(http: Request, call: Reader, params: Annotated[Search, Q
         count = partial(temporal.count_entities, types=types, which=which)
         return page, counted(call.state, connection, ("current", filter_key(which)), count) if want.is_counted else None
 
-    page, count = await call.state.read(read)
+    takes_long = params.q is not None and len(params.q.strip()) < SHORTEST  # no index finds it
+    page, count = await (call.state.read_heavily if takes_long else call.state.read)(read)
     return envelope(http, want, page, count)
 
 
@@ -199,20 +250,54 @@ async def delete_entity(
 async def read_history(http: Request, uid: UUID, call: Reader, params: Annotated[Versions, Query()]) -> Response:
     """Read every version of an entity and of its details, in order of valid_from."""
     known_at = instant_or_none(call.state, "known_at", params.known_at)
-    documents = await call.state.read(lambda connection: temporal.history(connection, uid, known_at=known_at))
-    if not documents:
-        raise _unknown(uid)
-    return _part(http, documents, params)
+    if not (is_whole := params.is_whole()):
+        want = wanted(http, params, call.state, VersionPosition)
+
+    def read(connection: Connection) -> tuple[PageOf[VersionPosition], int | None]:
+        number = history.count_history(connection, uid, known_at=known_at)
+        if number == 0:
+            raise _unknown(uid)
+        if is_whole:
+            return history.history_page(connection, uid, known_at=known_at, limit=EVERYTHING), number
+        page = history.history_page(
+            connection, uid, known_at=known_at, after=want.after, offset=want.offset, limit=want.limit
+        )
+        return page, number if want.is_counted else None
+
+    page, count = await call.state.read(read)
+    if not is_whole:
+        return envelope(http, want, page, count)
+    if page.next is None:
+        return listed_response(page.documents, count, None, None)
+
+    def versions(connection: Connection) -> Iterator[bytes]:
+        return as_array(history.stream_history(connection, uid, known_at=known_at))
+
+    return await stream(call.state, versions, media_type=JSON, before=envelope_head(count).encode(), after=b"]}")
 
 
 @router.get("/entities/{uid}/audit", response_model=ListOf[Recorded], responses=documented(404))
 async def read_audit(http: Request, uid: UUID, call: Reader, params: Annotated[Versions, Query()]) -> Response:
-    """Read the ledger of an entity: every change in recording order, who made it, and the state before and after."""
+    """Read the ledger of an entity: every change in recording order, who made it, and what it did when it was recorded.
+
+    Without page_size a page is as long as one may be.
+    """
     known_at = instant_or_none(call.state, "known_at", params.known_at)
-    documents = await call.state.read(lambda connection: temporal.audit(connection, uid, known_at=known_at))
-    if not documents:
-        raise _unknown(uid)
-    return _part(http, documents, params)
+    if params.page_size is None:
+        params = params.model_copy(update={"page_size": MAX_PAGE_SIZE})
+    want = wanted(http, params, call.state, ChangePosition)
+
+    def read(connection: Connection) -> tuple[PageOf[ChangePosition], int | None]:
+        number = history.count_audit(connection, uid, known_at=known_at)
+        if number == 0:
+            raise _unknown(uid)
+        page = history.audit_page(
+            connection, uid, known_at=known_at, after=want.after, offset=want.offset, limit=want.limit
+        )
+        return page, number if want.is_counted else None
+
+    page, count = await call.state.read_heavily(read)
+    return envelope(http, want, page, count)
 
 
 def _asserting(op: Op, uid: UUID, body: NewEntity | EntityPatch) -> Made:
@@ -277,27 +362,21 @@ def _written(http: Request, status: HTTPStatus, answer: Answer) -> Response:
 
 def _missing(connection: Connection, uid: UUID, as_of: datetime | None, known_at: datetime | None) -> str:
     """Say why there is no snapshot: raises Refusal."""
-    ended_at = temporal.ended_at(connection, uid, known_at=known_at)
-    if ended_at is None:
+    span = history.span(connection, uid, known_at=known_at)
+    if span is None:
         raise _unknown(uid)
     if as_of is not None:
-        raise Refusal(HTTPStatus.NOT_FOUND, f"the entity {uid} did not exist then; its history says when it did")
-    said = f"the entity {uid} ended at {ended_at}; its history, audit and as_of still answer"
-    raise Refusal(HTTPStatus.GONE, said, members={"valid_to": ended_at})
+        if as_of < datetime.fromisoformat(span.began_at):
+            said = f"the entity {uid} did not exist then: it begins at {span.began_at}"
+        else:
+            said = f"the entity {uid} did not exist then; its history says when it did"
+        raise Refusal(HTTPStatus.NOT_FOUND, said)
+    said = f"the entity {uid} ended at {span.ended_at}; its history, audit and as_of still answer"
+    raise Refusal(HTTPStatus.GONE, said, members={"valid_to": span.ended_at or ""})
 
 
 def _unknown(uid: UUID) -> Refusal:
     return Refusal(HTTPStatus.NOT_FOUND, f"no entity {uid} is known; look for it in /api/v1/entities")
-
-
-def _part(http: Request, documents: Sequence[str], params: Versions) -> Response:
-    if params.page_size is None:
-        if params.page > 1:
-            refuse("query.page", "is of no use without page_size: all versions come at once")
-        return listed_response(documents, len(documents), None, None)
-    start = (params.page - 1) * params.page_size
-    part = documents[start : start + params.page_size]
-    return numbered(http, part, len(documents), params.page, params.page_size)
 
 
 def filter_key(which: Filter) -> tuple[object, ...]:

@@ -18,14 +18,16 @@ from api.problems import refuse
 from api.state import State
 from crm_core import drop_log
 from crm_core.database import Connection
+from crm_core.history import ChangePosition, VersionPosition
+from crm_core.lists import PageOf, Position
 from crm_core.settings import MAX_PAGE_SIZE
-from crm_core.temporal import Page, Position
 
 FINGERPRINT = 16  # digits at the beginning of a cursor
 DEEPEST = 10_000  # rows that a page may lie deep
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
-P = TypeVar("P", Position, drop_log.Position)
+CSV = "text/csv"
+P = TypeVar("P", Position, VersionPosition, ChangePosition, drop_log.Position)
 
 
 class Params(BaseModel):
@@ -44,7 +46,7 @@ class PageParams(Params):
     cursor: Annotated[
         str | None,
         Field(
-            max_length=4_000,
+            max_length=1_000,
             pattern="^[A-Za-z0-9_-]*$",
             description="Where to go on, as `next` says; blank: from the start. However deep, a page costs the same; "
             "`count` is null",
@@ -79,7 +81,7 @@ def wanted(request: Request, params: PageParams, state: State, kind: type[P]) ->
     return Wanted(limit, offset, None, params.page, is_counted=params.count == "exact")
 
 
-def envelope(request: Request, want: Wanted[P], found: Page | drop_log.Page, count: int | None) -> Response:
+def envelope(request: Request, want: Wanted[P], found: PageOf[P] | drop_log.Page, count: int | None) -> Response:
     """Answer a page of a list."""
     following = previous = None
     if found.next is not None:
@@ -103,8 +105,19 @@ def listed_response(
     documents: Sequence[str], count: int | None, following: str | None, previous: str | None
 ) -> Response:
     """Answer the envelope around documents that are JSON already."""
+    head = envelope_head(count, following, previous)
+    links = ", ".join(
+        f'<{address}>; rel="{relation}"' for address, relation in ((following, "next"), (previous, "prev")) if address
+    )
+    return Response(
+        f"{head}{','.join(documents)}]}}".encode(), headers={"Link": links} if links else {}, media_type=JSON
+    )
+
+
+def envelope_head(count: int | None, following: str | None = None, previous: str | None = None) -> str:
+    """Return the beginning of a list, up to its first document; `]}` ends it."""
     head = json.dumps({"count": count, "next": following, "previous": previous}, separators=(",", ":"))
-    return Response(f'{head[:-1]},"results":[{",".join(documents)}]}}'.encode(), media_type=JSON)
+    return f'{head[:-1]},"results":['
 
 
 def counted(state: State, connection: Connection, key: tuple[object, ...], count: Callable[..., int]) -> int:
@@ -113,9 +126,20 @@ def counted(state: State, connection: Connection, key: tuple[object, ...], count
 
 
 def wants_stream(request: Request) -> bool:
-    """Answer whether all rows are wanted, a line each."""
+    """Return whether all rows are wanted, a line each."""
     accepted = request.headers.get("accept", "")
     return NDJSON in accepted or "application/jsonl" in accepted
+
+
+def wants_csv(request: Request) -> bool:
+    """Return whether all rows are wanted as a file for a spreadsheet."""
+    return CSV in request.headers.get("accept", "")
+
+
+def require_no_pages(params: PageParams) -> None:
+    """Raise Refusal if a part is named of an answer that comes whole."""
+    if given := PageParams.model_fields.keys() & params.model_fields_set:
+        refuse(f"query.{min(given)}", "is for pages, and NDJSON and CSV answer all at once; leave it out")
 
 
 def _link(request: Request, **changed: str | None) -> str:
@@ -137,8 +161,8 @@ def _fingerprint(request: Request) -> str:
     return hashlib.sha256(repr((request.scope["path"], query)).encode()).hexdigest()[:FINGERPRINT]
 
 
-def _cursor(position: Position | drop_log.Position, fingerprint: str) -> str:
-    text = TypeAdapter(type(position)).dump_json(position)
+def _cursor(position: object, fingerprint: str) -> str:
+    text = TypeAdapter(type(position)).dump_json(position, exclude_defaults=True)
     return base64.urlsafe_b64encode(fingerprint.encode() + text).decode().rstrip("=")
 
 

@@ -21,6 +21,7 @@ STATUS: Mapping[type[errors.CrmError], HTTPStatus] = {
     errors.ChangeRefused: HTTPStatus.BAD_REQUEST,
     errors.DropRefused: HTTPStatus.BAD_REQUEST,
     errors.UnknownType: HTTPStatus.BAD_REQUEST,
+    errors.TooMuchToFold: HTTPStatus.BAD_REQUEST,
     errors.UnknownEntity: HTTPStatus.NOT_FOUND,
     errors.UnknownDrop: HTTPStatus.NOT_FOUND,
     errors.EntityExists: HTTPStatus.CONFLICT,

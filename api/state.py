@@ -32,6 +32,8 @@ COUNT_SECONDS = 10.0  # as old as this
 RENEW_SECONDS = 5.0  # older than this, one request counts anew, and the others still take what there is
 COUNTS_KEPT = 1_000
 STREAMS = 4  # answers of everything at once, at one time
+HEAVY = 2  # reads that take long, at one time: they have connections and threads of their own
+HEAVY_QUEUE = 8  # of them that may wait for their turn
 SPOOLS = 2  # answers that are written to our disk first, at one time; the others wait
 TRUST_SECONDS = 0.5  # to look whether a connection still stands costs a read more than to be wrong at times
 AGAIN = 2  # times that a read whose connection is lost is made again
@@ -81,13 +83,16 @@ class State:
         self._types: tuple[ReferenceTypes, float] | None = None
         idle = TEN_YEARS if settings.db_conn_max_age is None else float(max(settings.db_conn_max_age, 1))
         limit = f"-c statement_timeout={settings.statement_timeout}s"
-        self.readers = Pool(
-            database,
-            settings.pool_size,
-            patience=PATIENCE,
-            max_idle=idle,
-            options=f"{limit} -c default_transaction_read_only=on",
-            trust=TRUST_SECONDS,
+        self.readers, self.heavy_readers = (
+            Pool(
+                database,
+                size,
+                patience=PATIENCE,
+                max_idle=idle,
+                options=f"{limit} -c default_transaction_read_only=on",
+                trust=TRUST_SECONDS,
+            )
+            for size in (settings.pool_size, HEAVY)
         )
         limits = f"-c lock_timeout={LOCK_SECONDS}s -c statement_timeout={LOCK_SECONDS + settings.statement_timeout}s"
         self.writers = Pool(database, settings.pool_size, patience=PATIENCE, max_idle=idle, options=limits)
@@ -97,6 +102,8 @@ class State:
         )
         # As many threads as connections: who waits does so in the loop, and writes that wait keep no read waiting.
         self._reading = ThreadPoolExecutor(settings.pool_size, "reading")
+        self._reading_heavily = ThreadPoolExecutor(HEAVY, "reading-heavily")
+        self._heavy_reads = 0  # that are under way or wait
         self._writing = ThreadPoolExecutor(settings.pool_size, "writing")
         self._merging = ThreadPoolExecutor(merges, "merging")  # drops keep no other write waiting for a thread
         self.uploads = Uploads(settings.home / "uploads")
@@ -106,7 +113,12 @@ class State:
     @property
     def pools(self) -> Mapping[str, Pool]:
         """The pools of connections by what is done over them."""
-        return {"reading": self.readers, "writing": self.writers, "merging": self.mergers}
+        return {
+            "reading": self.readers,
+            "reading heavily": self.heavy_readers,
+            "writing": self.writers,
+            "merging": self.mergers,
+        }
 
     def open(self) -> None:
         """Begin to connect, and remove what a process that was killed has left."""
@@ -116,7 +128,7 @@ class State:
 
     def close(self) -> None:
         """Give the threads, the connections and the files up."""
-        every = (self._reading, self._writing, self._merging)
+        every = (self._reading, self._reading_heavily, self._writing, self._merging)
         for threads in every:
             threads.shutdown(wait=False, cancel_futures=True)
         for pool in self.pools.values():
@@ -127,7 +139,23 @@ class State:
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Answer what the work reads, done in a thread over a connection of its own for the time."""
-        return await asyncio.get_running_loop().run_in_executor(self._reading, self._read, work)
+        return await asyncio.get_running_loop().run_in_executor(self._reading, self._read, self.readers, work)
+
+    async def read_heavily(self, work: Callable[[Connection], T]) -> T:
+        """Return what the work reads, which may take long: no other read waits for it, and few such run at one time.
+
+        Raises Refusal when as many as may wait do so already.
+        """
+        if self._heavy_reads >= HEAVY + HEAVY_QUEUE:
+            said = f"too many long reads are under way; try again in {RETRY_SECONDS} seconds, or ask for less"
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, said, headers={"Retry-After": str(RETRY_SECONDS)})
+        self._heavy_reads += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._reading_heavily, self._read, self.heavy_readers, work
+            )
+        finally:
+            self._heavy_reads -= 1
 
     @contextmanager
     def long_read(self, seconds: int) -> Iterator[Connection]:
@@ -172,15 +200,15 @@ class State:
         """Read the types anew when they are next wanted: one was changed."""
         self._types = None
 
-    def _read(self, work: Callable[[Connection], T]) -> T:
+    def _read(self, pool: Pool, work: Callable[[Connection], T]) -> T:
         """Read, and if the connection is lost over it, again: it was trusted, and reading changes nothing."""
         for _ in range(AGAIN):
             try:
-                return self._with(self.readers, work)
+                return self._with(pool, work)
             except ServerUnreachable as error:
                 if error.__cause__ is None:  # there was no connection at all
                     raise
-        return self._with(self.readers, work)
+        return self._with(pool, work)
 
     def _write(self, pool: Pool, work: Callable[[Connection], T]) -> T:
         """Write, and if the connection is read-only, over a new one: that may have passed, and nothing went in."""

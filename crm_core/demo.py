@@ -17,6 +17,7 @@ from crm_core.console import HEADING, REJECT_HEADING, counts, reject_lines, show
 from crm_core.database import Connection, Database, open_database
 from crm_core.drop_log import rejects
 from crm_core.fixtures import read_fixtures
+from crm_core.lists import Document, Filter
 from crm_core.loaddata import load_fixtures
 from crm_core.migrations import migrate
 from crm_core.model import MergeReport
@@ -172,7 +173,7 @@ def _tell_late_fact(console: Console, connection: Connection) -> None:
 
 def _named(connection: Connection, name: str, as_of: datetime) -> UUID | None:
     """Return the first entity that had this name; None if none had."""
-    named = temporal.Filter(name_contains=name)
+    named = Filter(name_contains=name)
     page = temporal.entities(connection, reference_types(connection), named, as_of=as_of, limit=1)
     return UUID(_entity(page.documents[0])["entity_uid"]) if page.documents else None
 
@@ -203,7 +204,7 @@ def _tell_next(console: Console, settings: Settings) -> None:
         console.print(f"All data are in {shown_path(settings.home)}; remove it to begin again.")
 
 
-def _entity(document: temporal.Document) -> Entity:
+def _entity(document: Document) -> Entity:
     entity: Entity = json.loads(document)
     return entity
 

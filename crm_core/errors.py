@@ -35,6 +35,7 @@ CrmError
 ├── AddressUnusable          nothing can be served there
 ├── OpenToAll                others would reach an API that asks for no token
 ├── ServiceFailed            a process that `crm up` started has ended, or does not get ready
+├── TooMuchToFold            an answer as known at an instant would have to look through too many entities
 ├── UnknownType              a code that names no entity type or detail type
 ├── DetailTypeInUse          how the values of a detail type compare cannot change while it has some
 ├── NameRefused              a name that no token and no superuser can have
@@ -285,6 +286,17 @@ class ServiceFailed(CrmError):
     def __init__(self, name: str, fault: str, log: Path, last_lines: Sequence[str]) -> None:
         self.name, self.fault, self.log, self.last_lines = name, fault, log, tuple(last_lines)
         super().__init__(f"the {name} {fault}; all that it wrote is in {log}")
+
+
+class TooMuchToFold(CrmError):
+    """An answer as known at an instant would have to look through more than `at_most` entities."""
+
+    def __init__(self, at_most: int) -> None:
+        self.at_most = at_most
+        super().__init__(
+            f"as known at an instant, more than {at_most:,} entities would have to be looked through for this answer; "
+            "ask for everything as NDJSON, with count=none, for a shorter window, or without q and details"
+        )
 
 
 class UnknownType(CrmError):

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from crm_core.console import mark, printable, spinner
 from crm_core.settings import Settings
 
+if TYPE_CHECKING:
+    from crm_core.explain import Plan
 
-@click.command(epilog="Example: crm explain, or crm explain --full | less")
-@click.option("--full", is_flag=True, help="Show whole plans, and not only how each table is read.")
+
+@click.command(epilog="Example: crm explain --full | less")
+@click.option("--full", is_flag=True, help="Show each plan as PostgreSQL writes it, too.")
 def explain(*, full: bool) -> None:
-    """Show which indexes the key queries use.
+    """Show how the key queries run, and which index serves each.
 
     Each query runs on a sample of the data under EXPLAIN (ANALYZE, BUFFERS). The exit status is 1 if a query does not
     use the index that it must use.
@@ -24,19 +28,24 @@ def explain(*, full: bool) -> None:
     from crm_core.database import open_migrated
     from crm_core.explain import explain as run
 
-    plans = []
+    plans: list[Plan] = []
+    is_small = False
     with open_migrated(Settings.from_environment()) as database, database.connect() as connection:
         for plan in run(connection):
+            if not plans:
+                click.echo(_row("", "query", "ms", "rows", "buffers", "index"))
             plans.append(plan)
-            unused = [index for index in plan.must_use if not set(index.split("|")) & set(plan.uses)]
-            click.echo(f"{mark(ok=plan.ok)} {plan.purpose} ({plan.name}, {plan.milliseconds:.2f} ms)")
-            click.echo(f"  it must use {_listed(plan.must_use)}")
-            if unused:
-                why = ": the tables are too small for that" if plan.ok else f"; it uses {_listed(plan.uses)}"
-                click.echo(f"  it does not use {_listed(unused)}{why}")
-            for line in plan.text.splitlines() if full else _how_tables_are_read(plan.text):
-                click.echo(f"    {printable(line)}")
-            click.echo()
+            query, figures = plan.query, (f"{plan.milliseconds:.2f}", str(plan.rows), str(plan.buffers))
+            click.echo(_row(mark(ok=plan.ok), query.purpose, *figures, _listed(plan.uses)))
+            unused = [index for index in query.must_use if not set(index.split("|")) & set(plan.uses)]
+            is_small = is_small or (bool(unused) and plan.ok)
+            if not plan.ok:
+                click.echo(f"  it must use {_listed(unused)}: {query.why}")
+            if full:
+                click.echo(f"  {query.name} must use {_listed(query.must_use)}: {query.why}")
+                click.echo("".join(f"    {printable(line)}\n" for line in plan.text.splitlines()))
+    if is_small:
+        click.echo("The tables are too small for every index to pay; take in more to see all of them used.")
     if not plans:
         click.echo("There is nothing to explain yet; take in a drop first, or run `crm demo`.")
     if not all(plan.ok for plan in plans):
@@ -79,12 +88,9 @@ def bench(entities: str, seconds: int, compare: str, *, grow: bool, as_json: boo
         click.echo(line)
 
 
-def _how_tables_are_read(plan: str) -> Iterator[str]:
-    """Yield from a plan which scan reads each table, without costs, and how many blocks the query touched."""
-    scans = dict.fromkeys(line.strip().removeprefix("->  ").partition("  (")[0] for line in plan.splitlines())
-    yield from (scan for scan in scans if re.match(r"(?!Subquery|CTE|Function)[\w ]*Scan\b.* on ", scan))
-    yield from [line.strip() for line in plan.splitlines() if line.strip().startswith("Buffers:")][:1]
-
-
 def _listed(indexes: Sequence[str]) -> str:
     return ", ".join(index.replace("|", " or ") for index in indexes) or "none"
+
+
+def _row(state: str, query: str, milliseconds: str, rows: str, buffers: str, index: str) -> str:
+    return f"{state:1} {query:46} {milliseconds:>8} {rows:>6} {buffers:>8}  {index}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import csv
+import io
 import json
 from collections.abc import Iterator
 from uuid import uuid4
@@ -11,7 +13,7 @@ import httpx
 import pytest
 from builders import reference_data
 from conftest import Server
-from serving import DETAIL_KEYS, ENTITIES, ENTITY_KEYS, V1, Document, a_problem, create, served, values
+from serving import DETAIL_KEYS, ENTITIES, ENTITY_KEYS, NDJSON, V1, Document, a_problem, create, served, values
 
 from crm_core.database import Database
 
@@ -258,6 +260,62 @@ def test_a_cursor_stands_on_any_name(client: httpx.Client) -> None:
     assert sorted(e["display_name"] for e in found) == sorted(e["display_name"] for e in entities)
     for entity in entities:
         client.delete(f"{ENTITIES}/{entity['entity_uid']}")
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "漢", "😀", '"', "\\", "\x7f"])
+def test_every_next_is_short_and_accepted_however_long_the_names(client: httpx.Client, letter: str) -> None:
+    entities = [create(client, f"{letter * 498}{number:02}", website="long") for number in range(4)]
+    try:
+        pages = follow(client, f"{ENTITIES}?website=long&cursor=&page_size=1")
+        assert [e["display_name"] for e in results(pages)] == [e["display_name"] for e in entities]
+        cursors = [httpx.URL(page["next"]).params["cursor"] for page in pages if page["next"]]
+        assert len(cursors) == 3
+        assert max(map(len, cursors)) < 500
+        assert max(len(page["next"] or "") for page in pages) < 700
+        as_of = "2999-01-01T00:00:00Z"
+        pages = follow(client, f"{V1}/entities-asof?as_of={as_of}&website=long&cursor=&page_size=1")
+        assert sorted(e["display_name"] for e in results(pages)) == [e["display_name"] for e in entities]
+        assert max(len(page["next"] or "") for page in pages) < 400
+    finally:
+        for entity in entities:
+            client.delete(f"{ENTITIES}/{entity['entity_uid']}")
+
+
+def test_a_link_header_says_the_same_as_next_and_previous(client: httpx.Client) -> None:
+    address: str | None = f"{ENTITIES}?page_size=4"
+    while address:
+        answer = client.get(address)
+        found = answer.json()
+        assert answer.links.get("next", {}).get("url") == found["next"]
+        assert answer.links.get("prev", {}).get("url") == found["previous"]
+        address = found["next"]
+    assert "link" not in client.get(ENTITIES).headers
+    assert client.get(f"{ENTITIES}?cursor=&page_size=4").links["next"]["url"]
+
+
+def test_all_entities_come_as_lines_or_as_a_file_too(client: httpx.Client) -> None:
+    for query in ({}, {"q": "n"}, {"phone": "1"}, {"entity_type": "PERSON", "q": "john"}, {"q": "nobody at all"}):
+        whole = listed(client, page_size=200, **query)["results"]
+        answer = client.get(ENTITIES, params=query, headers={"Accept": NDJSON})
+        assert (answer.status_code, answer.headers["content-type"].partition(";")[0]) == (200, NDJSON)
+        assert [json.loads(line) for line in answer.text.splitlines()] == whole
+        file = client.get(ENTITIES, params=query, headers={"Accept": "text/csv"})
+        assert file.headers["content-type"].partition(";")[0] == "text/csv"
+        rows = list(csv.DictReader(io.StringIO(file.text)))
+        assert file.text.startswith("entity_uid,display_name,entity_type,address,email,note,phone,website\n")
+        assert [row["display_name"] for row in rows] == [entity["display_name"] for entity in whole]
+        for row, entity in zip(rows, whole, strict=True):
+            assert {code: row[code] for code in values(entity)} == values(entity)
+    for accept in (NDJSON, "text/csv"):
+        a_problem(client.get(ENTITIES, params={"page_size": 2}, headers={"Accept": accept}), 400, "query.page_size")
+        a_problem(client.get(ENTITIES, params={"nope": 2}, headers={"Accept": accept}), 400, "query.nope")
+
+
+def test_a_part_of_a_name_is_as_long_as_a_name_at_most(client: httpx.Client) -> None:
+    assert names(client, q="z" * 2_000) == []
+    a_problem(client.get(ENTITIES, params={"q": "z" * 2_001}), 400, "query.q")
+    assert names(client, q="  JOHN   smith ") == ["JOHN SMITH"]
+    assert names(client, q=" ") == names(client)
 
 
 def test_a_page_deep_down_is_refused_and_names_the_cursor(client: httpx.Client) -> None:

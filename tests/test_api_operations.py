@@ -255,7 +255,7 @@ def test_too_many_streams_at_once_are_told_to_come_again(client: httpx.Client, l
     for connection in asking:
         assert connection.recv(1000).startswith(b"HTTP/1.1 200")
     told = streamed(client)
-    a_problem(told, 503, "come again in a moment")
+    a_problem(told, 503, "try again in a moment")
     assert told.headers["retry-after"] == "5"
     assert client.get(ENTITIES).status_code == 200
     for connection in asking:

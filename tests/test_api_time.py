@@ -11,14 +11,16 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from builders import day
+from builders import an_entity, day, uid
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from serving import ENTITIES, NDJSON, V1, Document, a_problem, create, detail_list, served_with_types, values
 from timeline_model import Model
 
 from crm_core.database import Database
+from crm_core.merge import Origin, record
 from crm_core.model import Change
+from crm_core.reference import reference_types
 
 pytestmark = [pytest.mark.integration, pytest.mark.api, pytest.mark.temporal]
 
@@ -66,7 +68,10 @@ def test_an_entity_is_answered_as_it_was(client: httpx.Client, story: Document) 
     assert (since["display_name"], values(since)) == ("John Smith", {"phone": "1"})
     assert since == asked(client, address) == asked(client, address, as_of=now())
     assert asked(client, address, as_of="2022-01-01T01:00:00+01:00") == since
-    a_problem(client.get(address, params={"as_of": "2019-12-31"}), 404, "did not exist then")
+    a_problem(
+        client.get(address, params={"as_of": "2019-12-31"}), 404, "did not exist then", "begins at 2020-01-01T00:00:00Z"
+    )
+    a_problem(client.get(address, params={"as_of": "2019-12-31", "known_at": now()}), 404, "begins at 2020-01-01")
     a_problem(client.get(f"{ENTITIES}/{uuid4()}", params={"as_of": "2021-01-01"}), 404, "is known")
 
 
@@ -211,6 +216,60 @@ def test_transitions_say_when_and_by_whom_they_were_recorded(client: httpx.Clien
     assert one["source"]["kind"] == "request"
     assert one["recorded_at"] > one["at"]
     assert [change["field"] for change in one["changes"]] == ["display_name", "details.email", "details.phone"]
+
+
+@pytest.mark.parametrize("known_at", [{}, {"known_at": "2999-01-01"}])
+def test_a_history_and_an_audit_come_whole_or_in_pages(client: httpx.Client, known_at: Document) -> None:
+    entity = create(client, "Name 0", email="0@x.org", body={"change_ts": "2020-01-01"})
+    address = f"{ENTITIES}/{entity['entity_uid']}"
+    for number in range(1, 7):
+        body = {"display_name": f"Name {number}", "change_ts": f"2020-01-0{number + 1}"}
+        assert client.patch(address, json=body).status_code == 200
+    for part, most in (("history", 8), ("audit", 7)):
+        whole = asked(client, f"{address}/{part}", **known_at)
+        assert (whole["count"], len(whole["results"]), whole["next"]) == (most, most, None)
+        for start in ({}, {"cursor": ""}):
+            answer = asked(client, f"{address}/{part}", page_size=3, **start, **known_at)
+            assert answer["count"] == (None if start else most)
+            found = answer["results"]
+            while answer["next"]:
+                answer = client.get(answer["next"]).json()
+                found += answer["results"]
+            assert found == whole["results"]
+        assert asked(client, f"{address}/{part}", page_size=2, page=2, **known_at)["results"] == whole["results"][2:4]
+        a_problem(client.get(f"{address}/{part}", params={"page_size": 201}), 400, "query.page_size")
+        a_problem(client.get(f"{address}/{part}", params={"page_size": 200, "page": 52}), 400, "cursor=")
+
+
+def test_a_page_of_a_whole_history_needs_a_size(client: httpx.Client, story: Document) -> None:
+    a_problem(client.get(f"{ENTITIES}/{story['entity_uid']}/history", params={"page": 2}), 400, "query.page")
+
+
+def test_a_long_history_is_whole_and_a_long_audit_leads_on(client: httpx.Client, database: Database) -> None:
+    changes = [an_entity("long", at=number / 100, name=f"Name {number}", note="n" * 50) for number in range(1_500)]
+    with database.connect() as connection:
+        record(connection, reference_types(connection), changes, Origin("tester", "fixture"))
+        connection.commit()
+    address = f"{ENTITIES}/{uid('long')}"
+    whole = asked(client, f"{address}/history")
+    assert (whole["count"], whole["next"], len(whole["results"])) == (1_501, None, 1_501)
+    names = [version["display_name"] for version in whole["results"] if version["kind"] == "entity"]
+    assert names == [f"Name {number}" for number in range(1_500)]
+    assert asked(client, f"{address}/history", known_at="2999-01-01") == whole
+    audit = asked(client, f"{address}/audit")
+    assert (audit["count"], len(audit["results"])) == (1_500, 200)
+    assert audit["results"][199]["after"]["display_name"] == "Name 199"
+    assert client.get(audit["next"]).json()["results"][0]["before"]["display_name"] == "Name 199"
+
+
+def test_an_audit_tells_what_a_late_change_did(client: httpx.Client, story: Document) -> None:
+    address = f"{ENTITIES}/{story['entity_uid']}"
+    assert client.patch(address, json={"display_name": "Late", "change_ts": "2021-01-01"}).status_code == 200
+    created, smith, late = asked(client, f"{address}/audit")["results"]
+    assert (created["before"], created["after"]["display_name"]) == (None, "John Doe")
+    assert (smith["before"]["display_name"], smith["after"]["display_name"]) == ("John Doe", "John Smith")
+    assert (late["before"]["display_name"], late["after"]["display_name"]) == ("John Doe", "Late")
+    assert late["after"]["details"] == {"email": "john@example.org"}, "as it was on that day"
 
 
 def test_a_diff_needs_a_window(client: httpx.Client) -> None:

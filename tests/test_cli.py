@@ -570,18 +570,17 @@ def test_check_shows_a_breach_and_ends_with_1(run: Run, fresh_database: Database
     assert {check["name"] for check in found if not check["holds"]} == {"entity_hashdiffs", "entities_are_the_fold"}
 
 
-def test_explain_shows_each_plan_and_the_index_it_must_use(run: Run) -> None:
+def test_explain_shows_a_short_table_and_each_plan_if_it_is_asked_for(run: Run) -> None:
     assert "nothing to explain yet" in run("explain").stdout
     run("loaddata", *FIXTURES)
     result = run("explain")
     assert result.exit_code == 0
-    assert "✓ one entity as it is (entity_current, " in result.stdout
-    assert "  it must use entity_one_last or entity_pkey" in result.stdout
-    assert "Index Scan using" in result.stdout
-    assert "Buffers: shared" in result.stdout
+    assert re.search(r"^✓ one entity as it is +\d+\.\d\d +1 +\d+  ", result.stdout, re.MULTILINE)
+    assert "Index Scan using" not in result.stdout
+    assert len(result.stdout.splitlines()) < 25
     full = run("explain", "--full").stdout
-    assert "Execution Time" in full
-    assert len(result.stdout.splitlines()) < len(full.splitlines()) / 3
+    assert "  entity_current must use unique_current_entity or entity_pkey" in full
+    assert "Index Scan using" in full
 
 
 def test_a_file_whose_name_is_no_text_goes_in(run: Run, tmp_path: Path) -> None:

@@ -119,9 +119,9 @@ def test_a_million_entities_are_found_by_the_indexes(large: Large) -> None:
         connection.rollback()
     assert len(plans) == len(KEY_QUERIES)
     # Entities of one drop are stored in order of uid, whatever their time: block ranges of time serve later drops.
-    found = [plan for plan in plans if plan.ok or not all("by_time" in index for index in plan.must_use)]
+    found = [plan for plan in plans if plan.ok or not all("by_time" in index for index in plan.query.must_use)]
     assert len(found) > len(KEY_QUERIES) - 3
-    broken = [f"{plan.purpose} must use {plan.must_use}\n{plan.text}" for plan in found if not plan.ok]
+    broken = [f"{plan.query.purpose} must use {plan.query.must_use}\n{plan.text}" for plan in found if not plan.ok]
     assert not broken, "\n\n".join(broken)
 
 

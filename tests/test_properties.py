@@ -126,7 +126,7 @@ class Product:
             self.agree_with_the_audit(page, known_at)
 
     def agree_with_the_audit(self, page: temporal.Page, known_at: datetime | None) -> None:
-        """A transition is recorded with the last change of its instant and changes what that says before and after."""
+        """A transition is recorded with the last change of its instant."""
         ledger = {
             (entry["change_ts"], entry["entity_uid"]): entry  # the last one of each moment
             for uid in PEOPLE
@@ -136,13 +136,6 @@ class Product:
             entry = ledger[document["at"], document["entity_uid"]]
             for origin in ("recorded_at", "actor", "source"):
                 assert document[origin] == entry[origin]
-            before, after = entry["before"] or {"details": {}}, entry["after"] or {"details": {}}
-            for change in document["changes"]:
-                _, is_detail, code = change["field"].partition("details.")
-                old, new = (
-                    state["details"].get(code) if is_detail else state.get(change["field"]) for state in (before, after)
-                )
-                assert (change["from"], change["to"]) == (old, new)
 
 
 TIMES = int(os.environ.get("CRM_TEST_TIMES", "1"))  # how many times the usual number of examples

@@ -10,15 +10,19 @@ from uuid import UUID
 import psycopg
 import pytest
 from builders import an_entity, day, reference_data, uid
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from timeline_model import Model, compared
 
-from crm_core import temporal
+from crm_core import history, temporal
 from crm_core.blocks import BLOCK_BYTES
 from crm_core.database import Connection, Database
-from crm_core.errors import UnknownType
+from crm_core.errors import TooMuchToFold, UnknownType
+from crm_core.known import as_known, uids
+from crm_core.lists import NAME_BYTES, Filter, Page, Position
 from crm_core.merge import Origin, record
-from crm_core.model import ReferenceTypes
+from crm_core.model import Change, ReferenceTypes
 from crm_core.reference import reference_types
-from crm_core.temporal import Filter, Page, Position
 
 pytestmark = [pytest.mark.integration, pytest.mark.temporal]
 
@@ -173,6 +177,164 @@ def test_counts_and_streams_of_changes_agree_with_their_lists(crowd: Connection,
         assert streamed(stream(crowd, from_, to)) == documents
 
 
+SOON = day(99_999)  # everything is known by then
+
+
+@pytest.mark.parametrize("which", FILTERS)
+def test_a_list_as_known_is_the_list_itself_when_all_is_known(crowd: Connection, which: Filter | None) -> None:
+    types = reference_types(crowd)
+    for as_of in (day(0.5), day(1), day(2.5), day(3), LATE):
+        whole = temporal.entities(crowd, types, which, as_of=as_of, limit=100).documents
+        assert temporal.entities(crowd, types, which, as_of=as_of, known_at=SOON, limit=100).documents == whole
+        assert temporal.count_entities(crowd, types, which, as_of=as_of, known_at=SOON) == len(whole)
+        assert temporal.count_entities(crowd, types, which, as_of=as_of, known_at=SOON, at_most=2) == min(2, len(whole))
+        assert streamed(temporal.stream_entities(crowd, types, which, as_of=as_of, known_at=SOON)) == list(whole)
+        walked: list[str] = []
+        after = None
+        while True:
+            page = temporal.entities(crowd, types, which, as_of=as_of, known_at=SOON, after=after, limit=2)
+            walked += page.documents
+            if (after := page.next) is None:
+                break
+        assert tuple(walked) == whole
+        for offset in (1, 3, 50):
+            page = temporal.entities(crowd, types, which, as_of=as_of, known_at=SOON, offset=offset, limit=2)
+            assert page.documents == whole[offset : offset + 2]
+
+
+@pytest.mark.parametrize("window", [(0, 9), (1, 2), (1.5, 3), (2, 9), (3, 3.5), (0, 0.5)])
+def test_changes_as_known_are_the_changes_themselves_when_all_is_known(
+    crowd: Connection, window: tuple[float, float]
+) -> None:
+    from_, to = map(day, window)
+    for read, count, stream in (
+        (temporal.diff, temporal.count_diff, temporal.stream_diff),
+        (temporal.transitions, temporal.count_transitions, temporal.stream_transitions),
+    ):
+        whole = read(crowd, from_, to, limit=100).documents
+        assert read(crowd, from_, to, known_at=SOON, limit=100).documents == whole
+        assert read(crowd, from_, to, known_at=SOON, offset=1, limit=2).documents == whole[1:3]
+        assert count(crowd, from_, to, known_at=SOON) == len(whole)
+        assert streamed(stream(crowd, from_, to, known_at=SOON)) == list(whole)
+        walked: list[str] = []
+        after = None
+        while True:
+            page = read(crowd, from_, to, known_at=SOON, after=after, limit=2)
+            walked += page.documents
+            if (after := page.next) is None:
+                break
+        assert tuple(walked) == whole
+
+
+def test_a_walk_of_too_many_entities_ends_with_an_error_that_names_the_way_out(crowd: Connection) -> None:
+    with as_known(crowd, SOON):
+        assert sum(map(len, uids(crowd, to=LATE))) == 9
+    record(
+        crowd,
+        reference_types(crowd),
+        [an_entity(f"one more {n}", at=1, name="One") for n in range(50)],
+        Origin("tester", "fixture"),
+    )
+    with pytest.raises(TooMuchToFold, match="NDJSON"), as_known(crowd, SOON):
+        list(uids(crowd, to=LATE, at_most=40))
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "漢", "😀", '"', "\\"])
+def test_a_walk_by_name_goes_on_at_any_name_though_its_entity_is_renamed_or_ended(
+    any_connection: Connection, letter: str
+) -> None:
+    """Names of 500 characters that only differ at their ends; a position holds a beginning that is the same of all."""
+    reference_data(any_connection)
+    types = reference_types(any_connection)
+    names = [f"{letter * 497}{number:03}" for number in range(6)]
+    changes = [an_entity(name, at=1, name=name) for name in names] + [an_entity("twin", at=1, name=names[2])]
+    record(any_connection, types, changes, Origin("tester", "fixture"))
+    everyone = temporal.entities(any_connection, types, limit=100).documents
+    walked: list[str] = []
+    after: Position | None = None
+    while True:
+        page = temporal.entities(any_connection, types, after=after, limit=1)
+        walked += page.documents
+        after = page.next
+        if after is None:
+            break
+        assert len(json.dumps(after.display_name, ensure_ascii=False).encode()) <= NAME_BYTES + 2
+        passed = json.loads(page.documents[0])["entity_uid"]
+        gone = [change for change in changes if str(change.entity_uid) == passed]
+        if len(walked) % 2:
+            record(any_connection, types, [Change(gone[0].entity_uid, day(2), "delete")], Origin("tester", "fixture"))
+        else:
+            renamed = Change(gone[0].entity_uid, day(2), "patch", "! comes first")
+            record(any_connection, types, [renamed], Origin("tester", "fixture"))
+    assert tuple(walked) == everyone
+
+
+WHO = uid("ada")
+INSTANTS = st.integers(0, 4).map(day)
+DETAILS = st.dictionaries(
+    st.sampled_from(["email", "note"]), st.none() | st.sampled_from(["a@x.org", "A@x.org", "b"]), max_size=2
+)
+NAMED = st.sampled_from(["Ada", "ADA", "Bo"])
+TYPED = st.sampled_from(["PERSON", "INSTITUTION"])
+CHANGES = (
+    st.builds(Change, st.just(WHO), INSTANTS, st.just("upsert"), NAMED, TYPED, DETAILS)
+    | st.builds(Change, st.just(WHO), INSTANTS, st.just("patch"), st.none() | NAMED, st.none() | TYPED, DETAILS)
+    | st.builds(Change, st.just(WHO), INSTANTS, st.just("delete"))
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], print_blob=True)
+@given(changes=st.lists(CHANGES, min_size=1, max_size=8, unique_by=repr))
+def test_an_audit_says_what_each_change_did_when_it_was_recorded(database: Database, changes: list[Change]) -> None:
+    with database.connect() as connection:
+        reference_data(connection)
+        types = reference_types(connection)
+        for change in changes:
+            record(connection, types, [change], Origin("tester", "request", request_id="r"))
+        documents = [json.loads(document) for document in temporal.audit(connection, WHO)]
+        model = Model()
+        recorded = []
+        for change in changes:
+            states = [model.as_of(change.change_ts).get(WHO)]
+            model.record(change)
+            states.append(model.as_of(change.change_ts).get(WHO))
+            recorded.append(states)
+        connection.rollback()
+    found = [
+        [_state(**document[name]) if document[name] else None for name in ("before", "after")] for document in documents
+    ]
+    assert found == [[_state(*state) if state else None for state in states] for states in recorded]
+
+
+def _state(display_name: str, entity_type: str, details: dict[str, str]) -> tuple[object, ...]:
+    """A state but for the case of what compares without: a version shows what was said first, a change what it said."""
+    return display_name, entity_type, {code: compared(code, value) for code, value in details.items()}
+
+
+@pytest.mark.parametrize("known_at", [None, SOON])
+def test_pages_of_a_past_are_the_whole_of_it(crowd: Connection, known_at: datetime | None) -> None:
+    for whole, page_of, count in (
+        (temporal.history, history.history_page, history.count_history),
+        (temporal.audit, history.audit_page, history.count_audit),
+    ):
+        for who in ("who 0", "who 3"):
+            documents = tuple(whole(crowd, uid(who), known_at=known_at))
+            assert len(documents) == count(crowd, uid(who), known_at=known_at) > 1
+            for limit in (1, 2, 50):
+                walked: list[str] = []
+                after = None
+                while True:
+                    page = page_of(crowd, uid(who), known_at=known_at, after=after, limit=limit)
+                    walked += page.documents
+                    if (after := page.next) is None:
+                        break
+                assert tuple(walked) == documents
+                assert (
+                    page_of(crowd, uid(who), known_at=known_at, offset=1, limit=limit).documents
+                    == (documents[1 : 1 + limit])
+                )
+
+
 def streamed(blocks: Iterator[bytes]) -> list[str]:
     text = b"".join(blocks).decode()
     assert text.endswith("\n") or not text
@@ -200,7 +362,7 @@ def many(database: Database) -> ReferenceTypes:
         record(
             connection,
             types,
-            [an_entity(str(n), at=1, name="n" * 900, note="x" * 900) for n in range(600)],
+            [an_entity(str(n), at=1, name="n" * 400, note="x" * 1_400) for n in range(600)],
             Origin("t", "fixture"),
         )
         return types

@@ -60,9 +60,6 @@ create unique index unique_current_entity_detail on entity_detail (entity_uid, d
 create index entity_by_name on entity (display_name, entity_uid) where is_current;
 create index entity_by_type_and_name on entity (entity_type_id, display_name, entity_uid) where is_current;
 
--- q=: any part of a current name, in any case.
-create index entity_by_part_of_name on entity using gin (display_name gin_trgm_ops) where is_current;
-
 -- email=: equality in the detail type's own comparison is equality of hashdiffs, for current and past versions.
 create index entity_detail_by_value on entity_detail using hash (hashdiff);
 

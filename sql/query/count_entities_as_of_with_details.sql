@@ -14,7 +14,7 @@ from (
     from holder
     join entity using (entity_uid)
     where valid_from <= %(as_of)s and (valid_to > %(as_of)s or valid_to is null)
-      and (%(like)s::text is null or display_name ilike %(like)s)
+      and (%(like)s::text is null or search_form(display_name) like search_form(%(like)s))
       and (%(entity_type_id)s::smallint is null or entity_type_id = %(entity_type_id)s)
     limit %(at_most)s
 ) counted

@@ -1,6 +1,7 @@
 -- Counts the moments, an entity and an instant each, at which a version begins or ends within a window, up to a number of them.
 -- At one moment an entity may end and begin, and so may as many details as there are types: so many times the number of
--- beginnings and ends hold at least the number of moments. In: from, to, at_most (null: all). Out: count.
+-- beginnings and ends hold at least the number of moments.
+-- In: from, to, entity_uids (null: all), at_most (null: all). Out: count.
 select count(*)
 from (
     select *
@@ -8,14 +9,16 @@ from (
         (select at, entity_uid
          from entity
          cross join lateral (values (valid_from), (valid_to)) as either (at)
-         where ((valid_from > %(from)s and valid_from <= %(to)s) or (valid_to > %(from)s and valid_to <= %(to)s))
+         where (%(entity_uids)s::uuid[] is null or entity_uid = any (%(entity_uids)s))
+           and ((valid_from > %(from)s and valid_from <= %(to)s) or (valid_to > %(from)s and valid_to <= %(to)s))
            and at > %(from)s and at <= %(to)s
          limit 2 * %(at_most)s)
         union
         (select at, entity_uid
          from entity_detail
          cross join lateral (values (valid_from), (valid_to)) as either (at)
-         where ((valid_from > %(from)s and valid_from <= %(to)s) or (valid_to > %(from)s and valid_to <= %(to)s))
+         where (%(entity_uids)s::uuid[] is null or entity_uid = any (%(entity_uids)s))
+           and ((valid_from > %(from)s and valid_from <= %(to)s) or (valid_to > %(from)s and valid_to <= %(to)s))
            and at > %(from)s and at <= %(to)s
          limit 2 * %(at_most)s * (select count(*) from detail_type))
     ) moment

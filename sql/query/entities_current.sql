@@ -1,28 +1,21 @@
 -- Current entities by display_name, then entity_uid, from behind a name and uid; the page is found before its details are.
 -- In: like (pattern, null: any), entity_type_id (null: any), after_name and after_uid (null: from the start), limit, offset.
 -- Out: document, display_name, entity_uid.
-select row_to_json(document)::text, display_name, entity_uid
+select entity_document(e.entity_uid, e.display_name, et.code, e.valid_from, e.valid_to, e.is_current, e.hashdiff, (
+           select string_agg(detail_document(dt.code, d.detail_value, d.valid_from, d.valid_to, d.is_current, d.hashdiff), ',' order by dt.code)
+           from entity_detail d
+           join detail_type dt on dt.detail_type_id = d.detail_type_id
+           where d.entity_uid = e.entity_uid and d.is_current)),
+       e.display_name, e.entity_uid
 from (
-    select e.entity_uid, e.display_name, et.code as entity_type, utc(e.valid_from) as valid_from, utc(e.valid_to) as valid_to,
-           e.is_current, encode(e.hashdiff, 'hex') as hashdiff,
-           (select coalesce(json_agg(row_to_json(listed)), '[]')
-             from (select dt.code as detail_type, d.detail_value, utc(d.valid_from) as valid_from, utc(d.valid_to) as valid_to,
-                          d.is_current, encode(d.hashdiff, 'hex') as hashdiff
-                   from entity_detail d
-                   join detail_type dt on dt.detail_type_id = d.detail_type_id
-                   where d.entity_uid = e.entity_uid and d.is_current
-                   order by dt.code) listed) as details
-    from (
-        select *
-        from entity
-        where is_current
-          and (%(like)s::text is null or display_name ilike %(like)s)
-          and (%(entity_type_id)s::smallint is null or entity_type_id = %(entity_type_id)s)
-          and (%(after_uid)s::uuid is null or (display_name, entity_uid)
-               > (%(after_name)s::text, %(after_uid)s::uuid))
-        order by display_name, entity_uid
-        limit %(limit)s offset %(offset)s
-    ) e
-    join entity_type et on et.entity_type_id = e.entity_type_id
+    select *
+    from entity
+    where is_current
+      and (%(like)s::text is null or search_form(display_name) like search_form(%(like)s))
+      and (%(entity_type_id)s::smallint is null or entity_type_id = %(entity_type_id)s)
+      and (%(after_uid)s::uuid is null or (display_name, entity_uid) > (%(after_name)s::text, %(after_uid)s::uuid))
     order by display_name, entity_uid
-) document
+    limit %(limit)s offset %(offset)s
+) e
+join entity_type et on et.entity_type_id = e.entity_type_id
+order by e.display_name, e.entity_uid

@@ -1,18 +1,10 @@
 -- One entity as it was at an instant, with its details.
 -- In: entity_uid, as_of. Out: document, none if the entity did not exist then.
-select row_to_json(document)::text
-from (
-    select e.entity_uid, e.display_name, et.code as entity_type, utc(e.valid_from) as valid_from, utc(e.valid_to) as valid_to,
-           e.is_current, encode(e.hashdiff, 'hex') as hashdiff,
-           (select coalesce(json_agg(row_to_json(listed)), '[]')
-             from (select dt.code as detail_type, d.detail_value, utc(d.valid_from) as valid_from, utc(d.valid_to) as valid_to,
-                          d.is_current, encode(d.hashdiff, 'hex') as hashdiff
-                   from entity_detail d
-                   join detail_type dt on dt.detail_type_id = d.detail_type_id
-                   where d.entity_uid = e.entity_uid and d.valid_from <= %(as_of)s and (d.valid_to > %(as_of)s or d.valid_to is null)
-                   order by dt.code) listed) as details
-    from entity e
-    join entity_type et on et.entity_type_id = e.entity_type_id
-    where e.entity_uid = %(entity_uid)s
-      and e.valid_from <= %(as_of)s and (e.valid_to > %(as_of)s or e.valid_to is null)
-) document
+select entity_document(e.entity_uid, e.display_name, et.code, e.valid_from, e.valid_to, e.is_current, e.hashdiff, (
+           select string_agg(detail_document(dt.code, d.detail_value, d.valid_from, d.valid_to, d.is_current, d.hashdiff), ',' order by dt.code)
+           from entity_detail d
+           join detail_type dt on dt.detail_type_id = d.detail_type_id
+           where d.entity_uid = e.entity_uid and d.valid_from <= %(as_of)s and (d.valid_to > %(as_of)s or d.valid_to is null)))
+from entity e
+join entity_type et on et.entity_type_id = e.entity_type_id
+where e.entity_uid = %(entity_uid)s and e.valid_from <= %(as_of)s and (e.valid_to > %(as_of)s or e.valid_to is null)

@@ -1,21 +1,28 @@
--- Every version of one entity and of its details, in order of valid_from, the entity before its details.
--- In: entity_uid. Out: document.
-select document::text
+-- Versions of one entity and of its details in order of valid_from, the entity before its details, from behind one of them.
+-- In: entity_uid, after_from and after_code (null: from the start), limit (null: all), offset. Out: document, valid_from, code.
+select case when v.code = ''
+            then '{"kind":"entity","entity_uid":"' || v.entity_uid || '","display_name":' || to_json(v.value)
+                 || ',"entity_type":"' || et.code || '",'
+            else '{"kind":"detail","entity_uid":"' || v.entity_uid || '","detail_type":"' || v.code
+                 || '","detail_value":' || to_json(v.value) || ',' end
+       || version_members(v.valid_from, v.valid_to, v.is_current, v.hashdiff) || '}',
+       v.valid_from, v.code
 from (
-    select e.valid_from, '' as code, json_build_object(
-               'kind', 'entity', 'entity_uid', e.entity_uid, 'display_name', e.display_name, 'entity_type', et.code,
-               'valid_from', utc(e.valid_from), 'valid_to', utc(e.valid_to), 'is_current', e.is_current,
-               'hashdiff', encode(e.hashdiff, 'hex')) as document
-    from entity e
-    join entity_type et on et.entity_type_id = e.entity_type_id
-    where e.entity_uid = %(entity_uid)s
-    union all
-    select d.valid_from, dt.code, json_build_object(
-               'kind', 'detail', 'entity_uid', d.entity_uid, 'detail_type', dt.code, 'detail_value', d.detail_value,
-               'valid_from', utc(d.valid_from), 'valid_to', utc(d.valid_to), 'is_current', d.is_current,
-               'hashdiff', encode(d.hashdiff, 'hex'))
-    from entity_detail d
-    join detail_type dt on dt.detail_type_id = d.detail_type_id
-    where d.entity_uid = %(entity_uid)s
-) versions
-order by valid_from, code
+    select *
+    from (
+        select e.entity_uid, '' as code, e.entity_type_id, e.display_name as value, e.valid_from, e.valid_to, e.is_current,
+               e.hashdiff
+        from entity e
+        where e.entity_uid = %(entity_uid)s
+        union all
+        select d.entity_uid, dt.code, null, d.detail_value, d.valid_from, d.valid_to, d.is_current, d.hashdiff
+        from entity_detail d
+        join detail_type dt on dt.detail_type_id = d.detail_type_id
+        where d.entity_uid = %(entity_uid)s
+    ) version
+    where %(after_from)s::timestamptz is null or (valid_from, code) > (%(after_from)s::timestamptz, %(after_code)s::text)
+    order by valid_from, code
+    limit %(limit)s offset %(offset)s
+) v
+left join entity_type et on et.entity_type_id = v.entity_type_id
+order by v.valid_from, v.code

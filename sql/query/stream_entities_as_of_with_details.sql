@@ -9,26 +9,19 @@ with holder as materialized (
     group by entity_uid
     having count(*) = cardinality(%(hashdiffs)s::bytea[])
 )
-select row_to_json(document)::text
+select entity_document(e.entity_uid, e.display_name, et.code, e.valid_from, e.valid_to, e.is_current, e.hashdiff, (
+           select string_agg(detail_document(dt.code, d.detail_value, d.valid_from, d.valid_to, d.is_current, d.hashdiff), ',' order by dt.code)
+           from entity_detail d
+           join detail_type dt on dt.detail_type_id = d.detail_type_id
+           where d.entity_uid = e.entity_uid and d.valid_from <= %(as_of)s and (d.valid_to > %(as_of)s or d.valid_to is null)))
 from (
-    select e.entity_uid, e.display_name, et.code as entity_type, utc(e.valid_from) as valid_from, utc(e.valid_to) as valid_to,
-           e.is_current, encode(e.hashdiff, 'hex') as hashdiff,
-           (select coalesce(json_agg(row_to_json(listed)), '[]')
-             from (select dt.code as detail_type, d.detail_value, utc(d.valid_from) as valid_from, utc(d.valid_to) as valid_to,
-                          d.is_current, encode(d.hashdiff, 'hex') as hashdiff
-                   from entity_detail d
-                   join detail_type dt on dt.detail_type_id = d.detail_type_id
-                   where d.entity_uid = e.entity_uid and d.valid_from <= %(as_of)s and (d.valid_to > %(as_of)s or d.valid_to is null)
-                   order by dt.code) listed) as details
-    from (
-        select entity.*
-        from holder
-        join entity using (entity_uid)
-        where valid_from <= %(as_of)s and (valid_to > %(as_of)s or valid_to is null)
-          and (%(like)s::text is null or display_name ilike %(like)s)
-          and (%(entity_type_id)s::smallint is null or entity_type_id = %(entity_type_id)s)
-    ) e
-    join entity_type et on et.entity_type_id = e.entity_type_id
-    order by e.entity_uid
-) document
+    select entity.*
+    from holder
+    join entity using (entity_uid)
+    where valid_from <= %(as_of)s and (valid_to > %(as_of)s or valid_to is null)
+      and (%(like)s::text is null or search_form(display_name) like search_form(%(like)s))
+      and (%(entity_type_id)s::smallint is null or entity_type_id = %(entity_type_id)s)
+) e
+join entity_type et on et.entity_type_id = e.entity_type_id
+order by e.entity_uid
 ) to stdout (format csv, quote e'\x01', delimiter e'\x02')

@@ -1,5 +1,5 @@
 -- The next moments, an entity and an instant each, at which a version begins or ends, in order of (instant, entity_uid).
--- In: after_at and after_uid (the moment before the first), to, limit, offset. Out: at, entity_uid.
+-- In: after_at and after_uid (the moment before the first), to, limit. Out: at, entity_uid.
 select at, entity_uid
 from (
     (select distinct at, entity_uid
@@ -8,7 +8,7 @@ from (
      where ((valid_from >= %(after_at)s and valid_from <= %(to)s) or (valid_to >= %(after_at)s and valid_to <= %(to)s))
        and at <= %(to)s and (at, entity_uid) > (%(after_at)s, %(after_uid)s)
      order by at, entity_uid
-     limit %(offset)s::bigint + %(limit)s)
+     limit %(limit)s)
     union
     (select distinct at, entity_uid
      from entity_detail
@@ -16,7 +16,7 @@ from (
      where ((valid_from >= %(after_at)s and valid_from <= %(to)s) or (valid_to >= %(after_at)s and valid_to <= %(to)s))
        and at <= %(to)s and (at, entity_uid) > (%(after_at)s, %(after_uid)s)
      order by at, entity_uid
-     limit %(offset)s::bigint + %(limit)s)
+     limit %(limit)s)
 ) moment
 order by at, entity_uid
-limit %(limit)s offset %(offset)s
+limit %(limit)s

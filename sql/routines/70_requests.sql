@@ -77,29 +77,6 @@ begin
 end
 $$;
 
--- Return one entity at an instant with its details, as REST shows it; 'infinity' is now.
-create or replace function document_at(uid uuid, instant timestamptz) returns text language plpgsql stable as $$
-begin
-    return (
-        select row_to_json(document)::text
-        from (
-            select e.entity_uid, e.display_name, et.code as entity_type, utc(e.valid_from) as valid_from,
-                   utc(e.valid_to) as valid_to, e.is_current, encode(e.hashdiff, 'hex') as hashdiff,
-                   (select coalesce(json_agg(row_to_json(listed)), '[]')
-                     from (select dt.code as detail_type, d.detail_value, utc(d.valid_from) as valid_from,
-                                  utc(d.valid_to) as valid_to, d.is_current, encode(d.hashdiff, 'hex') as hashdiff
-                           from entity_detail d
-                           join detail_type dt on dt.detail_type_id = d.detail_type_id
-                           where d.entity_uid = uid
-                             and d.valid_from <= instant and (d.valid_to > instant or d.valid_to is null)
-                           order by dt.code) listed) as details
-            from entity e
-            join entity_type et on et.entity_type_id = e.entity_type_id
-            where e.entity_uid = uid and e.valid_from <= instant and (e.valid_to > instant or e.valid_to is null)
-        ) document);
-end
-$$;
-
 -- Record one change unless a condition forbids it, and return what came of it:
 --   created, changed, deleted   it is done; `document` is the entity as it is now, or as it was at the change if it has ended since
 --   exists                      it was to be created, and it exists now

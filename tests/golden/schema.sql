@@ -237,7 +237,7 @@ CREATE INDEX drop_file_by_time ON drop_file USING btree (first_seen_at DESC, sha
 
 CREATE INDEX entity_by_name ON entity USING btree (display_name, entity_uid) WHERE is_current;
 
-CREATE INDEX entity_by_part_of_name ON entity USING gin (display_name gin_trgm_ops) WHERE is_current;
+CREATE INDEX entity_by_part_of_name ON entity USING gin (search_form(display_name) gin_trgm_ops) WHERE is_current;
 
 CREATE INDEX entity_by_time ON entity USING brin (valid_from timestamptz_minmax_multi_ops, valid_to timestamptz_minmax_multi_ops) WITH (pages_per_range='32');
 

@@ -1,0 +1,120 @@
+"""Answers of everything at once: blocks of bytes as the database writes them, over a connection of their own."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
+from http import HTTPStatus
+
+import anyio
+import anyio.to_thread
+from fastapi import Response
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import iterate_in_threadpool
+from starlette.types import Message, Receive, Scope, Send
+
+from api.paging import NDJSON
+from api.problems import RETRY_SECONDS, Refusal
+from api.state import State
+from crm_core.database import Connection
+
+STREAM_SECONDS = 1_800  # that the database may take over an answer of everything
+SEND_SECONDS = 30.0  # that a client may take to read one block; then its place is another's
+COLUMNS = ("entity_uid", "display_name", "entity_type")  # of a file of entities, before one for each detail type
+Blocks = Callable[[Connection], Iterator[bytes]]
+
+
+async def stream(
+    state: State, blocks_of: Blocks, *, media_type: str = NDJSON, before: bytes = b"", after: bytes = b""
+) -> Response:
+    """Answer with all blocks, between two texts; what goes wrong before the first of them is a problem.
+
+    Raises Refusal when as many such answers as may be are under way.
+    """
+    if state.streaming.available_tokens < 1:
+        said = "too many answers of everything are under way; try again in a moment, or ask for pages"
+        raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, said, headers={"Retry-After": str(RETRY_SECONDS)})
+    blocks = _blocks(state, blocks_of)
+    await state.streaming.acquire_on_behalf_of(blocks)
+    try:
+        first = await anyio.to_thread.run_sync(next, blocks, b"")
+    except BaseException:
+        state.streaming.release_on_behalf_of(blocks)
+        raise
+    return _Stream(state, before + first, blocks, after, media_type)
+
+
+def as_csv(blocks: Iterable[bytes], detail_types: Sequence[str]) -> Iterator[bytes]:
+    """Write lines of entities as a file that can be corrected and dropped again: a column for each detail type."""
+    names = (*COLUMNS, *detail_types)
+    yield _rows([names])
+    for block in blocks:
+        entities = [json.loads(line) for line in block.splitlines()]
+        yield _rows(
+            [
+                *(entity[name] for name in COLUMNS),
+                *map({d["detail_type"]: d["detail_value"] for d in entity["details"]}.get, detail_types),
+            ]
+            for entity in entities
+        )
+
+
+def as_array(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Write lines of documents as the members of a JSON list, without its brackets."""
+    comma = b""
+    for block in blocks:
+        yield comma + block.rstrip(b"\n").replace(b"\n", b",")
+        comma = b","
+
+
+def _rows(rows: Iterable[Sequence[str | None]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+class _Stream(StreamingResponse):
+    """Blocks as they come; whenever the client leaves or stops reading, even before the first, their place is free."""
+
+    def __init__(
+        self, state: State, first: bytes, blocks: Generator[bytes, None, None], last: bytes, media_type: str
+    ) -> None:
+        super().__init__(self._body(first, last), media_type=media_type)
+        self._state, self._blocks = state, blocks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_stalled = False
+
+        async def send_in_time(message: Message) -> None:
+            nonlocal is_stalled
+            with anyio.move_on_after(SEND_SECONDS) as patience:
+                await send(message)
+            if is_stalled := patience.cancelled_caught:
+                raise TimeoutError
+
+        try:
+            await super().__call__(scope, receive, send_in_time)
+        except Exception:
+            if not is_stalled:
+                raise
+            # The answer ends unfinished, which the server shows by closing the connection.
+            logging.getLogger("crm.api").warning("a client read nothing for %g seconds; its answer ends", SEND_SECONDS)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._blocks.close)
+            self._state.streaming.release_on_behalf_of(self._blocks)
+
+    async def _body(self, first: bytes, last: bytes) -> AsyncIterator[bytes]:
+        yield first
+        async for block in iterate_in_threadpool(self._blocks):
+            yield block
+        if last:
+            yield last
+
+
+def _blocks(state: State, blocks_of: Blocks) -> Generator[bytes, None, None]:
+    with state.long_read(STREAM_SECONDS) as connection:
+        yield from blocks_of(connection)

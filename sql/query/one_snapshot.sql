@@ -1,0 +1,3 @@
+-- Lets all statements of the transaction see one snapshot of the database, that of the next one.
+-- In, out: nothing.
+set transaction isolation level repeatable read

@@ -1,0 +1,26 @@
+-- All current entities that have all of the given detail values, a line each by display_name, then entity_uid.
+-- In: hashdiffs (of the values), like, entity_type_id. Out: lines of JSON without control characters.
+copy (
+with holder as materialized (
+    select entity_uid
+    from entity_detail
+    where hashdiff = any (%(hashdiffs)s::bytea[]) and is_current
+    group by entity_uid
+    having count(*) = cardinality(%(hashdiffs)s::bytea[])
+)
+select entity_document(e.entity_uid, e.display_name, et.code, e.valid_from, e.valid_to, e.is_current, e.hashdiff, (
+           select string_agg(detail_document(dt.code, d.detail_value, d.valid_from, d.valid_to, d.is_current, d.hashdiff), ',' order by dt.code)
+           from entity_detail d
+           join detail_type dt on dt.detail_type_id = d.detail_type_id
+           where d.entity_uid = e.entity_uid and d.is_current))
+from (
+    select entity.*
+    from holder
+    join entity using (entity_uid)
+    where is_current
+      and (%(like)s::text is null or search_form(display_name) like search_form(%(like)s))
+      and (%(entity_type_id)s::smallint is null or entity_type_id = %(entity_type_id)s)
+) e
+join entity_type et on et.entity_type_id = e.entity_type_id
+order by e.display_name, e.entity_uid
+) to stdout (format csv, quote e'\x01', delimiter e'\x02')

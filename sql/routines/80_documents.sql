@@ -1,0 +1,42 @@
+-- The JSON of REST: the shape of a version, of a detail and of an entity, each spelled out once; the planner inlines them all.
+-- In: the columns of a row, and the canonical codes of its types. Out: JSON without control characters, as text.
+
+-- The members that every version has, without braces.
+create or replace function version_members(valid_from timestamptz, valid_to timestamptz, is_current boolean, hashdiff bytea)
+returns text language sql stable parallel safe as $$
+    select '"valid_from":"' || utc(valid_from) || '","valid_to":' || coalesce('"' || utc(valid_to) || '"', 'null')
+        || ',"is_current":' || is_current || ',"hashdiff":"' || encode(hashdiff, 'hex') || '"'
+$$;
+
+create or replace function detail_document(
+    detail_type text, detail_value text, valid_from timestamptz, valid_to timestamptz, is_current boolean, hashdiff bytea)
+returns text language sql stable parallel safe as $$
+    select '{"detail_type":"' || detail_type || '","detail_value":' || to_json(detail_value) || ','
+        || version_members(valid_from, valid_to, is_current, hashdiff) || '}'
+$$;
+
+-- `details` are documents of details with commas between them; null is none.
+create or replace function entity_document(
+    entity_uid uuid, display_name text, entity_type text, valid_from timestamptz, valid_to timestamptz, is_current boolean,
+    hashdiff bytea, details text)
+returns text language sql stable parallel safe as $$
+    select '{"entity_uid":"' || entity_uid || '","display_name":' || to_json(display_name) || ',"entity_type":"' || entity_type
+        || '",' || version_members(valid_from, valid_to, is_current, hashdiff) || ',"details":[' || coalesce(details, '') || ']}'
+$$;
+
+-- One entity at an instant, for a request that has changed it; 'infinity' is now. In plpgsql its plan is kept.
+create or replace function document_at(uid uuid, instant timestamptz) returns text language plpgsql stable as $$
+begin
+    return (
+        select entity_document(e.entity_uid, e.display_name, et.code, e.valid_from, e.valid_to, e.is_current, e.hashdiff, (
+                   select string_agg(
+                              detail_document(dt.code, d.detail_value, d.valid_from, d.valid_to, d.is_current, d.hashdiff),
+                              ',' order by dt.code)
+                   from entity_detail d
+                   join detail_type dt on dt.detail_type_id = d.detail_type_id
+                   where d.entity_uid = uid and d.valid_from <= instant and (d.valid_to > instant or d.valid_to is null)))
+        from entity e
+        join entity_type et on et.entity_type_id = e.entity_type_id
+        where e.entity_uid = uid and e.valid_from <= instant and (e.valid_to > instant or e.valid_to is null));
+end
+$$;
