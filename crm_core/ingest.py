@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -17,16 +18,18 @@ from crm_core.drop_log import keep_rejects, rejected_lines
 from crm_core.drops import RawBatch, fingerprint, read_drop
 from crm_core.errors import DropRefused, DropUnreadable
 from crm_core.merge import Merged, Origin, encoded, merge, stage, staging
-from crm_core.model import MergeReport, Reject
+from crm_core.model import Difference, MergeReport, Reject
 from crm_core.noted_rows import NotedRows, notes_on
 from crm_core.reference import held_types
 from crm_core.schema import ValidBatch, validate
+from crm_core.temporal import transitions_at
 
 Progress = Callable[[str, int, int | None], None]  # the phase, how much of it is done, and how much there is if known
 READING = "reading"  # the phase that counts bytes; those of the merge count steps, and nobody knows how many
 AHEAD = 2  # batches that are judged while one is staged
 _Judged = tuple[RawBatch, ValidBatch, list[bytes]]  # the last: what is accepted, encoded
-SHOWN = 10  # rejects that a report shows
+SHOWN = 10  # rejects that a report shows, and differences of a dry run
+MOMENTS = 100  # of the first rows, at which a dry run looks for differences
 NAMED = 3  # of them, that a refusal under --strict or a note names
 
 
@@ -138,7 +141,7 @@ def _read_and_merge(
         batches = (batch.only(lines) for batch in batches)
     latest = max(now, known.first_seen)  # the clock may have been set back since the drop was first seen
     judge = partial(validate, types=types, first_seen=known.first_seen, now=latest, time_zone=options.time_zone)
-    noted, merged = NotedRows(connection), None
+    noted, merged, differences = NotedRows(connection), None, tuple[Difference, ...]()
     size = path.stat().st_size
     progress(READING, 0, size)
     with staging(connection):
@@ -151,12 +154,21 @@ def _read_and_merge(
             steps = count(1)
             origin = Origin(options.actor, "drop", drop_sha256=sha256)
             merged = merge(connection, origin, lambda step: progress(_in_words(step), next(steps), None))
+            differences = tuple(islice(_differences(connection), SHOWN)) if options.dry_run else ()
     ending_nobody, fallen_together = noted.after_merge(NAMED)
     report = replace(
         _report(known, staged, merged), rows_ending_nobody=ending_nobody.rows, rows_fallen_together=fallen_together.rows
     )
     notes = notes_on(report, types, ending_nobody, fallen_together, is_replay=known.is_merged, is_whole=staged.is_whole)
-    return replace(report, notes=notes), merged
+    return replace(report, notes=notes, differences=differences), merged
+
+
+def _differences(connection: Connection) -> Iterator[Difference]:
+    """Find the changes of fields that a merge made at the moments of its first rows, before its work tables go."""
+    moments = connection.execute(statement("drop/first_moments"), {"limit": MOMENTS}).fetchall()
+    for transition in map(json.loads, transitions_at(connection, [(at, uid) for at, uid in moments])):
+        for change in transition["changes"]:
+            yield Difference(transition["entity_uid"], change["field"], transition["at"], change["from"], change["to"])
 
 
 def _stage(

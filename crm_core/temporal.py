@@ -182,6 +182,14 @@ def transitions(
     return page_of(found[offset:], limit)
 
 
+def transitions_at(connection: Connection, some: Sequence[tuple[datetime, UUID]]) -> Sequence[Document]:
+    """Read what changed at some moments, each an instant and an entity, in order; where nothing did, nothing."""
+    if not some:
+        return ()
+    from_, to = min(at for at, _ in some) - timedelta.resolution, max(at for at, _ in some)
+    return [document for document, _ in _transitions_at(connection, from_, to, some)]
+
+
 def count_transitions(
     connection: Connection,
     from_: datetime,
@@ -280,7 +288,7 @@ def _all_of(connection: Connection, name: str, values: Values, known_at: datetim
 
 
 def _transitions_at(
-    connection: Connection, from_: datetime, to: datetime, some: Sequence[TupleRow]
+    connection: Connection, from_: datetime, to: datetime, some: Sequence[TupleRow | tuple[datetime, UUID]]
 ) -> list[tuple[Document, Position]]:
     """Read what changed at some moments, each an instant and an entity, of a window."""
     values: Values = {"ats": [at for at, _ in some], "entity_uids": [uid for _, uid in some], "from": from_, "to": to}

@@ -273,3 +273,23 @@ def test_a_column_that_is_of_no_detail_type_is_refused(crm: Connection, tmp_path
     report = take(crm, tmp_path / "wide.csv", "Ada,PERSON,x", header=header)
     assert report.status == "refused"
     assert said in (report.error or "")
+
+
+def test_a_dry_run_shows_the_differences_that_it_would_make_and_makes_none(crm: Connection, tmp_path: Path) -> None:
+    known = [an_entity(at=1, name="A", email="a@x.org"), an_entity(at=3, name="A"), an_entity("bob", at=1, name="Bob")]
+    ingest_over(crm, write_drop(tmp_path / "known.csv", known), Options())
+    changes = [
+        an_entity(at=2, name="B"),  # late: between A and A
+        an_entity("bob", at=4, name="Bob"),  # says what is known
+        an_entity("eve", at=5, name="Eve", phone="1"),
+    ]
+    report = ingest_over(crm, write_drop(tmp_path / "new.csv", changes), Options(dry_run=True))
+    assert [(d.entity_uid, d.at, d.field, d.before, d.after) for d in report.differences] == [
+        (str(uid("ada")), "2024-01-03T00:00:00Z", "display_name", "A", "B"),
+        (str(uid("eve")), "2024-01-06T00:00:00Z", "display_name", None, "Eve"),
+        (str(uid("eve")), "2024-01-06T00:00:00Z", "entity_type", None, "PERSON"),
+        (str(uid("eve")), "2024-01-06T00:00:00Z", "details.phone", None, "1"),
+    ]
+    assert (report.rows_changed, report.rows_late, report.dry_run) == (2, 1, True)
+    assert temporal.snapshot(crm, uid("eve")) is None
+    assert ingest_over(crm, write_drop(tmp_path / "real.csv", changes), Options()).differences == ()

@@ -1,0 +1,8 @@
+-- The moments of the first rows of a drop that may change something, in order of the file; while its work tables are there.
+-- In: limit; named_entity, staged_change. Out: change_ts, entity_uid.
+select s.change_ts, s.entity_uid
+from named_entity n
+join staged_change s on s.entity_uid = n.entity_uid
+where n.route in ('new', 'splice', 'fold')
+order by s.row_no
+limit %(limit)s
