@@ -30,10 +30,12 @@ from crm_core.errors import AlreadyUp, MissingPrivilege, SettingsError
 from crm_core.fixtures import TYPES, read_fixtures
 from crm_core.loaddata import load_fixtures
 from crm_core.migrations import migrate
+from crm_core.private import private_folder
 from crm_core.processes import GRACE, Processes
 from crm_core.reference import reference_types
 from crm_core.serve import HOST, free_port, require_closed, url_of
 from crm_core.serve import PORT as API_PORT
+from crm_core.session import ENCODING
 from crm_core.settings import Settings
 
 PORT = 3000
@@ -76,9 +78,9 @@ def run_up(
         database = stack.enter_context(open_database(settings))
         where = f"the embedded one in {settings.home}" if settings.database_url is None else "the given server"
         console.print(f"✓ PostgreSQL: {where}")
-        location = stack.enter_context(_socket(_folder(settings.home / "dagster")))
+        location = stack.enter_context(_socket(private_folder(settings.home / "dagster")))
         environ = _environment(settings, database)
-        processes = stack.enter_context(Processes(_folder(settings.home / "logs"), environ, lock))
+        processes = stack.enter_context(Processes(private_folder(settings.home / "logs"), environ, lock))
         status.update("Migrating, while Dagster starts …")
         since = time.time()
         workspace = str(_workspace(location, settings.home / "dagster"))
@@ -122,7 +124,7 @@ def prepare(settings: Settings) -> None:
 def only_one(home: Path) -> Iterator[IO[str]]:
     """Hold the lock of a home; after a `crm up` was killed, wait until its watchman has ended the rest."""
     try:
-        file = (_folder(home) / "up.lock").open("a+", encoding="utf-8")
+        file = (private_folder(home) / "up.lock").open("a+", encoding="utf-8")
     except OSError as error:
         cure = f"name a folder that you may write to ({error.strerror})"
         raise SettingsError(name="CRM_HOME", value=str(home), cure=cure) from None
@@ -169,13 +171,13 @@ def _socket(folder: Path) -> Iterator[Path]:
 
 def _environment(settings: Settings, database: Database) -> dict[str, str]:
     """Answer the environment of the processes: they find the same database and folders as we, and Dagster its own."""
-    dagster_home = _folder(settings.home / "dagster")
+    dagster_home = private_folder(settings.home / "dagster")
     shutil.copyfile(INSTANCE, dagster_home / "dagster.yaml")
     return {
         **os.environ,
         "CRM_HOME": str(settings.home),
         "CRM_DATABASE_URL": database.conninfo,
-        "CRM_DROP_DIR": str(_folder(settings.drop_dir)),
+        "CRM_DROP_DIR": str(private_folder(settings.drop_dir)),
         "DAGSTER_HOME": str(dagster_home),
         "DAGSTER_PG_URL": dagster_url(database),
         "PYTHONUNBUFFERED": "1",  # the end of a log is there when a process dies
@@ -197,7 +199,7 @@ def dagster_url(database: Database) -> str:
                 raise MissingPrivilege(str(error), cure) from None
     given = {key: str(value) for key, value in conninfo_to_dict(database.conninfo).items()}
     user, password = given.pop("user", None), given.pop("password", None)
-    url = URL.create("postgresql+psycopg2", user, password, query=given | {"dbname": name})
+    url = URL.create("postgresql+psycopg2", user, password, query=given | {"dbname": name, "client_encoding": ENCODING})
     return url.render_as_string(hide_password=False)
 
 
@@ -282,8 +284,3 @@ def _tell(console: Console, settings: Settings, host: str, address: str, api_add
 def _has_display() -> bool:
     """Answer whether a browser would open in a window, and not in this terminal."""
     return sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
-
-def _folder(path: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=True)
-    return path

@@ -52,7 +52,7 @@ DAMAGE = {
     ),
     "15_collations_are_unchanged": (
         "do $$ declare moved regcollation; begin"
-        " select oid into moved from pg_collation where pg_collation_actual_version(oid) is not null order by oid limit 1;"
+        " select min(oid) into moved from pg_collation where pg_collation_actual_version(oid) is not null;"
         " update pg_collation set collversion = '0' where oid = moved;"
         " execute format('create index of_another_system on batch (actor collate %s)', moved); end $$"
     ),
