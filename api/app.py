@@ -5,76 +5,78 @@ from __future__ import annotations
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import version
+from http import HTTPStatus
+from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse
-from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.httpsredirect import HTTPSRedirectMiddleware
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api import document, drops, entities, operations, problems, reference, timeline
+from api import drops, entities, operations, problems, reference, timeline
 from api.departures import Departures
+from api.document import CrmApi
 from api.edge import PROBES, Edge, Figures
 from api.gate import Gate
-from api.log import flushed, install
+from api.limits import Limiter
+from api.log import flush, install
+from api.problems import Refusal
 from api.state import State
 from crm_core.database import Database
 from crm_core.settings import Settings
 
 ALLOWED_HEADERS = ("Authorization", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key", "X-Request-ID")
-DESCRIPTION = """\
-A CRM core whose every entity and detail is versioned in time.
-
-Every read can be asked `as_of` one instant and as `known_at` another. Instants are ISO 8601; answers are UTC. What is
-wrong with a request is answered as a problem document (RFC 9457) that says what to do.
-"""
 
 
 class HttpsAlone(HTTPSRedirectMiddleware):
     """Leads to HTTPS, but not the probes, which ask this machine itself."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
-        if scope["type"] == "http" and scope["path"] in PROBES:
+        """Handle a request; raises Refusal where a proxy that is not trusted would be led in a circle."""
+        if scope["type"] != "http" or scope["path"] in PROBES:
             await self.app(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
+            return
+        if scope["scheme"] == "http" and (b"x-forwarded-proto", b"https") in scope["headers"]:
+            said = (
+                "the proxy that says X-Forwarded-Proto: https is not trusted; name its address in CRM_TRUSTED_PROXIES"
+            )
+            raise Refusal(HTTPStatus.BAD_REQUEST, said)
+        await super().__call__(scope, receive, send)
 
 
 def served_app(settings: Settings, database: Database, *, is_loopback: bool) -> FastAPI:
-    """Answer the application of a process that does nothing but serve it, and logs what it does."""
+    """Return the application of a process that does nothing but serve it, and logs what it does."""
     install()
-    return create_app(settings, database, is_loopback=is_loopback)
+    return create_app(settings, database, is_loopback=is_loopback, limits=settings.home / "limits")
 
 
-def create_app(settings: Settings, database: Database, *, is_loopback: bool = False) -> FastAPI:
-    """Answer the application over a migrated database; `is_loopback`: nobody else's machine can reach it."""
-    state = State(settings, database)
+def create_app(
+    settings: Settings, database: Database, *, is_loopback: bool = False, limits: Path | None = None
+) -> FastAPI:
+    """Return the application over a migrated database; `is_loopback`: nobody else's machine can reach it.
+
+    In the folder `limits` the processes of a service count the calls of clients together; None: this one counts alone.
+    """
+    state, limiter = State(settings, database), Limiter(limits)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         state.open()
         gc.collect()
         gc.freeze()  # what was made at the start stays: no collection need look at it again
-        async with flushed():
-            yield
+        yield
         state.close()
+        limiter.close()
+        probe.close()
+        flush()
 
-    app = FastAPIOffline(
-        title="CRM core",
-        version=version("crm-core"),
-        description=DESCRIPTION,
-        lifespan=lifespan,
-        redirect_slashes=False,
-        telemetry={"tracing": False, "metrics": False, "logs": False},  # we log and count ourselves
-        debug=settings.debug,
-        swagger_ui_parameters={"tryItOutEnabled": True},
-    )
+    may_be_open = settings.auth == "off" or (settings.auth == "auto" and is_loopback)
+    app = CrmApi(debug=settings.debug, may_be_open=may_be_open, lifespan=lifespan)
     app.state.crm = state
-    app.state.gate = Gate(state, is_loopback=is_loopback)
+    app.state.gate = Gate(state, limiter, is_loopback=is_loopback)
+    app.state.probe = probe = operations.Probe(database)
     app.state.figures = figures = Figures()
     problems.install(app)
     for part in (entities, timeline, drops, reference, operations):
@@ -85,7 +87,6 @@ def create_app(settings: Settings, database: Database, *, is_loopback: bool = Fa
         """Lead to the documentation."""
         return RedirectResponse(f"{request.scope['root_path']}/docs")
 
-    document.install(app, state, may_be_open=settings.auth == "off" or (settings.auth == "auto" and is_loopback))
     app.add_middleware(Departures)
     if settings.cors_origins:
         app.add_middleware(

@@ -1,4 +1,4 @@
-"""A route for reads: what it needs is read from the request as its signature says, and nothing else is done.
+"""Routes: what a read needs is read from the request as its signature says, and JSON that is sent is read strictly.
 
 FastAPI's own way to solve dependencies may do far more, and takes longer than the database takes for the answer. The
 document (OpenAPI) is made from the same signature, as ever.
@@ -15,18 +15,27 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from api.body import StrictRequest
 from api.gate import Call, admission
 
 Read = Callable[[Request], object]
 
 
 class Direct(APIRoute):
-    """A route whose GETs are direct; they take the request, the call, one model of the query, and parts of the path."""
+    """A route whose GETs are direct: they take the request, the call, one model of the query, and parts of the path.
+
+    All others are FastAPI's own, but for their JSON, which is read strictly.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Answer what answers a request."""
+        """Return what answers a request."""
         if self.methods != {"GET"}:
-            return super().get_route_handler()
+            answer = super().get_route_handler()
+
+            async def strictly(request: Request) -> Response:
+                return await answer(StrictRequest(request.scope, request.receive))
+
+            return strictly
         endpoint: Callable[..., Awaitable[Response]] = self.endpoint
         reads: dict[str, Read] = {}
         admits: dict[str, Callable[[Request], Awaitable[Call]]] = {}

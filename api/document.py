@@ -1,41 +1,90 @@
-"""The OpenAPI document, where it depends on what there is: the detail types, and whether tokens are asked for."""
+"""The application as it documents itself (OpenAPI): its problems, its door, and the detail types as parameters."""
 
 from __future__ import annotations
 
-import copy
+import asyncio
+from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from fastapi_offline import FastAPIOffline
+from starlette.types import Lifespan
 
-from api.state import State
-from crm_core.errors import DatabaseError
+from api.problems import MEDIA_TYPE, Refusal
+from api.state import state_of
+from crm_core.errors import CrmError
+from crm_core.model import DetailType
 
+ADDRESS = "/openapi.json"
 FILTERED = ("/api/v1/entities", "/api/v1/entities-asof")
+TYPES_SECONDS = 1.0  # that the document waits for the detail types
+TITLE = "CRM core"
+DESCRIPTION = """\
+A CRM core whose every entity and detail is versioned in time.
+
+Every read can be asked `as_of` one instant and as `known_at` another. Instants are ISO 8601; answers are UTC. What is
+wrong with a request is answered as a problem document (RFC 9457) that says what to do.
+"""
 
 
-def install(app: FastAPI, state: State, *, may_be_open: bool) -> None:
-    """Have the document tell of each detail type as a parameter of the lists, and of an open door."""
-    documented = app.openapi
+class CrmApi(FastAPI):
+    """A FastAPI that documents only what it answers, with pages that need no other host."""
 
-    def openapi() -> dict[str, Any]:
-        document = copy.deepcopy(documented())
-        for calls in document["paths"].values():
-            for call in calls.values():
-                if may_be_open and "security" in call:
+    def __init__(self, *, debug: bool, may_be_open: bool, lifespan: Lifespan[Any]) -> None:
+        """Take whether it may answer without a token."""
+        super().__init__(
+            title=TITLE,
+            version=version("crm-core"),
+            description=DESCRIPTION,
+            lifespan=lifespan,
+            redirect_slashes=False,
+            telemetry={"tracing": False, "metrics": False, "logs": False},  # we log and count ourselves
+            debug=debug,
+            openapi_url=None,  # ours is below
+        )
+        self._may_be_open = may_be_open
+        pages = FastAPIOffline(title=TITLE, openapi_url=ADDRESS, swagger_ui_parameters={"tryItOutEnabled": True})
+        self.router.routes += [route for route in pages.routes if getattr(route, "path", ADDRESS) != ADDRESS]
+        self.add_api_route(ADDRESS, self._read_document, include_in_schema=False)
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the document, which is made once, without the detail types."""
+        if self.openapi_schema is None:
+            self.openapi_schema = _with_problems_alone(super().openapi())
+            for call in _calls(self.openapi_schema):
+                if self._may_be_open and "security" in call:
                     call["security"].append({})
-        for path in FILTERED:
-            document["paths"][path]["get"]["parameters"] += _filters(state)
-        return document
+        return self.openapi_schema
 
-    app.openapi = openapi  # type: ignore[method-assign]
+    async def _read_document(self, request: Request) -> JSONResponse:
+        """Read the document; who may read the entities is told the detail types too."""
+        document = self.openapi()
+        if filters := _filters(await _detail_types(request)):
+            paths = dict(document["paths"])
+            for path in FILTERED:
+                get = paths[path]["get"]
+                paths[path] = paths[path] | {"get": get | {"parameters": get["parameters"] + filters}}
+            document = document | {"paths": paths}
+        if root := request.scope["root_path"]:
+            document = document | {"servers": [{"url": root}]}
+        return JSONResponse(document)
 
 
-def _filters(state: State) -> list[dict[str, object]]:
+async def _detail_types(request: Request) -> Sequence[DetailType]:
+    """Read the detail types; none for strangers, nor if the database does not answer at once."""
+    state = state_of(request)
     try:
-        with state.readers.connection() as connection:
-            types = state.types(connection)
-    except DatabaseError:
-        return []
+        async with asyncio.timeout(TYPES_SECONDS):
+            await request.app.state.gate.admit(request, "reader")
+            types = await state.read(state.types)
+    except (Refusal, CrmError, TimeoutError):
+        return ()
+    return types.detail_types
+
+
+def _filters(types: Sequence[DetailType]) -> list[dict[str, object]]:
     return [
         {
             "name": kind.code,
@@ -44,5 +93,22 @@ def _filters(state: State) -> list[dict[str, object]]:
             "schema": {"type": "string", "pattern": "^[^\\u0000]*$"},
             "description": f"{kind.name}, as the type compares ({kind.compares})",
         }
-        for kind in types.detail_types
+        for kind in types
     ]
+
+
+def _calls(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [call for calls in document["paths"].values() for call in calls.values()]
+
+
+def _with_problems_alone(document: dict[str, Any]) -> dict[str, Any]:
+    """Drop from the document what the framework adds by itself: errors of its own form, and its 422."""
+    for call in _calls(document):
+        for status, answer in [*call["responses"].items()]:
+            if status >= "400":
+                if MEDIA_TYPE not in answer["content"]:
+                    del call["responses"][status]
+                answer["content"] = {MEDIA_TYPE: answer["content"].get(MEDIA_TYPE)}
+    for schema in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(schema, None)
+    return document

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from http import HTTPStatus
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, BinaryIO, Literal
 
 import anyio.to_thread
 from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as PathParam
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
-from starlette.datastructures import UploadFile
+from starlette.types import Receive, Scope, Send
 
 from api.direct import Direct
 from api.gate import Reader, Writer
 from api.messages import Instant, ListOf
 from api.paging import JSON, PageParams, Params, envelope, numbered, wanted
-from api.problems import Refusal, documented, refuse
+from api.problems import Refusal, documented
 from api.state import State
+from api.uploads import BLOCK, CSV, FORM, receive, room
 from crm_core import drop_log
 from crm_core.database import Connection
 from crm_core.ingest import Options, ingest_over
@@ -31,10 +29,7 @@ from crm_core.model import MergeReport
 from crm_core.settings import MAX_PAGE_SIZE
 
 router = APIRouter(prefix="/api/v1", tags=["drops"], route_class=Direct)
-CSV = "text/csv"
-FORM = "multipart/form-data"
-NAME_BYTES = 200  # of a file's name that are kept
-BLOCK = 1 << 20
+SPOOL_SECONDS = 300  # that the database may take over all rejected rows of a drop
 Sha256 = Annotated[str, PathParam(pattern="^[0-9a-f]{64}$", description="SHA-256 of the drop's bytes")]
 LINES: dict[str, object] = {CSV: {"schema": {"type": "string"}}}
 BODY: dict[str, object] = {
@@ -79,6 +74,28 @@ class Books(BaseModel):
     detail_versions_added: int
     seconds: float
     error: str | None
+    rows_ending_nobody: Annotated[int, Field(description="Deletions of an entity that did not exist then")]
+    rows_fallen_together: Annotated[int, Field(description="Rows without entity_uid that say the same as one before")]
+    notes: Annotated[list[str], Field(description="What the sender should know, a sentence each")]
+
+
+class FieldDifference(BaseModel):
+    """A change of one field of an entity at an instant; null is no value."""
+
+    entity_uid: str
+    field: str
+    at: Instant
+    before: str | None
+    after: str | None
+
+
+class Taken(Books):
+    """What a drop that was sent did, or would do."""
+
+    dry_run: bool
+    differences: Annotated[list[FieldDifference] | None, Field(description="Of a dry run: the first it would make")] = (
+        None
+    )
 
 
 class Drop(Books):
@@ -110,14 +127,14 @@ class RejectParams(Params):
 @router.post(
     "/drops",
     status_code=HTTPStatus.CREATED,
-    response_model=Books,
-    responses={**documented(), 200: {"model": Books, "description": "It was known already, or dry_run"}},
+    response_model=Taken,
+    responses={**documented(), 200: {"model": Taken, "description": "It was known already, or dry_run"}},
     openapi_extra=BODY,
 )
 async def send_drop(http: Request, call: Writer, params: Annotated[Sent, Query()]) -> Response:
     """Take a drop in: a CSV file as the body (`text/csv`), or as the part `file` of a form."""
-    with _folder(call.state) as folder:
-        path = await _receive(http, folder, params.file_name)
+    async with call.state.uploads.folder() as folder:
+        path = await receive(http, folder, params.file_name)
         options = Options(
             call.who.name,
             call.state.settings.time_zone,
@@ -125,7 +142,7 @@ async def send_drop(http: Request, call: Writer, params: Annotated[Sent, Query()
             strict=params.strict,
             shown_as=path.name,
         )
-        report: MergeReport = await call.state.write(partial(ingest_over, path=path, options=options))
+        report: MergeReport = await call.state.merge(partial(ingest_over, path=path, options=options))
     if report.status == "refused":
         faults = [
             {"where": f"line {reject.line}", "detail": reject.raw, "reason": ", ".join(reject.reasons)}
@@ -134,7 +151,7 @@ async def send_drop(http: Request, call: Writer, params: Annotated[Sent, Query()
         raise Refusal(HTTPStatus.BAD_REQUEST, report.error or "the drop was refused", faults)
     is_new = report.status == "merged" and not params.dry_run
     location = {"Location": f"{http.scope['root_path']}/api/v1/drops/{report.sha256}"} if not params.dry_run else {}
-    body = json.dumps(report.as_json(), ensure_ascii=False).encode()
+    body = json.dumps(report.as_json(), ensure_ascii=False, separators=(",", ":")).encode()
     return Response(body, HTTPStatus.CREATED if is_new else HTTPStatus.OK, location, JSON)
 
 
@@ -173,9 +190,7 @@ async def list_rejects(
 ) -> Response:
     """List the rejected rows of a drop by line; `format=csv`, or `Accept: text/csv`, answers all as a file."""
     if params.format == "csv" or http.headers.get("accept", "").startswith(CSV):
-        blocks = await call.state.read(partial(_csv, sha256))
-        name = f"rejects-{sha256[:12]}.csv"
-        return Response(blocks, media_type=CSV, headers={"Content-Disposition": f'attachment; filename="{name}"'})
+        return await _as_csv(call.state, sha256)
     limit = params.page_size or call.state.settings.page_size
     offset = (params.page - 1) * limit
 
@@ -189,51 +204,44 @@ async def list_rejects(
     return numbered(http, found.documents, count, params.page, limit)
 
 
-def _csv(sha256: str, connection: Connection) -> bytes:
-    if drop_log.drop(connection, sha256) is None:
-        raise _unknown(sha256)
-    return b"".join(drop_log.rejects_csv(connection, sha256))
+async def _as_csv(state: State, sha256: str) -> Response:
+    """Return all rejected rows as a file: first on our disk, so that a slow client keeps no connection busy."""
+    async with state.spooling:
+        file = await anyio.to_thread.run_sync(_spooled, state, sha256)
+    headers = {
+        "Content-Disposition": f'attachment; filename="rejects-{sha256[:12]}.csv"',
+        "Content-Length": str(file.tell()),
+    }
+    return _File(file, headers)
 
 
-@contextmanager
-def _folder(state: State) -> Iterator[Path]:
-    """Yield a folder for the file while it is read; big files need not fit into /tmp."""
-    uploads = state.settings.home / "uploads"
-    uploads.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=uploads) as folder:
-        yield Path(folder)
+class _File(StreamingResponse):
+    """A file that is closed, and thus gone, when it was sent or the client has left."""
+
+    def __init__(self, file: BinaryIO, headers: Mapping[str, str]) -> None:
+        file.seek(0)
+        self._file = file
+        super().__init__(iter(partial(file.read, BLOCK), b""), media_type=CSV, headers=headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._file:
+            await super().__call__(scope, receive, send)
 
 
-async def _receive(http: Request, folder: Path, given_name: str | None) -> Path:
-    """Write the body to a file and answer it; raises Refusal for a body that is none of a drop."""
-    kind = http.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == FORM:
-        async with http.form(max_files=1, max_fields=1) as form:
-            part = form.get("file")
-            if not isinstance(part, UploadFile):
-                refuse("body.file", "is missing; send the CSV file as the part `file`: curl -F file=@drop.csv")
-            path = folder / _file_name(given_name or part.filename)
-            await anyio.to_thread.run_sync(_copy, part, path)
-            return path
-    if kind not in (CSV, "application/csv", "application/octet-stream", "text/plain"):
-        refuse("header.Content-Type", f"is {kind or 'missing'}; send it as {CSV}, or as the part `file` of a form")
-    path = folder / _file_name(given_name)
-    with path.open("wb") as file:
-        async for block in http.stream():
-            file.write(block)
-    return path
-
-
-def _copy(part: UploadFile, path: Path) -> None:
-    with path.open("wb") as file:
-        shutil.copyfileobj(part.file, file, BLOCK)
-
-
-def _file_name(given: str | None) -> str:
-    """Answer a name for a file that is no path and no option; what cannot be in one is left out."""
-    name = "".join(char for char in Path((given or "").replace("\\", "/")).name if char.isprintable())
-    name = name.encode(errors="ignore")[:NAME_BYTES].decode(errors="ignore").strip().lstrip(".")
-    return name or "upload.csv"
+def _spooled(state: State, sha256: str) -> BinaryIO:
+    with state.long_read(SPOOL_SECONDS) as connection:
+        if drop_log.drop(connection, sha256) is None:
+            raise _unknown(sha256)
+        file = state.uploads.file()
+        try:
+            with room():
+                for block in drop_log.rejects_csv(connection, sha256):
+                    file.write(block)
+                file.flush()
+        except BaseException:
+            file.close()
+            raise
+    return file
 
 
 def _unknown(sha256: str) -> Refusal:

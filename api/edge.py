@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import re
@@ -13,8 +14,10 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.body import require_unpacked
 from api.problems import Refusal, problem, refuse
 from crm_core.settings import Settings
 
@@ -27,8 +30,14 @@ SECURITY_HEADERS = {
     b"referrer-policy": b"same-origin",
     b"cross-origin-opener-policy": b"same-origin",
 }
+ONCE = frozenset(  # of these headers two would leave open which is meant
+    (b"authorization", b"content-encoding", b"content-type", b"host", b"idempotency-key", b"origin")
+)
+SLOWEST = 1_000  # bytes of a body that have to come in a second, once the time-out of a client has passed
+GONE = 499  # in the log and the figures: the client left before it was answered
 OURS = Refusal(
-    HTTPStatus.INTERNAL_SERVER_ERROR, "an error of ours; report it with the request_id, of which the log tells more"
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    "an internal error; report it with the request_id, under which the log has the details",
 )
 _PORT = re.compile(r":\d*$")
 _REQUEST_ID = re.compile(r"[\w.:@/+=-]{1,128}", re.ASCII)
@@ -48,6 +57,36 @@ class Figures:
         self.pool = Gauge("crm_pool", told, ("pool", "figure"), registry=self.registry)
 
 
+class _Body:
+    """What a client sends, which has a limit and a time-out."""
+
+    def __init__(self, receive: Receive, most: int, patience: float) -> None:
+        """Take the bytes that it may have, and the seconds that nothing of it may come."""
+        self._receive, self._most, self._patience = receive, most, patience
+        self._received, self._begun = 0, time.monotonic()
+        self.is_wanted = True  # False: it is whole, and who waits for more waits for the client to leave
+        self.is_answered = self.is_cut = False
+
+    async def receive(self) -> Message:
+        """Receive a part; raises Refusal for one too many, and if none comes."""
+        if self.is_answered or not self.is_wanted:
+            message = await self._receive()
+            self.is_cut |= not self.is_answered and message["type"] == "http.disconnect"
+            return message
+        due = self._begun + self._patience + self._received / SLOWEST
+        try:
+            async with asyncio.timeout(min(self._patience, due - time.monotonic())):
+                message = await self._receive()
+        except TimeoutError:
+            raise _too_slow(self._patience) from None
+        self.is_cut = message["type"] == "http.disconnect"
+        self.is_wanted = bool(message.get("more_body", False))
+        self._received += len(message.get("body", b""))
+        if self._received > self._most:
+            raise _too_large(self._most)
+        return message
+
+
 class Edge:
     """The outermost layer of the application."""
 
@@ -62,7 +101,7 @@ class Edge:
         self._origins = {origin.lower() for origin in (*settings.csrf_trusted_origins, *settings.cors_origins)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Handle a request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -72,16 +111,16 @@ class Edge:
         request_id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         scope.setdefault("state", {})["request_id"] = request_id
         method, path = scope["method"], scope["path"]
-        if path.endswith("/") and path.startswith("/api/"):  # as Django would have it
-            scope["path"] = path.rstrip("/")
+        scope["path"] = path.rstrip("/") if path.startswith("/api/") else path  # as Django would have it
         if method == "HEAD":
             scope = {**scope, "method": "GET"}  # a copy: the server's own still says that no body is to be sent
+        body = _Body(receive, self._most(scope), self.settings.client_timeout)
         status = 0
 
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, body.is_answered = message["status"], True
                 own = [*self._headers.items(), (b"x-request-id", request_id.encode())]
                 message["headers"] = [*message["headers"], *own]
             elif method == "HEAD" and message["type"] == "http.response.body":
@@ -90,16 +129,18 @@ class Edge:
 
         try:
             self._require_sound(scope, headers)
-            await self.app(scope, self._limited(scope, receive), answer)
+            await self.app(scope, body.receive, answer)
         except Refusal as refusal:
             await problem(request_id, refusal)(scope, receive, answer)
+        except ClientDisconnect:
+            body.is_cut = True
         except Exception as error:
-            _LOG.error("an error of ours", exc_info=error, extra={"request_id": request_id})
+            _LOG.error("an internal error", exc_info=error, extra={"request_id": request_id})
             if status:  # the answer has begun: to break it off is all that is left
                 raise
             await problem(request_id, OURS)(scope, receive, answer)
         finally:
-            self._tell(scope, method, path, status, time.perf_counter() - started)
+            self._tell(scope, method, path, GONE if body.is_cut else status, time.perf_counter() - started)
 
     def _require_sound(self, scope: Scope, headers: Headers) -> None:
         """Raise Refusal for a request that is refused before anyone looks at what it asks."""
@@ -109,8 +150,13 @@ class Edge:
             and scope["path"] not in PROBES
             and not _is_among(self._hosts, _PORT.sub("", host).lower())
         ):
-            said = f"the Host {host!r} is none of this service; name it in CRM_ALLOWED_HOSTS if it is"
+            said = f"the Host {host!r} is not allowed; if it is yours, add it to CRM_ALLOWED_HOSTS"
             raise Refusal(HTTPStatus.BAD_REQUEST, said)
+        once = [name for name, _ in scope["headers"] if name in ONCE]
+        if len(set(once)) < len(once):
+            name = next(name for name in once if once.count(name) > 1)
+            refuse(f"header.{name.decode().title()}", "is given twice; give it once")
+        require_unpacked(headers, "header.")
         size = headers.get("content-length", "0")
         most = self._most(scope)
         if not size.isdecimal() or int(size) > most:
@@ -126,21 +172,6 @@ class Edge:
     def _most(self, scope: Scope) -> int:
         takes_drops = scope["method"] == "POST" and scope["path"] == DROPS
         return self.settings.max_drop_bytes if takes_drops else self.settings.max_body_bytes
-
-    def _limited(self, scope: Scope, receive: Receive) -> Receive:
-        """Answer `receive`, which breaks off at a body that is longer than it may be, whatever its header says."""
-        most = self._most(scope)
-        received = 0
-
-        async def limited() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > most:
-                raise _too_large(most)
-            return message
-
-        return limited
 
     def _tell(self, scope: Scope, method: str, path: str, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
@@ -165,8 +196,14 @@ def _too_large(most: int) -> Refusal:
     return Refusal(HTTPStatus.BAD_REQUEST, said)
 
 
+def _too_slow(patience: float) -> Refusal:
+    said = f"the body does not come: nothing of it, or less than {SLOWEST:,} bytes a second, within {patience:g} s; "
+    said += "nothing of it has gone in, so send it again"
+    return Refusal(HTTPStatus.REQUEST_TIMEOUT, said, headers={"Connection": "close"})
+
+
 def _is_among(hosts: set[str], host: str) -> bool:
-    """Say whether a host is one of those; .example.org is a domain and all below it."""
+    """Return whether a host is one of those; .example.org is a domain and all below it."""
     return host in hosts or any(known[0] == "." and f".{host}".endswith(known) for known in hosts)
 
 

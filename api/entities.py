@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
@@ -17,8 +17,9 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
+from api.conditions import etag, is_unchanged, require_strong, tags_of
 from api.direct import Direct
-from api.gate import Reader, Writer
+from api.gate import Call, Reader, Writer
 from api.messages import DetailVersion, Entity, EntityPatch, EntityVersion, ListOf, NewEntity, Recorded
 from api.paging import JSON, PageParams, Params, counted, envelope, listed_response, numbered, wanted
 from api.problems import Refusal, documented, refuse
@@ -27,8 +28,10 @@ from crm_core import temporal
 from crm_core.access import Principal
 from crm_core.changes import valid_change
 from crm_core.database import Connection
+from crm_core.errors import EntityStale
 from crm_core.instants import parse_instant
 from crm_core.model import Change, Op, ReferenceTypes
+from crm_core.reference import held_types
 from crm_core.requests import Answer, Requested, request
 from crm_core.temporal import Filter, Page, Position
 
@@ -37,10 +40,9 @@ INSTANT: JsonDict = {"anyOf": [{"type": "string", "format": "date-time"}, {"type
 KNOWN_AT = Field(description="Answer as it was known then: from the changes recorded so far", json_schema_extra=INSTANT)
 AS_OF = Field(description="Answer as it was then: ISO 8601", json_schema_extra=INSTANT)
 KEY_LENGTH = 255
-IfMatch = Annotated[str | None, Header(description="The ETag that the entity must still have")]
+IfMatch = Annotated[str | None, Header(alias="If-Match", description="The ETag that the entity must still have")]
 Key = Annotated[str | None, Header(description="The same request under it is made once a day")]
-Made = Callable[..., Change]  # of the types, `now` and `time_zone`
-_ETAGS = re.compile(r'\s*(?:W/)?"[^"]*"\s*(?:,\s*(?:W/)?"[^"]*"\s*)*|\s*\*\s*')
+Made = partial[Change]  # wants the types, `now` and `time_zone`
 
 
 class Search(PageParams):
@@ -135,8 +137,8 @@ async def create_entity(
 ) -> Response:
     """Create an entity; one that has ended starts again."""
     uid = body.entity_uid or uuid.uuid4()
-    asked = await _asked(http, call.who, body.change_ts, None, idempotency_key)
-    answer = await call.state.write(partial(_make, call.state, _asserting("upsert", uid, body), asked))
+    asked = await _asked(http, call.who, body.change_ts, idempotency_key)
+    answer = await _change(http, call, _asserting("upsert", uid, body), asked)
     return _written(http, HTTPStatus.CREATED, answer)
 
 
@@ -151,10 +153,10 @@ async def read_entity(http: Request, uid: UUID, call: Reader, params: Annotated[
         return found if found is not None else _missing(connection, uid, as_of, known_at)
 
     document = await call.state.read(read)
-    tag = _etag(document)
-    if (given := http.headers.get("if-none-match")) and ("*" in given or tag in given):
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": tag})
-    return Response(document.encode(), media_type=JSON, headers={"ETag": tag})
+    headers = {"ETag": etag(document)}
+    if is_unchanged(http, document):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return Response(document.encode(), media_type=JSON, headers=headers)
 
 
 @router.patch("/entities/{uid}", response_model=Entity, responses=documented(404, 409, 412, 422))
@@ -163,14 +165,14 @@ async def patch_entity(
     uid: UUID,
     call: Writer,
     body: EntityPatch,
-    if_match: IfMatch = None,
+    _if_match: IfMatch = None,
     idempotency_key: Key = None,
 ) -> Response:
     """Change what is named, and nothing else; a detail whose value is null ends."""
     if body.entity_uid not in (None, uid):
         refuse("body.entity_uid", f"is not {uid}, which the address names; leave it out")
-    asked = await _asked(http, call.who, body.change_ts, if_match, idempotency_key)
-    answer = await call.state.write(partial(_make, call.state, _asserting("patch", uid, body), asked))
+    asked = await _asked(http, call.who, body.change_ts, idempotency_key)
+    answer = await _change(http, call, _asserting("patch", uid, body), asked)
     return _written(http, HTTPStatus.OK, answer)
 
 
@@ -180,7 +182,7 @@ async def delete_entity(
     uid: UUID,
     call: Writer,
     params: Annotated[Deletion, Query()],
-    if_match: IfMatch = None,
+    _if_match: IfMatch = None,
     idempotency_key: Key = None,
 ) -> Response:
     """End an entity and its details; history, as-of and audit still answer."""
@@ -188,8 +190,8 @@ async def delete_entity(
         refuse("body", "is not looked at in a DELETE; write the instant into the address, as ?change_ts=2024-01-31")
 
     change: Made = partial(valid_change, "delete", uid, change_ts=params.change_ts)
-    asked = await _asked(http, call.who, params.change_ts, if_match, idempotency_key)
-    answer = await call.state.write(partial(_make, call.state, change, asked))
+    asked = await _asked(http, call.who, params.change_ts, idempotency_key)
+    answer = await _change(http, call, change, asked)
     return _written(http, HTTPStatus.NO_CONTENT, answer)
 
 
@@ -227,33 +229,36 @@ def _asserting(op: Op, uid: UUID, body: NewEntity | EntityPatch) -> Made:
     )
 
 
+async def _change(http: Request, call: Call, change: Made, asked: Requested) -> Answer:
+    try:
+        return await call.state.write(partial(_make, call.state, change, asked))
+    except EntityStale:
+        require_strong(http)
+        raise
+
+
 def _make(state: State, change: Made, asked: Requested, connection: Connection) -> Answer:
-    types = state.types(connection)
-    made = change(types, now=datetime.now(UTC), time_zone=state.settings.time_zone)
-    return request(connection, types, made, asked)
+    codes = [code for code, _ in change.keywords.get("details", ())]
+    with connection.transaction() if codes else nullcontext():
+        types = held_types(connection, state.types(connection), codes) if codes else state.types(connection)
+        made = change(types, now=datetime.now(UTC), time_zone=state.settings.time_zone)
+        return request(connection, types, made, asked)
 
 
-async def _asked(
-    http: Request, who: Principal, change_ts: str | None, if_match: str | None, key: str | None
-) -> Requested:
+async def _asked(http: Request, who: Principal, change_ts: str | None, key: str | None) -> Requested:
     """Read the conditions of a change; raises Refusal for malformed ones."""
-    only_if = None
-    if if_match is not None:
-        if not _ETAGS.fullmatch(if_match):
-            refuse("header.If-Match", 'is no list of ETags; send the ETag of the answer as it stood, as "…"')
-        # A weak tag is none that could match.
-        only_if = ["*"] if if_match.strip() == "*" else re.findall(r'(?<!W/)"([^"]*)"', if_match)
+    tags = tags_of(http, "If-Match")
     if key is not None and not (0 < len(key) <= KEY_LENGTH and key.isprintable()):
         refuse("header.Idempotency-Key", f"has not 1 to {KEY_LENGTH} printable characters")
     fingerprint = None
     if key is not None:
-        said = (http.method, http.url.path, http.url.query, if_match)
+        said = (http.method, http.url.path, http.url.query, http.headers.getlist("if-match"))
         fingerprint = hashlib.sha256(repr(said).encode() + await http.body()).digest()
     return Requested(
         actor=who.name,
         request_id=http.state.request_id,
         is_dated=change_ts is not None,
-        only_if=only_if,
+        only_if=None if tags is None else tags.strong,
         key=key,
         fingerprint=fingerprint,
     )
@@ -263,7 +268,7 @@ def _written(http: Request, status: HTTPStatus, answer: Answer) -> Response:
     headers = {"Idempotency-Replayed": "true"} if answer.was_replayed else {}
     if answer.document is None:
         return Response(status_code=status, headers=headers)
-    headers["ETag"] = _etag(answer.document)
+    headers["ETag"] = etag(answer.document)
     if status is HTTPStatus.CREATED:
         uid = json.loads(answer.document)["entity_uid"]
         headers["Location"] = f"{http.scope['root_path']}/api/v1/entities/{uid}"
@@ -293,10 +298,6 @@ def _part(http: Request, documents: Sequence[str], params: Versions) -> Response
     start = (params.page - 1) * params.page_size
     part = documents[start : start + params.page_size]
     return numbered(http, part, len(documents), params.page, params.page_size)
-
-
-def _etag(document: str) -> str:
-    return f'"{hashlib.md5(document.encode(), usedforsecurity=False).hexdigest()}"'
 
 
 def filter_key(which: Filter) -> tuple[object, ...]:

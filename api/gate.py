@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ipaddress
 import math
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,10 +17,9 @@ from typing import Annotated, TypeAlias, get_args
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from limits import parse_many
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
+from limits import RateLimitItem, parse, parse_many
 
+from api.limits import Limiter
 from api.problems import Refusal
 from api.state import State, state_of
 from crm_core import access
@@ -29,6 +30,7 @@ from crm_core.errors import DatabaseError
 REMEMBERED = 0.9  # seconds: a revoked token is refused within one
 TOKENS_KEPT = 10_000  # that a process remembers
 USE_NOTED = 60.0  # seconds between two notes of a token's use
+FAILURES = parse("30/minute")  # tokens that are none, from one address
 ANYBODY = Principal("anonymous", "admin")
 READS_ONLY = Principal("anonymous", "reader")
 INVALID = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
@@ -40,38 +42,58 @@ bearer = HTTPBearer(auto_error=False, description="A token of `crm token create`
 class Gate:
     """Lets requests in, or refuses them."""
 
-    def __init__(self, state: State, *, is_loopback: bool) -> None:
+    def __init__(self, state: State, limiter: Limiter, *, is_loopback: bool) -> None:
         """Take where the application listens; whoever does not know says that it is no loopback."""
-        self._state, self._is_loopback = state, is_loopback
+        self._state, self._limiter, self._is_loopback = state, limiter, is_loopback
         self._closed: tuple[bool, float] = (True, -math.inf)
         self._known: dict[bytes, tuple[Principal | None, float]] = {}  # by the SHA-256 of what was presented
+        self._guessing: dict[str, float] = {}  # addresses that presented too many wrong tokens, and until when
         self._noted: dict[str, float] = {}
         self._writing: set[asyncio.Task[None]] = set()
         self._limits = parse_many(state.settings.rate_limit) if state.settings.rate_limit else []
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
     async def admit(self, request: Request, role: Role) -> Principal:
-        """Answer who asks; raises Refusal when they may not, or ask too often."""
-        principal = await self._principal(request.headers.get("authorization"), role)
+        """Return who asks; raises Refusal when they may not, or ask too often."""
+        address = _address(request)
+        try:
+            principal = await self._principal(request.headers.get("authorization"), role, address)
+        except Refusal:
+            self._count(self._limits, address)  # who is refused has asked too
+            raise
         request.state.actor = principal.name
-        who = principal.token_id or (request.client.host if request.client else "unknown")
-        for limit in self._limits:
-            if not self._limiter.hit(limit, who):
-                reset, _ = self._limiter.get_window_stats(limit, who)
-                wait = max(1, int(reset - time.time()) + 1)
-                said = f"more than {self._state.settings.rate_limit}; come again in {wait} s"
-                raise Refusal(HTTPStatus.TOO_MANY_REQUESTS, said, headers={"Retry-After": str(wait)})
+        self._count(self._limits, principal.token_id or address)
         return principal
 
-    async def _principal(self, authorization: str | None, role: Role) -> Principal:
+    def _count(self, limits: Sequence[RateLimitItem], who: str) -> None:
+        """Raise Refusal if that is a call too many."""
+        for limit in limits:
+            if (seconds := self._limiter.hit(limit, who)) > 0:
+                what = f"more than {self._state.settings.rate_limit}"
+                raise _too_many(what, seconds)
+
+    def _require_no_guessing(self, address: str, *, has_failed: bool) -> None:
+        """Raise Refusal for an address from which too many wrong tokens came; it need not be looked at any more."""
+        now = time.monotonic()
+        if has_failed and (seconds := self._limiter.hit(FAILURES, f"failed {address}")) > 0:
+            if len(self._guessing) >= TOKENS_KEPT:
+                self._guessing.clear()
+            self._guessing[address] = now + seconds
+        if (seconds := self._guessing.get(address, now) - now) > 0:
+            what = f"more than {FAILURES.amount} wrong tokens in a minute from {address}"
+            raise _too_many(what, seconds)
+
+    async def _principal(self, authorization: str | None, role: Role, address: str) -> Principal:
         scheme, _, token = (authorization or "").partition(" ")
         presented = token.strip() if scheme.lower() == "bearer" else ""
         if self._state.settings.auth == "off":
             known = await self._of_token(presented) if presented else None
             return replace(known, role="admin") if known else ANYBODY
         if presented:
+            if not self._was_good(presented):
+                self._require_no_guessing(address, has_failed=False)
             principal = await self._of_token(presented)
             if principal is None:
+                self._require_no_guessing(address, has_failed=True)
                 said = f"the token is unknown, expired or revoked; {CREATE.format(role=role)}"
                 raise Refusal(HTTPStatus.UNAUTHORIZED, said, headers=INVALID)
             if not principal.may(role):
@@ -79,7 +101,8 @@ class Gate:
                 raise Refusal(HTTPStatus.FORBIDDEN, said)
             return principal
         if authorization is not None:
-            said = "the Authorization header is none of the form Bearer TOKEN"
+            self._require_no_guessing(address, has_failed=True)
+            said = "the Authorization header is not of the form Bearer TOKEN"
             raise Refusal(HTTPStatus.UNAUTHORIZED, said, headers={"WWW-Authenticate": "Bearer"})
         if not await self._is_closed():
             return ANYBODY
@@ -98,8 +121,12 @@ class Gate:
             self._closed = (closed, asked)
         return closed
 
+    def _was_good(self, presented: str) -> bool:
+        """Return whether the token was good when it was last looked at: its bearer does not suffer from others."""
+        return self._known.get(_key(presented), (None, 0.0))[0] is not None
+
     async def _of_token(self, presented: str) -> Principal | None:
-        key = hashlib.sha256(presented.encode(errors="surrogateescape")).digest()
+        key = _key(presented)
         principal, at = self._known.get(key, (None, -math.inf))
         asked = time.monotonic()
         if asked - at > REMEMBERED:
@@ -125,6 +152,27 @@ class Gate:
             await self._state.write(lambda connection: access.mark_used(connection, token_id, now=now))
 
 
+def _key(presented: str) -> bytes:
+    return hashlib.sha256(presented.encode(errors="surrogateescape")).digest()
+
+
+def _address(request: Request) -> str:
+    """Return the address of who asks; of IPv6 the network, for one client has as many addresses as it likes."""
+    host = request.client.host if request.client else "unknown"
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(address.ipv4_mapped or ipaddress.ip_network((address, 64), strict=False))
+    return host
+
+
+def _too_many(what: str, seconds: float) -> Refusal:
+    wait = math.ceil(seconds)
+    return Refusal(HTTPStatus.TOO_MANY_REQUESTS, f"{what}; come again in {wait} s", headers={"Retry-After": str(wait)})
+
+
 def _found(presented: str, now: datetime, connection: Connection) -> Principal | None:
     return access.principal(connection, presented, now=now)
 
@@ -147,13 +195,13 @@ class Admission:
     async def __call__(
         self, request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)] = None
     ) -> Call:
-        """Answer the call; raises Refusal."""
+        """Return the call; raises Refusal."""
         gate: Gate = request.app.state.gate
         return Call(await gate.admit(request, self.role), state_of(request))
 
 
 def admission(annotation: object) -> Admission:
-    """Answer what lets in a parameter that is annotated as Reader, Writer or Admin."""
+    """Return what lets in a parameter that is annotated as Reader, Writer or Admin."""
     _, depends = get_args(annotation)
     assert isinstance(depends.dependency, Admission)
     return depends.dependency

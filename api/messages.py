@@ -31,7 +31,7 @@ class Posted(BaseModel):
 
     valid_from: Annotated[str | None, Field(json_schema_extra=READ_ONLY)] = None
     valid_to: Annotated[str | None, Field(json_schema_extra=READ_ONLY)] = None
-    is_current: Annotated[bool | None, Field(json_schema_extra=READ_ONLY)] = None
+    is_current: Annotated[bool | None, Field(strict=True, json_schema_extra=READ_ONLY)] = None
     hashdiff: Annotated[str | None, Field(json_schema_extra=READ_ONLY)] = None
 
 
@@ -40,6 +40,10 @@ class PostedDetail(Posted):
 
     detail_type: Annotated[str, Field(examples=["email"])]
     detail_value: Annotated[str | None, Field(examples=["john.doe@example.com"])]
+
+
+# One an active type at most; a list without a bound would have as many faults to be told as it has items.
+Details = Annotated[list[PostedDetail], Field(max_length=10_000)]
 
 
 class NewEntity(Posted):
@@ -64,7 +68,7 @@ class NewEntity(Posted):
     entity_uid: Annotated[UUID | None, Field(description="One is made if it is not given")] = None
     display_name: Annotated[str, Field(examples=["John Doe"])]
     entity_type: Annotated[str, Field(examples=["PERSON"])]
-    details: list[PostedDetail] = []
+    details: Details = []
     change_ts: ChangeInstant = None
 
 
@@ -86,7 +90,7 @@ class EntityPatch(Posted):
     entity_uid: Annotated[UUID | None, Field(description="That of the address, if it is given")] = None
     display_name: Annotated[str | None, Field(examples=["John Smith"])] = None
     entity_type: Annotated[str | None, Field(examples=["PERSON"])] = None
-    details: list[PostedDetail] = []
+    details: Details = []
     change_ts: ChangeInstant = None
 
 

@@ -2,49 +2,82 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import Future, ThreadPoolExecutor
 from http import HTTPStatus
+from typing import Annotated
 
-import anyio.to_thread
-from anyio import CapacityLimiter
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from api.edge import Figures
 from api.gate import Reader
-from api.problems import documented
+from api.problems import RETRY_SECONDS, Refusal, documented
 from api.state import state_of
-from crm_core.database import Database, require_schema
+from crm_core.database import Database
+from crm_core.readiness import Readiness, readiness
 
 router = APIRouter(tags=["operations"])
-_PROBES = CapacityLimiter(1)
+READY_SECONDS = 3.0  # that the database has to answer a probe
+STUCK_SECONDS = 10.0  # a write that waits so long for others is worth a word
 
 
 class Health(BaseModel):
     """How it is."""
 
-    status: str
+    status: Annotated[str, Field(examples=["ready", "degraded"])]
+    detail: Annotated[str | None, Field(description="What does not work, where something does not")] = None
+
+
+class Probe:
+    """Asks the database how ready it is: once for all who want to know at one time, and in a thread of its own."""
+
+    def __init__(self, database: Database) -> None:
+        """Take the database."""
+        self._database = database
+        self._thread = ThreadPoolExecutor(1, "probing")
+        self._asked: Future[Readiness] | None = None
+
+    async def readiness(self) -> Readiness:
+        """Return how ready it is; raises DatabaseError, and TimeoutError if it does not answer."""
+        if self._asked is None or self._asked.done():
+            self._asked = self._thread.submit(readiness, self._database)
+        async with asyncio.timeout(READY_SECONDS):
+            return await asyncio.shield(asyncio.wrap_future(self._asked))
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
 
 @router.get("/healthz", response_model=Health)
 async def is_alive() -> Response:
-    """Answer that the process serves."""
+    """Tell that the process serves."""
     return Response(b'{"status":"ok"}', media_type="application/json")
 
 
 @router.get("/readyz", response_model=Health, responses={503: documented()[503]})
 async def is_ready(http: Request) -> Response:
-    """Answer that the database can be reached and is migrated to this release."""
-    await anyio.to_thread.run_sync(_require_ready, state_of(http).database, limiter=_PROBES)
+    """Tell that the database can be reached and is migrated to this release; degraded: it takes no writes now."""
+    probe: Probe = http.app.state.probe
+    try:
+        found = await probe.readiness()
+    except TimeoutError:
+        said = f"the database has not answered within {READY_SECONDS:g} s"
+        raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, said, headers={"Retry-After": str(RETRY_SECONDS)}) from None
+    if found.is_read_only:
+        return _degraded("the database is read-only now: reads are answered, and writes are refused")
+    if found.waiting_seconds > STUCK_SECONDS:
+        said = f"a write has waited for others for {found.waiting_seconds:.0f} s: a large drop is merged, or is stuck"
+        return _degraded(said)
     return Response(b'{"status":"ready"}', media_type="application/json")
 
 
-def _require_ready(database: Database) -> None:
-    """Ask over a connection of its own: who waits for one of the pool learns too late that the server is gone."""
-    with database.connect() as connection:
-        require_schema(connection)
+def _degraded(detail: str) -> Response:
+    return JSONResponse({"status": "degraded", "detail": detail})
 
 
 @router.get(
@@ -55,7 +88,7 @@ def _require_ready(database: Database) -> None:
 async def read_metrics(request: Request, _: Reader) -> Response:
     """Read the figures of this process, as Prometheus does."""
     figures: Figures = request.app.state.figures
-    for name, pool in (("reading", state_of(request).readers), ("writing", state_of(request).writers)):
+    for name, pool in state_of(request).pools.items():
         for figure, value in pool.figures().items():
             figures.pool.labels(name, figure).set(value)
     return Response(generate_latest(figures.registry), media_type=CONTENT_TYPE_LATEST)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, NoReturn
 
@@ -74,10 +74,10 @@ class Refusal(HTTPException):
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, object]]:
-    """Answer what OpenAPI says of the problems of a call; these are those of every one, and more."""
+    """Return what OpenAPI says of the problems of a call; these are those of every one, and more."""
     every = {400: "What was asked is malformed", 401: "A token is missing or wrong", 403: "The token's role is too low"}
     told = every | {
-        404: "There is none, and never was",
+        404: "Not found",
         409: "The entity's state forbids it",
         410: "It has ended; the problem says when",
         412: "It has changed since: If-Match says otherwise",
@@ -94,11 +94,17 @@ def documented(*statuses: int) -> dict[int | str, dict[str, object]]:
 
 def refuse(where: str, detail: str) -> NoReturn:
     """Refuse a request in which one thing is wrong: raises Refusal."""
-    raise Refusal(HTTPStatus.BAD_REQUEST, f"{where}: {detail}", [{"where": where, "detail": detail}])
+    refuse_all([(where, detail)])
+
+
+def refuse_all(faults: Iterable[tuple[str, str]]) -> NoReturn:
+    """Refuse a request for faults, each with its place: raises Refusal."""
+    listed = [{"where": where, "detail": detail} for where, detail in faults]
+    raise Refusal(HTTPStatus.BAD_REQUEST, _in_short(listed), listed)
 
 
 def problem(request_id: str | None, refusal: Refusal) -> Response:
-    """Answer the document of a refusal."""
+    """Return the document of a refusal."""
     content: dict[str, object] = {
         "type": "about:blank",
         "title": refusal.status.phrase,
@@ -112,7 +118,7 @@ def problem(request_id: str | None, refusal: Refusal) -> Response:
         content["errors"] = [
             {name: _shortened(said) for name, said in fault.items()} for fault in refusal.faults[:SHOWN]
         ]
-    body = json.dumps(content, ensure_ascii=False).encode(errors="backslashreplace")
+    body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace")
     headers = dict(refusal.headers or {})
     return Response(body, refusal.status.value, headers, MEDIA_TYPE)
 
@@ -123,12 +129,10 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(errors.CrmError, _of_ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _of_the_framework)
-    made = app.openapi
-    app.openapi = lambda: _with_problems_alone(made())  # type: ignore[method-assign]
 
 
 def refusal_of(error: errors.CrmError, part: str = "body") -> Refusal:
-    """Answer the refusal that an error of the core becomes; `part` of the request brought the change, if one did."""
+    """Return the refusal that an error of the core becomes; `part` of the request brought the change, if one did."""
     status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), HTTPStatus.INTERNAL_SERVER_ERROR)
     faults: list[Mapping[str, str]] = []
     if isinstance(error, errors.ChangeRefused):
@@ -142,19 +146,6 @@ def refusal_of(error: errors.CrmError, part: str = "body") -> Refusal:
         )
         return Refusal(status, error.told, headers={} if ours else {"Retry-After": str(RETRY_SECONDS)})
     return Refusal(status, _in_short(faults) if faults else str(error), faults)
-
-
-def _with_problems_alone(openapi: dict[str, Any]) -> dict[str, Any]:
-    """Drop from the document of the API what the framework adds by itself: errors of its own form, and its 422."""
-    for call in (call for calls in openapi["paths"].values() for call in calls.values()):
-        for status, answer in [*call["responses"].items()]:
-            if status >= "400":
-                if MEDIA_TYPE not in answer["content"]:
-                    del call["responses"][status]
-                answer["content"] = {MEDIA_TYPE: answer["content"].get(MEDIA_TYPE)}
-    for schema in ("HTTPValidationError", "ValidationError"):
-        openapi["components"]["schemas"].pop(schema, None)
-    return openapi
 
 
 def _refused(request: Request, error: Exception) -> Response:
@@ -190,7 +181,7 @@ def _of_the_framework(request: Request, error: Exception) -> Response:
 
 
 def _methods(request: Request) -> list[str]:
-    """Answer the methods that an address takes; the framework only knows those of one route."""
+    """Return the methods that an address takes; the framework only knows those of one route."""
     scope = {"type": "http", "path": request.scope["path"], "root_path": request.scope["root_path"], "headers": []}
     routes = request.app.router.routes
     found = [m for m in METHODS if any(route.matches({**scope, "method": m})[0] is Match.FULL for route in routes)]

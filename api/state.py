@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from threading import Lock
 from typing import TypeVar
 
@@ -15,7 +17,9 @@ from anyio import CapacityLimiter
 from fastapi import Request
 
 from api.departures import until_left
-from crm_core.database import Connection, Database
+from api.problems import RETRY_SECONDS, Refusal
+from api.uploads import Uploads
+from crm_core.database import Connection, Database, domain_error
 from crm_core.errors import ServerUnreachable
 from crm_core.model import ReferenceTypes
 from crm_core.pool import Pool
@@ -28,10 +32,12 @@ COUNT_SECONDS = 10.0  # as old as this
 RENEW_SECONDS = 5.0  # older than this, one request counts anew, and the others still take what there is
 COUNTS_KEPT = 1_000
 STREAMS = 4  # answers of everything at once, at one time
+SPOOLS = 2  # answers that are written to our disk first, at one time; the others wait
 TRUST_SECONDS = 0.5  # to look whether a connection still stands costs a read more than to be wrong at times
 AGAIN = 2  # times that a read whose connection is lost is made again
 PATIENCE = 10.0  # seconds that a read waits for a connection
-WRITE_PATIENCE = 300.0  # a write may wait for the merge of a large drop
+LOCK_SECONDS = 20  # that a write waits for others, and as long again for its turn
+MERGE_SECONDS = 300  # likewise that a drop waits, for other drops above all
 TEN_YEARS = 315_360_000.0
 
 T = TypeVar("T")
@@ -83,35 +89,77 @@ class State:
             options=f"{limit} -c default_transaction_read_only=on",
             trust=TRUST_SECONDS,
         )
-        self.writers = Pool(database, settings.pool_size, patience=WRITE_PATIENCE, max_idle=idle, options="")
+        limits = f"-c lock_timeout={LOCK_SECONDS}s -c statement_timeout={LOCK_SECONDS + settings.statement_timeout}s"
+        self.writers = Pool(database, settings.pool_size, patience=PATIENCE, max_idle=idle, options=limits)
+        merges = max(1, settings.pool_size // 2)
+        self.mergers = Pool(
+            database, merges, patience=PATIENCE, max_idle=idle, options=f"-c lock_timeout={MERGE_SECONDS}s"
+        )
         # As many threads as connections: who waits does so in the loop, and writes that wait keep no read waiting.
         self._reading = ThreadPoolExecutor(settings.pool_size, "reading")
         self._writing = ThreadPoolExecutor(settings.pool_size, "writing")
+        self._merging = ThreadPoolExecutor(merges, "merging")  # drops keep no other write waiting for a thread
+        self.uploads = Uploads(settings.home / "uploads")
         self.streaming = CapacityLimiter(STREAMS)
+        self.spooling = CapacityLimiter(SPOOLS)
+
+    @property
+    def pools(self) -> Mapping[str, Pool]:
+        """The pools of connections by what is done over them."""
+        return {"reading": self.readers, "writing": self.writers, "merging": self.mergers}
 
     def open(self) -> None:
-        """Begin to connect."""
-        self.readers.open()
-        self.writers.open()
+        """Begin to connect, and remove what a process that was killed has left."""
+        for pool in self.pools.values():
+            pool.open()
+        self.uploads.sweep()
 
     def close(self) -> None:
-        """Give the threads and the connections up."""
-        for threads in (self._reading, self._writing):
+        """Give the threads, the connections and the files up."""
+        every = (self._reading, self._writing, self._merging)
+        for threads in every:
             threads.shutdown(wait=False, cancel_futures=True)
-        for pool in (self.readers, self.writers):
+        for pool in self.pools.values():
             pool.close()
-        for threads in (self._reading, self._writing):
+        for threads in every:
             threads.shutdown()
+        self.uploads.close()
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Answer what the work reads, done in a thread over a connection of its own for the time."""
         return await asyncio.get_running_loop().run_in_executor(self._reading, self._read, work)
 
+    @contextmanager
+    def long_read(self, seconds: int) -> Iterator[Connection]:
+        """Open a connection for a read that may take so long; raises DatabaseError."""
+        options = f"-c statement_timeout={seconds}s -c default_transaction_read_only=on"
+        with self.database.connect(autocommit=True, options=options) as connection:
+            try:
+                yield connection
+            except Exception as error:
+                if (ours := domain_error(error)) is None:
+                    raise
+                raise ours from error
+
     async def write(self, work: Callable[[Connection], T]) -> T:
-        """Do the work likewise, over a connection that may write, as soon as the locks allow."""
-        return await asyncio.get_running_loop().run_in_executor(
-            self._writing, self._with, self.writers, until_left(work)
-        )
+        """Do the work likewise, over a connection that may write, as soon as the locks allow; raises Refusal."""
+        return await self._in_turn(self._writing, LOCK_SECONDS, self.writers, work)
+
+    async def merge(self, work: Callable[[Connection], T]) -> T:
+        """Do the work on a drop likewise: it may wait, and take, far longer."""
+        return await self._in_turn(self._merging, MERGE_SECONDS, self.mergers, work)
+
+    async def _in_turn(
+        self, threads: ThreadPoolExecutor, seconds: float, pool: Pool, work: Callable[[Connection], T]
+    ) -> T:
+        """Do the work in one of the threads; if its turn does not come in time, it is not done any more."""
+        future = threads.submit(self._with, pool, until_left(work))
+        waiting = asyncio.wrap_future(future)
+        done, _ = await asyncio.wait([waiting], timeout=seconds)
+        if not done and future.cancel():
+            said = f"other writes have kept this one waiting for {seconds:g} s; nothing of it has gone in: try again"
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, said, headers={"Retry-After": str(RETRY_SECONDS)})
+        return await waiting
 
     def types(self, connection: Connection) -> ReferenceTypes:
         """Answer the entity and detail types, at most a second old."""

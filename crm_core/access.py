@@ -39,7 +39,7 @@ class Principal:
     token_id: str | None = None
 
     def may(self, role: Role) -> bool:
-        """Say whether what the role may is allowed."""
+        """Return whether what the role may is allowed."""
         return ROLES.index(self.role) >= ROLES.index(role)
 
 
@@ -59,7 +59,7 @@ class Token:
 def create_token(
     connection: Connection, name: str, role: Role, *, now: datetime, expires_at: datetime | None = None
 ) -> tuple[Token, str]:
-    """Make a token, and answer it with the text to present, which cannot be had again.
+    """Make a token, and return it with the text to present, which cannot be had again.
 
     Raises NameRefused, or TokenExists when a token of that name is neither revoked nor expired.
     """
@@ -86,7 +86,7 @@ def tokens(connection: Connection) -> list[Token]:
 
 
 def revoke_token(connection: Connection, name_or_id: str, *, now: datetime) -> Token:
-    """Revoke a token for good, and answer it; to do it again changes nothing.
+    """Revoke a token for good, and return it; to do it again changes nothing.
 
     A name means the token in use that has it, or else the last one that had; the whole text of a token, found where
     it leaked, will do too. Raises UnknownToken.
@@ -102,7 +102,7 @@ def revoke_token(connection: Connection, name_or_id: str, *, now: datetime) -> T
 
 
 def principal(connection: Connection, presented: str, *, now: datetime) -> Principal | None:
-    """Answer whose token this is; None if it is malformed, unknown, revoked or expired, whatever was presented."""
+    """Return whose token this is; None if it is malformed, unknown, revoked or expired, whatever was presented."""
     parts = _TOKEN.fullmatch(presented)
     if parts is None:
         return None
@@ -119,12 +119,12 @@ def mark_used(connection: Connection, token_id: str, *, now: datetime) -> None:
 
 
 def is_closed(connection: Connection) -> bool:
-    """Say whether a token was ever made, revoked or not: who once asked for tokens goes on asking."""
+    """Return whether a token was ever made, revoked or not: who once asked for tokens goes on asking."""
     return connection.execute(statement("access/has_tokens")).fetchone() == (True,)
 
 
 def has_active_token(connection: Connection, *, now: datetime) -> bool:
-    """Say whether there is a token that is neither revoked nor expired."""
+    """Return whether there is a token that is neither revoked nor expired."""
     return connection.execute(statement("access/has_active_token"), {"now": now}).fetchone() == (True,)
 
 
@@ -143,7 +143,7 @@ def create_superuser(connection: Connection, username: str, password: str, *, no
 
 
 def available_username(connection: Connection, username: str) -> str:
-    """Answer a username in normal form, if it can be taken.
+    """Return a username in normal form, if it can be taken.
 
     Raises NameRefused or SuperuserExists.
     """
@@ -154,13 +154,13 @@ def available_username(connection: Connection, username: str) -> str:
 
 
 def verify_superuser(connection: Connection, username: str, password: str) -> bool:
-    """Say whether that is the superuser's password; it takes as long if there is no such superuser."""
+    """Return whether that is the superuser's password; it takes as long if there is no such superuser."""
     known = _password_hash(connection, username)
     return _hasher().verify(_as_bytes(password), known or _hash_of_nobody()) and known is not None
 
 
 def password_faults(username: str, password: str) -> list[str]:
-    """Answer what is wrong with a password, a sentence each, as Django's validators see it."""
+    """Return what is wrong with a password, a sentence each, as Django's validators see it."""
     folded, name = password.casefold(), username.casefold()
     faults = []
     if len(password) < PASSWORD_LENGTH:
@@ -175,7 +175,7 @@ def password_faults(username: str, password: str) -> list[str]:
 
 
 def _in_form(name: str) -> str | None:
-    """Answer a name in normal form, or None if nobody can have it."""
+    """Return a name in normal form, or None if nobody can have it."""
     normal = unicodedata.normalize("NFC", name)
     return normal if _NAME.fullmatch(normal) else None
 
@@ -192,7 +192,7 @@ def _sha256(secret: str) -> bytes:
 
 
 def _as_bytes(password: str) -> bytes:
-    """Answer the bytes to hash: keyboards compose accents or do not, and a lone surrogate is no reason to fail."""
+    """Return the bytes to hash: keyboards compose accents or do not, and a lone surrogate is no reason to fail."""
     return unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")
 
 

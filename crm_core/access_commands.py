@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from crm_core.console import json_line, login, table_lines
 from crm_core.errors import NameRefused, SuperuserExists
 from crm_core.settings import Settings
 
@@ -28,7 +27,7 @@ _HEADING = ("id", "name", "role", "state", "created", "expires", "last used")
 
 @click.group(epilog="Example: crm token create nightly-load --role writer")
 def token() -> None:
-    """Make, list and revoke tokens of the API."""
+    """Create, list and revoke tokens for the API."""
 
 
 @token.command(epilog="Example: TOKEN=$(crm token create nightly-load --role writer --expires 90d)")
@@ -37,13 +36,14 @@ def token() -> None:
     "--role",
     type=click.Choice(("reader", "writer", "admin")),
     required=True,
-    help="Readers read, writers also write, admins manage.",
+    help="A reader reads, a writer also writes, an admin also manages.",
 )
-@click.option("--expires", metavar="WHEN", help="90d, 12h, 8w, or an instant such as 2027-01-01; if none, never.")
+@click.option("--expires", metavar="WHEN", help="90d, 12h, 8w, or an instant such as 2027-01-01; default: never.")
 def create(name: str, role: Role, *, expires: str | None) -> None:
-    """Make a token, and write it to standard output.
+    """Create a token and write it to standard output.
 
-    It is shown this once: only its hash is kept. NAME stands as the actor in the audit of what it writes.
+    The token is shown only this once, because only its hash is kept. The audit shows NAME as the actor of every change
+    that is made with it.
     """
     from crm_core.access import create_token
 
@@ -54,7 +54,7 @@ def create(name: str, role: Role, *, expires: str | None) -> None:
     click.echo(text)
     until = f"until {_minute(made.expires_at)}" if made.expires_at else "until it is revoked"
     click.echo(
-        f"The token {made.name} ({role}) holds {until}. Keep it now: it cannot be shown again.\n"
+        f"The token {made.name} ({role}) is valid {until}. Copy it now: it cannot be shown again.\n"
         "Send it with each request as the header `Authorization: Bearer …`.",
         err=True,
     )
@@ -63,7 +63,7 @@ def create(name: str, role: Role, *, expires: str | None) -> None:
 @token.command("list", epilog="Example: crm token list --json")
 @click.option("--json", "as_json", is_flag=True, help="Write one line of JSON for each token.")
 def list_(*, as_json: bool) -> None:
-    """List every token that was ever made, oldest first."""
+    """List all tokens, the oldest first; revoked and expired ones too."""
     from crm_core.access import tokens
 
     now = datetime.now(UTC)
@@ -71,11 +71,12 @@ def list_(*, as_json: bool) -> None:
         found = tokens(connection)
     if as_json:
         for one in found:
-            click.echo(json.dumps({**asdict(one), "state": _state(one, now)}, default=_iso, ensure_ascii=False))
+            instants = {name: _iso(value) for name, value in asdict(one).items() if isinstance(value, datetime)}
+            click.echo(json_line({**asdict(one), **instants, "state": _state(one, now)}))
     elif found:
         _show(found, now)
     else:
-        click.echo("There is no token yet; make one with `crm token create NAME --role reader`.", err=True)
+        click.echo("There is no token yet; create one with `crm token create NAME --role reader`.", err=True)
 
 
 @token.command(epilog="Example: crm token revoke nightly-load")
@@ -83,7 +84,7 @@ def list_(*, as_json: bool) -> None:
 def revoke(name: str) -> None:
     """Revoke a token for good.
 
-    NAME is the token's name or its id. Who presents it is refused from then on, within a second.
+    NAME is the token's name or its id. Requests with this token are refused from then on, at the latest after a second.
     """
     from crm_core.access import revoke_token
 
@@ -94,9 +95,9 @@ def revoke(name: str) -> None:
 
 @click.command(epilog="Example: crm createsuperuser --username ann")
 @click.option("--username", help="The name to log in with.")
-@click.option("--noinput", "--no-input", is_flag=True, help="Ask nothing: take both from the environment.")
+@click.option("--noinput", "--no-input", is_flag=True, help="Ask nothing; take name and password from the environment.")
 def createsuperuser(username: str | None, *, noinput: bool) -> None:
-    """Make a superuser of the admin panel.
+    """Create a superuser for the admin panel.
 
     Without a terminal, give --noinput and the variables CRM_SUPERUSER_USERNAME and CRM_SUPERUSER_PASSWORD, or Django's:
     DJANGO_SUPERUSER_USERNAME and DJANGO_SUPERUSER_PASSWORD.
@@ -124,7 +125,7 @@ def _connection() -> Iterator[Connection]:
 
 
 def _instant(expires: str, now: datetime, settings: Settings) -> datetime:
-    """Answer when a token expires: an age from now on, or an instant."""
+    """Return when a token expires: after an age counted from now, or at an instant."""
     from crm_core.instants import parse_instant
 
     try:
@@ -134,19 +135,18 @@ def _instant(expires: str, now: datetime, settings: Settings) -> datetime:
         message = f"{expires!r} is neither an age such as 90d nor an instant such as 2027-01-01"
         raise click.BadParameter(message, param_hint="--expires") from None
     if found <= now:
-        message = f"{expires!r} is over already"
+        message = f"{expires!r} is in the past; give a later time"
         raise click.BadParameter(message, param_hint="--expires")
     return found
 
 
 def _show(found: Sequence[Token], now: datetime) -> None:
-    rows = [_HEADING]
+    rows: list[Sequence[str]] = [_HEADING]
     for one in found:
         when = (_minute(one.created_at), _minute(one.expires_at), _minute(one.last_used_at))
         rows.append((one.token_id, one.name, one.role, _state(one, now), *when))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for line in table_lines(rows):
+        click.echo(line)
 
 
 def _state(one: Token, now: datetime) -> str:
@@ -164,7 +164,7 @@ def _iso(instant: datetime) -> str:
 
 
 def _variable(what: str) -> str:
-    """Answer a variable of the environment alone: a password is not to lie about in a file."""
+    """Return a variable of the environment; .env is not read, because no password should be kept in a file."""
     names = [f"CRM_SUPERUSER_{what}", f"DJANGO_SUPERUSER_{what}"]
     given = [value for name in names if (value := os.environ.get(name))]
     if not given:
@@ -183,7 +183,7 @@ def _ask_username(connection: Connection) -> str:
         except (NameRefused, SuperuserExists) as error:
             raise click.UsageError(str(error)) from None
 
-    return str(click.prompt("Username", default=_login(), value_proc=checked))
+    return str(click.prompt("Username", default=login(), value_proc=checked))
 
 
 def _ask_password(username: str) -> str:
@@ -197,10 +197,3 @@ def _ask_password(username: str) -> str:
             return answer
         for fault in faults:
             click.echo(fault, err=True)
-
-
-def _login() -> str | None:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return None

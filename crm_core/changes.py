@@ -7,7 +7,16 @@ from datetime import datetime, tzinfo
 from uuid import UUID
 
 from crm_core.errors import ChangeRefused
-from crm_core.hashing import code_key, normal_form, stored_form
+from crm_core.hashing import (
+    NAME_CHARACTERS,
+    NOBODY,
+    VALUE_BYTES,
+    code_key,
+    is_name_too_long,
+    is_value_too_long,
+    normal_form,
+    stored_form,
+)
 from crm_core.instants import CLOCK_SKEW, parse_instant
 from crm_core.model import Change, Op, Reason, ReferenceTypes
 
@@ -32,12 +41,17 @@ def valid_change(
     type that is None is not set. Raises ChangeRefused with every fault.
     """
     faults: list[Fault] = []
+    if op == "upsert" and entity_uid in NOBODY:
+        faults.append((Reason.INVALID_UID, "entity_uid", "names nobody; leave it out, and one is made"))
     at = _instant(change_ts, now, time_zone, faults)
     name = None if display_name is None or not _is_text(display_name) else normal_form(display_name)
     if display_name is not None and not _is_text(display_name):
         faults.append((Reason.INVALID_ENCODING, "display_name", "has a NUL or half a surrogate pair; remove it"))
     elif name is None and (op == "upsert" or display_name is not None):
         faults.append((Reason.MISSING_DISPLAY_NAME, "display_name", "is missing or blank; an entity has a name"))
+    elif name is not None and is_name_too_long(name):
+        said = f"has {len(name):,} characters; a name has at most {NAME_CHARACTERS}"
+        faults.append((Reason.VALUE_TOO_LONG, "display_name", said))
     code = _entity_type(entity_type, types)
     if code is None and (op == "upsert" or entity_type is not None):
         known = ", ".join(kind.code for kind in types.entity_types if kind.is_active)
@@ -50,7 +64,8 @@ def valid_change(
 
 
 def _instant(text: str | None, now: datetime, time_zone: tzinfo, faults: list[Fault]) -> datetime:
-    if text is None or not text.strip():
+    text = normal_form(text or "")
+    if text is None:
         return now
     try:
         at = parse_instant(text, time_zone)
@@ -90,6 +105,9 @@ def _details(
         listed.add(key)
         if kind is not None and is_text:
             stored[kind.code] = None if value is None else stored_form(value, kind.compares)
+            if is_value_too_long(stored[kind.code] or ""):
+                said = f"is longer than {VALUE_BYTES:,} bytes; keep it elsewhere, and store where it is"
+                faults.append((Reason.VALUE_TOO_LONG, f"{field}.detail_value", said))
     return stored
 
 

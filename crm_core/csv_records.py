@@ -2,7 +2,8 @@
 
 RFC 4180 with LF or CRLF, and one liberty: a quote inside an unquoted field stands for itself. What the grammar does not
 take costs one physical line, and the next line is read as if nothing had been. Every pattern is possessive, so that no
-input makes it try twice, and a record has a largest size, so that an unclosed quote cannot swallow the file.
+input makes it try twice, and a record has a largest size, so that an unclosed quote cannot swallow the file. What a
+group repeats is atomic too: early releases of Python 3.11 lose their place when it fails halfway (CPython gh-106052).
 """
 
 from __future__ import annotations
@@ -15,19 +16,22 @@ import polars as pl
 
 from crm_core.model import Reason, Reject
 
+UTF_8_MARK = b"\xef\xbb\xbf"
+RAW_BYTES = 64 << 10  # of a rejected record that are kept
+CUT = "[cut: "  # begins what stands for the rest of it
 RECORD_BYTES = 8 << 20  # a longer record is damaged: most likely a quote that nobody closed
 
 _QUOTED = rb'"[^"]*+(?:""[^"]*+)*+"'
 _QUOTED_IN_LINE = rb'"[^"\n]*+(?:""[^"\n]*+)*+"'
 _UNQUOTED = rb'[^",\n][^,\n]*+'
 _FIELD = rb"(?:" + _QUOTED + rb"|" + _UNQUOTED + rb"|)"
-_RECORD = re.compile(_FIELD + rb"(?:," + _FIELD + rb")*+\r?\n")
+_RECORD = re.compile(_FIELD + rb"(?:(?>," + _FIELD + rb"))*+\r?\n")
 _FIELDS = re.compile(rb"(?:\A|,)(" + _FIELD + rb")")
-_BEGUN = re.compile(rb"(?:" + _FIELD + rb',)*+(?:"[^"]*+(?:""[^"]*+)*+"?\r?|' + _UNQUOTED + rb"|)")
-_BLANK = re.compile(rb"(?:\r?\n)++")
+_BEGUN = re.compile(rb"(?:(?>" + _FIELD + rb',))*+(?:"[^"]*+(?:""[^"]*+)*+"?\r?|' + _UNQUOTED + rb"|)")
+_BLANK = re.compile(rb"(?:(?>\r?\n|" + UTF_8_MARK + rb"))++")  # files that were joined begin with a mark each
 _TEXT = re.compile(  # UTF-8 without NUL, which PostgreSQL cannot store
-    rb"(?:[\x01-\x7f]++|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}"
-    rb"|\xed[\x80-\x9f][\x80-\xbf]|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2})*+"
+    rb"(?:(?>[\x01-\x7f]++|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}"
+    rb"|\xed[\x80-\x9f][\x80-\xbf]|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2}))*+"
 )
 
 
@@ -50,8 +54,9 @@ class Splitter:
         self.fields, self.record_bytes = fields, record_bytes
         in_line = rb"(?:" + _QUOTED_IN_LINE + rb'|[^",\n]*+)'
         anywhere = rb"(?:" + _QUOTED + rb'|[^",\n]*+)'
-        self._lines = re.compile(rb"(?:" + rb",".join([in_line] * fields) + rb"\r?\n)*+")
-        self._sound = re.compile(rb",".join([anywhere] * fields) + rb"\r?\n")
+        start = rb"(?!" + UTF_8_MARK + rb")"
+        self._lines = re.compile(rb"(?:(?>" + start + rb",".join([in_line] * fields) + rb"\r?\n))*+")
+        self._sound = re.compile(start + rb",".join([anywhere] * fields) + rb"\r?\n")
 
     def split(self, block: bytes, line: int, *, is_last: bool, in_long_line: bool = False) -> Split:
         """Split a block that starts on the given line, in a long one or with a record; the last ends with a newline."""
@@ -84,7 +89,7 @@ class Splitter:
                 end = odd.end()
                 fields = fields_of(odd.group())
                 if reasons := self._faults(odd.group(), len(fields)):
-                    rejects.append(Reject(line, reasons, as_text(odd.group())))
+                    rejects.append(Reject(line, reasons, raw_of(odd.group(), line)))
                 else:
                     sound.append(b",".join(map(_quoted, fields)) + b"\n")
                     lines.append(range(line, line + 1))
@@ -95,7 +100,7 @@ class Splitter:
                     break
                 in_long_line, end = not end, end or size
                 damaged = block[at:end][: self.record_bytes]
-                rejects.append(Reject(line, self._faults(damaged, 0), as_text(damaged)))
+                rejects.append(Reject(line, self._faults(damaged, 0), raw_of(damaged, line)))
             line += block.count(b"\n", at, end)
             at = end
         return Split(b"".join(sound), list(chain.from_iterable(lines)), rejects, at, line, in_long_line)
@@ -120,14 +125,27 @@ def fields_of(record: bytes) -> list[bytes]:
 
 
 def record_at(block: bytes, start: int) -> bytes:
-    """Answer the record that starts at an offset; empty when none does."""
-    match = _RECORD.match(block, start)
+    """Return the record that starts at an offset, behind a mark of UTF-8 if there is one; empty when none does."""
+    match = _RECORD.match(block, start + len(UTF_8_MARK) * block.startswith(UTF_8_MARK, start))
     return match.group() if match else b""
 
 
 def as_text(record: bytes) -> str:
     r"""Answer a record as it stood, without its line end; what is not UTF-8 is written \xNN."""
     return _without_end(record).decode(errors="backslashreplace").replace("\0", "\\x00")
+
+
+def raw_of(record: bytes, line: int) -> str:
+    """Return a rejected record as it is kept: as it stood, or its beginning and where the rest is to be found."""
+    record = _without_end(record)
+    if len(record) <= RAW_BYTES:
+        return as_text(record)
+    end = RAW_BYTES
+    while record[end] & 0b1100_0000 == 0b1000_0000 and end > RAW_BYTES - 4:  # in the middle of a character
+        end -= 1
+    quote = '"' * (record.count(b'"', 0, end) % 2)  # that no reader takes the next record for a part of this one
+    rest = f"{CUT}{len(record) - end:,} bytes or more are left out; see line {line} of the file]"
+    return f"{as_text(record[:end])}{rest}{quote}"
 
 
 def _is_text(block: bytes) -> bool:

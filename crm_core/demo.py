@@ -1,4 +1,4 @@
-"""`crm demo`: the whole way from nothing to history, on sample data, told to a newcomer."""
+"""`crm demo`: from an empty database to a history that can be queried, on sample data, explained to a newcomer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from uuid import UUID
 from rich.console import Console
 
 from crm_core import temporal
-from crm_core.console import HEADING, REJECT_HEADING, counts, reject_lines
+from crm_core.console import HEADING, REJECT_HEADING, counts, reject_lines, shown_path, this_command
 from crm_core.database import Connection, Database, open_database
 from crm_core.drop_log import rejects
 from crm_core.fixtures import read_fixtures
@@ -27,24 +27,26 @@ from crm_core.settings import Settings
 
 KINDS = {  # how the name of a sample ends → what kind of drop it is
     "initial": "the first load",
-    "delta": "news among much that stays",
+    "delta": "some changes among many unchanged rows",
     "late": "facts learnt late",
     "replay": "the same bytes again",
     "dirty": "bad rows among good ones",
-    "ingest": "a small one to play with",
+    "ingest": "a small file to play with",
 }
 OLD_NAME, RENAMED_ON = "Facebook, Inc.", date(2021, 10, 28)
+SAME_NAME, SAME_ON = "Anna Lindqvist", (date(2020, 1, 1), date(2022, 1, 1))  # what two drops say, in this order
+LATE_NAME, LATE_SINCE = "Anna Lindqvist-Berg", date(2020, 9, 12)  # what a later drop says of the time between them
 
 
 class Detail(TypedDict):
-    """What the story tells of a detail."""
+    """The fields of a detail that the demo shows."""
 
     detail_type: str
     detail_value: str
 
 
 class Entity(TypedDict):
-    """What the story tells of an entity."""
+    """The fields of an entity that the demo shows."""
 
     entity_uid: str
     display_name: str
@@ -57,22 +59,24 @@ FieldChange = TypedDict("FieldChange", {"field": str, "from": str | None, "to": 
 
 
 class Changed(TypedDict):
-    """What the story tells of a net change."""
+    """The fields of a net change that the demo shows."""
 
     action: str
     changes: list[FieldChange]
 
 
 def run_demo(settings: Settings, then: Callable[[Database], None] = lambda _: None) -> bool:
-    """Migrate, load the fixtures, run the job over the sample drops, print what happened, and say whether all went in.
+    """Migrate, load the fixtures, run the job over the sample drops and print what happened.
 
-    Raises CrmError.
+    Return whether all of them went in; `then` is called first if so. Raises CrmError.
     """
     console = Console(markup=False, highlight=False, soft_wrap=True)
     with ExitStack() as stack:
         status = stack.enter_context(console.status("Starting PostgreSQL …"))
         database = stack.enter_context(open_database(settings))
-        where = f"the embedded one in {_shown(settings.home)}" if settings.database_url is None else "the given server"
+        where = (
+            f"the embedded one in {shown_path(settings.home)}" if settings.database_url is None else "the given server"
+        )
         console.print(f"✓ PostgreSQL: {where}")
         status.update("Migrating …")
         steps = migrate(database)
@@ -94,6 +98,7 @@ def run_demo(settings: Settings, then: Callable[[Database], None] = lambda _: No
         with database.connect() as connection:
             _tell_rejects(console, connection, reports)
             _tell_rename(console, connection)
+            _tell_late_fact(console, connection)
         _tell_next(console, settings)
         is_well = all(report.error is None for report in reports)
         if is_well:
@@ -127,13 +132,13 @@ def _tell_drops(console: Console, reports: Sequence[MergeReport]) -> None:
         console.print(f"{path.name}: {KINDS[path.stem.rpartition('_')[2]]}", style="dim")
         console.print(counts(report) if report.error is None else f"error: {report.error}")
     if all(report.status == "replayed" for report in reports):
-        console.print("\nAll of them were known, byte for byte: a replay changes nothing.")
+        console.print("\nAll of them had gone in before, byte for byte: a replay changes nothing.")
 
 
 def _tell_rejects(console: Console, connection: Connection, reports: Sequence[MergeReport]) -> None:
     for report in reports:
         if report.rows_rejected and report.sha256:
-            console.print(f"\nThe rows of {Path(report.file).name} that were rejected; the good ones are in:")
+            console.print(f"\nThe rejected rows of {Path(report.file).name}; its good rows went in:")
             console.print(REJECT_HEADING, style="bold")
             for line in reject_lines(rejects(connection, report.sha256, limit=report.rows_rejected)):
                 console.print(line)
@@ -141,21 +146,12 @@ def _tell_rejects(console: Console, connection: Connection, reports: Sequence[Me
 
 def _tell_rename(console: Console, connection: Connection) -> None:
     before, after = _midnight(RENAMED_ON - timedelta(days=1)), _midnight(RENAMED_ON)
-    named = temporal.Filter(name_contains=OLD_NAME)
-    page = temporal.entities(connection, reference_types(connection), named, as_of=before, limit=1)
-    if not page.documents:
+    entity_uid = _named(connection, OLD_NAME, before)
+    if entity_uid is None:
         return
-    entity_uid = UUID(_entity(page.documents[0])["entity_uid"])
     console.print(f"\n{OLD_NAME} changed its name on {RENAMED_ON}. Ask for any instant:")
     for as_of in (before, after):
-        document = temporal.snapshot(connection, entity_uid, as_of=as_of)
-        if document is None:
-            continue
-        then = _entity(document)
-        until = f"until {then['valid_to'][:10]}" if then["valid_to"] else "until further notice"
-        console.print(f"  as of {as_of:%Y-%m-%d}  {then['display_name']}, from {then['valid_from'][:10]} {until}")
-        for detail in then["details"]:
-            console.print(f"{'':20}{detail['detail_type']:<8} {detail['detail_value']}")
+        _tell_instant(console, connection, entity_uid, as_of)
     console.print(f"\nWhat changed from {before:%Y-%m-%d} to {after:%Y-%m-%d}:")
     for document in temporal.diff(connection, before, after).documents:
         changed: Changed = json.loads(document)
@@ -163,15 +159,48 @@ def _tell_rename(console: Console, connection: Connection) -> None:
             console.print(f"  {changed['action']:<8} {change['field']:<16} {change['from']} → {change['to']}")
 
 
+def _tell_late_fact(console: Console, connection: Connection) -> None:
+    first, again = SAME_ON
+    entity_uid = _named(connection, SAME_NAME, _midnight(first))
+    if entity_uid is None:
+        return
+    console.print(f"\nTwo drops said: {SAME_NAME}, on {first} and again on {again}.")
+    console.print(f"Then a late one said: {LATE_NAME}, from {LATE_SINCE}. All three are true:")
+    for day in (first, LATE_SINCE, again):
+        _tell_instant(console, connection, entity_uid, _midnight(day), with_details=False)
+
+
+def _named(connection: Connection, name: str, as_of: datetime) -> UUID | None:
+    """Return the first entity that had this name; None if none had."""
+    named = temporal.Filter(name_contains=name)
+    page = temporal.entities(connection, reference_types(connection), named, as_of=as_of, limit=1)
+    return UUID(_entity(page.documents[0])["entity_uid"]) if page.documents else None
+
+
+def _tell_instant(
+    console: Console, connection: Connection, entity_uid: UUID, as_of: datetime, *, with_details: bool = True
+) -> None:
+    document = temporal.snapshot(connection, entity_uid, as_of=as_of)
+    if document is None:
+        return
+    then = _entity(document)
+    until = f"until {then['valid_to'][:10]}" if then["valid_to"] else "until further notice"
+    console.print(f"  as of {as_of:%Y-%m-%d}  {then['display_name']}, from {then['valid_from'][:10]} {until}")
+    for detail in then["details"] if with_details else ():
+        console.print(f"{'':20}{detail['detail_type']:<8} {detail['detail_value']}")
+
+
 def _tell_next(console: Console, settings: Settings) -> None:
-    sample = _shown(DATA / "sample_ingest.csv")
+    crm = this_command()
+    sample = shown_path(DATA / "sample_ingest.csv")
     console.print("\nTo go on:")
-    console.print("  crm check             # recompute every invariant from the tables")
-    console.print("  crm explain           # see by which index PostgreSQL answers")
-    console.print(f"  crm ingest {sample}   # known by now: edit a copy of it, and see what changes")
-    console.print("  crm --help            # all commands")
+    console.print(f"  {crm} check      # check that all data are consistent")
+    console.print(f"  {crm} explain    # see which indexes PostgreSQL uses")
+    console.print(f"  {crm} rejects 2022-06-01_dirty.csv    # its rejected rows")
+    console.print(f"  {crm} ingest {sample}    # edit a copy of it, and see what changes")
+    console.print(f"  {crm} --help     # all commands")
     if settings.database_url is None:
-        console.print(f"All data are in {_shown(settings.home)}; remove it to begin again.")
+        console.print(f"All data are in {shown_path(settings.home)}; remove it to begin again.")
 
 
 def _entity(document: temporal.Document) -> Entity:
@@ -181,8 +210,3 @@ def _entity(document: temporal.Document) -> Entity:
 
 def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
-
-
-def _shown(path: Path) -> str:
-    """Answer a path as it is typed here."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

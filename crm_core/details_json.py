@@ -33,6 +33,8 @@ _DETAIL = (
 _USUAL = rf"^{_SPACE}(?:\[{_SPACE}(?:{_DETAIL}{_SPACE}(?:,{_SPACE}{_DETAIL}{_SPACE})*)?\]{_SPACE})?$"
 _QUOTED_NULL = '"detail_value":"\x00"'
 _QUOTES = 8  # around two keys and two values
+_SAID = ("detail_type", "detail_value")
+_OF_ANSWERS = {"valid_from": str, "valid_to": str, "is_current": bool, "hashdiff": str}  # members that may stand beside
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -104,12 +106,21 @@ def _read_one(text: str) -> Iterator[tuple[str | None, str | None] | Reason]:
         members = dict(item)
         kind, value = members.get("detail_type"), members.get("detail_value", ())
         yield kind if _is_storable(kind) else None, value if _is_storable(value) else None
-        if len(members) < len(item) or not (value is None or _is_storable(value)):
+        if not _is_sound(item) or not (value is None or _is_storable(value)):
             yield Reason.INVALID_DETAIL_VALUE
 
 
 class _Members(list[tuple[str, object]]):
     """The members of a JSON object, repeated keys and all."""
+
+
+def _is_sound(item: _Members) -> bool:
+    """Check that no member comes twice and all are known, with what answers say, though it is not looked at."""
+    members = dict(item)
+    return len(members) == len(item) and all(
+        name in _SAID or isinstance(value, _OF_ANSWERS.get(name, ())) or (value is None and name in _OF_ANSWERS)
+        for name, value in item
+    )
 
 
 def _refuse_constant(name: str) -> float:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
+import numpy.typing as npt
 from psycopg.rows import TupleRow
 
 from crm_core.blocks import in_blocks
-from crm_core.csv_header import COLUMNS, REMARKS, UTF_8_MARK
+from crm_core.csv_header import COLUMNS, REMARKS
+from crm_core.csv_records import UTF_8_MARK
 from crm_core.database import Connection, statement
 from crm_core.model import Reason, Reject
 
@@ -62,6 +65,18 @@ def drop(connection: Connection, sha256: str) -> Document | None:
     return None if row is None else row[0]
 
 
+def judged(connection: Connection, sha256s: Collection[str]) -> set[str]:
+    """Return those of the drops that were read and judged, whatever became of them; a restored backup may lack some."""
+    rows = connection.execute(statement("drop/judged"), {"sha256s": list(sha256s)})
+    return {sha256 for (sha256,) in rows}
+
+
+def merged_as(connection: Connection, file_name: str) -> str | None:
+    """Return the SHA-256 of the newest merged drop whose bytes first came under a file name."""
+    row = connection.execute(statement("drop/merged_as"), {"file_name": file_name}).fetchone()
+    return None if row is None else row[0]
+
+
 def rejects(connection: Connection, sha256: str, limit: int = 10) -> list[Reject]:
     """Read the first rejected rows of a drop, in order of their lines."""
     rows = connection.execute(statement("drop/rejects"), {"sha256": sha256, "limit": limit})
@@ -72,6 +87,23 @@ def count_rejects(connection: Connection, sha256: str) -> int:
     """Count the rejected rows of a drop."""
     ((count,),) = connection.execute(statement("drop/count_rejects"), {"sha256": sha256})
     return int(count)
+
+
+def rejected_lines(connection: Connection, sha256: str) -> npt.NDArray[np.int64]:
+    """Read the lines of a drop that were rejected, in order."""
+    with connection.cursor() as cursor, cursor.copy(statement("drop/rejected_lines"), {"sha256": sha256}) as copy:
+        copy.set_types(["int8"])
+        return np.fromiter((line for (line,) in copy.rows()), np.int64)
+
+
+def keep_rejects(connection: Connection, sha256: str, header: str, rejects: Sequence[Reject]) -> None:
+    """Keep rejected rows of a drop, and its header for a file of them."""
+    if not rejects:
+        return
+    connection.execute(statement("drop/keep_header"), {"sha256": sha256, "header": header})
+    with connection.cursor() as cursor, cursor.copy(statement("drop/copy_rejects")) as copy:
+        for reject in rejects:
+            copy.write_row((sha256, reject.line, [str(reason) for reason in reject.reasons], reject.raw))
 
 
 def rejects_page(connection: Connection, sha256: str, *, limit: int = 20, offset: int = 0) -> Page:

@@ -21,7 +21,8 @@ CrmError
 │   ├── EmbeddedServerFailed the embedded PostgreSQL did not start or stop
 │   └── DatabaseFault        the database refused a statement of ours: report it
 ├── DropRefused              a file that is no drop: nothing of it goes in
-├── UnknownDrop              no drop of that name or SHA-256 ever came
+│   └── DropUnreadable       it could not be read, or changed meanwhile: nothing is known of what it holds
+├── UnknownDrop              no drop of that name or SHA-256 was ever received
 ├── FixtureRefused           a fixture that cannot be loaded: nothing of it goes in
 ├── ChangeRefused            a single change with a fault, named by the reason codes of the drop contract
 ├── RequestRefused           a change that was asked for, and is valid, does not meet the state of its entity
@@ -171,12 +172,18 @@ class DropRefused(CrmError):
         super().__init__(f"{file}:{line}: {fault}" if line else f"{file}: {fault}")
 
 
+class DropUnreadable(DropRefused):
+    """A file that could not be read, or changed while it was: what it holds is not judged, and may be tried again."""
+
+
 class UnknownDrop(CrmError):
-    """No drop of that name or SHA-256 ever came."""
+    """No drop of that name or SHA-256 was ever received."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        super().__init__(f"no drop {name!r} ever came; give its file, its name or six digits of its SHA-256")
+        super().__init__(
+            f"no drop {name!r} was ever received; give its file, its name, or six or more digits of its SHA-256"
+        )
 
 
 class FixtureRefused(CrmError):

@@ -18,7 +18,8 @@ from typing import TypeAlias, TypeVar, get_args
 from uuid import UUID
 
 from crm_core.errors import FixtureRefused
-from crm_core.hashing import stored_form
+from crm_core.hashing import NAME_CHARACTERS, NOBODY, VALUE_BYTES, is_name_too_long, is_value_too_long, stored_form
+from crm_core.instants import parse_instant
 from crm_core.model import Change, Compares
 from crm_core.resources import DATA
 
@@ -130,9 +131,8 @@ class _Record:
 
     def instant(self, name: str, time_zone: tzinfo) -> datetime:
         try:
-            instant = datetime.fromisoformat(self.text(name))
-            return (instant if instant.tzinfo else instant.replace(tzinfo=time_zone)).astimezone(UTC)
-        except (ValueError, OverflowError):
+            return parse_instant(self.text(name), time_zone)
+        except ValueError:
             fault = f"{name} is {json.dumps(self.fields[name])}; give ISO 8601, such as 2024-01-31T00:00:00Z"
             raise self.refused(fault) from None
 
@@ -213,8 +213,14 @@ def _entity_version(record: _Record, codes: Mapping[str, str], time_zone: tzinfo
     except ValueError:
         fault = f"entity_uid is {json.dumps(record.fields['entity_uid'])}; give a UUID"
         raise record.refused(fault) from None
+    if entity_uid in NOBODY:
+        fault = f"entity_uid {entity_uid} names nobody; give another UUID"
+        raise record.refused(fault)
     key = record.key("entity_type")
     name = stored_form(record.text("display_name"), "text")
+    if name is not None and is_name_too_long(name):
+        fault = f"display_name has {len(name):,} characters; a name has at most {NAME_CHARACTERS}"
+        raise record.refused(fault)
     return _version(record, entity_uid, codes.get(key, key.upper()), name, time_zone)
 
 
@@ -227,6 +233,9 @@ def _detail_version(
         raise record.refused(fault)
     known = types.get(key)
     value = stored_form(record.text("detail_value"), known.compares if known else "text")
+    if value is not None and is_value_too_long(value):
+        fault = f"detail_value is longer than {VALUE_BYTES:,} bytes; keep it elsewhere, and store where it is"
+        raise record.refused(fault)
     return _version(record, entity_uid, known.code if known else key, value, time_zone)
 
 

@@ -67,6 +67,7 @@ FAULTS: Mapping[Reason, tuple[str, Sequence[str]]] = {  # the column, and what s
     Reason.FUTURE_CHANGE_TS: ("change_ts", ("2999-01-01T00:00:00Z", "9999-12-31")),
     Reason.UNKNOWN_OP: ("op", ("merge", "truncate")),
     Reason.INVALID_ENCODING: ("display_name", ("Andr\udce9", "\udcff\udcfeA", "An\0na")),
+    Reason.VALUE_TOO_LONG: ("display_name", ("Anna " * 101,)),
 }
 
 PERSON = "{given} {middle} {family}"

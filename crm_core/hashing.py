@@ -25,14 +25,63 @@ _WHITE_SPACE = "[\t\n\x0b\x0c\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u2
 _UNTIDY = r"[^!-~ ]|  |^ | $|^$"  # what may differ from its normal form; printable ASCII, well spaced, cannot
 _NEWER_THAN_PYTHON = r"[^\p{age:14.0}]"  # Unicode 14 is Python 3.11's; Polars knows later compositions
 
+# What is never seen: the Unicode property Default_Ignorable_Code_Point, spelled out; the first two join letters.
+_JOINERS = "\u200c\u200d"
+_NEVER_SEEN = (
+    "\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
+    "\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+_UNSEEN = f"[{_JOINERS}{_NEVER_SEEN}]"
+_PICTURES = (  # the blocks that have emoji, and none of letters or marks
+    "\xa9\xae\u203c\u2049\u2122\u2139\u2190-\u23ff\u24c2\u25a0-\u27bf\u2934\u2935\u2b00-\u2bff\u3030\u303d\u3297\u3299"
+    "\U0001f000-\U0001ffff"
+)
+_NEEDED = re.compile(  # the style of a picture, the keycap of a digit, the tags of a flag; or else what goes
+    f"([{_PICTURES}][\ufe0e\ufe0f]|[#*0-9]\ufe0f(?=\u20e3)|\U0001f3f4[\U000e0020-\U000e007e]+\U000e007f)|[{_NEVER_SEEN}]"
+)
+_WORD = rf"[\p{{L}}--{_UNSEEN}][\p{{M}}--{_UNSEEN}]*"
+_JOINED = rf"^(?:{_WORD}(?:[{_JOINERS}]{_WORD})*|[^\p{{L}}{_JOINERS}{_NEVER_SEEN}])*$"  # nothing of it goes
+_JOINER = re.compile(f"([{_JOINERS}])[{_JOINERS}]*")
+_PICTURE = re.compile(f"[{_PICTURES}]")
+_END_OF_PICTURE = re.compile(f"[{_PICTURES}\ufe0e\ufe0f\u20e3\U000e007f]")
+
+NAME_CHARACTERS = 500  # the most that a name has in normal form
+VALUE_BYTES = 100_000  # the most that a detail value has as it is stored, in UTF-8
+NOBODY = frozenset({UUID(int=0), UUID(int=2**128 - 1)})  # the nil and the max UUID: RFC 9562 has them name nothing
+
 
 def normal_form(value: str) -> str | None:
-    """Answer the text as it is stored: NFC, trimmed, inner runs of white space one space; None when nothing is left."""
-    return re.sub(_WHITE_SPACE, " ", unicodedata.normalize("NFC", value)).strip(" ") or None
+    """Return the text as it is stored, None when nothing is left.
+
+    NFC without the characters that are never seen, trimmed, inner runs of white space one space. Joiners stay between
+    letters (Persian and the scripts of India need them), and emoji keep what they are made of.
+    """
+    normal = unicodedata.normalize("NFC", value)
+    if re.search(_UNSEEN, normal):
+        normal = unicodedata.normalize("NFC", _seen(normal))
+    return re.sub(_WHITE_SPACE, " ", normal).strip(" ") or None
+
+
+def _seen(text: str) -> str:
+    """Leave out what is never seen; of several joiners side by side the first may stay."""
+    text = _JOINER.sub(r"\1", unicodedata.normalize("NFC", _NEEDED.sub(r"\1", text)))
+    kept: list[str] = []
+    in_word = False  # what stands before is a letter with its marks
+    for char, after in zip(text, f"{text[1:]} ", strict=False):
+        kind = unicodedata.category(char)[0]
+        if char not in _JOINERS:
+            in_word = kind == "L" or (kind == "M" and in_word)
+        elif not (
+            (in_word and unicodedata.category(after)[0] in "LM")
+            or (char == "\u200d" and kept and _END_OF_PICTURE.match(kept[-1]) and _PICTURE.match(after))
+        ):
+            continue
+        kept.append(char)
+    return "".join(kept)
 
 
 def stored_form(value: str, compares: Compares) -> str | None:
-    """Answer a detail value as it is stored: untouched when it compares exactly, else in normal form; None if empty."""
+    """Return a detail value as it is stored: untouched when it compares exactly, else in normal form; None if empty."""
     match compares:
         case "exact":
             return value or None
@@ -40,6 +89,16 @@ def stored_form(value: str, compares: Compares) -> str | None:
             return normal_form(value)
         case _:
             assert_never(compares)
+
+
+def is_name_too_long(name: str) -> bool:
+    """Return whether a name in normal form has more characters than a name may have."""
+    return len(name) > NAME_CHARACTERS
+
+
+def is_value_too_long(value: str) -> bool:
+    """Return whether a detail value, as it is stored, has more bytes than one may have."""
+    return len(value) * 4 > VALUE_BYTES and len(value.encode()) > VALUE_BYTES
 
 
 def compared_form(value: str, compares: Compares) -> str:
@@ -138,5 +197,5 @@ def _encoded(field: str) -> bytes:
 
 def _tidied(values: pl.Series) -> pl.Series:
     tidy = values.str.normalize("NFC").str.replace_all(_WHITE_SPACE, " ").str.strip_chars(" ").replace({"": None})
-    newer = values.str.contains(_NEWER_THAN_PYTHON)
-    return reworked(tidy, newer, lambda _: values.filter(newer).map_elements(normal_form, return_dtype=pl.String))
+    special = values.str.contains(_UNSEEN) & ~values.str.contains(_JOINED) | values.str.contains(_NEWER_THAN_PYTHON)
+    return reworked(tidy, special, lambda _: values.filter(special).map_elements(normal_form, return_dtype=pl.String))

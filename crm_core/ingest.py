@@ -6,26 +6,28 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
 
 from crm_core.database import Connection, Database, statement
-from crm_core.drop_log import rejects as rejects_of
+from crm_core.drop_log import keep_rejects, rejected_lines
 from crm_core.drops import RawBatch, fingerprint, read_drop
-from crm_core.errors import DropRefused
+from crm_core.errors import DropRefused, DropUnreadable
 from crm_core.merge import Merged, Origin, encoded, merge, stage, staging
 from crm_core.model import MergeReport, Reject
-from crm_core.reference import reference_types
+from crm_core.noted_rows import NotedRows, notes_on
+from crm_core.reference import held_types
 from crm_core.schema import ValidBatch, validate
 
-Progress = Callable[[int, int], None]  # bytes read so far, bytes in all
+Progress = Callable[[str, int, int | None], None]  # the phase, how much of it is done, and how much there is if known
+READING = "reading"  # the phase that counts bytes; those of the merge count steps, and nobody knows how many
 AHEAD = 2  # batches that are judged while one is staged
 _Judged = tuple[RawBatch, ValidBatch, list[bytes]]  # the last: what is accepted, encoded
 SHOWN = 10  # rejects that a report shows
-NAMED = 3  # of them, that a refusal under --strict names
+NAMED = 3  # of them, that a refusal under --strict or a note names
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +39,16 @@ class Options:
     dry_run: bool = False  # do everything, keep nothing
     strict: bool = False  # refuse the drop if a row is bad
     shown_as: str | None = None  # what answers call the file, if not by its path
+    sha256: str | None = None  # of the bytes that are meant, if they were read before: a file with others is refused
 
 
 def ingest(
-    database: Database, path: Path, options: Options | None = None, progress: Progress = lambda _done, _all: None
+    database: Database,
+    path: Path,
+    options: Options | None = None,
+    progress: Progress = lambda _phase, _done, _all: None,
 ) -> MergeReport:
-    """Take one drop in, whole or not at all, and answer what it did; a refusal is an answer too.
+    """Take one drop in, whole or not at all, and return what it did; a refusal is returned too.
 
     Raises DatabaseError when the database cannot be used; nothing of the drop has gone in then.
     """
@@ -51,25 +57,36 @@ def ingest(
 
 
 def ingest_over(
-    connection: Connection, path: Path, options: Options, progress: Progress = lambda _done, _all: None
+    connection: Connection, path: Path, options: Options, progress: Progress = lambda _phase, _done, _all: None
 ) -> MergeReport:
     """Take one drop in over a connection in autocommit, or within its transaction."""
     started = time.monotonic()
     now = datetime.now(UTC)
     sha256: str | None = None
     try:
-        sha256 = fingerprint(path)
+        sha256 = options.sha256 or fingerprint(path)
         if not options.dry_run:
             _see(connection, path, sha256, now)
         with connection.transaction(force_rollback=options.dry_run):
-            report, merged = _read_and_merge(connection, path, sha256, now, options, progress)
-            report = replace(report, seconds=round(time.monotonic() - started, 3))
+            known = _known(connection, sha256, now)
+            if known.is_merged and not known.rejected:
+                report, merged = _replayed(known), None
+            else:
+                report, merged = _read_and_merge(connection, path, sha256, known, now, options, progress)
+            report = replace(
+                report,
+                file=_storable(options.shown_as or str(path)),
+                sha256=sha256,
+                seconds=round(time.monotonic() - started, 3),
+                dry_run=options.dry_run,
+            )
             if merged is not None:
-                _record_merged(connection, report, merged)
+                _record(connection, report, merged, is_more=known.is_merged)
             return report
     except DropRefused as refusal:
         error = _storable(str(refusal).replace(str(path), options.shown_as or str(path)))
-        if sha256 is not None and not options.dry_run:
+        is_judged = not isinstance(refusal, DropUnreadable)
+        if sha256 is not None and is_judged and not options.dry_run:
             values = {"sha256": sha256, "error": error}
             connection.execute(statement("drop/record_refused"), values)
         return MergeReport(
@@ -78,53 +95,124 @@ def ingest_over(
             status="refused",
             seconds=round(time.monotonic() - started, 3),
             error=error,
+            dry_run=options.dry_run,
             rejects=refusal.rejects if isinstance(refusal, _TooStrict) else (),
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of a drop before it is read."""
+
+    first_seen: datetime
+    is_merged: bool = False
+    read: int = 0
+    accepted: int = 0
+    rejected: int = 0  # of a merged drop: they are judged again
+
+
+@dataclass(slots=True)
+class _Staged:
+    """What came of the rows that were read."""
+
+    accepted: int = 0
+    rejected: int = 0
+    shown: list[Reject] = field(default_factory=list)
+    is_whole: bool = True  # False: the file ends in the middle of a line
+
+
+def _replayed(known: _Known) -> MergeReport:
+    """Report on a drop that is in already, whole."""
+    return MergeReport("", None, "replayed", known.read, known.accepted, 0, rows_unchanged=known.accepted)
+
+
 def _read_and_merge(
-    connection: Connection, path: Path, sha256: str, now: datetime, options: Options, progress: Progress
+    connection: Connection, path: Path, sha256: str, known: _Known, now: datetime, options: Options, progress: Progress
 ) -> tuple[MergeReport, Merged | None]:
-    shown_as = _storable(options.shown_as or str(path))
-    first_seen, replayed = _seen(connection, shown_as, sha256, now)
-    if replayed is not None:
-        return replayed, None
+    """Take in the rows of a drop, or of a merged one those that were rejected and are right now."""
+    types = held_types(connection)
+    codes = [kind.code for kind in types.detail_types if kind.is_active]
+    batches = read_drop(path, sha256=sha256, detail_types=codes)
+    if known.is_merged:
+        lines = rejected_lines(connection, sha256)
+        batches = (batch.only(lines) for batch in batches)
+    latest = max(now, known.first_seen)  # the clock may have been set back since the drop was first seen
+    judge = partial(validate, types=types, first_seen=known.first_seen, now=latest, time_zone=options.time_zone)
+    noted, merged = NotedRows(connection), None
     size = path.stat().st_size
-    read = 0
-    shown: list[Reject] = []
-    rejects = 0
+    progress(READING, 0, size)
     with staging(connection):
-        types = reference_types(connection)
+        judged = _judged_ahead(batches, judge)
+        keeps = None if options.dry_run else sha256
+        staged = _stage(connection, keeps, judged, noted, lambda done: progress(READING, done, size))
+        if staged.rejected and options.strict:
+            raise _TooStrict(path, staged.rejected, staged.shown)
+        if staged.accepted or not known.is_merged:
+            steps = count(1)
+            origin = Origin(options.actor, "drop", drop_sha256=sha256)
+            merged = merge(connection, origin, lambda step: progress(_in_words(step), next(steps), None))
+    ending_nobody, fallen_together = noted.after_merge(NAMED)
+    report = replace(
+        _report(known, staged, merged), rows_ending_nobody=ending_nobody.rows, rows_fallen_together=fallen_together.rows
+    )
+    notes = notes_on(report, types, ending_nobody, fallen_together, is_replay=known.is_merged, is_whole=staged.is_whole)
+    return replace(report, notes=notes), merged
+
+
+def _stage(
+    connection: Connection,
+    sha256: str | None,
+    judged: Iterator[_Judged],
+    noted: NotedRows,
+    on_bytes: Callable[[int], None],
+) -> _Staged:
+    """Stage the rows that are right; the others are the rejects of the drop from now on, if it is given."""
+    staged = _Staged()
+    if sha256 is not None:
         connection.execute(statement("drop/forget_rejects"), {"sha256": sha256})
-        latest = max(now, first_seen)  # the clock may have been set back since the drop was first seen
-        judge = partial(validate, types=types, first_seen=first_seen, now=latest, time_zone=options.time_zone)
-        for batch, valid, rows in _judged_ahead(read_drop(path, sha256=sha256), judge):
-            stage(connection, rows)
-            if not options.dry_run:
-                _keep_rejects(connection, sha256, batch.header, valid.rejects)
-            read += valid.changes.height + len(valid.rejects)
-            rejects += len(valid.rejects)
-            shown += valid.rejects[: SHOWN - len(shown)]
-            progress(batch.bytes_read, size)
-        if rejects and options.strict:
-            raise _TooStrict(path, rejects, shown)
-        merged = merge(connection, Origin(options.actor, "drop", drop_sha256=sha256))
+    for batch, valid, rows in judged:
+        stage(connection, rows)
+        noted.add(valid.changes)
+        if sha256 is not None:
+            keep_rejects(connection, sha256, batch.header, valid.rejects)
+        staged.accepted += valid.changes.height
+        staged.rejected += len(valid.rejects)
+        staged.shown += valid.rejects[: SHOWN - len(staged.shown)]
+        staged.is_whole = batch.is_whole
+        on_bytes(batch.bytes_read)
+    return staged
+
+
+def _report(known: _Known, staged: _Staged, merged: Merged | None) -> MergeReport:
+    """Report on all rows of a drop; what was accepted before is unchanged now."""
+    accepted = known.accepted + staged.accepted
     report = MergeReport(
-        file=shown_as,
-        sha256=sha256,
+        file="",
+        sha256=None,
+        status="replayed",
+        rows_read=accepted + staged.rejected,
+        rows_accepted=accepted,
+        rows_rejected=staged.rejected,
+        rows_unchanged=accepted,
+        rejects=tuple(staged.shown),
+    )
+    if merged is None:
+        return report
+    return replace(
+        report,
         status="merged",
-        rows_read=read,
-        rows_accepted=read - rejects,
-        rows_rejected=rejects,
         rows_changed=merged.rows_changed,
-        rows_unchanged=read - rejects - merged.rows_changed,
+        rows_unchanged=accepted - merged.rows_changed,
         rows_late=merged.rows_late,
         rows_superseded=merged.rows_superseded,
         entity_versions_added=merged.entity_versions_added,
         detail_versions_added=merged.detail_versions_added,
-        rejects=tuple(shown),
     )
-    return report, merged
+
+
+def _in_words(step: str) -> str:
+    """Return the name of a step of the merge, as the files of sql/merge are named, for people."""
+    return step.rpartition("/")[2].lstrip("0123456789_").replace("_", " ")
 
 
 def _judged_ahead(batches: Iterator[RawBatch], judge: Callable[[RawBatch], ValidBatch]) -> Iterator[_Judged]:
@@ -144,9 +232,10 @@ def _judged_ahead(batches: Iterator[RawBatch], judge: Callable[[RawBatch], Valid
             yield one
 
 
-def _record_merged(connection: Connection, report: MergeReport, merged: Merged) -> None:
+def _record(connection: Connection, report: MergeReport, merged: Merged, *, is_more: bool) -> None:
+    """Record what a drop did, or what more of it went in."""
     values = report.as_json() | {"batch_id": merged.batch_id, "merged_at": merged.recorded_at}
-    connection.execute(statement("drop/record_merged"), values)
+    connection.execute(statement("drop/record_more" if is_more else "drop/record_merged"), values)
 
 
 def _see(connection: Connection, path: Path, sha256: str, now: datetime) -> None:
@@ -154,33 +243,17 @@ def _see(connection: Connection, path: Path, sha256: str, now: datetime) -> None
     connection.execute(statement("drop/see"), values)
 
 
-def _seen(connection: Connection, shown_as: str, sha256: str, now: datetime) -> tuple[datetime, MergeReport | None]:
-    """Answer when the drop was first seen and, if it is merged already, the report of this replay."""
+def _known(connection: Connection, sha256: str, now: datetime) -> _Known:
+    """Read what is known of a drop, and keep others from taking it in at the same time."""
     row = connection.execute(statement("drop/lock"), {"sha256": sha256}).fetchone()
     if row is None:  # a dry run of a new drop
-        return now, None
+        return _Known(now)
     first_seen, status, read, accepted, rejected = row
-    if status != "merged":
-        return first_seen, None
-    return first_seen, MergeReport(
-        file=shown_as,
-        sha256=sha256,
-        status="replayed",
-        rows_read=read,
-        rows_accepted=accepted,
-        rows_rejected=rejected,
-        rows_unchanged=accepted,
-        rejects=tuple(rejects_of(connection, sha256, SHOWN)),
+    return (
+        _Known(first_seen, is_merged=True, read=read, accepted=accepted, rejected=rejected)
+        if status == "merged"
+        else _Known(first_seen)
     )
-
-
-def _keep_rejects(connection: Connection, sha256: str, header: str, rejects: list[Reject]) -> None:
-    if not rejects:
-        return
-    connection.execute(statement("drop/keep_header"), {"sha256": sha256, "header": header})
-    with connection.cursor() as cursor, cursor.copy(statement("drop/copy_rejects")) as copy:
-        for reject in rejects:
-            copy.write_row((sha256, reject.line, [str(reason) for reason in reject.reasons], reject.raw))
 
 
 def _storable(text: str) -> str:

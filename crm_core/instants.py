@@ -24,10 +24,10 @@ _USUAL = r"^[12][0-9]{3}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-5][0-9](?:\.[
 
 
 def parse_instant(text: str, time_zone: tzinfo) -> datetime:
-    """Read a date (its midnight) or a date and time, in the given zone if it names no offset, cut to microseconds.
+    """Read a date (its first instant) or a date and time, in the zone if it names no offset, cut to microseconds.
 
-    Raises ValueError for what is not ISO 8601, is in no calendar, does not exist in the zone or exists there twice, or
-    is outside the years 1 to 9999 of UTC.
+    Raises ValueError for what is not ISO 8601, is in no calendar, does not exist in the zone, is a time that exists
+    there twice, or is outside the years 1 to 9999 of UTC.
     """
     match = next((match for form in _FORMS if (match := form.fullmatch(text.strip()))), None)
     if match is None:
@@ -67,8 +67,33 @@ def _offset(clock: datetime, match: re.Match[str], time_zone: tzinfo) -> timedel
     if match["sign"]:
         ahead = timedelta(hours=int(match["zone_h"]), minutes=int(match["zone_m"] or 0))
         return ahead if match["sign"] == "+" else -ahead
+    first, second = _offsets(clock, time_zone)
+    if first == second:
+        return first
+    if match["h"] is None and (start := _start_of_day(clock, first, second, time_zone)) is not None:
+        return clock - start
+    what = f"{clock:%Y-%m-%d}" if match["h"] is None else f"{clock:%Y-%m-%d %H:%M}"
+    fault = f"{what} does not exist in {time_zone}, or exists twice"
+    raise ValueError(fault)
+
+
+def _offsets(clock: datetime, time_zone: tzinfo) -> tuple[timedelta, timedelta]:
+    """Return how far the zone is ahead when a clock there shows this for the first time, and for the second."""
     first, second = (clock.replace(tzinfo=time_zone, fold=fold).utcoffset() for fold in (0, 1))
-    if first is None or first != second:
-        fault = f"{clock:%Y-%m-%d %H:%M} does not exist in {time_zone}, or exists twice"
-        raise ValueError(fault)
-    return first
+    assert first is not None
+    assert second is not None
+    return first, second
+
+
+def _start_of_day(midnight: datetime, before: timedelta, after: timedelta, time_zone: tzinfo) -> datetime | None:
+    """Return when a day begins whose midnight comes twice, or never; None for a day that was left out."""
+    if before > after:  # twice
+        return midnight - before
+    early, late = midnight - after, midnight - before  # the clocks are put forward after `early`, by `late`
+    while late - early > timedelta(microseconds=1):
+        middle = early + (late - early) // 2
+        if middle.astimezone(time_zone).utcoffset() == before:
+            early = middle
+        else:
+            late = middle
+    return late if late.astimezone(time_zone).date() == midnight.date() else None

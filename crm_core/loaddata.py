@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from crm_core.database import Connection, Database
 from crm_core.errors import UnknownType
@@ -11,7 +11,7 @@ from crm_core.fixtures import TYPES, Fixtures, read_fixtures
 from crm_core.merge import Origin, record
 from crm_core.migrations import migrate
 from crm_core.model import Change, ReferenceTypes
-from crm_core.reference import lock_types, put_detail_type, put_entity_type, reference_types
+from crm_core.reference import lock_types, put_detail_types, put_entity_types, reference_types
 
 __all__ = ["load_fixtures", "with_types"]
 
@@ -30,10 +30,8 @@ def load_fixtures(connection: Connection, fixtures: Fixtures, actor: str = "crm"
     A fixture is history, so its changes may name inactive types. Raises UnknownType, or DetailTypeInUse.
     """
     lock_types(connection)
-    for entity_type in fixtures.entity_types:
-        put_entity_type(connection, **asdict(entity_type))
-    for detail_type in fixtures.detail_types:
-        put_detail_type(connection, **asdict(detail_type))
+    put_entity_types(connection, fixtures.entity_types)
+    put_detail_types(connection, fixtures.detail_types)
     if fixtures.changes:
         types = reference_types(connection)
         record(connection, types, _canonical(fixtures.changes, types), Origin(actor, "fixture"))

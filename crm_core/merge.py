@@ -21,7 +21,7 @@ from crm_core.database import Connection, statement
 from crm_core.hashing import detail_hashdiff, entity_hashdiff
 from crm_core.model import Change, ReferenceTypes
 
-FIRST_LOAD_AT_LEAST = 5_000  # changes; below it building the indexes afterwards gains nothing
+BULK_LOAD_AT_LEAST = 5_000  # changes; below it building the indexes afterwards gains nothing
 
 Value = str | int | bool | datetime | None  # of a statement
 OnStep = Callable[[str], None]
@@ -112,7 +112,6 @@ def merge(connection: Connection, origin: Origin, on_step: OnStep = lambda _step
     """
     run = _Steps(connection, on_step)
     run("20_lock_entities")
-    remake_indexes = _set_indexes_aside(run)
     batch_id, recorded_at = run.row("21_record_batch", **_as_values(origin))
     repeats = {"drops_repeats": origin.source != "request"}
     routes = _Routes(*run.row("30_classify", **repeats))
@@ -121,6 +120,7 @@ def merge(connection: Connection, origin: Origin, on_step: OnStep = lambda _step
     if routes.repeated or routes.with_several:
         run("31_discard_repeats", **repeats)
     superseded = run.row("32_count_superseded")[0] if routes.with_ties or routes.with_several else 0
+    remake_indexes = _set_indexes_aside(run)
     run("40_append_ledger", batch_id=batch_id)
 
     now = {"recorded_at": recorded_at}
@@ -180,6 +180,10 @@ class _Steps:
         assert row is not None, step
         return row
 
+    def column(self, step: str, **values: Value) -> Sequence[str]:
+        """Run a step that returns rows of one text, and return those."""
+        return [text for (text,) in self._run(step, values).fetchall()]
+
     def _run(self, step: str, values: Mapping[str, Value]) -> psycopg.Cursor[TupleRow]:
         self.on_step(step)
         return self.connection.execute(statement(f"merge/{step}"), values or None)
@@ -195,12 +199,11 @@ def _as_values(origin: Origin) -> dict[str, Value]:
 
 
 def _set_indexes_aside(run: _Steps) -> Sequence[str]:
-    """Return the statements that build the indexes again: none unless a first load has the tables to itself."""
-    if run.row("fast/is_first_load", at_least=FIRST_LOAD_AT_LEAST)[0]:
+    """Return the statements that build the indexes again: none unless a bulk load has the tables to itself."""
+    if run.row("fast/is_bulk_load", at_least=BULK_LOAD_AT_LEAST)[0]:
         with suppress(psycopg.errors.LockNotAvailable), run.connection.transaction():
             run("fast/lock_tables")
-            definitions = run.connection.execute(statement("merge/fast/set_indexes_aside")).fetchall()
-            return [definition for (definition,) in definitions]
+            return run.column("fast/set_indexes_aside")
     return ()
 
 

@@ -30,6 +30,7 @@ class Reason(enum.StrEnum):
     UNKNOWN_OP = "unknown_op"
     WRONG_FIELD_COUNT = "wrong_field_count"
     INVALID_ENCODING = "invalid_encoding"
+    VALUE_TOO_LONG = "value_too_long"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,18 @@ class Reject:
 
     line: int  # physical line of the file where the row starts; the header is line 1
     reasons: tuple[Reason, ...]
-    raw: str  # the row as it stood; bytes that are not UTF-8 are written \xNN
+    raw: str  # the row as it stood, of a long one the beginning; bytes that are not UTF-8 are written \xNN
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A change of one field of an entity at an instant."""
+
+    entity_uid: str
+    field: str  # display_name, entity_type or details.<code>
+    at: str  # ISO 8601, UTC
+    before: str | None  # None: it had no value
+    after: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +138,15 @@ class MergeReport:
     detail_versions_added: int = 0
     seconds: float = 0.0
     error: str | None = None
+    rows_ending_nobody: int = 0  # deletions of an entity that did not exist just before
+    rows_fallen_together: int = 0  # rows without entity_uid that say the same as one before them: one entity
+    notes: tuple[str, ...] = ()  # what the sender should know, a sentence each
+    dry_run: bool = False  # nothing went in: the rest is what would be
+    differences: tuple[Difference, ...] = ()  # of a dry run: the first changes of fields that it would make
     rejects: tuple[Reject, ...] = ()  # the first few, to show; all of a merged drop's are kept in the database
 
-    def as_json(self) -> dict[str, str | int | float | None]:
-        """Answer the object that `crm ingest --json` prints: every field but the rejects."""
-        return {name: value for name, value in asdict(self).items() if name != "rejects"}
+    def as_json(self) -> dict[str, object]:
+        """Return the object that `crm ingest --json` prints: every field but the rejects; differences of a dry run."""
+        left_out = ("rejects",) if self.dry_run else ("rejects", "differences")
+        fields = {name: value for name, value in asdict(self).items() if name not in left_out}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}

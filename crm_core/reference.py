@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
+
 from crm_core.database import Connection, statement
 from crm_core.errors import DetailTypeInUse
+from crm_core.fixtures import DetailTypeFixture, EntityTypeFixture
+from crm_core.hashing import code_key
 from crm_core.model import Compares, DetailType, EntityType, ReferenceTypes
 
 
@@ -15,6 +20,25 @@ def reference_types(connection: Connection) -> ReferenceTypes:
     )
 
 
+def held_types(
+    connection: Connection, known: ReferenceTypes | None = None, codes: Iterable[str] | None = None
+) -> ReferenceTypes:
+    """Read the types for a transaction that writes: how values compare stays as it is until the transaction ends.
+
+    With `known` types, only those of their detail types are read again that have one of the codes.
+    """
+    if known is None:
+        return replace(reference_types(connection), detail_types=_held(connection, None))
+    wanted = {code_key(kind.code) for kind in known.detail_types} & set(map(code_key, codes or ()))
+    held = {kind.code: kind for kind in _held(connection, sorted(wanted))}
+    return replace(known, detail_types=tuple(held.get(kind.code, kind) for kind in known.detail_types))
+
+
+def _held(connection: Connection, codes: Sequence[str] | None) -> tuple[DetailType, ...]:
+    rows = connection.execute(statement("reference/hold_detail_types"), {"codes": codes})
+    return tuple(DetailType(*row) for row in rows)
+
+
 def lock_types(connection: Connection) -> None:
     """Let nobody else change the types until the transaction ends."""
     connection.execute(statement("reference/lock_types"))
@@ -23,9 +47,8 @@ def lock_types(connection: Connection) -> None:
 def put_entity_type(
     connection: Connection, *, code: str, name: str, description: str = "", is_active: bool = True
 ) -> None:
-    """Make an entity type, or update the one of that code; its spelling stays. The types are locked."""
-    values = {"code": code, "name": name, "description": description, "is_active": is_active}
-    connection.execute(statement("reference/put_entity_type"), values)
+    """Make an entity type, or update the one of that code, as `put_entity_types` does."""
+    put_entity_types(connection, [EntityTypeFixture(code, name, description, is_active)])
 
 
 def put_detail_type(
@@ -37,15 +60,35 @@ def put_detail_type(
     is_active: bool = True,
     compares: Compares = "text",
 ) -> None:
-    """Make a detail type, or update the one of that code; its spelling stays. The types are locked.
+    """Make a detail type, or update the one of that code, as `put_detail_types` does."""
+    put_detail_types(connection, [DetailTypeFixture(code, name, description, is_active, compares)])
 
-    Raises DetailTypeInUse when its values would compare in another way.
+
+def put_entity_types(connection: Connection, types: Iterable[EntityTypeFixture]) -> None:
+    """Make entity types, or update those that have their codes; the spelling stays. The types are locked."""
+    with connection.cursor() as cursor:
+        cursor.executemany(statement("reference/put_entity_type"), [asdict(kind) for kind in types])
+
+
+def put_detail_types(connection: Connection, types: Iterable[DetailTypeFixture]) -> None:
+    """Make detail types, or update those that have their codes; the spelling stays. The types are locked.
+
+    Raises DetailTypeInUse when the values of one would compare in another way.
     """
+    types = tuple(types)
     known = {kind.code.lower(): kind for kind in reference_types(connection).detail_types}
-    before = known.get(code.lower())
-    if before and before.compares != compares:
-        values = {"detail_type_id": before.detail_type_id}
+    for kind in types:
+        before = known.get(kind.code.lower())
+        if before is not None and before.compares != kind.compares:
+            _claim(connection, before, kind.compares)
+    with connection.cursor() as cursor:
+        cursor.executemany(statement("reference/put_detail_type"), [asdict(kind) for kind in types])
+
+
+def _claim(connection: Connection, kind: DetailType, compares: Compares) -> None:
+    """Make sure that a detail type has no values, and let nobody write one until the transaction ends."""
+    values = {"detail_type_id": kind.detail_type_id}
+    for _ in range(2):  # before waiting for those who write now, and after
         if connection.execute(statement("reference/has_values"), values).fetchone() == (True,):
-            raise DetailTypeInUse(before.code, before.compares, compares)
-    told = {"code": code, "name": name, "description": description, "is_active": is_active, "compares": compares}
-    connection.execute(statement("reference/put_detail_type"), told)
+            raise DetailTypeInUse(kind.code, kind.compares, compares)
+        connection.execute(statement("reference/claim_detail_type"), values)

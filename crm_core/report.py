@@ -100,6 +100,9 @@ class DropReport:
     detail_versions_added: int
     seconds: float
     error: str | None  # why it was refused
+    rows_ending_nobody: int
+    rows_fallen_together: int
+    notes: list[str]  # what the sender should know
     reject_share: float | None  # of the rows read; None if there are none
     balances: bool  # read = accepted + rejected, accepted = changed + unchanged, and rejects and ledger hold as many
     reasons: tuple[ReasonCount, ...] = ()  # most frequent first
@@ -280,8 +283,8 @@ def _drops(
 ) -> Sequence[DropReport]:
     drops = _records(connection, DropReport, "report/drops", sha256s=sha256s, limit=limit)
     rejecting = [drop.sha256 for drop in drops if drop.rows_rejected]
-    merged = [drop.batch_id for drop in drops if drop.batch_id is not None and with_field_changes]
-    superseding = [drop.batch_id for drop in drops if drop.rows_superseded]
+    merged = _batches(connection, [drop.sha256 for drop in drops if drop.status == "merged" and with_field_changes])
+    superseding = _batches(connection, [drop.sha256 for drop in drops if drop.rows_superseded])
 
     types = reference_types(connection)
     codes = [*(known.code for known in types.entity_types), *(known.code for known in types.detail_types)]
@@ -311,6 +314,11 @@ def _drops(
         )
         for drop in drops
     ]
+
+
+def _batches(connection: Connection, sha256s: Sequence[str]) -> list[int]:
+    """Read the batches of some drops: one each, and more where rejected rows went in later."""
+    return [batch_id for (batch_id,) in connection.execute(statement("report/batches"), {"sha256s": sha256s})]
 
 
 def _books(connection: Connection) -> Books:

@@ -6,6 +6,7 @@ import base64
 import functools
 import hashlib
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -37,6 +38,7 @@ MEANING: Mapping[Reason, str] = {
     Reason.UNKNOWN_OP: "op is neither upsert nor delete",
     Reason.WRONG_FIELD_COUNT: "the row has too few or too many fields, or broken quotes",
     Reason.INVALID_ENCODING: "the row has bytes that are no UTF-8",
+    Reason.VALUE_TOO_LONG: "a name has over 500 characters, or a detail over 100,000 bytes",
 }
 
 WIDTH, HEIGHT = 400, 200  # of a picture, in its own units: about the pixels that it gets on a phone
@@ -120,6 +122,23 @@ def as_html(report: Report) -> str:
 
 
 @functools.cache
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all: on a disk that is full the file that was there stays. Raises OSError."""
+    if path.exists() and not path.is_file():  # a pipe or a terminal has nothing to keep
+        path.write_text(text, encoding="utf-8")
+        return
+    path = path.resolve()
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def _template() -> Template:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),

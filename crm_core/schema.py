@@ -6,6 +6,7 @@ delete of a given uid needs nothing else: of such a *bare* row the name, type an
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING
@@ -13,9 +14,21 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from crm_core.columns import each_distinct, reworked
+from crm_core.csv_header import COLUMNS
 from crm_core.details_json import read_details
 from crm_core.drops import RawBatch
-from crm_core.hashing import code_key, derived_uids, folded_forms, hashdiff, normal_forms
+from crm_core.hashing import (
+    NAME_CHARACTERS,
+    NOBODY,
+    VALUE_BYTES,
+    code_key,
+    derived_uids,
+    folded_forms,
+    hashdiff,
+    is_value_too_long,
+    normal_forms,
+    stored_form,
+)
 from crm_core.instants import CLOCK_SKEW, instants
 from crm_core.model import DetailType, Reason, ReferenceTypes, Reject
 
@@ -24,6 +37,7 @@ if TYPE_CHECKING:
 
 
 _UID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+_NO_UIDS = [str(uid) for uid in NOBODY]
 _OTHER_UID = r"^(?:urn:uuid:)?(?:[0-9a-f]{4}-?){7}[0-9a-f]{4}$|^\{(?:[0-9a-f]{4}-?){7}[0-9a-f]{4}\}$"
 _OPS = {"": "upsert", "upsert": "upsert", "delete": "delete"}
 _REASONS = tuple(Reason)
@@ -33,6 +47,7 @@ _DETAILS_FAULTS = (
     Reason.UNKNOWN_DETAIL_TYPE,
     Reason.DUPLICATE_DETAIL_TYPE,
     Reason.INVALID_DETAIL_VALUE,
+    Reason.VALUE_TOO_LONG,
 )
 
 
@@ -40,10 +55,11 @@ _DETAILS_FAULTS = (
 class ValidBatch:
     """Some rows of a drop, judged: what goes in, and what does not.
 
-    `changes`: line Int64, entity_uid String (canonical), change_ts Datetime(us, UTC), op String (upsert or delete); and
-    null in a delete: display_name String, entity_type_id Int16, hashdiff String (64 hexadecimal digits). `details`, in
-    the order of lines and codes, none of deletes: line as above, detail_type String (canonical code), detail_value
-    String (null ends the detail), hashdiff String (null if the value is).
+    `changes`: line Int64, entity_uid String (canonical), change_ts Datetime(us, UTC), op String (upsert or delete),
+    is_derived Boolean (the uid comes from the content); and null in a delete: display_name String, entity_type_id
+    Int16, hashdiff String (64 hexadecimal digits). `details`, in the order of lines and codes, none of deletes: line as
+    above, detail_type String (canonical code), detail_value String (null ends the detail), hashdiff String (null if the
+    value is).
     """
 
     changes: pl.DataFrame
@@ -61,14 +77,14 @@ def validate(
     detail_types = sorted((kind for kind in types.detail_types if kind.is_active), key=lambda kind: kind.code)
     rows = _read_rows(batch.frame, types, first_seen.astimezone(UTC), time_zone)
     listed = read_details(rows["details"])
-    details = _ranked(listed.details, detail_types)
-    rows = _with_details_faults(rows, listed.faults, details, len(detail_types))
+    details = _ranked(pl.concat([listed.details, *_details_of_columns(batch.frame, rows["is_bare"])]), detail_types)
+    rows = _with_details_faults(rows, listed.faults, details, detail_types)
     reasons = _judge(rows, drop_schema(latest=(now + CLOCK_SKEW).astimezone(UTC)))
     if not reasons.is_empty():
         rows = rows.join(reasons, on="row", how="anti", maintain_order="left")
     rows = rows.with_columns(hashdiff=hashdiff(pl.col("display_name"), pl.col("entity_type")))
     details = _valued(details.join(rows.select("row"), on="row", how="semi", maintain_order="left"), detail_types)
-    rows = _with_uids(rows, details)
+    rows = _with_uids(rows.with_columns(is_derived=pl.col("entity_uid").is_null()), details)
     return ValidBatch(_changes(rows), _details(rows, details), _rejects(batch, reasons))
 
 
@@ -88,10 +104,17 @@ def drop_schema(latest: datetime) -> DataFrameSchema:
     return DataFrameSchema(
         {
             "entity_uid": Column(
-                pl.String, rule(Reason.INVALID_UID, uid.is_null() | uid.str.contains(_UID)), nullable=True
+                pl.String,
+                rule(Reason.INVALID_UID, uid.is_null() | uid.str.contains(_UID) & ~uid.is_in(_NO_UIDS)),
+                nullable=True,
             ),
             "display_name": Column(
-                pl.String, rule(Reason.MISSING_DISPLAY_NAME, name.is_not_null() | is_bare), nullable=True
+                pl.String,
+                [
+                    rule(Reason.MISSING_DISPLAY_NAME, name.is_not_null() | is_bare),
+                    rule(Reason.VALUE_TOO_LONG, name.is_null() | (name.str.len_chars() <= NAME_CHARACTERS)),
+                ],
+                nullable=True,
             ),
             "entity_type_id": Column(
                 pl.Int16, rule(Reason.UNKNOWN_ENTITY_TYPE, kind.is_not_null() | is_bare), nullable=True
@@ -139,7 +162,7 @@ def _read_rows(frame: pl.DataFrame, types: ReferenceTypes, first_seen: datetime,
         frame["entity_type"], lambda text: kind.code if (kind := known.get(code_key(text))) else None, pl.String
     )
     ids = {kind.code: kind.entity_type_id for kind in known.values()}
-    texts = frame["change_ts"].fill_null("").str.strip_chars()
+    texts = normal_forms(frame["change_ts"])
     return pl.DataFrame(
         {
             "row": pl.int_range(frame.height, dtype=pl.UInt32, eager=True),
@@ -151,20 +174,27 @@ def _read_rows(frame: pl.DataFrame, types: ReferenceTypes, first_seen: datetime,
             "entity_type": codes,
             "entity_type_id": codes.replace_strict(ids, default=None, return_dtype=pl.Int16),
             "details": frame["details"],
-            "change_ts": instants(texts, time_zone).set(texts == "", first_seen),
+            "change_ts": instants(texts, time_zone).set(texts.is_null(), first_seen),
         }
     )
 
 
 def _uids(texts: pl.Series) -> pl.Series:
     """Answer the canonical spelling of every spelling of a UUID that PostgreSQL knows; null of blank, else the text."""
-    tidy = texts.str.strip_chars().str.to_lowercase().replace({"": None})
+    tidy = normal_forms(texts).str.to_lowercase()
     return reworked(tidy, ~tidy.str.contains(_UID) & tidy.str.contains(_OTHER_UID), _respelled)
 
 
 def _respelled(uids: pl.Series) -> pl.Series:
     digits = uids.str.replace("urn:uuid:", "", literal=True).str.replace_all("[^0-9a-f]", "")
     return digits.str.replace("^(.{8})(.{4})(.{4})(.{4})(.{12})$", "$1-$2-$3-$4-$5")
+
+
+def _details_of_columns(frame: pl.DataFrame, is_bare: pl.Series) -> Iterator[pl.DataFrame]:
+    """Yield row, detail_type and detail_value of each column that is of a detail type; what is blank says nothing."""
+    for column in frame.drop("line", *COLUMNS):
+        rows = (normal_forms(column).is_not_null() & ~is_bare).arg_true()
+        yield pl.DataFrame({"row": rows, "detail_type": column.name, "detail_value": column.gather(rows)})
 
 
 def _ranked(details: pl.DataFrame, types: list[DetailType]) -> pl.DataFrame:
@@ -174,15 +204,18 @@ def _ranked(details: pl.DataFrame, types: list[DetailType]) -> pl.DataFrame:
     return details.select("row", "detail_value", rank=rank).sort("row", "rank", nulls_last=True, maintain_order=True)
 
 
-def _with_details_faults(rows: pl.DataFrame, faults: pl.DataFrame, details: pl.DataFrame, known: int) -> pl.DataFrame:
+def _with_details_faults(
+    rows: pl.DataFrame, faults: pl.DataFrame, details: pl.DataFrame, types: list[DetailType]
+) -> pl.DataFrame:
     """Add details_faults List(String): the reason codes of each row's details."""
-    is_known = (pl.col("rank") < known).fill_null(value=False)
+    is_known = (pl.col("rank") < len(types)).fill_null(value=False)
     is_again = (pl.col("row") == pl.col("row").shift()) & (pl.col("rank") == pl.col("rank").shift())
     found = pl.concat(
         [
             faults,
             details.filter(~is_known).select("row", reason=pl.lit(Reason.UNKNOWN_DETAIL_TYPE.value)),
             details.filter(is_again).select("row", reason=pl.lit(Reason.DUPLICATE_DETAIL_TYPE.value)),
+            _too_long(details.filter(is_known), types).select("row", reason=pl.lit(Reason.VALUE_TOO_LONG.value)),
         ]
     )
     by_row = found.group_by("row").agg(details_faults=pl.col("reason").unique())
@@ -190,6 +223,13 @@ def _with_details_faults(rows: pl.DataFrame, faults: pl.DataFrame, details: pl.D
     return rows.join(by_row, on="row", how="left", maintain_order="left").with_columns(
         pl.col("details_faults").fill_null(none)
     )
+
+
+def _too_long(details: pl.DataFrame, types: list[DetailType]) -> pl.DataFrame:
+    """Pick the details whose value is too long as it is stored; what is stored has at most thrice as many bytes."""
+    long = details.filter(pl.col("detail_value").str.len_bytes() > VALUE_BYTES // 3)
+    stored = (stored_form(value, types[rank].compares) for value, rank in long.select("detail_value", "rank").rows())
+    return long.filter(pl.Series([is_value_too_long(value or "") for value in stored], dtype=pl.Boolean))
 
 
 def _valued(details: pl.DataFrame, types: list[DetailType]) -> pl.DataFrame:
@@ -220,7 +260,7 @@ def _with_uids(rows: pl.DataFrame, details: pl.DataFrame) -> pl.DataFrame:
 def _changes(rows: pl.DataFrame) -> pl.DataFrame:
     stands = pl.col("op") == "upsert"
     given = pl.when(stands).then(pl.col("display_name", "entity_type_id", "hashdiff"))
-    return rows.select("line", "entity_uid", "change_ts", "op", given)
+    return rows.select("line", "entity_uid", "change_ts", "op", "is_derived", given)
 
 
 def _details(rows: pl.DataFrame, details: pl.DataFrame) -> pl.DataFrame:

@@ -33,29 +33,25 @@ def run_api(
     port: int,
     *,
     workers: int = 1,
+    listening: socket.socket | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; `tell` is called with the address once it can be asked.
 
-    A `port` of 0 is any that is free. More than one worker are processes of their own; one that dies is replaced.
+    A `port` of 0 is any that is free; a socket that is `listening` there already is taken as it is. More than one
+    worker are processes of their own; one that dies is replaced.
     Raises OpenToAll for an address that others reach while no token exists, AddressUnusable, DatabaseError.
     """
     from api.app import served_app  # here: the core knows no web framework
+    from api.protocol import ServerConfig
 
     require_closed(settings, database, host)
-    listening = listen(host, port)
-    config = uvicorn.Config(
-        partial(served_app, settings, database, is_loopback=is_loopback(host)),
-        factory=True,
-        workers=workers,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=STOP_SECONDS,
-    )
+    listening = listening or listen(host, port)
+    app = partial(served_app, settings, database, is_loopback=is_loopback(host))
+    config = ServerConfig(app, settings, factory=True, workers=workers, grace=STOP_SECONDS)
 
     def told() -> None:
-        tell(url_of(host, listening.getsockname()[1]))
+        tell(url_of(host, port_of(listening)))
 
     with listening, suppress(KeyboardInterrupt):  # it has stopped in order then, and that is how it is stopped
         if workers == 1:
@@ -100,7 +96,7 @@ def require_closed(settings: Settings, database: Database, host: str) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether nobody else's machine reaches an address."""
+    """Return whether nobody else's machine reaches an address."""
     try:
         found = {info[4][0] for info in socket.getaddrinfo(host, None)}
     except OSError:
@@ -109,7 +105,7 @@ def is_loopback(host: str) -> bool:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Answer a socket that listens; port 0 is any free one. Raises AddressUnusable."""
+    """Return a socket that listens; port 0 is any free one. Raises AddressUnusable."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
@@ -119,21 +115,33 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def free_port(host: str, asked: int | None, first: int) -> int:
-    """Answer the port that was asked for, or the first free one of a hundred; raises AddressUnusable."""
+    """Return the port that was asked for, or the first free one of a hundred; raises AddressUnusable."""
+    with listen_from(host, asked, first) as listening:
+        return port_of(listening)
+
+
+def listen_from(host: str, asked: int | None, first: int) -> socket.socket:
+    """Return a socket that listens on the port that was asked for, or on the first free one of a hundred.
+
+    The port is taken from now on, so that two who start at once never choose the same. Raises AddressUnusable.
+    """
     last = asked or first + PORTS_TRIED
     for port in range(asked or first, last + 1):
         try:
-            listen(host, port).close()
+            return listen(host, port)
         except AddressUnusable as fault:
             taken = isinstance(fault.__cause__, OSError) and fault.__cause__.errno == errno.EADDRINUSE
             if not taken or port == last:
                 raise
-        else:
-            return port
     raise AssertionError
 
 
+def port_of(listening: socket.socket) -> int:
+    """Return the port on which a socket listens."""
+    return int(listening.getsockname()[1])
+
+
 def url_of(host: str, port: int) -> str:
-    """Answer the address to open."""
+    """Return the address to open."""
     host = EVERYWHERE.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

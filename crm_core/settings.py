@@ -71,6 +71,9 @@ class Settings:
     idle_timeout: int  # seconds that a transaction may stand still before the server ends it
     merge_timeout: int  # seconds that one statement of a merge, a check or a report may take; 0: no bound
     pool_size: int  # connections of each of the API's processes: so many that read, and as many that write
+    trusted_proxies: tuple[str, ...] = ()  # addresses and networks whose X-Forwarded-* is believed; "*" is any
+    client_timeout: int = 30  # seconds that a client may take over the head of a request, and each part of its body
+    actor: str | None = None  # shown in the audit for what a command records; None: the user's login
 
     @classmethod
     def from_environment(
@@ -142,6 +145,15 @@ class Settings:
             idle_timeout=_whole_number(given, "CRM_IDLE_TIMEOUT", 60, range(1, 86_401)),
             merge_timeout=_whole_number(given, "CRM_MERGE_TIMEOUT", 3600, range(604_801)),
             pool_size=_whole_number(given, "CRM_POOL_SIZE", 4, range(1, 1001)),
+            trusted_proxies=_read(
+                given,
+                "CRM_TRUSTED_PROXIES",
+                "",
+                _proxies,
+                "write IP addresses or networks, as 10.0.0.7 or 10.0.0.0/8, with commas between, or *",
+            ),
+            client_timeout=_whole_number(given, "CRM_CLIENT_TIMEOUT", 30, range(1, 3601)),
+            actor=given.get("CRM_ACTOR", "").strip() or None,
         )
 
 
@@ -261,6 +273,18 @@ def _long_key(value: str) -> str:
     if len(value) < SECRET_KEY_LENGTH:
         raise ValueError
     return value
+
+
+def _proxies(value: str) -> tuple[str, ...]:
+    """Parse the addresses of proxies: one with a slip would be trusted by nobody, and without a word."""
+    from ipaddress import ip_address, ip_network
+
+    def parsed(proxy: str) -> str:
+        if proxy == "*":
+            return proxy
+        return str(ip_network(proxy, strict=False) if "/" in proxy else ip_address(proxy))
+
+    return tuple(map(parsed, _list_of(r".+")(value)))
 
 
 def _list_of(item: str) -> Callable[[str], tuple[str, ...]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -14,6 +13,7 @@ import time
 import urllib.request
 import webbrowser
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, TypedDict
@@ -30,10 +30,9 @@ from crm_core.errors import AlreadyUp, MissingPrivilege, SettingsError
 from crm_core.fixtures import TYPES, read_fixtures
 from crm_core.loaddata import load_fixtures
 from crm_core.migrations import migrate
-from crm_core.private import private_folder
 from crm_core.processes import GRACE, Processes
 from crm_core.reference import reference_types
-from crm_core.serve import HOST, free_port, require_closed, url_of
+from crm_core.serve import HOST, is_loopback, listen_from, port_of, require_closed, url_of
 from crm_core.serve import PORT as API_PORT
 from crm_core.session import ENCODING
 from crm_core.settings import Settings
@@ -60,51 +59,54 @@ def run_up(
     port: int | None = None,
     api_port: int | None = None,
     *,
+    dagster_host: str = HOST,
     browser: bool = False,
 ) -> None:
     """Start it all, say where it is, keep it running until SIGINT or SIGTERM, and stop it all.
 
-    `port` (of Dagster's UI) or `api_port` None takes the first that is free. Raises AlreadyUp, AddressUnusable,
-    OpenToAll, ServiceFailed, SettingsError or DatabaseError.
+    `host` is the API's. `port` (of Dagster's UI) or `api_port` None takes the first that is free. Nothing is started
+    for others to reach before it is known that they need a token. Raises AlreadyUp, AddressUnusable, OpenToAll,
+    ServiceFailed, SettingsError or DatabaseError.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background job ignores it, as its children do
     console = Console(markup=False, highlight=False, soft_wrap=True)
     with ExitStack() as stack:
         lock = stack.enter_context(only_one(settings.home))
-        port, api_port = free_port(host, port, PORT), free_port(host, api_port, API_PORT)
-        address, api_address = url_of(host, port), url_of(host, api_port)
+        web, api = _listen(stack, dagster_host, port, PORT), _listen(stack, host, api_port, API_PORT)
+        address, api_address = url_of(dagster_host, port_of(web)), url_of(host, port_of(api))
         print(os.getpid(), address, file=lock, flush=True)
         status = stack.enter_context(console.status("Starting PostgreSQL …"))
         database = stack.enter_context(open_database(settings))
         where = f"the embedded one in {settings.home}" if settings.database_url is None else "the given server"
         console.print(f"✓ PostgreSQL: {where}")
-        location = stack.enter_context(_socket(private_folder(settings.home / "dagster")))
+        status.update("Migrating …")
+        _prepare(console, settings, database)
+        require_closed(settings, database, host)
+        location = stack.enter_context(_socket(_folder(settings.home / "dagster")))
         environ = _environment(settings, database)
-        processes = stack.enter_context(Processes(private_folder(settings.home / "logs"), environ, lock))
-        status.update("Migrating, while Dagster starts …")
+        processes = stack.enter_context(Processes(_folder(settings.home / "logs"), environ, lock))
+        status.update("Starting Dagster …")
         since = time.time()
         workspace = str(_workspace(location, settings.home / "dagster"))
         processes.start(CODE, "pipelines.code_server", str(location))
-        processes.start(WEB, "dagster_webserver", "--host", host, "--port", str(port), "--workspace", workspace)
-        _prepare(console, settings, database)
-        require_closed(settings, database, host)
-        processes.start(API, "crm_core", "serve", "--host", host, "--port", str(api_port))
-        status.update("Starting Dagster …")
+        _serve(processes, WEB, web, "pipelines.web_server", "--workspace", workspace)
+        _serve(processes, API, api, "crm_core", "serve", "--host", host, "--port", str(port_of(api)))
         _wait(processes, API, lambda: _is_ready(api_address))
         console.print(f"✓ The API: {api_address}")
         _wait(processes, CODE, lambda: _listens(location))
-        processes.start(DAEMON, "dagster._daemon", "run", "--workspace", workspace)  # it retries what it can load, once
+        processes.start(DAEMON, "pipelines.daemon", "--workspace", workspace)  # it retries what it can load, once
         _wait(processes, WEB, lambda: _loaded(address))
         console.print(f"✓ Dagster's web server: {address}")
         _wait(processes, DAEMON, lambda: _beats(address, since))
         console.print("✓ Dagster's daemon: it watches the drop folder and keeps the schedules")
         status.stop()
-        _tell(console, settings, host, address, api_address)
+        _tell(console, settings, dagster_host, address, api_address)
         if browser and _has_display():
             webbrowser.open(address)
         try:
             while True:
                 processes.require_all()
+                processes.turn_over_all()
                 time.sleep(POLL_SECONDS)
         except KeyboardInterrupt:
             console.print("Stopping …")
@@ -124,16 +126,17 @@ def prepare(settings: Settings) -> None:
 def only_one(home: Path) -> Iterator[IO[str]]:
     """Hold the lock of a home; after a `crm up` was killed, wait until its watchman has ended the rest."""
     try:
-        file = (private_folder(home) / "up.lock").open("a+", encoding="utf-8")
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC  # a link could lead anywhere
+        file = os.fdopen(os.open(_folder(home) / "up.lock", flags, 0o600), "a+", encoding="utf-8")
     except OSError as error:
-        cure = f"name a folder that you may write to ({error.strerror})"
+        cure = f"name a folder that you may write to ({error.filename}: {error.strerror})"
         raise SettingsError(name="CRM_HOME", value=str(home), cure=cure) from None
     with file:
         deadline = time.monotonic() + 2 * GRACE
         while not _locks(file):
             file.seek(0)
             pid, _, address = file.read().strip().partition(" ")
-            if (pid and _is_alive(int(pid))) or time.monotonic() > deadline:
+            if (pid.isdecimal() and _is_alive(int(pid))) or time.monotonic() > deadline:
                 raise AlreadyUp(home, pid, address)
             time.sleep(POLL_SECONDS)
         file.truncate(0)
@@ -169,15 +172,26 @@ def _socket(folder: Path) -> Iterator[Path]:
         yield Path(short) / "code.sock"
 
 
+def _listen(stack: ExitStack, host: str, port: int | None, first: int) -> socket.socket:
+    """Take a port now: whoever else starts in this moment takes another."""
+    return stack.enter_context(listen_from(host, port, first))
+
+
+def _serve(processes: Processes, name: str, listening: socket.socket, *command: str) -> None:
+    """Start what serves on a socket, and leave the socket to it: who asks after its end is refused at once."""
+    processes.start(name, *command, "--fd", str(listening.fileno()), sockets=[listening])
+    listening.close()
+
+
 def _environment(settings: Settings, database: Database) -> dict[str, str]:
-    """Answer the environment of the processes: they find the same database and folders as we, and Dagster its own."""
-    dagster_home = private_folder(settings.home / "dagster")
-    shutil.copyfile(INSTANCE, dagster_home / "dagster.yaml")
+    """Return the environment of the processes: they find the same database and folders as we, and Dagster its own."""
+    dagster_home = _folder(settings.home / "dagster")
+    _write(dagster_home / "dagster.yaml", INSTANCE.read_text(encoding="utf-8"))
     return {
         **os.environ,
         "CRM_HOME": str(settings.home),
         "CRM_DATABASE_URL": database.conninfo,
-        "CRM_DROP_DIR": str(private_folder(settings.drop_dir)),
+        "CRM_DROP_DIR": str(_folder(settings.drop_dir)),
         "DAGSTER_HOME": str(dagster_home),
         "DAGSTER_PG_URL": dagster_url(database),
         "PYTHONUNBUFFERED": "1",  # the end of a log is there when a process dies
@@ -185,7 +199,7 @@ def _environment(settings: Settings, database: Database) -> dict[str, str]:
 
 
 def dagster_url(database: Database) -> str:
-    """Make Dagster's database beside the product's, unless it is there, and answer its address for SQLAlchemy.
+    """Make Dagster's database beside the product's, unless it is there, and return its address for SQLAlchemy.
 
     The driver is named: with that of SQLAlchemy's choice, psycopg 3, Dagster's first run would fail.
     """
@@ -205,10 +219,8 @@ def dagster_url(database: Database) -> str:
 
 def _workspace(location: Path, folder: Path) -> Path:
     """Write where the definitions are asked for; of the file Dagster knows the location by its name, ours alone."""
-    file = folder / "workspace.yaml"
     server = {"location_name": "pipelines", "socket": str(location)}
-    file.write_text(json.dumps({"load_from": [{"grpc_server": server}]}), encoding="utf-8")  # JSON is YAML
-    return file
+    return _write(folder / "workspace.yaml", json.dumps({"load_from": [{"grpc_server": server}]}))  # JSON is YAML
 
 
 def _prepare(console: Console, settings: Settings, database: Database) -> None:
@@ -225,11 +237,18 @@ def _prepare(console: Console, settings: Settings, database: Database) -> None:
 def _wait(processes: Processes, name: str, ready: Callable[[], bool]) -> None:
     """Wait for a process to get ready; raises ServiceFailed if it does not, or if any of them ends."""
     deadline = time.monotonic() + START_SECONDS
-    while not ready():
-        processes.require_all()
-        if time.monotonic() > deadline:
-            raise processes.failure(name, f"was not ready after {START_SECONDS} seconds")
-        time.sleep(POLL_SECONDS)
+    asking = ThreadPoolExecutor(1)  # who starts may keep a question waiting, and another one may end meanwhile
+    try:
+        answer = asking.submit(ready)
+        while not (answer.done() and answer.result()):
+            processes.require_all()
+            if time.monotonic() > deadline:
+                raise processes.failure(name, f"was not ready after {START_SECONDS} seconds")
+            if answer.done():
+                answer = asking.submit(ready)
+            time.sleep(POLL_SECONDS)
+    finally:
+        asking.shutdown(wait=False, cancel_futures=True)
 
 
 def _listens(path: Path) -> bool:
@@ -238,18 +257,18 @@ def _listens(path: Path) -> bool:
 
 
 def _is_ready(address: str) -> bool:
-    """Answer whether the API can be asked."""
+    """Say whether the API can be asked."""
     return _fetch(urllib.request.Request(f"{address}/readyz")) is not None
 
 
 def _loaded(address: str) -> bool:
-    """Answer whether the web server has asked the code server for its definitions."""
+    """Say whether the web server has asked the code server for its definitions."""
     answer = _ask(address, LOCATIONS)
     return answer is not None and '"RepositoryLocation"' in answer
 
 
 def _beats(address: str, since: float) -> bool:
-    """Answer whether every required part of the daemon has reported since."""
+    """Say whether every required part of the daemon has reported since."""
     answer = _ask(address, HEARTBEATS)
     if answer is None:
         return False
@@ -258,7 +277,7 @@ def _beats(address: str, since: float) -> bool:
 
 
 def _ask(address: str, question: str) -> str | None:
-    """Answer what the web server says to a GraphQL question; None while it says nothing."""
+    """Return what the web server says to a GraphQL question; None while it says nothing."""
     body = json.dumps({"query": question}).encode()
     return _fetch(urllib.request.Request(f"{address}/graphql", body, {"Content-Type": "application/json"}))
 
@@ -272,15 +291,29 @@ def _fetch(request: urllib.request.Request) -> str | None:
         return None
 
 
-def _tell(console: Console, settings: Settings, host: str, address: str, api_address: str) -> None:
+def _tell(console: Console, settings: Settings, dagster_host: str, address: str, api_address: str) -> None:
     console.print(f"\nOpen      {address} (Dagster), {api_address}/docs (the API)", style="bold")
     console.print(f"Drop      CSV files into {settings.drop_dir}")
     console.print(f"Read      the logs in {settings.home / 'logs'}")
-    if host not in ("127.0.0.1", "::1", "localhost"):
+    if not is_loopback(dagster_host):
         console.print("Beware    Dagster's UI has no login: who reaches it can run the jobs")
     console.print("Stop      with Ctrl-C\n")
 
 
 def _has_display() -> bool:
-    """Answer whether a browser would open in a window, and not in this terminal."""
+    """Say whether a browser would open in a window, and not in this terminal."""
     return sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+def _write(path: Path, text: str) -> Path:
+    """Write a file in the place of what is there, a link too."""
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    return part.replace(path)

@@ -14,10 +14,11 @@ from crm_core.report import as_json, collect
 from crm_core.report_page import as_html
 from crm_core.settings import Settings
 from pipelines import checks, columns, metadata, pools
+from pipelines.folder import DropFolder
 from pipelines.interrupts import interruptible
 from pipelines.partitions import drops
-from pipelines.resources import CrmDatabase, DropFolder
-from pipelines.taking import Refused, take_in
+from pipelines.resources import CrmDatabase
+from pipelines.taking import FILE_TAG, Refused, take_in
 
 OWNERS = ["team:crm"]
 
@@ -73,20 +74,23 @@ DROP_ASSETS = (
 )
 def drop_to_versions(
     context: dg.AssetExecutionContext, crm_database: CrmDatabase, drop_folder: DropFolder
-) -> Iterator[dg.AssetMaterialization | dg.AssetCheckEvaluation | dg.Output[None]]:
+) -> Iterator[dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation | dg.Output[None]]:
     """Take drops in, one transaction each, and tell of each what it did as soon as it is in.
 
     They are told by events of their own, for a result would be told of all drops of the run at its end, and of none
     after a refusal. A drop that is refused stops none of the others; the step fails at its end and names it.
     """
     refusals: list[str] = []
-    with crm_database.connect() as connection:
+    asked = context.run.tags.get(FILE_TAG)
+    with crm_database.connect(context.retry_number) as connection:
         for key in context.partition_keys:
             with interruptible():
-                taken = take_in(connection, key, drop_folder)
+                taken = take_in(connection, context.instance, key, drop_folder, asked)
             if isinstance(taken, Refused):
                 context.log.error(taken.fault)
                 refusals.append(taken.fault)
+                yield dg.AssetObservation("drop_file", partition=key, metadata=metadata.of_refusal(taken))
+                yield from checks.judge_refused(context.instance, key, taken)
                 continue
             context.log.info(taken.summary)
             for asset, told in metadata.of_drop(taken).items():
@@ -100,7 +104,7 @@ def drop_to_versions(
 
 
 def _refused(refusals: list[str], of: int) -> dg.Failure:
-    """Answer what fails the step; trying again would end the same."""
+    """Return what fails the step; trying again would end the same."""
     if of == 1:
         return dg.Failure(refusals[0], allow_retries=False)
     text = f"{len(refusals)} of {of} drops were refused, the others are in; {'; '.join(refusals)}"
@@ -126,10 +130,10 @@ BROKEN = dg.AutomationCondition.any_deps_match(
     automation_condition=(AFTER_DROPS & dg.AutomationCondition.missing()).with_label("after the first drops"),
     check_specs=checks.OF_ALL,
 )
-def invariants(crm_database: CrmDatabase) -> Iterator[dg.MaterializeResult[None]]:
+def invariants(context: dg.AssetExecutionContext, crm_database: CrmDatabase) -> Iterator[dg.MaterializeResult[None]]:
     """What must hold of all data, recomputed from the tables: what `crm check` tells."""
     started = time.monotonic()
-    with crm_database.connect() as connection, interruptible():
+    with crm_database.connect(context.retry_number) as connection, interruptible():
         found = list(check(connection))
     yield dg.MaterializeResult(
         metadata=metadata.of_invariants(found, time.monotonic() - started),
@@ -146,12 +150,14 @@ def invariants(crm_database: CrmDatabase) -> Iterator[dg.MaterializeResult[None]
     freshness_policy=dg.FreshnessPolicy.time_window(fail_window=checks.FRESH),
     check_specs=[checks.DROPS_KEEP_COMING],
 )
-def data_quality_report(crm_database: CrmDatabase) -> Iterator[dg.MaterializeResult[None]]:
+def data_quality_report(
+    context: dg.AssetExecutionContext, crm_database: CrmDatabase
+) -> Iterator[dg.MaterializeResult[None]]:
     """How good the data are, drop by drop and overall: a page to mail, and JSON, in CRM_HOME/reports."""
-    with crm_database.connect() as connection, interruptible():
+    with crm_database.connect(context.retry_number) as connection, interruptible():
         report = collect(connection, now=datetime.now(UTC))
     folder = Settings.from_environment().home / "reports"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     page = _write(folder / "data-quality.html", as_html(report))
     numbers = _write(folder / "data-quality.json", as_json(report))
     yield dg.MaterializeResult(

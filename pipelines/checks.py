@@ -23,7 +23,7 @@ from crm_core.quality import CHECKS, NOT_OF_ENTITIES, Check
 from crm_core.report import DropReport
 from crm_core.resources import description
 from pipelines.partitions import drops
-from pipelines.taking import Taken
+from pipelines.taking import Refused, Taken
 
 REJECTS_WARN, REJECTS_ERROR = 0.1, 0.5  # rejected / read
 FRESH = timedelta(hours=36)  # drops are expected daily
@@ -75,7 +75,6 @@ DROPS_KEEP_COMING = dg.AssetCheckSpec(
 
 def judge_drop(instance: dg.DagsterInstance, key: str, taken: Taken) -> Iterator[dg.AssetCheckEvaluation]:
     """Judge what one drop did, after its assets have been materialized."""
-    targets = {spec.asset_key: _latest(instance, spec.asset_key, key) for spec in OF_DROPS}
     for spec in OF_DROPS:
         result = (
             _judge_books(taken.drop)
@@ -84,17 +83,38 @@ def judge_drop(instance: dg.DagsterInstance, key: str, taken: Taken) -> Iterator
             if spec.name == "reject_rate"
             else judge(taken.invariants[spec.name], taken.entities)
         )
-        yield dg.AssetCheckEvaluation(
-            asset_key=spec.asset_key,
-            check_name=spec.name,
-            passed=result.passed,
-            metadata=result.metadata,
-            target_materialization_data=targets[spec.asset_key],
-            severity=result.severity,
-            description=result.description,
-            blocking=spec.blocking,
-            partition=key,
+        yield _evaluation(instance, key, spec, result)
+
+
+def judge_refused(instance: dg.DagsterInstance, key: str, refused: Refused) -> Iterator[dg.AssetCheckEvaluation]:
+    """Judge what stands of the name of a drop that was refused: what came before under that name, or nothing.
+
+    A check that a failed run leaves without a result would be told as one that failed.
+    """
+    if refused.before is not None:
+        yield from judge_drop(instance, key, refused.before)
+        return
+    for spec in OF_DROPS:
+        nothing = dg.AssetCheckResult(
+            passed=True, description="Nothing of the drop went in, so there is nothing to check."
         )
+        yield _evaluation(instance, key, spec, nothing)
+
+
+def _evaluation(
+    instance: dg.DagsterInstance, key: str, spec: dg.AssetCheckSpec, result: dg.AssetCheckResult
+) -> dg.AssetCheckEvaluation:
+    return dg.AssetCheckEvaluation(
+        asset_key=spec.asset_key,
+        check_name=spec.name,
+        passed=result.passed,
+        metadata=result.metadata,
+        target_materialization_data=_latest(instance, spec.asset_key, key),
+        severity=result.severity,
+        description=result.description,
+        blocking=spec.blocking,
+        partition=key,
+    )
 
 
 def judge(found: Check, entities: int | None = None) -> dg.AssetCheckResult:

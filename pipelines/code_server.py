@@ -10,6 +10,7 @@ import sys
 import dagster as dg
 
 from pipelines import pools
+from pipelines.plain_logs import write_plain_logs
 
 RUNS_IMPORT = ["dagster", "dagster._grpc.impl", "dagster_postgres", "psycopg"]  # not polars: its threads do not fork
 LIVE = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
@@ -37,6 +38,7 @@ def fork_runs() -> None:
 
 def main(where: str) -> None:
     """Serve the definitions on the Unix socket `where`, or on the TCP port that it is, until SIGTERM."""
+    write_plain_logs()
     with dg.DagsterInstance.get() as instance:
         fail_orphans(instance)
         pools.make_known(instance)

@@ -4,8 +4,9 @@ import dagster as dg
 
 from crm_core.settings import Settings
 from pipelines.assets import ASSETS
+from pipelines.folder import DropFolder
 from pipelines.jobs import JOBS
-from pipelines.resources import CrmDatabase, DropFolder
+from pipelines.resources import CrmDatabase
 from pipelines.schedules import schedules
 from pipelines.sensors import SENSORS
 

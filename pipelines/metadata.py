@@ -10,7 +10,8 @@ import dagster as dg
 
 from crm_core.quality import Check
 from crm_core.report import FieldChanges, ReasonCount, Report
-from pipelines.taking import Taken
+from pipelines.folder import shown
+from pipelines.taking import Refused, Taken
 
 ROWS = 20  # of a table: the event log is no place for more
 
@@ -20,42 +21,48 @@ Metadata: TypeAlias = dict[str, dg.MetadataValue | str | int | float]
 def of_drop(taken: Taken) -> Mapping[str, Metadata]:
     """Tell of each asset what a drop did to it, in the order of the flow."""
     done, drop, counts = taken.report, taken.drop, taken.counts
+    did = done if taken.is_repeat else drop  # a drop that is run again shows what it did, and not that it is known
     file: Metadata = {
-        "path": dg.MetadataValue.path(taken.path),
         "bytes": drop.bytes,
         "sha256": drop.sha256,
-        "arrived_at": dg.MetadataValue.timestamp(taken.arrived_at),
+        "this_run": dg.MetadataValue.json(done.as_json()),
     }
-    if drop.file_name != taken.path.name:
+    if taken.file is not None:
+        file["path"] = _path(taken.file.path)
+        file["arrived_at"] = dg.MetadataValue.timestamp(taken.file.modified_at)
+    if taken.is_repeat:
         file["same_bytes_as"] = drop.file_name
     staged: Metadata = {
         "status": done.status,
-        "rows_read": done.rows_read,
-        "rows_accepted": done.rows_accepted,
-        "rows_changed": done.rows_changed,
-        "rows_unchanged": done.rows_unchanged,
-        "rows_late": done.rows_late,
-        "rows_superseded": done.rows_superseded,
-        "seconds": done.seconds,
-        "dagster/partition_row_count": done.rows_accepted,
+        "rows_read": did.rows_read,
+        "rows_accepted": did.rows_accepted,
+        "rows_changed": did.rows_changed,
+        "rows_unchanged": did.rows_unchanged,
+        "rows_late": did.rows_late,
+        "rows_superseded": did.rows_superseded,
+        "rows_ending_nobody": did.rows_ending_nobody,
+        "rows_fallen_together": did.rows_fallen_together,
+        "notes": dg.MetadataValue.json(list(did.notes)),
+        "seconds": did.seconds,
+        "dagster/partition_row_count": did.rows_accepted,
         "dagster/row_count": counts.changes,
     }
     rejected: Metadata = {
-        "rows_rejected": done.rows_rejected,
+        "rows_rejected": did.rows_rejected,
         "reject_share": round(drop.reject_share or 0.0, 4),
-        "dagster/partition_row_count": done.rows_rejected,
+        "dagster/partition_row_count": did.rows_rejected,
     }
     if drop.reasons:
         rejected["reasons"] = _reasons(drop.reasons)
         rejected["first_rows"] = _table([{"line": row.line, "reasons": ", ".join(row.reasons)} for row in done.rejects])
     entities: Metadata = {
-        "entity_versions_added": done.entity_versions_added,
-        "dagster/partition_row_count": done.entity_versions_added,
+        "entity_versions_added": did.entity_versions_added,
+        "dagster/partition_row_count": did.entity_versions_added,
         "dagster/row_count": counts.entity_versions,
     }
     details: Metadata = {
-        "detail_versions_added": done.detail_versions_added,
-        "dagster/partition_row_count": done.detail_versions_added,
+        "detail_versions_added": did.detail_versions_added,
+        "dagster/partition_row_count": did.detail_versions_added,
         "dagster/row_count": counts.detail_versions,
     }
     for told, of_details in ((entities, False), (details, True)):
@@ -69,6 +76,18 @@ def of_drop(taken: Taken) -> Mapping[str, Metadata]:
         "entity_versions": entities,
         "detail_versions": details,
     }
+
+
+def of_refusal(refused: Refused) -> Metadata:
+    """Tell of a drop of which nothing went in."""
+    told: Metadata = {"status": "refused", "error": refused.fault}
+    if refused.sha256 is not None:
+        told["sha256"] = refused.sha256
+    if refused.file is not None:
+        told["path"] = _path(refused.file.path)
+        told["bytes"] = refused.file.bytes
+        told["arrived_at"] = dg.MetadataValue.timestamp(refused.file.modified_at)
+    return told
 
 
 def of_invariants(found: Sequence[Check], seconds: float) -> Metadata:
@@ -121,6 +140,10 @@ def of_report(report: Report, page: Path, numbers: Path) -> Metadata:
     if report.field_changes:
         told["changed_fields"] = _fields(report.field_changes)
     return told
+
+
+def _path(path: Path) -> dg.PathMetadataValue:
+    return dg.MetadataValue.path(shown(str(path)))
 
 
 def _reasons(counts: Sequence[ReasonCount]) -> dg.TableMetadataValue:

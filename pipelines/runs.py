@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 
 from crm_core.model import MergeReport
 from pipelines.definitions import defs
+from pipelines.folder import DropFolder
 from pipelines.interrupts import interrupts_kept
 from pipelines.jobs import ingest_drop
 from pipelines.partitions import drop_key, drops
-from pipelines.resources import DropFolder
 
 REPORT = {field.name for field in fields(MergeReport)} - {"rejects"}
 
 
 def run_drops(paths: Iterable[Path]) -> Iterator[MergeReport]:
-    """Run the job for each drop, as a partition of its own, and answer what the assets' metadata tell of it."""
+    """Run the job for each drop, as a partition of its own, and return what the assets' metadata tell of it."""
     job = defs().resolve_job_def(ingest_drop.name)
     with dg.DagsterInstance.ephemeral() as instance:
         for path in paths:
@@ -43,10 +43,9 @@ def _report(path: Path, result: dg.ExecuteInProcessResult) -> MergeReport:
             told_by_us = failure.user_failure_data and failure.user_failure_data.description
             error = told_by_us or (failure.error.message.strip() if failure.error else "the run failed")
             return MergeReport(str(path), None, "refused", error=error)
-    told: dict[str, Any] = {
-        name: value.value
+    (told,) = (
+        cast("Mapping[str, Any]", event.step_materialization_data.materialization.metadata["this_run"].value)
         for event in result.get_asset_materialization_events()
-        for name, value in event.step_materialization_data.materialization.metadata.items()
-        if name in REPORT
-    }
-    return MergeReport(file=str(path), **told)
+        if event.asset_key == dg.AssetKey("drop_file")
+    )
+    return MergeReport(**{name: value for name, value in told.items() if name in REPORT} | {"file": str(path)})

@@ -10,7 +10,7 @@ from pipelines.jobs import data_quality, integrity
 
 
 def schedules(time_zone: str) -> Sequence[dg.ScheduleDefinition]:
-    """Answer the schedules: the invariants at five, so that the report at six knows of them."""
+    """Return the schedules: the invariants at five, so that the report at six knows of them."""
     return [
         dg.ScheduleDefinition(
             job=job,

@@ -3,43 +3,65 @@
 # No `from __future__ import annotations`: Dagster reads the annotations of a sensor's arguments, and takes no text.
 
 import json
-from collections.abc import Iterable
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import dagster as dg
 
+from crm_core.drop_log import judged
+from crm_core.errors import CrmError
+from pipelines.folder import DropFile, DropFolder, Listing
 from pipelines.jobs import ingest_drop
-from pipelines.partitions import drops
-from pipelines.resources import DropFile, DropFolder
+from pipelines.partitions import drops, read_files
+from pipelines.resources import CrmDatabase, one_line
+from pipelines.taking import FILE_TAG
 
-REQUESTS = 100  # a tick, so that it stays far from its time limit
-WAITING = 1_000  # files that the cursor holds
+REQUESTS = 100  # runs of drops that are under way at once, the others of the folder wait here
+WAITING, LATER = 1_000, 10_000  # files that the cursor holds
 NAMED = 3  # files in a reason to skip
-
-# The run keys of all files that were ever requested. They are kept as the keys of partitions that no asset has, because
-# a cursor is written with every tick, and 10,000 of them would be half a megabyte of it.
-requested_files = dg.DynamicPartitionsDefinition(name="requested_drop_files")
+FIRST_PAUSE, LONGEST_PAUSE = (
+    60.0,
+    3600.0,
+)  # seconds before a file whose run failed is asked for again, doubled each time
+NEVER = 1e11  # seconds since 1970: until the file changes
+UNFINISHED = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """What one tick leaves to the next, as run keys."""
+    """What one tick leaves to the next; one that is lost costs a tick and some log lines."""
 
-    waiting: frozenset[str] = field(default_factory=frozenset)  # seen, and perhaps still being written
-    requested: frozenset[str] = field(default_factory=frozenset)  # known to be requested only when this is written
+    waiting: frozenset[str] = field(default_factory=frozenset)  # contents seen once, and perhaps still being written
+    later: Mapping[str, float] = field(default_factory=dict)  # contents whose run failed: seconds since 1970, or NEVER
+    told: frozenset[str] = field(default_factory=frozenset)  # keys of what was passed over and logged
 
     @classmethod
     def read(cls, text: str | None) -> "Cursor":
         """Read a cursor; one that is no cursor of ours begins anew."""
         try:
-            parts: dict[str, list[str]] = json.loads(text or "{}")
-            return cls(frozenset(parts.get("waiting", [])), frozenset(parts.get("requested", [])))
+            parts = json.loads(text or "{}")
+            later = {str(content): float(at) for content, at in parts.get("later", {}).items()}
+            return cls(frozenset(parts.get("waiting", [])), later, frozenset(parts.get("told", [])))
         except (ValueError, AttributeError, TypeError):
             return cls()
 
     def write(self) -> str:
         """Write it as text."""
-        return json.dumps({"waiting": sorted(self.waiting), "requested": sorted(self.requested)})
+        return json.dumps(
+            {
+                "waiting": sorted(self.waiting)[:WAITING],
+                "later": dict(sorted(self.later.items())[:LATER]),
+                "told": sorted(self.told),
+            }
+        )
 
 
 @dg.sensor(
@@ -47,45 +69,133 @@ class Cursor:
     minimum_interval_seconds=3,  # the daemon looks every 5 seconds; were it 5 here, it would often be just too early
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Takes in each CSV file of the drop folder (CRM_DROP_DIR), in order of names, and again when it "
-    "changed. A file is complete when its size and time are the same in two ticks; to be sure, write it under a name "
-    "that begins with a dot or ends with .tmp or .part, and rename it.",
+    "changed, when its run failed, or when the database holds it no more. A file is complete when its size and time "
+    "are the same in two ticks; to be sure, write it under a name that begins with a dot or ends with .tmp or .part, "
+    "and rename it.",
 )
-def drop_folder(context: dg.SensorEvaluationContext, drop_folder: DropFolder) -> dg.SensorResult:
-    """Request a run for each new file that stands still; its content is not read."""
+def drop_folder(
+    context: dg.SensorEvaluationContext, drop_folder: DropFolder, crm_database: CrmDatabase
+) -> dg.SensorResult:
+    """Request a run for each file that stands still and that the database has not judged; its content is not read."""
     cursor = Cursor.read(context.cursor)
     try:
-        files = drop_folder.files()
-    except (FileNotFoundError, NotADirectoryError):
-        return _skip(f"There is no folder {drop_folder.path()}: make it, or name another in CRM_DROP_DIR.", cursor)
-    # A tick that dies leaves its cursor unwritten: the files are then requested again, and the run keys keep one run.
-    handled = cursor.requested.union(context.instance.get_dynamic_partitions(requested_files.name or ""))
-    new = [file for file in files if file.run_key not in handled]
-    complete = [file for file in new if file.run_key in cursor.waiting][:REQUESTS]
-    taken = frozenset(file.run_key for file in complete)
-    left = [file for file in new if file.run_key not in taken]
-    after = Cursor(frozenset(file.run_key for file in left[:WAITING]), taken)
-    remember = [requested_files.build_add_request(sorted(cursor.requested))] if cursor.requested else []
-    if not complete:
-        return _skip(_nothing_to_do(drop_folder, files, left), after, remember)
+        listing = drop_folder.listing()
+        new = _not_judged(listing.files, read_files(context.instance), crm_database)
+    except OSError as error:
+        fault = f"The folder {drop_folder.path()} cannot be listed ({error.strerror})"
+        return _skip(f"{fault}: make it, or name another in CRM_DROP_DIR.", cursor)
+    except CrmError as error:
+        return _skip(f"The database cannot be asked, so no run is: {one_line(error)}", cursor)
+    passed_over = listing.passed_over[:WAITING]
+    for one in passed_over:
+        if one.key not in cursor.told:
+            context.log.warning(f"{one.name} is passed over: {one.why}")
+    now = time.time()
+    complete = [file for file in new if file.content in cursor.waiting or file.content in cursor.later]
+    later = {file.content: at for file in complete if (at := cursor.later.get(file.content, 0.0)) > now}
+    requests, failed = _ask(context.instance, [file for file in complete if file.content not in later], now)
+    later |= failed
+    after = Cursor(
+        waiting=frozenset(file.content for file in new if file.content not in later),
+        later=later,
+        told=frozenset(one.key for one in passed_over),
+    )
+    if not requests:
+        return _skip(_nothing_to_do(drop_folder, listing, new, complete, after), after)
     return dg.SensorResult(
-        run_requests=[dg.RunRequest(run_key=file.run_key, partition_key=file.key) for file in complete],
-        dynamic_partitions_requests=[drops.build_add_request([file.key for file in complete]), *remember],
+        run_requests=requests,
+        dynamic_partitions_requests=[drops.build_add_request([request.partition_key or "" for request in requests])],
         cursor=after.write(),
     )
 
 
-def _skip(reason: str, cursor: Cursor, remember: Iterable[dg.AddDynamicPartitionsRequest] = ()) -> dg.SensorResult:
-    return dg.SensorResult(skip_reason=reason, cursor=cursor.write(), dynamic_partitions_requests=list(remember))
+def _not_judged(files: Sequence[DropFile], read: Mapping[str, str], crm_database: CrmDatabase) -> Sequence[DropFile]:
+    """Leave out the files whose bytes were read and the database has judged; a restored one may have lost some."""
+    known = {file.content: read[file.content] for file in files if file.content in read}
+    if not known:
+        return files
+    with crm_database.ask() as connection:
+        held = judged(connection, set(known.values()))
+    return [file for file in files if known.get(file.content) not in held]
 
 
-def _nothing_to_do(folder: DropFolder, files: list[DropFile], left: list[DropFile]) -> str:
-    if not files:
-        return f"There is no CSV file in {folder.path()}: drop one there."
-    if left:
-        names = ", ".join(file.name for file in left[:NAMED])
-        more = f" and {len(left) - NAMED} more" if len(left) > NAMED else ""
-        return f"Waiting until nobody writes to them any more: {names}{more}."
-    return f"Nothing new: each of the {len(files)} files in {folder.path()} has had its run."
+def _ask(
+    instance: dg.DagsterInstance, due: Sequence[DropFile], now: float
+) -> tuple[Sequence[dg.RunRequest], dict[str, float]]:
+    """Request runs, as far as there is room; and say of which files the run has failed, and when they are due again."""
+    if not due:
+        return [], {}
+    room = REQUESTS - instance.get_runs_count(dg.RunsFilter(job_name=ingest_drop.name, statuses=UNFINISHED))
+    some = due[: 2 * REQUESTS]  # those under way are among them
+    runs = defaultdict[str, list[dg.RunRecord]](list)
+    for run in instance.get_run_records(dg.RunsFilter(tags={FILE_TAG: [file.content for file in some]})):
+        runs[run.dagster_run.tags[FILE_TAG]].append(run)  # the newest first
+    requests: list[dg.RunRequest] = []
+    later: dict[str, float] = {}
+    for file in some:
+        before = runs[file.content]
+        if len(requests) >= room:
+            break
+        if any(not run.dagster_run.is_finished for run in before):
+            continue
+        again = _due_again(before)
+        if again > now:
+            later[file.content] = again
+            continue
+        # Told by what was before, so that a tick that dies before its cursor is written asks for no second run.
+        run_key = " after ".join([file.content, *(run.dagster_run.run_id for run in before[:1])])
+        requests.append(dg.RunRequest(run_key=run_key, partition_key=file.key, tags={FILE_TAG: file.content}))
+    return requests, later
+
+
+def _due_again(before: Sequence[dg.RunRecord]) -> float:
+    """Return when a file may be asked for again after its runs so far, the newest first; a person may have ended it."""
+    if not before:
+        return 0.0
+    if before[0].dagster_run.status is dg.DagsterRunStatus.CANCELED:
+        return NEVER
+    pause = min(FIRST_PAUSE * 2.0 ** min(len(before) - 1, 20), LONGEST_PAUSE)
+    return (before[0].end_time or before[0].update_timestamp.timestamp()) + pause
+
+
+def _skip(reason: str, cursor: Cursor) -> dg.SensorResult:
+    return dg.SensorResult(skip_reason=reason, cursor=cursor.write())
+
+
+def _nothing_to_do(
+    folder: DropFolder, listing: Listing, new: Sequence[DropFile], complete: Sequence[DropFile], after: Cursor
+) -> str:
+    """Say why no run is requested, and what is passed over."""
+    written = [file.key for file in new if file not in complete]
+    stopped = [file.key for file in complete if after.later.get(file.content) == NEVER]
+    failed = [file.key for file in complete if file.content in after.later and file.key not in stopped]
+    under_way = len(complete) - len(stopped) - len(failed)
+    parts = []
+    if written:
+        parts.append(f"Waiting until nobody writes to them any more: {_names(written)}.")
+    if under_way:
+        parts.append(f"Under way, or waiting for those that are: {under_way:,}.")
+    if failed:
+        first = min(after.later[file.content] for file in complete if file.key in failed)
+        parts.append(f"Their runs failed, and they are asked for again, the first {_clock(first)}: {_names(failed)}.")
+    if stopped:
+        parts.append(f"Their runs were ended by hand; materialize their partitions: {_names(stopped)}.")
+    if not listing.files:
+        parts.append(f"There is no CSV file in {folder.path()}: drop one there.")
+    elif not parts:
+        parts.append(f"Nothing new: each of the {len(listing.files)} files in {folder.path()} was taken in or refused.")
+    if listing.passed_over:
+        parts.append(f"Passed over: {_names([str(one) for one in listing.passed_over])}.")
+    return " ".join(parts)
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"
+
+
+def _clock(seconds: float) -> str:
+    return time.strftime("at %H:%M:%S UTC", time.gmtime(seconds))
 
 
 report_after_drops = dg.AutomationConditionSensorDefinition(

@@ -16,6 +16,7 @@ import uvicorn
 from builders import reference_data
 
 from api.app import create_app
+from api.protocol import ServerConfig
 from crm_core.database import Database
 from crm_core.serve import listen
 from crm_core.settings import Settings
@@ -44,14 +45,8 @@ def served(database: Database, *, is_loopback: bool = True, **settings: object) 
     """Serve a migrated database, with settings that differ from the defaults, and yield a client of it."""
     chosen = replace(Settings.from_environment({}, None), **settings)
     listening = listen("127.0.0.1", 0)
-    config = uvicorn.Config(
-        create_app(chosen, database, is_loopback=is_loopback),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=STOP_SECONDS,
-    )
-    server = uvicorn.Server(config)
+    app = create_app(chosen, database, is_loopback=is_loopback)
+    server = uvicorn.Server(ServerConfig(app, chosen, grace=STOP_SECONDS))
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     try:

@@ -303,6 +303,10 @@ def test_https_alone_where_it_is_said(server: Server) -> None:
         assert (answer.status_code, answer.headers["location"]) == (307, f"https://localhost{ENTITIES}?q=a")
         for probe in ("/healthz", "/readyz"):
             assert client.get(probe).status_code == 200, "a probe asks the machine itself"
+        refused = client.get(ENTITIES, headers={"X-Forwarded-Proto": "https"})
+        a_problem(refused, 400, "CRM_TRUSTED_PROXIES")  # a redirect would lead in a circle
+    trusting = {**SECURE, "trusted_proxies": ("127.0.0.1",)}
+    with server.clone() as database, served_with_types(database, **trusting) as client:
         behind = client.get(ENTITIES, headers={"X-Forwarded-Proto": "https"})
         assert behind.status_code == 200
         assert behind.headers["strict-transport-security"] == "max-age=31536000; includeSubDomains; preload"

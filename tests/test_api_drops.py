@@ -23,6 +23,7 @@ HEADER = "entity_uid,display_name,entity_type,details,change_ts"
 BOOKS = [
     "file", "sha256", "status", "rows_read", "rows_accepted", "rows_rejected", "rows_changed", "rows_unchanged",
     "rows_late", "rows_superseded", "entity_versions_added", "detail_versions_added", "seconds", "error",
+    "rows_ending_nobody", "rows_fallen_together", "notes", "dry_run",
 ]  # fmt: skip
 
 
@@ -49,7 +50,8 @@ def sent(client: httpx.Client, content: bytes, **params: str) -> httpx.Response:
 
 def books(answer: httpx.Response, status: int) -> Document:
     assert answer.status_code == status, answer.text
-    assert list(answer.json()) == BOOKS
+    told = dict(answer.json())
+    assert list(told) == [*BOOKS, "differences"] if told["dry_run"] else BOOKS
     return dict(answer.json())
 
 
@@ -66,12 +68,12 @@ def test_a_drop_is_taken_in_and_its_outcome_can_be_read_again(client: httpx.Clie
         "file": "first.csv", "sha256": sha256, "status": "merged", "rows_read": 3, "rows_accepted": 1,
         "rows_rejected": 2, "rows_changed": 1, "rows_unchanged": 0, "rows_late": 0, "rows_superseded": 0,
         "entity_versions_added": 1, "detail_versions_added": 0, "seconds": 0, "error": None,
+        "rows_ending_nobody": 0, "rows_fallen_together": 0, "notes": [], "dry_run": False,
     }  # fmt: skip
     assert answer.headers["location"] == f"{DROPS}/{sha256}"
     kept = client.get(answer.headers["location"]).json()
-    assert {name: kept[name] for name in BOOKS if name != "seconds"} == {
-        name: told[name] for name in BOOKS if name != "seconds"
-    }
+    kept_too = [name for name in BOOKS if name not in ("seconds", "dry_run")]
+    assert {name: kept[name] for name in kept_too} == {name: told[name] for name in kept_too}
     assert kept["bytes"] == len(content)
     assert named(client, "Ada Sent") == 1
 
@@ -154,7 +156,7 @@ def test_a_dry_run_tells_and_changes_nothing(client: httpx.Client) -> None:
     content = a_drop(",Dry,PERSON,[],2024-01-01", ",,PERSON,[],2024-01-01")
     answer = sent(client, content, dry_run="true")
     told = books(answer, 200)
-    assert (told["rows_read"], told["rows_changed"], told["rows_rejected"]) == (2, 1, 1)
+    assert (told["rows_read"], told["rows_changed"], told["rows_rejected"], told["dry_run"]) == (2, 1, 1, True)
     assert "location" not in answer.headers
     assert named(client, "Dry") == 0
     a_problem(client.get(f"{DROPS}/{told['sha256']}"), 404)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -363,14 +362,14 @@ def test_a_deleted_entity_is_gone_and_all_its_past_still_answers(client: httpx.C
     assert audit[1]["after"] is None
 
 
-def test_to_delete_again_is_refused_unless_it_is_the_same_deletion(client: httpx.Client) -> None:
+def test_to_delete_again_is_refused_unless_it_is_at_the_same_instant(client: httpx.Client) -> None:
     a_problem(client.delete(f"{ENTITIES}/{uuid4()}"), 404, "was ever known")
     entity = create(client, body={"change_ts": "2024-01-01"})
     assert client.delete(at(entity), params={"change_ts": "2024-02-01"}).status_code == 204
     a_problem(client.delete(at(entity)), 409, "does not exist now")
     a_problem(client.delete(at(entity), params={"change_ts": "2024-03-01"}), 409)
-    assert client.delete(at(entity), params={"change_ts": "2024-02-01"}).status_code == 204, "a replay"
-    assert client.get(f"{at(entity)}/audit").json()["count"] == 2
+    assert client.delete(at(entity), params={"change_ts": "2024-02-01"}).status_code == 204, "it deletes again"
+    assert client.get(f"{at(entity)}/audit").json()["count"] == 3
     assert client.delete(at(entity), params={"change_ts": "2024-01-15"}).status_code == 204, "late, while it existed"
     assert [v["valid_to"] for v in history(client, entity)] == ["2024-01-15T00:00:00Z"]
 
@@ -383,15 +382,46 @@ def test_a_deletion_has_no_body_that_could_be_overlooked(client: httpx.Client) -
     assert read(client, entity) == entity
 
 
-def test_a_replay_at_its_instant_changes_nothing(client: httpx.Client) -> None:
+def test_a_request_is_never_a_repeat_and_the_last_of_an_instant_stands(client: httpx.Client) -> None:
     entity = create(client, body={"change_ts": "2024-01-01"})
-    change: dict[str, Any] = {"display_name": "B", "change_ts": "2024-02-01"}
-    first = client.patch(at(entity), json=change)
-    patch(client, entity, {"display_name": "C", "change_ts": "2024-02-01"})
-    again = client.patch(at(entity), json=change)
-    assert (again.status_code, again.json()["display_name"]) == (200, "C"), "superseded is superseded"
-    assert first.json()["display_name"] == "B"
-    assert client.get(f"{at(entity)}/audit").json()["count"] == 3
+    for name in ("B", "C", "B"):
+        assert patch(client, entity, {"display_name": name, "change_ts": "2024-02-01"})["display_name"] == name
+    assert [v["display_name"] for v in history(client, entity)] == ["Ada Lovelace", "B"]
+    assert client.get(f"{at(entity)}/audit").json()["count"] == 4
+
+
+def test_of_a_deletion_a_creation_and_a_deletion_at_one_instant_the_last_stands(client: httpx.Client) -> None:
+    entity = create(client, body={"change_ts": "2024-01-01"})
+    moment = {"change_ts": "2024-02-01"}
+    assert client.delete(at(entity), params=moment).status_code == 204
+    assert create(client, body={"entity_uid": entity["entity_uid"], **moment})["is_current"]
+    assert client.delete(at(entity), params=moment).status_code == 204
+    a_problem(client.get(at(entity)), 410)
+
+
+def test_an_undated_change_is_later_than_one_that_is_ahead_of_the_clock(client: httpx.Client) -> None:
+    ahead = (datetime.now(UTC) + timedelta(minutes=4)).isoformat()
+    entity = create(client, body={"change_ts": "2024-01-01"})
+    patch(client, entity, {"display_name": "Ahead", "change_ts": ahead})
+    assert patch(client, entity, {"display_name": "Now"})["display_name"] == "Now"
+    assert client.delete(at(entity)).status_code == 204
+    a_problem(client.get(at(entity)), 410)
+    again = create(client, body={"entity_uid": entity["entity_uid"], "display_name": "Again"})
+    assert (read(client, entity)["display_name"], again["is_current"]) == ("Again", True)
+
+
+def test_of_requests_at_one_instant_the_last_holds_even_if_it_was_said_before(client: httpx.Client) -> None:
+    entity = create(client, body={"change_ts": "2024-01-01"})
+    for name in ("B", "C", "B"):
+        answer = client.patch(at(entity), json={"display_name": name, "change_ts": "2024-02-01"})
+        assert (answer.status_code, answer.json()["display_name"]) == (200, name)
+    assert client.get(f"{at(entity)}/audit").json()["count"] == 4
+    for _ in range(2):
+        assert client.delete(at(entity), params={"change_ts": "2024-03-01"}).status_code == 204
+        assert client.get(at(entity)).status_code == 410
+        body = {"display_name": "A", "entity_type": "PERSON"}
+        again = client.post(ENTITIES, json={**body, "entity_uid": entity["entity_uid"], "change_ts": "2024-03-01"})
+        assert (again.status_code, again.json()["is_current"]) == (201, True)
 
 
 def test_who_asked_and_under_which_id_is_in_the_audit(client: httpx.Client) -> None:
@@ -431,9 +461,32 @@ def test_history_and_audit_come_whole_or_in_parts(client: httpx.Client) -> None:
 
 def test_names_and_values_may_be_long(client: httpx.Client) -> None:
     long = "".join(chr(0x4E00 + number * 7919 % 20000) for number in range(6000))
-    entity = create(client, long, note=long)
-    assert (entity["display_name"], values(entity)) == (long, {"note": long})
+    entity = create(client, long[:500], note=long)
+    assert (entity["display_name"], values(entity)) == (long[:500], {"note": long})
     assert client.get(ENTITIES, params={"note": long}).json()["results"] == [entity]
+    body = {"display_name": long[:501], "entity_type": "PERSON", "details": detail_list({"note": long * 6})}
+    told = a_problem(client.post(ENTITIES, json=body), 400, "at most 500", "100,000 bytes")
+    assert [fault["reason"] for fault in told["errors"]] == ["value_too_long"] * 2
+
+
+def test_what_is_never_seen_is_no_name_and_is_not_stored(client: httpx.Client) -> None:
+    entity = create(client, "\ufeffVera Seen\u200b", email="vera@seen.org\u200b")
+    assert (entity["display_name"], values(entity)) == ("Vera Seen", {"email": "vera@seen.org"})
+    family = "Family 👩\u200d👩\u200d👧"
+    assert create(client, family)["display_name"] == family
+    for nothing in ("\u200b", "\u2060 \ufeff", "\u3164"):
+        told = a_problem(client.post(ENTITIES, json={"display_name": nothing, "entity_type": "PERSON"}), 400)
+        assert [fault["reason"] for fault in told["errors"]] == ["missing_display_name"]
+
+
+@pytest.mark.parametrize("uid", ["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"])
+def test_a_uid_that_names_nobody_is_refused(client: httpx.Client, uid: str) -> None:
+    body = {"entity_uid": uid, "display_name": "Nil", "entity_type": "PERSON"}
+    told = a_problem(client.post(ENTITIES, json=body), 400, "body.entity_uid")
+    assert [fault["reason"] for fault in told["errors"]] == ["invalid_uid"]
+    a_problem(client.get(f"{ENTITIES}/{uid}"), 404)
+    a_problem(client.patch(f"{ENTITIES}/{uid}", json={"display_name": "Nil"}), 404)
+    a_problem(client.delete(f"{ENTITIES}/{uid}"), 404)
 
 
 @pytest.mark.parametrize("blank", ["", " "])

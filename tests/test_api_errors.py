@@ -124,6 +124,75 @@ def test_a_body_that_is_none_is_refused_and_nothing_goes_in(client: httpx.Client
 
 
 @pytest.mark.parametrize(
+    ("content", "where"),
+    [
+        (b'{"display_name":"A","display_name":"B","entity_type":"PERSON"}', ["body.display_name"]),
+        (b'{"display_name":"A","disp\\u006cay_name":"A","entity_type":"PERSON"}', ["body.display_name"]),
+        (
+            b'{"display_name":"A","entity_type":"PERSON","details":[{"detail_type":"phone","detail_value":"1"},'
+            b'{"detail_type":"email","detail_value":"a@x.org","detail_value":"b@x.org"}]}',
+            ["body.details[1].detail_value"],
+        ),
+        (
+            b'{"display_name":"A","entity_type":"PERSON","change_ts":"2024-01-01","change_ts":"2020-01-01"}',
+            ["body.change_ts"],
+        ),
+        (
+            b'{"valid_from":null,"valid_from":null,"a":[{"b":{"c":1,"c":2,"c":3}}]}',
+            ["body.valid_from", "body.a[0].b.c"],
+        ),
+    ],
+)
+def test_a_member_that_comes_twice_is_malformed(client: httpx.Client, content: bytes, where: list[str]) -> None:
+    before = client.get(ENTITIES).json()["count"]
+    for answer in (posted(client, content), client.patch(f"{ENTITIES}/{uuid4()}", content=content, headers=JSON)):
+        told = a_problem(answer, 400, where[0], "given twice; give it once")
+        assert [fault["where"] for fault in told["errors"]] == where
+    assert client.get(ENTITIES).json()["count"] == before
+
+
+@pytest.mark.parametrize("path", ["detail-types", "entity-types", "detail-types/email", "entity-types/PERSON"])
+def test_a_member_that_comes_twice_is_malformed_in_reference_data_too(client: httpx.Client, path: str) -> None:
+    before = client.get(f"{V1}/{path.partition('/')[0]}").json()
+    method = "PATCH" if "/" in path else "POST"
+    body = b'{"name":"One","name":"Two"}' if "/" in path else b'{"code":"twice","name":"One","name":"Two"}'
+    a_problem(client.request(method, f"{V1}/{path}", content=body, headers=JSON), 400, "body.name", "given twice")
+    assert client.get(f"{V1}/{path.partition('/')[0]}").json() == before
+
+
+@pytest.mark.parametrize(
+    ("declared", "status"),
+    [
+        ("application/json; charset=iso-8859-1", 400),
+        ("application/json; charset=windows-1252", 400),
+        ("application/json;charset=utf-16", 400),
+        ("application/json; charset=klingon", 400),
+        ("application/json; charset=utf-8; charset=latin-1", 400),
+        ("application/json; charset*=us-ascii''latin-1", 400),
+        ("application/json; charset=utf-8", 201),
+        ('application/json; charset="UTF-8"', 201),
+        ("application/json; charset=us-ascii", 201),
+        ("application/merge-patch+json; Charset=UTF8", 201),
+    ],
+)
+def test_what_is_said_of_the_encoding_is_heeded(client: httpx.Client, declared: str, status: int) -> None:
+    answer = client.post(ENTITIES, content=person(display_name="Jürg"), headers={"Content-Type": declared})
+    assert answer.status_code == status, answer.text
+    if status == 400:
+        a_problem(answer, 400, "header.Content-Type", "UTF-8")
+
+
+def test_json_may_begin_with_a_mark_of_its_encoding_and_is_utf_8(client: httpx.Client) -> None:
+    assert posted(client, b"\xef\xbb\xbf" + person()).status_code == 201
+    for encoding in ("utf-16", "utf-16-le", "utf-32"):
+        a_problem(posted(client, person().decode().encode(encoding)), 400, "body: is no JSON")
+    for packed in ("gzip", "br", "deflate, gzip"):
+        answer = posted(client, person(), **{"Content-Encoding": packed})
+        a_problem(answer, 400, "header.Content-Encoding", packed, "unpack it first")
+    assert posted(client, person(), **{"Content-Encoding": "identity"}).status_code == 201
+
+
+@pytest.mark.parametrize(
     "content_type", [None, "text/plain", "application/x-www-form-urlencoded", "application/xml", "json"]
 )
 def test_a_body_that_is_not_called_json_is_refused(client: httpx.Client, content_type: str | None) -> None:
@@ -154,7 +223,8 @@ def test_a_body_that_is_too_long_is_refused_and_the_connection_survives(
 
 
 def test_the_longest_body_is_a_setting(client: httpx.Client, database: Database) -> None:
-    just_fits = person(display_name="x" * (2048 - len(person()) + 1))
+    empty = person(details=[{"detail_type": "note", "detail_value": ""}])
+    just_fits = empty.replace(b'""', b'"%s"' % (b"x" * (2048 - len(empty))))
     with served(database, max_body_bytes=2048) as small:
         assert posted(small, just_fits).status_code == 201
         a_problem(posted(small, just_fits + b" "), 400, "more than 2,048 bytes")

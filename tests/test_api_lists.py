@@ -277,9 +277,13 @@ def test_the_size_of_pages_is_a_setting(database: Database, client: httpx.Client
         assert len(listed(small, page_size=5)["results"]) == 5
 
 
-def test_links_lead_where_the_client_came_from(client: httpx.Client) -> None:
-    answer = client.get(f"{ENTITIES}?page_size=1", headers={"Host": "localhost:8123", "X-Forwarded-Proto": "https"})
-    assert answer.json()["next"].startswith(f"https://localhost:8123{ENTITIES}?")
+def test_links_lead_where_the_client_came_from(client: httpx.Client, database: Database) -> None:
+    headers = {"Host": "localhost:8123", "X-Forwarded-Proto": "https"}
+    answer = client.get(f"{ENTITIES}?page_size=1", headers=headers)
+    assert answer.json()["next"].startswith(f"http://localhost:8123{ENTITIES}?"), "anybody can say that"
+    with served(database, trusted_proxies=("127.0.0.0/8",)) as behind:
+        answer = behind.get(f"{ENTITIES}?page_size=1", headers=headers)
+        assert answer.json()["next"].startswith(f"https://localhost:8123{ENTITIES}?")
 
 
 def test_a_trailing_slash_makes_no_difference(client: httpx.Client) -> None:

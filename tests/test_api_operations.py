@@ -230,7 +230,7 @@ def streamed(client: httpx.Client) -> httpx.Response:
 @pytest.fixture
 def large(client: httpx.Client) -> Iterator[list[Document]]:
     """Entities that are more than the sockets hold."""
-    entities = [create(client, f"Large {number}", note=f"{number}" + "x" * 900_000) for number in range(12)]
+    entities = [create(client, f"Large {number}", note=f"{number}" + "x" * 90_000) for number in range(120)]
     yield entities
     for entity in entities:
         client.delete(f"{ENTITIES}/{entity['entity_uid']}")

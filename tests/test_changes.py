@@ -59,6 +59,9 @@ ODD = [
     "\u2003x\u2003",
     "\x1c",
     "\u200b",
+    "\ufeffAda\u200c",
+    "a\u200db",
+    "x" * 501,
     "H̱",
     "가",
 ]
@@ -68,7 +71,9 @@ ENTITY_TYPES = (
     | TEXTS
 )
 CODES = st.sampled_from(["email", "EMAIL", " website", "key", "Key", "straße", "STRASSE", "straẞe", "fax", "nope", ""])
-VALUES = st.none() | TEXTS | st.sampled_from(["\0", "a\0b", "\ud800", "x\udfff", "\U0001f600"])
+VALUES = (
+    st.none() | TEXTS | st.sampled_from(["x" * 100_000, "é" * 50_001, "\0", "a\0b", "\ud800", "x\udfff", "\U0001f600"])
+)
 INSTANTS = st.none() | st.sampled_from(
     [
         "", "  ", "2024-01-01", "2024-06-01T12:05:00Z", "2024-06-01T12:05:00.000001Z", "2024-06-01T14:05",
@@ -178,6 +183,9 @@ def test_a_patch_sets_what_it_names_alone() -> None:
         ({"details": [("key", "\0")]}, Reason.INVALID_DETAIL_VALUE, "details[0].detail_value"),
         ({"change_ts": "2024-06-01T12:06Z"}, Reason.FUTURE_CHANGE_TS, "change_ts"),
         ({"change_ts": "soon"}, Reason.INVALID_CHANGE_TS, "change_ts"),
+        ({"display_name": "\u200b"}, Reason.MISSING_DISPLAY_NAME, "display_name"),
+        ({"display_name": "x" * 501}, Reason.VALUE_TOO_LONG, "display_name"),
+        ({"details": [("key", "x" * 100_001)]}, Reason.VALUE_TOO_LONG, "details[0].detail_value"),
     ],
 )
 def test_a_fault_has_its_reason_its_place_and_its_cure(said: dict[str, object], reason: Reason, field: str) -> None:
@@ -187,3 +195,10 @@ def test_a_fault_has_its_reason_its_place_and_its_cure(said: dict[str, object], 
     assert (code, where) == (reason, field)
     assert len(text) > 15
     assert str(refused.value) == f"{field}: {text}"
+
+
+@pytest.mark.parametrize("uid", [UUID(int=0), UUID("ffffffff-ffff-ffff-ffff-ffffffffffff")])
+def test_a_uid_that_names_nobody_makes_nobody(uid: UUID) -> None:
+    with pytest.raises(ChangeRefused) as refused:
+        valid_change("upsert", uid, TYPES, now=NOW, time_zone=BERLIN, display_name="Ada", entity_type="PERSON")
+    assert [(code, where) for code, where, _ in refused.value.faults] == [(Reason.INVALID_UID, "entity_uid")]

@@ -33,12 +33,13 @@ FIXTURES = sorted((DATA / "fixtures").glob("*.json"))
 INITIAL, DELTA, LATE, REPLAY, DIRTY, LAST = sorted((DATA / "drops").glob("*.csv"))
 HEAVY = {"dagster", "polars", "pandera", "sqlalchemy", "alembic", "numpy", "psycopg", "rich", "fastapi", "pwdlib"}
 COMMANDS = [
-    "demo", "up", "serve", "migrate", "loaddata", "createsuperuser", "ingest", "token", "check", "report", "explain",
-    "bench",
+    "demo", "up", "serve", "migrate", "loaddata", "types", "createsuperuser", "ingest", "rejects", "token", "check",
+    "report", "exec", "explain", "bench",
 ]  # fmt: skip
 KEYS = [  # of the contract, section 5
     "file", "sha256", "status", "rows_read", "rows_accepted", "rows_rejected", "rows_changed", "rows_unchanged",
     "rows_late", "rows_superseded", "entity_versions_added", "detail_versions_added", "seconds", "error",
+    "rows_ending_nobody", "rows_fallen_together", "notes", "dry_run",
 ]  # fmt: skip
 HEADER = ["entity_uid", "display_name", "entity_type", "details", "change_ts", "op"]
 ANNA = "0b9f8a52-6c3e-4f0d-9a77-2d4e5c6b7a01"
@@ -186,11 +187,99 @@ def test_migrate_names_each_step_there_and_back(empty_database: Database, monkey
     run = on(empty_database, monkeypatch)
     names = [path.name.removesuffix(".up.sql") for path in sorted((DATA.parent / "sql" / "ddl").glob("*.up.sql"))]
     head = names[-1][:4]
-    assert run("migrate").stdout.splitlines() == [*names, f"The schema is at revision {head}."]
+    routines = [f"routines/{path.stem}" for path in sorted((DATA.parent / "sql" / "routines").glob("*.sql"))]
+    assert run("migrate").stdout.splitlines() == [*names, *routines, f"The schema is at revision {head}."]
     assert run("migrate").stdout.splitlines() == [f"The schema is at revision {head}."]
     assert run("migrate", "-1").stdout.splitlines() == [names[-1], f"The schema is at revision {names[-2][:4]}."]
     assert run("migrate", "2").stdout.splitlines()[-1] == "The schema is at revision 0002."
     assert run("migrate", "base").stdout.splitlines() == [names[1], names[0], "The schema is gone."]
+
+
+@pytest.mark.parametrize("target", ["base", "2", "-5"])
+def test_going_down_names_what_would_be_lost_and_needs_a_yes(run: Run, fresh_database: Database, target: str) -> None:
+    run("ingest", INITIAL)
+    held = rows_of(fresh_database, b"select count(*) from ledger")
+    refused = run("migrate", target)
+    assert refused.exit_code == 2
+    assert "ledger (33 rows)" in refused.stderr
+    assert "--yes" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert rows_of(fresh_database, b"select count(*) from ledger") == held
+    assert run("check").exit_code == 0
+    assert run("migrate", target, "--yes").exit_code == 0
+    assert rows_of(fresh_database, b"select to_regclass('ledger')") == [(None,)]
+
+
+def test_going_down_asks_for_nothing_when_nothing_is_lost(run: Run) -> None:
+    assert run("migrate", "5").exit_code == 0, "the types stay, and there is nothing else"
+    assert run("migrate").exit_code == 0
+    assert run("migrate", "base").exit_code == 2, "the types would go"
+
+
+@pytest.mark.parametrize(("answer", "status", "kept"), [(b"n\n", 1, True), (b"y\n", 0, False)], ids=["no", "yes"])
+def test_on_a_terminal_going_down_asks_first(
+    run: Run, fresh_database: Database, answer: bytes, status: int, *, kept: bool
+) -> None:
+    run("ingest", INITIAL)
+    master, slave = pty.openpty()
+    process = subprocess.Popen(in_its_own_process("migrate", "base"), stdin=slave, stdout=slave, stderr=slave)
+    os.close(slave)
+    shown = b""
+    while b"[y/N]" not in shown:
+        shown += os.read(master, 4096)
+    os.write(master, answer)
+    with suppress(OSError):  # the terminal's end
+        while os.read(master, 4096):
+            pass
+    os.close(master)
+    assert process.wait(60) == status
+    assert b"ledger (33 rows)" in shown
+    assert (rows_of(fresh_database, b"select to_regclass('entity')") != [(None,)]) is kept
+
+
+def test_the_types_are_listed_with_how_they_compare(run: Run) -> None:
+    heading, *rows = run("types").stdout.splitlines()
+    assert heading.split() == ["code", "is", "a", "active", "compares", "name", "description"]
+    assert [row.split()[0] for row in rows] == ["INSTITUTION", "PERSON", "address", "email", "phone", "website"]
+    assert rows[3].split()[1:5] == ["detail", "type", "yes", "casefold"]
+    listed = [json.loads(line) for line in run("types", "--json").stdout.splitlines()]
+    assert [one["code"] for one in listed if one["kind"] == "entity_type"] == ["INSTITUTION", "PERSON"]
+
+
+def test_without_types_the_cure_is_named(fresh_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = on(fresh_database, monkeypatch)
+    assert "001_entity_types.json" in run("types").stderr
+    ingested = run("ingest", "--json", DELTA)
+    assert "no entity types are loaded" in ingested.stderr
+    (cure,) = re.findall(r"crm (loaddata [^`]*)`", ingested.stderr)
+    assert run(*cure.split()).exit_code == 0
+    assert "types" not in run("ingest", LATE).stderr
+
+
+def test_the_audit_names_who_ran_a_command(
+    run: Run, fresh_database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LOGNAME", "ann")
+    run("ingest", a_drop(tmp_path / "1.csv", anna()))
+    monkeypatch.setenv("CRM_ACTOR", "nightly \x1b[2Jload")
+    run("ingest", a_drop(tmp_path / "2.csv", anna("Anna Berg", "2024-02-01")))
+    run("loaddata", *FIXTURES)
+    actors = rows_of(fresh_database, b"select actor from batch order by batch_id")
+    assert actors == [("ann",), ("nightly �[2Jload",), ("nightly �[2Jload",)]
+
+
+# exec
+
+
+def test_a_program_of_postgresql_finds_the_database(run: Run, fresh_database: Database, tmp_path: Path) -> None:
+    run("ingest", INITIAL)
+    dump = tmp_path / "crm.dump"
+    ((name,),) = rows_of(fresh_database, b"select current_database()")
+    assert run("exec", "pg_dump", "-Fc", "-f", dump).exit_code == 0
+    assert dump.read_bytes().startswith(b"PGDMP")
+    assert run("exec", "psql", "-c", "no such thing").exit_code == 1
+    assert run("exec", "sh", "-c", f'test "$PGDATABASE" = {name}').exit_code == 0
+    assert run("exec", "psqll").exit_code == 127
 
 
 def test_loaddata_counts_objects_and_files(run: Run, fresh_database: Database) -> None:
@@ -219,7 +308,7 @@ def test_ingest_as_json_writes_one_line_a_file_in_the_order_given(run: Run) -> N
     result = run("ingest", "--json", LATE, INITIAL)
     reports = [json.loads(line) for line in result.stdout.splitlines()]
     assert result.exit_code == 0
-    assert [list(report) for report in reports] == [KEYS] * 2
+    assert [list(report)[: len(KEYS)] for report in reports] == [KEYS] * 2
     assert [report["file"] for report in reports] == [str(LATE), str(INITIAL)]
     for report in reports:
         assert report["status"] == "merged"
@@ -271,10 +360,67 @@ def test_rejected_rows_are_named_by_line_and_reason(run: Run) -> None:
     assert len(shown) == 12
 
 
+def test_rejected_rows_come_back_as_a_file_to_correct(run: Run, tmp_path: Path) -> None:
+    dirty = a_drop(tmp_path / "dirty.csv", anna(), *(anna(f"Bo {n}", entity_type="ROBOT") for n in range(12)))
+    ingested = run("ingest", dirty)
+    assert "2 more rejected rows" in ingested.stdout
+    (command,) = re.findall(r"crm (rejects \w+) > ", ingested.stderr)
+    written = run(*command.split()).stdout
+    assert written == run("rejects", "dirty.csv").stdout == run("rejects", "--csv", dirty).stdout
+    assert written.splitlines()[0] == f"reject_line,reject_reasons,{','.join(HEADER)}"
+    assert len(written.splitlines()) == 13
+    corrected = tmp_path / "corrected.csv"
+    corrected.write_text(written.replace("ROBOT", "PERSON"))
+    again = json.loads(run("ingest", "--json", corrected).stdout)
+    assert (again["rows_rejected"], again["rows_accepted"]) == (0, 12)
+
+
+def test_rejects_of_a_drop_without_any_or_of_no_drop_or_of_several(run: Run, tmp_path: Path) -> None:
+    for folder in ("monday", "tuesday"):
+        (tmp_path / folder).mkdir()
+        run("ingest", a_drop(tmp_path / folder / "people.csv", anna(folder)))
+    nothing = run("rejects", tmp_path / "monday" / "people.csv")
+    assert (nothing.exit_code, nothing.stdout) == (0, "")
+    assert "no row of this drop was rejected" in nothing.stderr
+    assert run("rejects", "never.csv").exit_code == 1
+    several = run("rejects", "people.csv")
+    assert several.exit_code == 2
+    assert len(re.findall(r"\b[0-9a-f]{12}\b", several.stderr)) == 2
+
+
+def test_a_file_of_which_all_rows_were_rejected_is_a_warning(run: Run, tmp_path: Path) -> None:
+    bad = a_drop(tmp_path / "bad.csv", anna(entity_type="ROBOT"), anna(entity_type="CYBORG"))
+    for arguments in (["ingest", bad], ["ingest", "--json", bad], ["ingest", "--dry-run", bad]):
+        result = run(*arguments)
+        assert result.exit_code == 0
+        assert "bad.csv: nothing went in: every row was rejected (2)" in result.stderr
+    assert "warning" not in run("ingest", a_drop(tmp_path / "half.csv", anna(), anna(entity_type="ROBOT"))).stderr
+
+
 def test_a_rejected_row_cannot_command_the_terminal(run: Run, tmp_path: Path) -> None:
     result = run("ingest", a_drop(tmp_path / "drop.csv", ["\x1b[2J\x07\u202e", "Anna", "PERSON", "", "", ""]))
     assert "�[2J��,Anna,PERSON" in result.stdout
     assert "\x1b" not in result.stdout
+
+
+NAMES = ["\x1b]0;pwned\x07", "\x9b2J", "a\u202eb", "two\nlines", "\x7f"]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=map(ascii, NAMES))
+@pytest.mark.parametrize("arguments", [[], ["--json"], ["--dry-run"], ["--strict"]], ids=" ".join)
+def test_the_name_of_a_file_cannot_command_the_terminal(
+    run: Run, tmp_path: Path, name: str, arguments: list[str]
+) -> None:
+    good = a_drop(tmp_path / f"{name}.csv", anna())
+    dirty = a_drop(tmp_path / f"dirty{name}.csv", anna(entity_type="ROBOT"))
+    missing = tmp_path / f"missing{name}.csv"
+    result = run("ingest", *arguments, good, dirty, missing)
+    reported = run("report", "--output", tmp_path / f"{name}.html")
+    named = run("rejects", f"none{name}.csv")
+    for written in (result.stdout, result.stderr, reported.stdout, reported.stderr, named.stderr):
+        assert all(line.isprintable() for line in written.split("\n")), ascii(written)
+    if "--json" in arguments:
+        assert json.loads(result.stdout.splitlines()[0])["file"] == str(good)
 
 
 def test_a_refused_file_does_not_keep_the_others_out(run: Run, fresh_database: Database, tmp_path: Path) -> None:
@@ -303,6 +449,7 @@ def test_a_dry_run_says_what_would_happen_and_keeps_nothing(run: Run, fresh_data
     result = run("ingest", "--dry-run", "--json", INITIAL, DIRTY)
     reports = [json.loads(line) for line in result.stdout.splitlines()]
     assert [report["status"] for report in reports] == ["merged", "merged"]
+    assert [report["dry_run"] for report in reports] == [True, True]
     assert reports[0]["entity_versions_added"] > 20
     for table in (b"entity", b"entity_detail", b"ledger", b"drop_file", b"reject"):
         assert rows_of(fresh_database, b"select count(*) from " + table) == [(0,)], table
@@ -353,6 +500,7 @@ def test_progress_is_for_a_terminal_alone(
     assert json.loads(stdout)["rows_read"] == 5_000
     if on_terminal:
         assert drops.initial.name.encode() in shown
+        assert b"append ledger" in shown
     else:
         assert stderr == b""
 
@@ -364,7 +512,7 @@ def test_ctrl_c_ends_a_merge_cleanly_and_keeps_nothing_of_it(
     process = subprocess.Popen(
         in_its_own_process("ingest", str(drops.initial)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    under_way = b"select from pg_stat_activity where datname = current_database() and query like '%stage_change%'"
+    under_way = b"select from pg_stat_activity where datname = current_database() and query like '%staged_change%'"
     while not rows_of(fresh_database, under_way + b" and pid <> pg_backend_pid()") and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
@@ -372,6 +520,32 @@ def test_ctrl_c_ends_a_merge_cleanly_and_keeps_nothing_of_it(
     assert process.returncode == 130, stderr
     assert stderr == "interrupted: what was under way has been rolled back\n"
     assert rows_of(fresh_database, b"select count(*) from entity") == [(0,)]
+
+
+@pytest.mark.unit
+def test_the_clock_goes_on_in_every_phase() -> None:
+    """The last phase is told once, at its start, and takes longest: the display lives on."""
+    master, slave = pty.openpty()
+    code = (
+        "import sys, time; from pathlib import Path; from crm_core.console import drop_progress\n"
+        "with drop_progress(Path(sys.argv[1])) as tell:\n"
+        "    tell('reading', 500_000, 1_000_000); time.sleep(0.2)\n"
+        "    tell('reading', 1_000_000, 1_000_000); time.sleep(0.2)\n"
+        "    tell('merging', 20, 20); time.sleep(2.5)\n"
+    )
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    process = subprocess.Popen([sys.executable, "-c", code, "big\x1b[2J.csv"], stderr=slave, env=environment)
+    os.close(slave)
+    shown = b""
+    with suppress(OSError):  # the terminal's end
+        while part := os.read(master, 4096):
+            shown += part
+    os.close(master)
+    assert process.wait(60) == 0
+    for expected in (b": reading", b"500.0 kB of 1.0 MB", b": merging", b"20 of 20"):
+        assert expected in shown
+    assert {b"0:00:01", b"0:00:02"} <= set(re.findall(rb"\d:\d\d:\d\d", shown))
+    assert b"\x1b[2J" not in shown
 
 
 # check and explain
@@ -404,6 +578,10 @@ def test_explain_shows_each_plan_and_the_index_it_must_use(run: Run) -> None:
     assert "✓ one entity as it is (entity_current, " in result.stdout
     assert "  it must use entity_one_last or entity_pkey" in result.stdout
     assert "Index Scan using" in result.stdout
+    assert "Buffers: shared" in result.stdout
+    full = run("explain", "--full").stdout
+    assert "Execution Time" in full
+    assert len(result.stdout.splitlines()) < len(full.splitlines()) / 3
 
 
 def test_a_file_whose_name_is_no_text_goes_in(run: Run, tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_every_variable_is_in_the_example_of_the_environment() -> None:
 
 def test_the_commands_exist() -> None:
     modules = [command[3] for command in (s["command"] for s in OURS.values()) if command[:3] == ["python", "-P", "-m"]]
-    assert modules == ["pipelines.code_server", "dagster_webserver", "dagster._daemon"]
+    assert modules == ["pipelines.code_server", "pipelines.web_server", "dagster._daemon"]
     assert all(find_spec(module) for module in modules)
 
 

@@ -22,7 +22,7 @@ from psycopg.sql import SQL, Identifier
 from running import clean_environment
 
 from crm_core.cli import crm
-from crm_core.console import HEADING, REJECT_HEADING
+from crm_core.console import HEADING, REJECT_HEADING, this_command
 from crm_core.database import Database
 from crm_core.quality import check
 from crm_core.resources import DATA
@@ -139,10 +139,44 @@ def test_it_shows_the_diff_over_that_day(told: list[Told]) -> None:
     ]
 
 
+def test_it_shows_a_fact_that_was_learnt_late_between_two_that_were_known(told: list[Told]) -> None:
+    assert paragraph(
+        told[0].text, "Then a late one said: Anna Lindqvist-Berg, from 2020-09-12. All three are true:"
+    ) == [
+        "  as of 2020-01-01  Anna Lindqvist, from 2020-01-01 until 2020-09-12",
+        "  as of 2020-09-12  Anna Lindqvist-Berg, from 2020-09-12 until 2022-01-01",
+        "  as of 2022-01-01  Anna Lindqvist, from 2022-01-01 until further notice",
+    ]
+
+
 def test_what_it_proposes_next_are_commands_that_exist(told: list[Told]) -> None:
-    proposed = [line.split()[1] for line in told[0].text.splitlines() if line.startswith("  crm ")]
+    next_steps = told[0].text.partition("To go on:\n")[2]
+    proposed = re.findall(r"^  .*?\bcrm (\S+)", next_steps, re.MULTILINE)
     assert set(proposed) - {"--help"} <= set(crm.commands)
     assert len(proposed) > 2
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("environment", "called"),
+    [
+        ({"UV_RUN_RECURSION_DEPTH": "1", "PATH": "{folder}"}, "uv run crm"),
+        ({"UV_RUN_RECURSION_DEPTH": "1", "UV": "{folder}/my tools/uv", "PATH": ""}, "'{folder}/my tools/uv' run crm"),
+        ({"PATH": str(Path(sys.executable).parent)}, "crm"),
+        ({"PATH": ""}, f"{Path(sys.executable).parent}/crm"),
+    ],
+    ids=["by uv", "by a uv outside PATH", "in an active environment", "outside one"],
+)
+def test_it_names_commands_as_they_can_be_called_here(
+    environment: dict[str, str], called: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "uv").touch(mode=0o755)
+    for name in ("UV", "UV_RUN_RECURSION_DEPTH"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value.format(folder=tmp_path))
+    monkeypatch.chdir("/usr")
+    assert this_command() == called.format(folder=tmp_path)
 
 
 def test_at_its_end_it_serves_and_proposes_what_to_ask(told: list[Told]) -> None:

@@ -21,6 +21,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from crm_core.csv_header import COLUMNS
+from crm_core.csv_records import RAW_BYTES
 from crm_core.drops import fingerprint, read_drop
 from crm_core.errors import DropRefused
 from crm_core.model import Reason, Reject
@@ -77,8 +78,16 @@ def refusal(path: Path) -> str:
         b"display_name,entity_type,details\rAda,PERSON,[]\rBob,,",
         b' Display_Name ,"ENTITY_TYPE",details\nAda,PERSON,[]\nBob,"",""\n',
         b"details,display_name,entity_type\n[],Ada,PERSON\n,Bob,\n",
+        HEADER.encode() + b"Ada,PERSON,[]\n\xef\xbb\xbfBob,,\n\xef\xbb\xbf",
+        HEADER.encode() + b"Ada,PERSON,[]\r\nBob,,\r\n\x1a",
+        HEADER.encode() + b"Ada,PERSON,[]\nBob,,\x1a\x1a\x1a",
+        b"\xe2\x80\x8bdisplay_name\xef\xbb\xbf,\xc2\xa0entity_type,details\nAda,PERSON,[]\nBob,,\n",
+        b"display_name,entity_type,details,, ,\nAda,PERSON,[],,,\nBob,,, ,\xe2\x80\x8b,\n",
     ],
-    ids=["lf", "bom", "no-final-newline", "crlf", "cr", "cr-no-final", "header-case-and-quotes", "reordered"],
+    ids=[
+        *("lf", "bom", "no-final-newline", "crlf", "cr", "cr-no-final", "header-case-and-quotes", "reordered"),
+        *("joined", "end-of-file", "ends-of-file", "unseen-in-header", "nameless"),
+    ],
 )
 def test_every_way_to_write_a_csv_file_reads_the_same(path: Path, content: bytes) -> None:
     found = read(path, content)
@@ -95,7 +104,61 @@ def test_a_batch_has_all_columns_with_null_for_what_is_absent(path: Path) -> Non
     assert batch.bytes_read == path.stat().st_size
 
 
-@pytest.mark.parametrize("content", [HEADER, HEADER.strip(), HEADER + "\n\r\n\n"])
+@pytest.mark.parametrize("block_bytes", [1, 2, 3, 5, 7, MANY])
+def test_a_mark_before_a_record_is_of_a_file_and_no_text(path: Path, block_bytes: int) -> None:
+    content = (
+        f'\ufeff{HEADER}\ufeff"Ada, B","1\n\ufeff2",x\n\ufeff{HEADER}\ufeff\ufeff\n\ufeffBob,,\n\ufeffshort\n\ufeff'
+    )
+    found = read(path, content, block_bytes=block_bytes)
+    assert found.rows == [
+        (2, "Ada, B", "1\n\ufeff2", "x"),
+        (4, "display_name", "entity_type", "details"),
+        (6, "Bob", None, None),
+    ]
+    assert found.rejects == [Reject(7, (Reason.WRONG_FIELD_COUNT,), "short")]
+    assert found.raw == ['"Ada, B","1\n\ufeff2",x', HEADER.strip(), "Bob,,"]
+
+
+@pytest.mark.parametrize("block_bytes", [1, 7, MANY])
+def test_records_that_end_with_cr_may_hold_lf(path: Path, block_bytes: int) -> None:
+    for many in (0, 1000, 9000):  # the first LF may stand behind what the header is looked for in
+        content = HEADER.replace("\n", "\r") + "Fill,PERSON,[]\r" * many + '"Mac\nZwei",PERSON,[]\rEve,,\r'
+        if block_bytes == MANY or many == 0:
+            found = read(path, content, block_bytes=block_bytes)
+            assert found.rows[many:] == [(many + 2, "Mac\nZwei", "PERSON", "[]"), (many + 4, "Eve", None, None)]
+            assert found.rejects == []
+
+
+def test_a_header_in_lines_of_two_cr_and_a_lf_is_not_of_an_old_macintosh(path: Path) -> None:
+    assert read(path, HEADER.replace("\n", "\r\r\n") + "Ada,PERSON,[]\r\r\n").rows[0][:3] == (2, "Ada", "PERSON")
+
+
+def test_a_hint_for_a_spreadsheet_is_passed_over(path: Path) -> None:
+    for hint in ("sep=,\r\n", '"sep=,"\n', "SEP=,\n", "\ufeffsep=,,,\n"):
+        found = read(path, f"{hint}{HEADER}Ada,PERSON,[]\n")
+        assert found.rows == [(3, "Ada", "PERSON", "[]")]
+
+
+def test_a_value_in_a_column_without_a_name_is_not_lost(path: Path) -> None:
+    found = read(path, "display_name,entity_type,details,,\nAda,,,,\nBob,,,,seen\nshort,,\nEve,,,,\n")
+    assert [row[:2] for row in found.rows] == [(2, "Ada"), (5, "Eve")]
+    assert found.rejects == [
+        Reject(3, (Reason.WRONG_FIELD_COUNT,), "Bob,,,,seen"),
+        Reject(4, (Reason.WRONG_FIELD_COUNT,), "short,,"),
+    ]
+
+
+def test_a_file_of_deletions_needs_no_other_columns(path: Path) -> None:
+    path.write_text("op,entity_uid\ndelete,a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11\n")
+    (batch,) = read_drop(path)
+    assert batch.frame.row(0, named=True) == dict.fromkeys(COLUMNS) | {
+        "line": 2,
+        "entity_uid": "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+        "op": "delete",
+    }
+
+
+@pytest.mark.parametrize("content", [HEADER, HEADER.strip(), HEADER + "\n\r\n\n", HEADER + "\x1a"])
 def test_a_header_alone_is_a_drop_without_rows(path: Path, content: str) -> None:
     assert read(path, content) == Read([], [], [])
 
@@ -231,7 +294,7 @@ def test_what_the_csv_module_writes_is_read_back_on_its_line(
 
 single = st.sampled_from(b'"",,\n\n\r a\xff\0').map(lambda byte: bytes([byte]))
 several = st.sampled_from(
-    ["\r\n", '""', '"x"', "é", "😀", "a,b,c\n", '"q\nr",b,c\n', '1,2,"3"\r\n', ',"x\n', '"\n,"']
+    ["\ufeff", "\r\n", '""', '"x"', "é", "😀", "a,b,c\n", '"q\nr",b,c\n', '1,2,"3"\r\n', ',"x\n', '"\n,"']
 ).map(str.encode)
 pieces = st.one_of(single, several)
 
@@ -256,7 +319,7 @@ def test_every_line_of_any_bytes_is_accounted_for_wherever_the_blocks_end(
         assert len(texts) == len(whole.rows) + len(whole.rejects)
         shown = content.decode(errors="backslashreplace").replace("\0", r"\x00").split("\n")
         for line, text in enumerate(shown, 2):
-            if text.strip("\r") and line not in texts:
+            if text.lstrip("\ufeff").strip("\r") and line not in texts:
                 start = max(known for known in texts if known < line)
                 assert line - start <= texts[start].count("\n"), "a line is lost"
 
@@ -275,7 +338,20 @@ REFUSED = {
         "has an unknown column 'entity_typ', is it entity_type?; lacks the column entity_type; ",
     ),
     "unknown": ("display_name,details,entity_type,shoe\n", "has an unknown column 'shoe'; "),
-    "nameless": ("display_name,details,entity_type,\n", "has an unknown column ''; "),
+    "nameless": ("display_name,,details,entity_type\n", "has no name for column 2, give it one or remove the column; "),
+    "nameless-first": (",display_name,details,entity_type,,\n", "has no name for column 1, give it one or remove "),
+    "email": ("display_name,details,entity_type,email\n", "has an unknown column 'email'; "),
+    "hint": ("sep=;\r\ndisplay_name;entity_type;details\r\n", "is ';' the separator? a drop uses commas; "),
+    "hint-tab": ('"sep=\t"\ndisplay_name\tentity_type\tdetails\n', r"is '\t' the separator? a drop uses commas; "),
+    "hint-alone": ("sep=,\n", "is empty; "),
+    "whole-lines": (
+        '"display_name,entity_type,details"\r\n"Ada,PERSON,""[]"""\r\n',
+        "has each line in quotes, as a single cell; take the outer quotes away, or save it as CSV again; ",
+    ),
+    "deletions-of-whom": (
+        "op,change_ts\ndelete,2024-01-01\n",
+        "lacks the columns display_name, entity_type, details; ",
+    ),
     "newline": ('display_name,details,entity_type,"z\nz"\n', r"has an unknown column 'z\nz'; "),
     "long": (f"display_name,details,entity_type,{'z' * 500}\n", f"has an unknown column '{'z' * 39}…'; "),
     "semicolon": ("display_name;entity_type;details\nAda;PERSON;[]\n", NO_COMMAS.format("';'")),
@@ -380,12 +456,80 @@ def test_memory_does_not_grow_with_the_file(path: Path) -> None:
     assert peak(800_000) - peak(100_000) < 20_000, "KiB, for 50 MB more of file"
 
 
+@pytest.mark.parametrize(
+    ("row", "begins", "ends"),
+    [
+        (b"x" * RAW_BYTES + b"\r", b"x" * RAW_BYTES, "xx"),
+        (b"x" * (RAW_BYTES + 1), b"x" * RAW_BYTES, "[cut: 1 bytes or more are left out; see line 2 of the file]"),
+        ("é".encode() * RAW_BYTES + b",a,b,c", "é".encode() * (RAW_BYTES // 2), "see line 2 of the file]"),
+        (b"x" + "é".encode() * RAW_BYTES, b"x" + "é".encode() * (RAW_BYTES // 2 - 1), "see line 2 of the file]"),
+        (b'a,"' + b"x\n" * RAW_BYTES + b'",b,c', (b'a,"' + b"x\n" * RAW_BYTES)[:RAW_BYTES], 'see line 2 of the file]"'),
+    ],
+    ids=range(5),
+)
+def test_of_a_long_rejected_row_the_beginning_is_kept_and_where_the_rest_is(
+    path: Path, row: bytes, begins: bytes, ends: str
+) -> None:
+    found = read(path, HEADER.encode() + row + b"\nAda,PERSON,[]\n")
+    assert [reject.line for reject in found.rejects] == [2]
+    raw = found.rejects[0].raw
+    assert raw.startswith(begins.decode())
+    assert raw.endswith(ends)
+    assert len(raw) < len(begins.decode()) + 80
+    assert [row[1] for row in found.rows] == ["Ada"]
+
+
+def test_a_file_of_rejects_with_a_row_that_is_still_cut_has_that_row_rejected_alone(path: Path) -> None:
+    rejected = read(path, HEADER.encode() + b"a," + b"x" * RAW_BYTES + b",b\nc," + b'"' + b"y" * RAW_BYTES + b'",d,e\n')
+    raws = [reject.raw for reject in rejected.rejects]
+    assert raws == [] or len(raws) == 1
+    cut = "x" * 99 + "[cut: 7 bytes or more are left out; see line 2 of the file]"
+    content = f"reject_line,reject_reasons,{HEADER}2,wrong_field_count,{cut},PERSON,[]\n"
+    found = read(path, content + f"3,wrong_field_count,{raws[0]}\n4,,Bo [cut: it out,PERSON,[]\n5,x,Cy,PERSON,[]\n")
+    assert [(reject.line, reject.reasons) for reject in found.rejects] == [
+        (2, (Reason.VALUE_TOO_LONG,)),
+        (3, (Reason.WRONG_FIELD_COUNT,)),
+    ]
+    assert [row[1] for row in found.rows] == ["Bo [cut: it out", "Cy"]
+
+
 def test_a_line_without_an_end_does_not_fill_the_memory(path: Path) -> None:
     path.write_bytes(HEADER.encode() + b"x" * (32 << 20) + b"\nAda,PERSON,[]\n")
     tracemalloc.start()
     batches = list(read_drop(path, block_bytes=1 << 20, record_bytes=1 << 20))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert [(reject.line, len(reject.raw)) for batch in batches for reject in batch.rejects] == [(2, 1 << 20)]
+    ((line, raw),) = ((reject.line, reject.raw) for batch in batches for reject in batch.rejects)
+    assert (line, raw) == (2, "x" * RAW_BYTES + "[cut: 983,040 bytes or more are left out; see line 2 of the file]")
     assert [batch.frame["line"].to_list() for batch in batches if batch.frame.height] == [[3]]
     assert peak < 16 << 20
+
+
+def other_python() -> str | None:
+    """The system's Python, if it is another release that can load what is installed for this one."""
+    command = ["/usr/bin/python3", "-c", "import sys; print(*sys.version_info[:3])"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=30).stdout.split()
+    except OSError:
+        return None
+    ours = [str(part) for part in sys.version_info[:3]]
+    return command[0] if said[:2] == ours[:2] and said != ours else None
+
+
+@pytest.mark.skipif(other_python() is None, reason="no other release of this Python in /usr/bin")
+def test_another_release_of_python_reads_the_same_rows() -> None:
+    program = textwrap.dedent(r"""
+        import random
+        from crm_core.csv_records import Splitter
+        chosen, splitter = random.Random(1), Splitter(3, 1000)
+        for _ in range(30_000):
+            block = "".join(chosen.choices('"",,\n\r aé', k=chosen.randint(0, 30))).encode() + b"\n"
+            print(splitter.split(block, 2, is_last=True))
+    """)
+
+    def said(python: str) -> str:
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        command = [python, "-c", program]
+        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=60).stdout
+
+    assert said(other_python() or "") == said(sys.executable)

@@ -28,6 +28,7 @@ from crm_core.hashing import (
 )
 from crm_core.model import Compares
 
+PERSIAN = "\u0639\u0644\u06cc\u200c\u0631\u0636\u0627"  # a name that needs what is between its letters
 EVERY_CHARACTER = [chr(code) for code in range(1, 0x110000) if not 0xD800 <= code < 0xE000]
 
 
@@ -158,7 +159,11 @@ def test_folding_twice_is_folding_once() -> None:
 
 
 composing = st.sampled_from(" \t\u00a0\u0301\u0308eE\u0130\u0131\u00df\u1e9e\u03a3\u03c2\u1100\u1161\u11a8\u0345")
-awkward = st.text(st.one_of(st.characters(exclude_categories=["Cs"]), composing))
+unseen = st.sampled_from(
+    "\u200b\u200c\u200d\ufe0f\ufe0e\ufeff\xad\u034f\u3164\u2060\U000e0067\U000e007f\U000e0100"  # never seen
+    "\u2764\U0001f469\U0001f3fd\U0001f3f4\u20e31<\u0338\u09b0\u09cd\u093c\u0628"  # what they may belong to
+)
+awkward = st.text(st.one_of(st.characters(exclude_categories=["Cs"]), composing, unseen, unseen))
 
 
 @pytest.mark.unit
@@ -191,9 +196,47 @@ def test_the_normal_form_of_a_normal_form_is_itself(value: str) -> None:
 
 @pytest.mark.unit
 @pytest.mark.parametrize("value", VECTORS["missing"])
-def test_nothing_but_white_space_is_missing(value: str) -> None:
+def test_nothing_that_is_seen_is_missing(value: str) -> None:
     assert normal_form(value) is None
     assert normal_forms(pl.Series([value, "x"])).to_list() == [None, "x"]
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ("\ufeffBea Zwei", "Bea Zwei"),
+        ("Vera\u200b Voll\u200b", "Vera Voll"),
+        ("Ve\xadra \u2060 Voll", "Vera Voll"),
+        ("Jose\u034f\u0301", "José"),
+        ("\u202eevil\u202c", "evil"),
+        (f"{PERSIAN}\u200c", PERSIAN),
+        (PERSIAN.replace("\u200c", "\u200c\u200c"), PERSIAN),
+        (
+            "\u0d05\u0d35\u0d28\u0d4d\u200d\u0d2e \u200d",
+            "\u0d05\u0d35\u0d28\u0d4d\u200d\u0d2e",
+        ),  # after a mark of its letter
+        ("5\u200d\u200c5", "55"),
+        ("❤\ufe0f", "❤\ufe0f"),
+        ("a\ufe0f", "a"),
+        ("1\ufe0f\u20e3 5\ufe0f", "1\ufe0f\u20e3 5"),
+        ("👩\u200d👩\u200d👧\u200d", "👩\u200d👩\u200d👧"),
+        ("👩🏽\u200d⚕\ufe0f", "👩🏽\u200d⚕\ufe0f"),
+        ("🏳\ufe0f\u200d🌈", "🏳\ufe0f\u200d🌈"),
+        (
+            "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+            "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+        ),
+        ("🏴\U000e0067\U000e0062", "🏴"),
+        ("x\U000e0067\U000e007f", "x"),
+        ("渡\U000e0100", "渡"),
+        ("a\u200d👩", "a👩"),
+    ],
+)
+def test_what_is_never_seen_goes_unless_letters_or_emoji_need_it(given: str, stored: str) -> None:
+    assert normal_form(given) == stored
+    assert normal_forms(pl.Series([given])).to_list() == [stored]
+    assert stored_form(given, "exact") == given
 
 
 @pytest.mark.unit

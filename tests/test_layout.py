@@ -22,7 +22,7 @@ STATEMENTS = sorted(
 MERGE = [name for name in STATEMENTS if name.startswith("merge/")]
 SHARED = [f"routines/{path.stem}" for path in sorted((SQL / "routines").glob("[2-6]*.sql"))]  # what merges run
 UTILITY = re.compile(
-    r"^(copy|analyze|truncate|lock|set|drop|create (database|table|unlogged table))\b"
+    r"^(copy|analyze|truncate|lock|set|drop|create (database|table|unlogged table|temporary table))\b"
 )  # these cannot be prepared
 REFERENCE_TABLES = {"entity_type", "detail_type"}
 
@@ -46,6 +46,7 @@ def test_a_statement_file_says_what_it_does_and_has_a_caller(name: str) -> None:
 def test_a_statement_is_one_that_every_supported_server_takes(any_connection: Connection, name: str) -> None:
     any_connection.execute("create extension if not exists amcheck")
     any_connection.execute(statement("merge/10_create_stage"))
+    any_connection.execute(statement("drop/create_noted_rows"))
     if name.startswith("server/"):
         any_connection.execute(statement("server/create_schema_routine"))
     names: list[str] = []

@@ -1,4 +1,4 @@
-"""Processes end together: in reverse order, with all that they started, even when their parent is killed."""
+"""Processes end together: with all that they started, even when their parent is killed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import psutil
 import pytest
 from running import until
 
-from crm_core.errors import ServiceFailed
-from crm_core.processes import GRACE, Processes
+from crm_core.errors import ServiceFailed, SettingsError
+from crm_core.processes import GRACE, LOGS_KEPT, Processes
 
 pytestmark = pytest.mark.unit
 
@@ -79,12 +79,45 @@ def test_one_that_is_killed_is_an_error_that_names_the_signal(tmp_path: Path, lo
             processes.require_all()
 
 
-def test_the_log_of_the_time_before_is_kept(tmp_path: Path, lock: IO[str]) -> None:
-    for _ in range(2):
+def test_the_log_of_the_time_before_is_kept_and_only_what_was_written_since_is_told_of_a_failure(
+    tmp_path: Path, lock: IO[str]
+) -> None:
+    for file in ("first.json", "second.json"):
         with Processes(tmp_path, os.environ, lock) as processes:
-            processes.start("reader", "json.tool", "--help")
+            processes.start("reader", "json.tool", file)
             processes.started["reader"].wait()
-    assert (tmp_path / "reader.log.1").read_text() == (tmp_path / "reader.log").read_text() != ""
+            words = processes.failure("reader", "ended").last_lines
+            assert file in words[-1]
+            assert file == "first.json" or not any("first.json" in line for line in words)
+    log = (tmp_path / "reader.log").read_text()
+    assert log.index("first.json") < log.index("second.json")
+
+
+def test_a_log_that_is_full_is_kept_aside_while_its_process_goes_on_and_the_oldest_is_dropped(
+    tmp_path: Path, lock: IO[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "chatter.py").write_text("for line in range(10**9): print(f'line {line:020}', flush=True)")
+    monkeypatch.setattr("crm_core.processes.LOG_BYTES", 5_000)
+    log = tmp_path / "chatter.log"
+    with Processes(tmp_path, {**os.environ, "PYTHONPATH": str(tmp_path)}, lock) as processes:
+        processes.start("chatter", "chatter")
+        for _ in range(LOGS_KEPT + 2):
+            until(lambda: log.stat().st_size > 5_000, 20, pause=0.01)
+            processes.turn_over_all()
+            processes.require_all()
+    kept = sorted(path.name for path in tmp_path.glob("chatter.log*"))
+    assert kept == ["chatter.log", *[f"chatter.log.{number}" for number in range(1, LOGS_KEPT + 1)]]
+    assert b"\0" not in log.read_bytes(), "its process goes on at the end of what is left"
+
+
+def test_a_log_is_for_its_owner_alone_and_no_link_is_followed(tmp_path: Path, lock: IO[str]) -> None:
+    with Processes(tmp_path, os.environ, lock) as processes:
+        processes.start("reader", "json.tool", "--help")
+        assert (tmp_path / "reader.log").stat().st_mode & 0o077 == 0
+        (tmp_path / "other.log").symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(SettingsError, match=r"other\.log cannot be written"):
+            processes.start("other", "json.tool", "--help")
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_what_a_process_started_ends_with_it(tmp_path: Path, lock: IO[str]) -> None:

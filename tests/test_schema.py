@@ -103,6 +103,7 @@ def details_of(*pairs: tuple[str, str | None]) -> str:
         UID.replace("-", ""),
         "a0ee-bc99-9c0b-4ef8-bb6d-6bb9-bd38-0a11",
         "{a0eebc99-9c0b4ef8-bb6d6bb9-bd380a11}",
+        f"\ufeff{UID}\u200b",
     ],
 )
 def test_every_spelling_of_a_uid_becomes_the_canonical_one(text: str) -> None:
@@ -113,6 +114,7 @@ def test_every_spelling_of_a_uid_becomes_the_canonical_one(text: str) -> None:
 NO_UIDS = [
     "x", "0", UID[:-1], UID + "0", f"{{{UID}", f"{UID}}}", UID.replace("a0", "g0"), UID + "-", "-" + UID,
     "a0e-ebc99" + UID[9:], f"{UID}\n{UID}", "\uff41" + UID[1:],
+    "00000000-0000-0000-0000-000000000000", "{" + "0" * 32 + "}", "F" * 32, "ffffffff-ffff-ffff-ffff-ffffffffffff",
 ]
 NO_INSTANTS = [
     "x", "2024", "2024-01", "2024-1-5", "15.01.2024", "01/15/2024", "2024-13-01", "2023-02-29", "2023-02-29T00:00:00Z",
@@ -133,7 +135,7 @@ NO_TYPES = [
     "{}", '{"detail_value":"a"}', '{"detail_type":null,"detail_value":"a"}', '{"detail_type":1,"detail_value":"a"}',
     '{"detail_type":"fax","detail_value":"a"}', '{"detail_type":"","detail_value":"a"}',
     r'{"detail_type":"\ud800","detail_value":"a"}', r'{"detail_type":"email\u0000","detail_value":"a"}',
-    '{"detail_type":"STRASSE","detail_value":"a"}', '{"Detail_Type":"email","detail_value":"a"}',
+    '{"detail_type":"STRASSE","detail_value":"a"}',
 ]
 NO_VALUES = [
     "1", "1.5", "true", "[]", "{}", '["a"]', r'"\u0000"', r'"a\ud800b"', r'"\ude00\ud83d"', "1e999", "1" * 5000,
@@ -141,7 +143,12 @@ NO_VALUES = [
 NO_DETAILS = [
     "1", "null", "[]", '"email"', '{"detail_type":"email"}', '{"detail_type":"email","value":"a"}',
     '{"detail_type":"email","detail_value":"a","detail_value":"a"}', "[" * 500 + "]" * 500,
-    '{"detail_type":"email","detail_value":"a","x":1,"x":2}',
+    '{"detail_type":"email","detail_value":"a","x":1,"x":2}', '{"detail_type":"email","detail_value":"a","x":null}',
+    '{"detail_type":"email","detail_value":"a","detail_Value":"b"}', '{"detail_type":"email","detail_value":"a","":""}',
+    '{"detail_type":"email","detail_value":"a","hashdiff":1}',
+    '{"detail_type":"email","detail_value":"a","is_current":1}',
+    r'{"detail_type":"email","detail_value":"a","detail_valu\u0065":"b"}',
+    '{"detail_type":"email","detail_value":"a","valid_to":"x","valid_to":null}',
 ]
 # fmt: on
 
@@ -151,7 +158,7 @@ def test_what_is_no_uid_is_refused(text: str) -> None:
     assert reasons(Row(text)) == {"invalid_uid"}
 
 
-@pytest.mark.parametrize("text", [None, "  ", "\u00a0\t\n"])
+@pytest.mark.parametrize("text", [None, "  ", "\u00a0\t\n", "\u200b", "\u2060 \ufeff", "\u3164"])
 def test_a_name_is_needed(text: str | None) -> None:
     assert reasons(Row(display_name=text)) == {"missing_display_name"}
 
@@ -160,7 +167,7 @@ def test_a_name_is_stored_in_normal_form() -> None:
     assert accepted(Row(display_name="\u2003Jose\u0301 \n\t Nu\u0301n\u0303ez "))["display_name"] == "José Núñez"
 
 
-@pytest.mark.parametrize("text", ["PERSON", "person", " Person\u00a0"])
+@pytest.mark.parametrize("text", ["PERSON", "person", " Person\u00a0", "\ufeffPERSON"])
 def test_an_entity_type_is_known_whatever_its_case(text: str) -> None:
     assert reasons(Row(entity_type=text)) == set()
 
@@ -202,6 +209,47 @@ def test_a_change_ts_is_read_as_iso_8601(text: str, utc: str | None) -> None:
         assert reasons(Row(change_ts=text)) == {"future_change_ts"}
     else:
         assert accepted(Row(change_ts=text))["change_ts"] == datetime.fromisoformat(utc).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("zone", "text", "utc"),
+    [
+        ("America/Sao_Paulo", "2018-11-03", "2018-11-03T03:00:00"),
+        ("America/Sao_Paulo", "2018-11-04", "2018-11-04T03:00:00"),  # begins at 01:00
+        ("America/Sao_Paulo", "20181104", "2018-11-04T03:00:00"),
+        ("America/Sao_Paulo", "2019-02-17", "2019-02-17T03:00:00"),  # 23:00 to 24:00 came twice the day before
+        ("America/Havana", "2023-11-05", "2023-11-05T04:00:00"),  # midnight came twice
+        ("America/Havana", "2024-03-10", "2024-03-10T05:00:00"),
+        ("Africa/Cairo", "2024-04-26", "2024-04-25T22:00:00"),
+        ("Asia/Beirut", "2024-03-31", "2024-03-30T22:00:00"),
+        ("America/Santiago", "2023-09-03", "2023-09-03T04:00:00"),
+        ("Asia/Tehran", "2022-03-22", "2022-03-21T20:30:00"),
+        ("America/St_Johns", "2010-11-07", "2010-11-07T02:30:00"),  # begins, goes back at 00:01, and begins again
+        ("America/Toronto", "1919-03-31", "1919-03-31T04:30:00"),  # 23:30 was followed by 00:30
+    ],
+)
+def test_a_date_is_the_first_instant_of_its_day(zone: str, text: str, utc: str) -> None:
+    expected = datetime.fromisoformat(utc).replace(tzinfo=UTC)
+    assert parse_instant(text, ZoneInfo(zone)) == expected
+    assert accepted(Row(change_ts=text), time_zone=ZoneInfo(zone))["change_ts"] == expected
+
+
+@pytest.mark.parametrize(
+    ("zone", "text"),
+    [
+        ("America/Sao_Paulo", "2018-11-04T00:30"),
+        ("America/Sao_Paulo", "2018-11-04T00:00"),
+        ("America/Havana", "2023-11-05T00:00"),
+        ("Pacific/Apia", "2011-12-30"),
+        ("Pacific/Apia", "2011-12-30T12:00"),
+    ],
+)
+def test_a_time_that_does_not_exist_once_is_refused_and_so_is_a_day_that_was_left_out(zone: str, text: str) -> None:
+    with pytest.raises(ValueError, match="does not exist in"):
+        parse_instant(text, ZoneInfo(zone))
+    assert [reject.reasons for reject in judge(Row(change_ts=text), time_zone=ZoneInfo(zone)).rejects] == [
+        (Reason.INVALID_CHANGE_TS,)
+    ]
 
 
 @pytest.mark.parametrize("text", NO_INSTANTS)
@@ -279,6 +327,30 @@ def test_an_item_that_is_no_detail_is_refused(item: str) -> None:
     assert reasons(Row(details=f"[{item}]")) == {"invalid_detail_value"}
 
 
+@pytest.mark.parametrize(
+    ("row", "is_too_long"),
+    [
+        (Row(display_name="e\u0301" * 500), False),  # é is one character
+        (Row(display_name="\u200b" * 500 + "😀" * 500), False),
+        (Row(display_name="😀" * 501), True),
+        (Row(details=details_of(("website", "é" * 50_000))), False),
+        (Row(details=details_of(("website", "é" * 50_000 + "  "))), False),
+        (Row(details=details_of(("website", "é" * 50_000 + "x"))), True),
+        (Row(details=details_of(("key", "x" * 99_999 + "  "))), True),
+        (Row(details=details_of(("website", "\u0958" * 20_000))), True),  # twice as long in normal form
+        (Row(op="delete", display_name="x" * 501, details=details_of(("key", "x" * 200_000))), False),  # not looked at
+    ],
+    ids=range(9),
+)
+def test_what_is_too_long_is_refused(row: Row, *, is_too_long: bool) -> None:
+    assert reasons(row) == ({"value_too_long"} if is_too_long else set())
+
+
+def test_a_member_that_is_spelt_otherwise_is_unknown_and_its_type_missing() -> None:
+    found = reasons(Row(details='[{"Detail_Type":"email","detail_value":"a"}]'))
+    assert found == {"unknown_detail_type", "invalid_detail_value"}
+
+
 def test_a_type_twice_is_refused_whatever_its_case() -> None:
     assert reasons(Row(details=details_of(("email", "a"), ("key", "b"), (" EMAIL", None)))) == {"duplicate_detail_type"}
     assert reasons(Row(details=details_of(("Fox", "a"), ("fox", "a")))) == {
@@ -340,6 +412,7 @@ def test_a_delete_of_a_uid_needs_nothing_else() -> None:
         "entity_uid": UID,
         "change_ts": datetime(2023, 12, 31, 23, tzinfo=UTC),
         "op": "delete",
+        "is_derived": False,
         "display_name": None,
         "entity_type_id": None,
         "hashdiff": None,
@@ -352,7 +425,7 @@ def test_a_delete_without_a_uid_is_of_the_entity_with_that_content() -> None:
     result = judge(Row(None, details=details), Row(" ", details=details_of(("EMAIL", " ada@x")), op="delete"))
     assert result.rejects == []
     assert result.changes["entity_uid"].n_unique() == 1
-    assert result.changes.row(1)[4:] == (None, None, None)
+    assert result.changes.row(1)[5:] == (None, None, None)
     assert result.details["line"].to_list() == [2, 2]
     assert reasons(Row(None, None, "ALIEN", "x", op="delete")) == {
         "missing_display_name",

@@ -58,14 +58,16 @@ class Serving:
 
 
 @contextmanager
-def serving(folder: Path, database: Database, *arguments: str, **environment: str) -> Iterator[Serving]:
+def serving(
+    folder: Path, database: Database, *arguments: str, log_to: int | None = None, **environment: str
+) -> Iterator[Serving]:
     with (folder / "said").open("w") as said, (folder / "log").open("w") as log:
         process = subprocess.Popen(
             [*COMMAND, "--port", "0", *arguments],
             cwd=folder,
             env=clean_environment(CRM_DATABASE_URL=database.conninfo, PYTHONUNBUFFERED="1", **environment),
             stdout=said,
-            stderr=log,
+            stderr=log if log_to is None else log_to,
             text=True,
         )
     try:

@@ -115,7 +115,7 @@ def everything_works(folder: Path, fixtures: Path, **environment: str) -> None:
     assert (told["status"], told["rows_read"], told["rows_accepted"]) == ("merged", 3, 2), "03/04 is no ISO 8601"
     crm("check", folder=folder, **environment)
     crm("report", "--json", folder=folder, **environment)
-    crm("migrate", "base", folder=folder, **environment)
+    crm("migrate", "base", "--yes", folder=folder, **environment)
     crm("migrate", folder=folder, **environment)
 
 

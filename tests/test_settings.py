@@ -46,6 +46,8 @@ def test_without_any_setting_the_embedded_server_and_loopback_are_used() -> None
         idle_timeout=60,
         merge_timeout=3600,
         pool_size=4,
+        trusted_proxies=(),
+        client_timeout=30,
     )
 
 
@@ -188,6 +190,9 @@ def test_the_example_file_names_every_setting() -> None:
         ("CRM_MAX_DROP_BYTES", "2 GiB"),
         ("CRM_STATEMENT_TIMEOUT", "0"),
         ("CRM_POOL_SIZE", "0"),
+        ("CRM_TRUSTED_PROXIES", "proxy.example.org"),
+        ("CRM_TRUSTED_PROXIES", "10.0.0.0/33"),
+        ("CRM_CLIENT_TIMEOUT", "0"),
         ("CRM_IDLE_TIMEOUT", "never"),
         ("CRM_MERGE_TIMEOUT", "-1"),
     ],

@@ -7,11 +7,14 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from builders import an_entity, write_drop
 from conftest import Server
 from psycopg.conninfo import make_conninfo
 from running import COMMAND, Up, alive, clean_environment, free_ports, new_home, running_up, servers_of, until
@@ -21,10 +24,11 @@ from crm_core.database import Database
 from crm_core.errors import AddressUnusable, AlreadyUp, MissingPrivilege, SettingsError
 from crm_core.quality import check
 from crm_core.resources import DATA
-from crm_core.serve import HOST, free_port
+from crm_core.serve import HOST, free_port, listen_from, port_of
 from crm_core.up import PORT, dagster_url, only_one
 
 INITIAL = DATA / "drops" / "2020-01-01_initial.csv"
+LATE = INITIAL.with_name("2022-02-15_late.csv")
 STOP_SECONDS = 15
 
 
@@ -84,6 +88,15 @@ def test_a_home_that_cannot_be_written_is_an_error_of_the_settings(tmp_path: Pat
 
 
 @pytest.mark.unit
+def test_a_lock_that_is_a_link_to_another_file_is_refused_and_leaves_that_one_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("words")
+    (tmp_path / "up.lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(SettingsError, match=r"up\.lock"), only_one(tmp_path):
+        pass
+    assert (tmp_path / "precious").read_text() == "words"
+
+
+@pytest.mark.unit
 def test_a_port_that_was_asked_for_is_taken_or_an_error(tmp_path: Path) -> None:
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
@@ -97,6 +110,21 @@ def test_with_none_asked_for_the_first_free_port_is_taken() -> None:
     first = free_port(HOST, None, PORT)
     with socket.create_server((HOST, first)):
         assert first < free_port(HOST, None, PORT) < PORT + 100
+
+
+@pytest.mark.unit
+def test_two_who_start_in_the_same_moment_never_choose_one_port() -> None:
+    with listen_from(HOST, None, PORT) as first, listen_from(HOST, None, PORT) as second:
+        assert port_of(first) != port_of(second)
+        with pytest.raises(AddressUnusable, match="already in use"):
+            free_port(HOST, port_of(first), PORT)
+
+
+@pytest.mark.unit
+def test_words_in_the_lock_that_are_no_process_are_overlooked(tmp_path: Path) -> None:
+    (tmp_path / "up.lock").write_text("nonsense here\n")
+    with only_one(tmp_path):
+        pass
 
 
 @pytest.mark.unit
@@ -147,6 +175,28 @@ def test_a_second_one_ends_at_once(up: Up) -> None:
 
 
 @pytest.mark.integration
+def test_the_ui_answers_no_page_of_another_site(up: Up) -> None:
+    for headers in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}):
+        question = urllib.request.Request(
+            f"{up.address}/graphql", b'{"query": "{ version }"}', {"Content-Type": "application/json", **headers}
+        )
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.build_opener(urllib.request.ProxyHandler({})).open(question, timeout=30)
+        with refused.value as answer:
+            assert answer.code in (400, 403)
+
+
+@pytest.mark.integration
+def test_the_logs_are_plain_text_for_their_owner_alone(up: Up) -> None:
+    logs = sorted((up.home / "logs").iterdir())
+    assert [log.name for log in logs] == ["api.log", "code-server.log", "daemon.log", "web-server.log"]
+    for log in logs:
+        assert b"\x1b" not in log.read_bytes(), log
+        assert log.stat().st_mode & 0o077 == 0
+    assert " - INFO - " not in (up.home / "logs" / "daemon.log").read_text(), "each tick would be a line"
+
+
+@pytest.mark.integration
 def test_a_run_killed_in_the_merge_leaves_nothing_half_done_and_the_next_one_succeeds_by_itself(up: Up) -> None:
     with up.database() as database, database.connect() as holder, database.connect(autocommit=True) as observer:
         holder.execute("lock table entity in share mode")  # the merge has filled the ledger when it comes to entities
@@ -160,6 +210,42 @@ def test_a_run_killed_in_the_merge_leaves_nothing_half_done_and_the_next_one_suc
         assert [run.status for run in up.runs(INITIAL.name)] == ["SUCCESS", "FAILURE"]
         assert observer.execute("select count(*) from entity").fetchone() == (33,)
         assert [found for found in check(observer) if not found.holds] == []
+
+
+@pytest.mark.integration
+def test_a_file_overwritten_while_its_run_is_queued_loses_nothing_in_silence(up: Up, tmp_path: Path) -> None:
+    first_file = write_drop(tmp_path / "v1.csv", [an_entity("Vera First", at=1)])
+    second_file = write_drop(tmp_path / "v2.csv", [an_entity("Vera Second", at=1)])
+    with up.database() as database, database.connect() as holder, database.connect(autocommit=True) as observer:
+        holder.execute("lock table drop_file in share mode")
+        up.drop(LATE, "busy.csv")
+        until(lambda: observer.execute(WAITING, {"table": "drop_file"}).fetchall(), 60)
+        up.drop(first_file, "daily.csv")
+        until(lambda: [run.status for run in up.runs("daily.csv")] == ["QUEUED"], 60)
+        up.drop(second_file, "daily.csv")
+        until(lambda: [run.status for run in up.runs("daily.csv")] == ["QUEUED", "QUEUED"], 60)
+        holder.rollback()
+        until(lambda: {run.status for run in up.runs("daily.csv")} <= {"SUCCESS", "FAILURE"}, 90)
+        second, first = up.runs("daily.csv")
+        assert (first.status, second.status) == ("FAILURE", "SUCCESS")
+        merged = "select count(*) from drop_file where status = 'merged' and file_name = 'daily.csv'"
+        assert observer.execute(merged).fetchone() == (1,)
+
+
+@pytest.mark.integration
+def test_a_run_that_is_told_to_end_is_rolled_back_and_taken_again_by_itself(up: Up, tmp_path: Path) -> None:
+    file = write_drop(tmp_path / "t.csv", [an_entity("t", at=1, name="Terminus")])
+    known = "select count(*) from ledger where display_name = 'Terminus'"
+    with up.database() as database, database.connect() as holder, database.connect(autocommit=True) as observer:
+        holder.execute("lock table entity in share mode")
+        up.drop(file, "t.csv")
+        until(lambda: observer.execute(WAITING, {"table": "entity"}).fetchall(), 60)
+        worker_of(up).terminate()
+        until(lambda: not observer.execute(WAITING, {"table": "entity"}).fetchall(), 30)
+        assert observer.execute(known).fetchone() == (0,)
+        holder.rollback()
+        until(lambda: up.runs("t.csv")[0].status == "SUCCESS", 150)
+        assert observer.execute(known).fetchone() == (1,)
 
 
 @pytest.mark.integration
@@ -181,6 +267,20 @@ def test_killed_with_a_run_under_way_it_leaves_no_process_behind_and_the_next_on
         assert next_up.process.wait(STOP_SECONDS) == 0
         until(lambda: not alive(everything), 1)
         assert next_up.said().endswith("Stopping …\nStopped.\n")
+
+
+@pytest.mark.integration
+def test_an_address_that_others_reach_is_refused_without_a_token_before_anything_is_started() -> None:
+    with new_home() as home:
+        command = [*COMMAND, "--host", "0.0.0.0", *free_ports()]
+        ended = subprocess.run(
+            command, cwd=home, env=clean_environment(CRM_HOME=str(home)), capture_output=True, text=True, timeout=120,
+            check=False,
+        )  # fmt: skip
+        assert servers_of(home) == []
+        assert not (home / "logs").exists(), "no process of Dagster's ran, not even for a moment"
+    assert ended.returncode == 1
+    assert "there is no token yet" in ended.stderr
 
 
 @pytest.mark.integration

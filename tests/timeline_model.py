@@ -57,20 +57,22 @@ class Model:
 
     changes: list[Change] = field(default_factory=list)
 
-    def record(self, *changes: Change) -> None:
-        """Record a batch of a drop or of fixtures: its changes in order, but for repeats.
+    def record(self, *changes: Change) -> list[Change]:
+        """Record a batch of a drop or of fixtures: its changes in order, but for repeats; return those recorded.
 
         A change is a repeat if an earlier batch said the same of the same instant and nothing before it in this batch
         is news of that instant. A change that says what the change before it at its instant says is recorded once.
         """
-        earlier = list(self.changes)
+        earlier, recorded = list(self.changes), list[Change]()
         last: dict[tuple[UUID, datetime], Change] = {}  # recorded by this batch
         for change in changes:
             moment = (change.entity_uid, change.change_ts)
             if last.get(moment) == change or (moment not in last and change in earlier):
                 continue
             last[moment] = change
+            recorded.append(change)
             self.changes.append(change)
+        return recorded
 
     def request(self, change: Change) -> None:
         """Record a change by request, which is never a repeat; one that names nothing is nothing."""

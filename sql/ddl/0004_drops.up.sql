@@ -16,8 +16,11 @@ create table drop_file (
     rows_superseded       bigint      not null default 0,
     entity_versions_added bigint      not null default 0,
     detail_versions_added bigint      not null default 0,
+    rows_ending_nobody    bigint      not null default 0,
+    rows_fallen_together  bigint      not null default 0,
     seconds               double precision not null default 0,
     error                 text,
+    notes                 text[]      not null default '{}',
     header                text,  -- as it stood, if rows were rejected: for a file of them
     constraint drop_file_pkey primary key (sha256),
     constraint drop_file_sha256_is_hex check (sha256 ~ '^[0-9a-f]{64}$'),
@@ -27,6 +30,8 @@ create table drop_file (
     constraint drop_file_merged_has_a_batch check ((status = 'merged') = (merged_at is not null and batch_id is not null))
 );
 create index drop_file_by_time on drop_file (first_seen_at desc, sha256);
+-- What a drop recorded: one batch (drop_file.batch_id), and another each time that rows it was refused go in after all.
+create index batch_by_drop on batch (drop_sha256) where drop_sha256 is not null;
 
 create table reject (
     drop_sha256 text   not null,

@@ -2,7 +2,7 @@
 -- In: sha256s (null: any), limit. Out: the fields of a drop report that are one value.
 select sha256, file_name, bytes, status, first_seen_at, merged_at, batch_id,
        rows_read, rows_accepted, rows_rejected, rows_changed, rows_unchanged, rows_late, rows_superseded,
-       entity_versions_added, detail_versions_added, seconds, error,
+       entity_versions_added, detail_versions_added, seconds, error, rows_ending_nobody, rows_fallen_together, notes,
        rows_rejected / nullif(rows_read, 0)::float8 as reject_share,
        status <> 'merged' or (
            rows_read = rows_accepted + rows_rejected and rows_accepted = rows_changed + rows_unchanged
@@ -15,5 +15,10 @@ from (
     limit %(limit)s
 ) drops
 cross join lateral (select count(*) as rejects from reject where drop_sha256 = drops.sha256) kept
-cross join lateral (select count(*) as changes from ledger where ledger.batch_id = drops.batch_id) recorded
+cross join lateral (
+    select count(*) as changes
+    from batch b
+    join ledger l on l.batch_id = b.batch_id
+    where b.drop_sha256 = drops.sha256
+) recorded
 order by first_seen_at desc, sha256

@@ -50,7 +50,7 @@ field as (
     full join detail_ends using (batch_id, detail_type_id)
     join detail_type using (detail_type_id)
 )
-select drop_sha256, field, created, changed, ended
+select drop_sha256, field, sum(created)::bigint, sum(changed)::bigint, sum(ended)::bigint
 from (
     select batch_id, field, coalesce(begins, 0) - coalesce(goes_on, 0) as created, coalesce(changed, 0) as changed,
            coalesce(ends, 0) - coalesce(goes_on, 0) as ended
@@ -58,4 +58,5 @@ from (
 ) counted
 join batch using (batch_id)
 where created + changed + ended > 0
+group by drop_sha256, field
 order by field like 'details.%%', field

@@ -86,8 +86,11 @@ CREATE TABLE drop_file (
     rows_superseded bigint DEFAULT 0 NOT NULL,
     entity_versions_added bigint DEFAULT 0 NOT NULL,
     detail_versions_added bigint DEFAULT 0 NOT NULL,
+    rows_ending_nobody bigint DEFAULT 0 NOT NULL,
+    rows_fallen_together bigint DEFAULT 0 NOT NULL,
     seconds double precision DEFAULT 0 NOT NULL,
     error text,
+    notes text[] DEFAULT '{}'::text[] NOT NULL,
     header text,
     CONSTRAINT drop_file_accepted_balances CHECK (((rows_accepted = (rows_changed + rows_unchanged)) OR (status <> 'merged'::text))),
     CONSTRAINT drop_file_merged_has_a_batch CHECK (((status = 'merged'::text) = ((merged_at IS NOT NULL) AND (batch_id IS NOT NULL)))),
@@ -223,6 +226,8 @@ ALTER TABLE ONLY superuser
     ADD CONSTRAINT superuser_pkey PRIMARY KEY (username);
 
 CREATE UNIQUE INDEX access_token_one_of_a_name ON access_token USING btree (name) WHERE (revoked_at IS NULL);
+
+CREATE INDEX batch_by_drop ON batch USING btree (drop_sha256) WHERE (drop_sha256 IS NOT NULL);
 
 CREATE INDEX batch_by_recorded_at ON batch USING btree (recorded_at);
 

@@ -1,0 +1,28 @@
+# What developers do most. `make` lists it.
+.DEFAULT_GOAL := help
+.PHONY: help format check test slow bench build
+
+help: ## list these targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+format: ## format the code, and mend what the linter can mend
+	uv run ruff format
+	uv run ruff check --fix
+
+check: ## formatting, lint, import contracts, types: all that CI asks besides the tests
+	uv run ruff format --check
+	uv run ruff check
+	uv run lint-imports
+	uv run mypy
+
+test: ## all tests but the slow ones, in several processes; name files for a part: make test ARGS=tests/test_cli.py
+	uv run pytest $(ARGS)
+
+slow: ## endurance and full size: a quarter of an hour, on a machine that does nothing else
+	uv run pytest -m slow
+
+bench: ## how fast it is on this machine
+	uv run crm bench --entities 20k
+
+build: ## wheel and source distribution, into dist/
+	uv build

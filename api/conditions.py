@@ -1,0 +1,65 @@
+"""Conditional requests (RFC 9110, section 13): ETags, and the lists of them in If-Match and If-None-Match."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from fastapi import Request
+
+from api.problems import Refusal, refuse
+
+ANY = "*"
+WEAK = (
+    "If-Match needs a strong ETag, and W/… is a weak one: a proxy between has made it so, as those do that compress. "
+    "Send the tag without the W/, or have the proxy leave answers with an ETag uncompressed"
+)
+_TAG = r'(W/)?"([^"\x00-\x1f\x7f]*)"'  # a comma may be in it
+_LIST = re.compile(rf"[ \t]*{_TAG}[ \t]*(?:,[ \t]*{_TAG}[ \t]*)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """The tags that a condition lists; `strong` is `["*"]` if any will do."""
+
+    strong: Sequence[str]
+    weak: Sequence[str] = ()
+
+
+def etag(document: str) -> str:
+    """Return the strong ETag of an answer."""
+    return f'"{_digest(document)}"'
+
+
+def tags_of(request: Request, header: str) -> Tags | None:
+    """Read a list of tags, of one header or of several that make one list; None if there is none. Raises Refusal."""
+    fields = request.headers.getlist(header)
+    if not fields:
+        return None
+    text = ",".join(fields)
+    if text.strip(" \t") == ANY:
+        return Tags([ANY])
+    if not _LIST.fullmatch(text):
+        refuse(f"header.{header}", 'is no list of ETags; send the ETag of the answer as it stood, as "…"')
+    found = [(bool(weak), tag) for weak, tag in re.findall(_TAG, text) if tag != ANY]  # "*" is not *, and none of ours
+    return Tags([tag for is_weak, tag in found if not is_weak], [tag for is_weak, tag in found if is_weak])
+
+
+def is_unchanged(request: Request, document: str) -> bool:
+    """Return whether the client has the document already: If-None-Match compares weakly."""
+    tags = tags_of(request, "If-None-Match")
+    return tags is not None and (tags.strong == [ANY] or _digest(document) in (*tags.strong, *tags.weak))
+
+
+def require_strong(request: Request) -> None:
+    """Raise Refusal if If-Match, which compares strongly and has matched nothing, lists a weak tag."""
+    tags = tags_of(request, "If-Match")
+    if tags is not None and tags.weak:
+        raise Refusal(HTTPStatus.PRECONDITION_FAILED, WEAK)
+
+
+def _digest(document: str) -> str:
+    return hashlib.md5(document.encode(), usedforsecurity=False).hexdigest()

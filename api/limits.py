@@ -1,0 +1,84 @@
+"""How often a client may do something: counted in small files, so that all processes of a service count together."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+import os
+import shutil
+import struct
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+from limits import RateLimitItem
+
+_LOG = logging.getLogger("crm.api")
+SWEEP_SECONDS = 60.0  # between two looks for files that nobody needs any more
+SWEPT = 1_000  # files that one look takes
+
+
+class Limiter:
+    """Counts calls in moving windows: a file a limit and client, with the instants of the calls that still count."""
+
+    def __init__(self, folder: Path | None = None, clock: Callable[[], float] = time.time) -> None:
+        """Take the folder that the processes share; None: one of this process alone."""
+        self._folder, self._is_shared, self._clock = folder, folder is not None, clock
+        self._swept = clock()
+
+    def hit(self, limit: RateLimitItem, who: str) -> float:
+        """Count a call, unless it is one too many; return the seconds until the next may be made, 0 if this one may.
+
+        Where it cannot be counted it may be made: a disk that is full is no reason to turn clients away.
+        """
+        now, window = self._clock(), limit.get_expiry()
+        try:
+            descriptor = os.open(self._file(f"{limit} {who}"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                calls = [at for at in _read(descriptor) if now - window < at <= now]
+                if len(calls) >= limit.amount:
+                    return max(calls[0] + window - now, 0.001)
+                _write(descriptor, [*calls, now])
+            finally:
+                os.close(descriptor)
+            self._sweep(now, window)
+        except OSError as error:
+            _LOG.warning("calls cannot be counted, so the limits do not hold now: %s", error)
+        return 0.0
+
+    def close(self) -> None:
+        """Forget the calls, if no other process counts them."""
+        if self._folder is not None and not self._is_shared:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    def _file(self, key: str) -> Path:
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="crm-limits-"))
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self._folder / hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()[:32]
+
+    def _sweep(self, now: float, window: float) -> None:
+        """Remove files that were not written to for as long as any of them may count."""
+        if now - self._swept < max(SWEEP_SECONDS, window):
+            return
+        self._swept = now
+        assert self._folder is not None
+        with os.scandir(self._folder) as files:
+            for file in islice(files, SWEPT):
+                if now - file.stat().st_mtime > 2 * window:
+                    Path(file.path).unlink(missing_ok=True)
+
+
+def _read(descriptor: int) -> tuple[float, ...]:
+    size = os.fstat(descriptor).st_size // 8
+    return struct.unpack(f"<{size}d", os.pread(descriptor, size * 8, 0))
+
+
+def _write(descriptor: int, calls: list[float]) -> None:
+    os.pwrite(descriptor, struct.pack(f"<{len(calls)}d", *calls), 0)
+    os.ftruncate(descriptor, len(calls) * 8)

@@ -1,0 +1,187 @@
+"""The server under the application: HTTP whose clients have limits and time-outs, and proxies that are trusted by name.
+
+What is guarded here never gets as far as the application: heads without an end, connections on which nothing comes,
+and clients that do not take their answer. The time-out of a request's body is the edge's (`api.edge`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from asyncio import TimerHandle
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from api.problems import MEDIA_TYPE
+from crm_core.settings import Settings
+
+HEAD_BYTES = 64 << 10  # of a request's line and headers, together
+
+
+class ServerConfig(uvicorn.Config):
+    """How uvicorn serves the application."""
+
+    def __init__(
+        self, app: Callable[..., Any], settings: Settings, *, grace: int, workers: int = 1, factory: bool = False
+    ) -> None:
+        """Take the application, or what makes it, and the seconds of `grace` that requests have at the end."""
+        proxies = settings.trusted_proxies
+        self.patience = settings.client_timeout
+        super().__init__(
+            app,
+            factory=factory,
+            workers=workers,
+            http=GuardedProtocol,
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=bool(proxies),
+            forwarded_allow_ips="*" if "*" in proxies else list(proxies),
+            timeout_graceful_shutdown=grace,
+        )
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """A connection: its heads are short and come in time, and its answers are taken in time."""
+
+    config: ServerConfig
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a head."""
+        super().connection_made(transport)
+        self._head_bytes = self._idle_bytes = 0  # of the head so far; since anything came of what is read
+        self._is_too_large = self._is_in_head = False
+        self._waits_for_head: TimerHandle | None = None
+        self._waits_for_client: TimerHandle | None = None
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing any more."""
+        super().connection_lost(exc)
+        self._stop_waiting_for_head()
+        self._stop_waiting_for_client()
+
+    def data_received(self, data: bytes) -> None:
+        """Read what has come; a part of a head that neither ends nor has a limit is refused."""
+        self._idle_bytes += len(data)
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._idle_bytes > HEAD_BYTES:
+            self._is_too_large = True
+            self.send_400_response("")
+        elif self.cycle is None or self.cycle.response_complete:
+            self._expect_head()
+
+    def on_message_begin(self) -> None:
+        """Begin a head."""
+        self._head_bytes, self._is_in_head = 0, True
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the address."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, or a trailer of a body in chunks."""
+        self._idle_bytes = 0
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """End a head."""
+        self._idle_bytes, self._is_in_head = 0, False
+        self._stop_waiting_for_head()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body."""
+        self._idle_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End a request."""
+        self._idle_bytes = 0
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002
+        """Refuse what is no HTTP, and close; beside an answer under way ours would be taken for a part of it."""
+        cycle = self.cycle
+        is_answering = (
+            cycle is not None and not cycle.response_complete and (cycle.response_started or not cycle.more_body)
+        )
+        if is_answering or self.pipeline:
+            self.transport.close()
+        elif self._is_too_large:
+            said = f"the address and the headers have more than {HEAD_BYTES:,} bytes; send less in them"
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, said)
+        else:
+            self._refuse(HTTPStatus.BAD_REQUEST, "this is no HTTP/1.1 request that can be read; send one")
+
+    def on_response_complete(self) -> None:
+        """End an answer: what the client has not taken yet it has to take in time."""
+        super().on_response_complete()
+        if self.transport.get_write_buffer_size():
+            self._expect_client()
+
+    def pause_writing(self) -> None:
+        """Wait for the client to take what was written."""
+        super().pause_writing()
+        self._expect_client()
+
+    def resume_writing(self) -> None:
+        """Go on writing."""
+        super().resume_writing()
+        self._stop_waiting_for_client()
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > HEAD_BYTES:
+            self._is_too_large = True
+            message = "the head is too large"
+            raise ValueError(message)  # ends the parser, which is how a callback tells it to
+
+    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+        told = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
+        body = json.dumps(told, separators=(",", ":")).encode()
+        head = f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: {MEDIA_TYPE}\r\n"
+        self.transport.write(f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body)
+        self.transport.close()
+
+    def _expect_head(self) -> None:
+        if self._waits_for_head is None:
+            self._waits_for_head = self.loop.call_later(self.config.patience, self._head_is_late)
+
+    def _head_is_late(self) -> None:
+        if self.transport.is_closing():
+            return
+        if self._is_in_head:
+            said = f"the head of the request did not come whole within {self.config.patience} s; send it again"
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, said)
+        else:
+            self.transport.close()
+
+    def _stop_waiting_for_head(self) -> None:
+        if self._waits_for_head is not None:
+            self._waits_for_head.cancel()
+            self._waits_for_head = None
+
+    def _expect_client(self) -> None:
+        if self._waits_for_client is None:
+            self._waits_for_client = self.loop.call_later(self.config.patience, self._client_is_late)
+
+    def _client_is_late(self) -> None:
+        self._waits_for_client = None
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+
+    def _stop_waiting_for_client(self) -> None:
+        if self._waits_for_client is not None:
+            self._waits_for_client.cancel()
+            self._waits_for_client = None

@@ -1,0 +1,140 @@
+"""The drop folder: the files in it that may be drops, and what is passed over there, with why."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+
+from crm_core.settings import Settings
+from pipelines.partitions import drop_key
+
+IN_THE_MAKING = (".tmp", ".part", ".filepart", ".crdownload")  # names of files that are still to be renamed
+_WHY = {  # by the end of the name, in lower case
+    (".xlsx", ".xls", ".xlsm", ".ods"): "a spreadsheet is not a drop; save it as CSV UTF-8",
+    (".gz", ".zip", ".zst", ".bz2", ".xz", ".7z", ".tar", ".tgz"): "an archive is not a drop; unpack it",
+}
+OTHERWISE = "only files that end with .csv are drops; rename it if it is one"
+
+
+@dataclass(frozen=True, slots=True)
+class DropFile:
+    """A file that may be a drop, as it stood when it was looked at."""
+
+    path: Path
+    key: str  # of its partition
+    bytes: int
+    modified_ns: int  # nanoseconds since 1970
+
+    @property
+    def content(self) -> str:
+        """Return what tells this content from others of the same name without reading it: name, size and time."""
+        return f"{self.key} {self.bytes} {self.modified_ns}"
+
+    @property
+    def modified_at(self) -> datetime:
+        """Return when it was last written, in UTC."""
+        return datetime.fromtimestamp(self.modified_ns / 1e9, UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """Something in the folder that gets no run."""
+
+    key: str  # tells it from others, and from a later one of the same name
+    name: str  # as it can be shown
+    why: str  # the fault and the cure
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.why})"
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What lies in the folder, each in order of names."""
+
+    files: tuple[DropFile, ...]
+    passed_over: tuple[PassedOver, ...]
+
+
+class DropFolder(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The folder that drops arrive in: CRM_DROP_DIR, unless another is configured."""
+
+    folder: str | None = None
+
+    def path(self) -> Path:
+        """Return where the folder is."""
+        return Path(self.folder) if self.folder else Settings.from_environment().drop_dir
+
+    def listing(self) -> Listing:
+        """List the folder; what is hidden or still to be renamed is left out. Raises OSError if it cannot be listed."""
+        with os.scandir(self.path()) as entries:
+            found = [_look_at(entry) for entry in sorted(entries, key=lambda entry: entry.name) if _is_complete(entry)]
+        return Listing(
+            tuple(one for one in found if isinstance(one, DropFile)),
+            tuple(one for one in found if isinstance(one, PassedOver)),
+        )
+
+    def find(self, key: str) -> DropFile | None:
+        """Return the file whose partition key it is, as it stands now; None if there is none."""
+        path = self.path() / key
+        if drop_key(key) == key and path.name == key and (file := _drop_file(path)):  # like others, and no way out
+            return file
+        try:
+            return next((_drop_file(Path(entry)) for entry in self._entries() if drop_key(entry.name) == key), None)
+        except OSError:
+            return None
+
+    def _entries(self) -> Iterator[os.DirEntry[str]]:
+        with os.scandir(self.path()) as entries:
+            yield from filter(_is_complete, entries)
+
+
+def shown(name: str) -> str:
+    """Return a file's name as text that can be stored, and that no terminal takes for a command."""
+    text = name.encode(errors="surrogateescape").decode(errors="replace")
+    return "".join(char if char.isprintable() else "�" for char in text)
+
+
+def _is_complete(entry: os.DirEntry[str]) -> bool:
+    return not entry.name.startswith(".") and not entry.name.lower().endswith(IN_THE_MAKING)
+
+
+def _look_at(entry: os.DirEntry[str]) -> DropFile | PassedOver | None:
+    """Return what an entry of the folder is; None if it has gone meanwhile."""
+    try:
+        found = entry.stat()
+    except OSError:
+        if not entry.is_symlink():
+            return None
+        return PassedOver(
+            drop_key(entry.name), shown(entry.name), "a link that leads nowhere; put the file itself here"
+        )
+    key = drop_key(entry.name)
+    if stat.S_ISDIR(found.st_mode):
+        return PassedOver(key, shown(entry.name), "folders are not looked into; put its files here")
+    file = DropFile(Path(entry.path), key, found.st_size, found.st_mtime_ns)
+    name = entry.name.lower()
+    if not name.endswith(".csv"):
+        why = next((why for ends, why in _WHY.items() if name.endswith(ends)), OTHERWISE)
+        return PassedOver(file.content, shown(entry.name), why)
+    if not stat.S_ISREG(found.st_mode):
+        return PassedOver(file.content, shown(entry.name), "not a regular file; save it as one")
+    if not os.access(entry.path, os.R_OK):
+        return PassedOver(file.content, shown(entry.name), "it may not be read; give the account of Dagster the right")
+    return file
+
+
+def _drop_file(path: Path) -> DropFile | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (
+        DropFile(path, drop_key(path.name), found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
+    )

@@ -1,0 +1,9 @@
+-- Count the deletions of an entity that did not exist just before, after the merge.
+-- In: noted_row, limit. Out: how many, and the lines of the first.
+select count(*), (array_agg(line order by line))[:%(limit)s]
+from noted_row n
+where is_deletion
+  and not exists (
+      select 1 from entity e
+      where e.entity_uid = n.entity_uid and e.valid_from < n.change_ts
+        and (e.valid_to is null or e.valid_to >= n.change_ts))

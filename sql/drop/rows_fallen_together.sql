@@ -1,0 +1,9 @@
+-- Count the rows without a uid that say the same as one before them, and so are the same entity.
+-- In: noted_row, limit. Out: how many, and the lines of the first.
+select count(*), (array_agg(line order by line))[:%(limit)s]
+from (
+    select line, row_number() over (partition by entity_uid order by line) as number
+    from noted_row
+    where not is_deletion
+) said
+where number > 1

@@ -1,0 +1,6 @@
+-- Return whether the drop is large and makes the tables many times as large as they are, so that their indexes are better built
+-- after it, and they are ours. In: at_least (staged changes). Out: is_bulk_load.
+select owns_the_tables() and staged >= %(at_least)s
+   and not exists (select 1 from entity offset staged / 5 limit 1)
+   and not exists (select 1 from entity_detail offset staged / 2 limit 1)
+from (select count(*) as staged from staged_change) stage

@@ -1,0 +1,7 @@
+-- Read the detail types of these codes as they are now, and let nobody change how their values compare until the transaction ends.
+-- In: codes in lower case (null: all). Out: detail_type_id, code, name, description, is_active, compares, in order of code.
+select detail_type_id, code, name, description, is_active, compares
+from detail_type
+where %(codes)s::text[] is null or lower(code) = any (%(codes)s)
+order by code
+for key share
