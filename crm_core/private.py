@@ -49,14 +49,16 @@ def tighten(home: Path, group: int | None = None) -> None:
         is_open = stat.S_IMODE(found.st_mode) & ~mode != 0
         if found.st_uid != os.geteuid():
             return
-        if {name for name in os.listdir(folder) if not name.startswith("postgres.new")} <= OURS:  # noqa: PTH208
-            if group is not None:
-                os.fchown(folder, -1, group)
-            os.fchmod(folder, mode)
+        names = {name for name in os.listdir(folder) if not name.startswith("postgres.new")}  # noqa: PTH208
+        if found.st_mode & 0o077 and not names <= OURS:
             if is_open:
-                LOG.warning("%s was open to other users; it now has the mode %o", home, mode)
-        elif is_open:
-            LOG.warning("%s is open to other users and holds personal data; close it with chmod %o", home, mode)
+                LOG.warning("%s is open to other users and holds personal data; close it with chmod %o", home, mode)
+            return
+        if group is not None:
+            os.fchown(folder, -1, group)
+        os.fchmod(folder, mode)
+        if is_open:
+            LOG.warning("%s was open to other users; it now has the mode %o", home, mode)
 
 
 def short_folder(name: str, owner: tuple[int, int] | None) -> Path:

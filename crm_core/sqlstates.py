@@ -131,4 +131,5 @@ def is_starting(error: psycopg.OperationalError) -> bool:
 
 
 def _said(error: psycopg.Error) -> str:
-    return " ".join(str(error).split()) or "the connection to the server was lost"
+    """Return what was said without its details: they quote rows, and so people."""
+    return " ".join((error.diag.message_primary or str(error)).split()) or "the connection to the server was lost"

@@ -34,6 +34,7 @@ from crm_core.processes import GRACE, Processes
 from crm_core.reference import reference_types
 from crm_core.serve import HOST, is_loopback, listen_from, port_of, require_closed, url_of
 from crm_core.serve import PORT as API_PORT
+from crm_core.session import ENCODING
 from crm_core.settings import Settings
 
 PORT = 3000
@@ -212,7 +213,7 @@ def dagster_url(database: Database) -> str:
                 raise MissingPrivilege(str(error), cure) from None
     given = {key: str(value) for key, value in conninfo_to_dict(database.conninfo).items()}
     user, password = given.pop("user", None), given.pop("password", None)
-    url = URL.create("postgresql+psycopg2", user, password, query=given | {"dbname": name})
+    url = URL.create("postgresql+psycopg2", user, password, query=given | {"dbname": name, "client_encoding": ENCODING})
     return url.render_as_string(hide_password=False)
 
 

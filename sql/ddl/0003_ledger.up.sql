@@ -34,6 +34,9 @@ create table ledger (
 -- What one batch recorded: the table grows in batch order.
 create index ledger_by_batch on ledger using brin (batch_id) with (pages_per_range = 16);
 
+-- Whether a late change is followed by a partial one: no later change need be looked at.
+create index ledger_patches on ledger (entity_uid, change_ts) where op = 'patch';
+
 -- Reads as known at an instant run over the views of this schema, which have the names of the tables: see sql/routines.
 create schema known;
 -- The fold of one entity, for requests: see sql/routines.

@@ -53,9 +53,9 @@ returns table (
 language sql stable rows 1 as $$
     select last.change_ts,
            last.is_same and last.change_ts < its_ts,
-           coalesce(last.is_same and last.change_ts = its_ts, false) or coalesce(later.is_repeat, false),
-           coalesce(last.change_ts = its_ts, false) or coalesce(later.has_tie, false),
-           coalesce(later.has_patch, false)
+           coalesce(last.is_same and last.change_ts = its_ts, false) or repeated.found is not null,
+           coalesce(last.change_ts = its_ts, false) or tied.found is not null,
+           patched.found is not null
     from (values (1)) as one (row)
     left join lateral (
         select l.change_ts,
@@ -67,13 +67,24 @@ language sql stable rows 1 as $$
         limit 1
     ) last on true
     left join lateral (
-        select bool_or(l.change_ts = its_ts
-                       and is_same_change(l.op, l.display_name, l.entity_type_id, l.details,
-                                          its_op, its_name, its_type_id, its_details)) as is_repeat,
-               bool_or(l.change_ts = its_ts) as has_tie,
-               bool_or(l.change_ts > its_ts and l.op = 'patch') as has_patch
+        select true as found
         from ledger l
-        where l.entity_uid = its_uid and l.change_ts >= its_ts
-          and (last.change_ts > its_ts or (last.change_ts = its_ts and not last.is_same))
-    ) later on true
+        where last.change_ts > its_ts and l.entity_uid = its_uid and l.change_ts = its_ts
+        limit 1
+    ) tied on true
+    left join lateral (
+        select true as found
+        from ledger l
+        where (tied.found or (last.change_ts = its_ts and not last.is_same))
+          and l.entity_uid = its_uid and l.change_ts = its_ts
+          and is_same_change(l.op, l.display_name, l.entity_type_id, l.details,
+                             its_op, its_name, its_type_id, its_details)
+        limit 1
+    ) repeated on true
+    left join lateral (
+        select true as found
+        from ledger l
+        where last.change_ts > its_ts and l.entity_uid = its_uid and l.change_ts > its_ts and l.op = 'patch'
+        limit 1
+    ) patched on true
 $$;

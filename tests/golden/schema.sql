@@ -253,6 +253,8 @@ CREATE INDEX idempotency_key_by_time ON idempotency_key USING btree (answered_at
 
 CREATE INDEX ledger_by_batch ON ledger USING brin (batch_id) WITH (pages_per_range='16');
 
+CREATE INDEX ledger_patches ON ledger USING btree (entity_uid, change_ts) WHERE (op = 'patch'::text);
+
 CREATE UNIQUE INDEX unique_current_entity ON entity USING btree (entity_uid) WHERE is_current;
 
 CREATE UNIQUE INDEX unique_current_entity_detail ON entity_detail USING btree (entity_uid, detail_type_id) WHERE is_current;
