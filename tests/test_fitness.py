@@ -19,15 +19,10 @@ from serving import ENTITIES, a_problem, create, served
 from crm_core.database import Connection, Database
 from crm_core.errors import MissingPrivilege, SchemaIncomplete
 from crm_core.fitness import missing_objects
-<<<<<<< HEAD
 from crm_core.merge import BULK_LOAD_AT_LEAST
-=======
->>>>>>> pg
 from crm_core.migrations import migrate
 
 pytestmark = pytest.mark.integration
-
-FIRST_LOAD = 6_000  # rows: a drop of so many into an empty database takes other ways
 
 
 @pytest.fixture
@@ -183,11 +178,7 @@ def test_a_role_with_the_documented_grants_writes_and_one_with_less_reads(
     any_server: Server, owned: Database, tmp_path: Path
 ) -> None:
     app, reader = grant(any_server, owned)
-<<<<<<< HEAD
     first = write_drop(tmp_path / "first.csv", [an_entity(f"person {number}") for number in range(BULK_LOAD_AT_LEAST)])
-=======
-    first = write_drop(tmp_path / "first.csv", [an_entity(f"person {number}") for number in range(FIRST_LOAD)])
->>>>>>> pg
     assert crm(app, "ingest", str(first)).returncode == 0, "a first load needs no more"
     assert crm(app, "ingest", str(write_drop(tmp_path / "a.csv", [an_entity("ada")]))).returncode == 0
     assert crm(app, "token", "create", "x", "--role", "writer").returncode == 0
@@ -197,15 +188,9 @@ def test_a_role_with_the_documented_grants_writes_and_one_with_less_reads(
         assert client.patch(f"{ENTITIES}/{made['entity_uid']}", json={"display_name": "B"}).status_code == 200
         assert client.delete(f"{ENTITIES}/{made['entity_uid']}").status_code == 204
     with served(reader, auth="off") as client:
-<<<<<<< HEAD
         assert client.get(ENTITIES).json()["count"] == 1 + BULK_LOAD_AT_LEAST
         known = {"as_of": "2999-01-01T00:00:00Z", "known_at": "2999-01-01T00:00:00Z"}
         assert client.get("/api/v1/entities-asof", params=known).json()["count"] == 1 + BULK_LOAD_AT_LEAST
-=======
-        assert client.get(ENTITIES).json()["count"] == 1 + FIRST_LOAD
-        known = {"as_of": "2999-01-01T00:00:00Z", "known_at": "2999-01-01T00:00:00Z"}
-        assert client.get("/api/v1/entities-asof", params=known).json()["count"] == 1 + FIRST_LOAD
->>>>>>> pg
         told = a_problem(client.post(ENTITIES, json={"display_name": "C", "entity_type": "PERSON"}), 503)
         assert "grant" in told["detail"]
         assert "permission denied" not in told["detail"], "strangers learn no names"
