@@ -42,14 +42,15 @@ def uids(
     after: UUID | None = None,
     from_: datetime | None = None,
     to: datetime,
+    first: int = FEWEST,
     at_most: int | None = MOST_WALKED,
 ) -> Iterator[list[UUID]]:
-    """Walk the entities with a known change in `(from_, to]` in order of entity_uid, some at a time.
+    """Walk the entities with a known change in `(from_, to]` in order of entity_uid: `first` so many, then more.
 
     Raises TooMuchToFold when there are more than `at_most`.
     """
     values: Values = {"after_uid": after, "from": from_ or "-infinity", "to": to}
-    for size in _sizes(at_most):
+    for size in _sizes(at_most, first):
         found = [uid for (uid,) in rows(connection, "known_uids", values | {"limit": size})]
         if found:
             yield found
@@ -108,9 +109,9 @@ def lines(connection: Connection, known_at: datetime | None, found: Iterator[Doc
             yield from in_blocks(f"{document}\n".encode() for document in found)
 
 
-def _sizes(at_most: int | None) -> Iterator[int]:
+def _sizes(at_most: int | None, first: int = FEWEST) -> Iterator[int]:
     """Give the sizes of the parts of a walk, until it has had `at_most`."""
-    size, walked = FEWEST, 0
+    size, walked = min(first, MOST), 0
     while at_most is None or walked < at_most:
         yield size
         walked += size

@@ -262,16 +262,23 @@ def _entities_as_known(
     connection: Connection, values: Values, known_at: datetime, after: Position | None, offset: int, limit: int
 ) -> Page:
     """Find the uids of a page in the ledger first, then fold those."""
+    after_uid = None if after is None else after.entity_uid
+    found: list[tuple[Document, UUID]] = []
     with as_known(connection, known_at):
-        matching = matches(connection, values, after=None if after is None else after.entity_uid)
-        page = [*islice(matching, offset, offset + limit + 1)]
-        found = rows(connection, "known_entities", values | {"entity_uids": page})
+        if _is_filtered(values) or offset:
+            matching = matches(connection, values, after=after_uid)
+            parts = iter([[*islice(matching, offset, offset + limit + 1)]])
+        else:
+            parts = uids(connection, after=after_uid, to=_instant(values), first=limit + 1)
+        for some in parts:
+            found += rows(connection, "known_entities", values | {"entity_uids": some})
+            if len(found) > limit:
+                break
     return page_of([(document, Position(uid)) for document, uid in found], limit)
 
 
 def _entities_streamed(connection: Connection, values: Values, known_at: datetime) -> Iterator[bytes]:
-    as_of = values["as_of"]
-    assert isinstance(as_of, datetime)
+    as_of = _instant(values)
 
     def found() -> Iterator[Document]:
         for some in uids(connection, to=as_of, at_most=None):
@@ -362,6 +369,12 @@ def _copied(connection: Connection, name: str, values: Values) -> Iterator[bytes
     """Stream what a COPY writes."""
     with connection.cursor() as cursor, cursor.copy(statement(f"query/{name}"), values) as copy:
         yield from in_blocks(copy)
+
+
+def _instant(values: Values) -> datetime:
+    as_of = values["as_of"]
+    assert isinstance(as_of, datetime), "known_at needs as_of"
+    return as_of
 
 
 def _is_filtered(values: Values) -> bool:
