@@ -30,6 +30,7 @@ def as_known(connection: Connection, known_at: datetime | None) -> Iterator[None
     if known_at is None:
         yield
         return
+    connection.execute(statement("query/await_commits"))
     with connection.transaction():
         connection.execute(statement("query/as_known"), {"known_at": known_at.isoformat()})
         yield
@@ -102,6 +103,8 @@ def rows(connection: Connection, name: str, values: Values) -> Sequence[TupleRow
 def lines(connection: Connection, known_at: datetime | None, found: Iterator[Document]) -> Iterator[bytes]:
     """Stream documents that several statements find, in one transaction that sees one snapshot."""
     is_within = connection.info.transaction_status != TransactionStatus.IDLE  # then it is the caller's
+    if known_at is not None:
+        connection.execute(statement("query/await_commits"))  # before the snapshot is taken
     with connection.transaction():
         if not is_within:
             connection.execute(statement("query/one_snapshot"))

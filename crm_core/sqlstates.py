@@ -95,6 +95,8 @@ def domain_error(error: Exception) -> DatabaseError | None:
             return errors.ServerUnreachable(said, f"see that the server runs; {AGAIN}")
         return errors.DatabaseFault(said, REPORT)
     kind, cure = STATES.get(state) or STATES.get(state[:2]) or (errors.DatabaseFault, REPORT)
+    if kind is not errors.DatabaseFault and error.diag.message_primary:
+        said = error.diag.message_primary  # where in our code it happened is of use for faults alone
     if denied := _NO_TEMPORARY.search(said):
         cure = f"let its owner grant temporary on database {denied[1]} to the user of crm; {GRANTS}"
     if denied := _DENIED.search(said):

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from builders import an_entity, day, reference_data, uid, write_drop
 from timeline_model import COMPARES, Model
 
 from crm_core import temporal
-from crm_core.database import Database
+from crm_core.database import Connection, Database
 from crm_core.ingest import ingest
 from crm_core.merge import Origin, record
 from crm_core.model import Change
@@ -150,3 +151,57 @@ def test_a_drop_killed_at_any_moment_leaves_nothing_half_done(fresh_database: Da
         assert left == (0,)
         first = json.loads(temporal.snapshot(connection, uid("person 0"), as_of=day(2)) or "null")
         assert first["details"][0]["detail_value"] == "2@x.org"
+
+
+def name_as_known(connection: Connection, who: str, at: datetime) -> str | None:
+    """The name that an entity had on the last day, as it was known at an instant."""
+    document = temporal.snapshot(connection, uid(who), as_of=day(100), known_at=at)
+    return None if document is None else str(json.loads(document)["display_name"])
+
+
+def now(connection: Connection) -> datetime:
+    (at,) = connection.execute("select clock_timestamp()").fetchone() or ()
+    assert isinstance(at, datetime)
+    return at
+
+
+def test_what_was_known_before_a_commit_is_not_known_otherwise_after_it(any_fresh_database: Database) -> None:
+    with any_fresh_database.transaction() as connection:
+        reference_data(connection)
+        types = reference_types(connection)
+        record(connection, types, [an_entity("ada", at=0, name="before")], Origin("test", "request"))
+    with any_fresh_database.connect(autocommit=True) as other, any_fresh_database.connect() as long:
+        record(long, types, [an_entity("ada", name="after")], Origin("test", "request"))
+        with other.transaction():
+            record(other, types, [an_entity("grace")], Origin("test", "request"))
+        meanwhile = now(other)
+        assert name_as_known(other, "ada", meanwhile) == "before"
+        long.commit()
+        assert name_as_known(other, "ada", meanwhile) == "before"
+        assert name_as_known(other, "ada", now(other)) == "after"
+        (recorded,) = other.execute("select max(recorded_at) from batch").fetchone() or ()
+        assert recorded > meanwhile
+
+
+def test_a_question_as_known_has_one_answer_while_others_write(fresh_database: Database) -> None:
+    with fresh_database.transaction() as connection:
+        reference_data(connection)
+        types = reference_types(connection)
+
+    def write(who: str) -> None:
+        with fresh_database.connect(autocommit=True) as connection:
+            for number in range(80):
+                with connection.transaction():
+                    change = an_entity(who, at=number / 1000, name=f"{number}")
+                    record(connection, types, [change], Origin("test", "request"))
+
+    with ThreadPoolExecutor(4) as pool, fresh_database.connect(autocommit=True) as reader:
+        writing = [pool.submit(write, who) for who in PEOPLE[:4]]
+        asked = []
+        while not all(one.done() for one in writing):
+            at = now(reader)
+            asked += [(who, at, name_as_known(reader, who, at)) for who in PEOPLE[:4]]
+        for one in writing:
+            one.result()
+        assert len({name for *_, name in asked}) > 5
+        assert [(who, at, name) for who, at, name in asked if name_as_known(reader, who, at) != name] == []

@@ -3,3 +3,4 @@ drop schema single cascade;
 drop schema known cascade;
 drop table ledger;
 drop table batch;
+drop function stamp_batch;

@@ -6,13 +6,31 @@ create table batch (
     recorded_at timestamptz not null,
     actor       text        collate "C" not null,
     source      text        not null,
-    drop_sha256 text,
+    drop_sha256 text        collate "C",
     request_id  text,
     constraint batch_pkey primary key (batch_id),
     constraint batch_source_known check (source in ('drop', 'request', 'fixture')),
     constraint batch_from_a_drop check ((source = 'drop') = (drop_sha256 is not null))
 );
 create index batch_by_recorded_at on batch (recorded_at);
+
+-- A batch is of the moment when it is committed, so that no later one can claim an earlier moment. The lock is shared by those that
+-- commit; a read as known at an instant waits until it has it alone, so what was of an earlier moment is there to see.
+create function stamp_batch() returns trigger language plpgsql as $$
+declare
+    moment timestamptz;
+begin
+    perform pg_advisory_xact_lock_shared(3141592, 64);  -- the buckets of entities are 0 to 63
+    moment := greatest(clock_timestamp(), (select max(recorded_at) from batch) + interval '1 microsecond');
+    update batch set recorded_at = moment where batch_id = new.batch_id;
+    if new.source = 'drop' then
+        update drop_file set merged_at = moment where sha256 = new.drop_sha256 and batch_id = new.batch_id;
+    end if;
+    return null;
+end
+$$;
+create constraint trigger batch_is_stamped after insert on batch
+    deferrable initially deferred for each row execute function stamp_batch();
 
 create table ledger (
     entity_uid     uuid        not null,

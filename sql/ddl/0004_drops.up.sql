@@ -1,6 +1,6 @@
 -- Drops by the SHA-256 of their bytes, what each did (the books balance), and the rows it was refused.
 create table drop_file (
-    sha256                text        not null,
+    sha256                text        collate "C" not null,
     file_name             text        not null,
     bytes                 bigint      not null,
     first_seen_at         timestamptz not null,
@@ -34,7 +34,7 @@ create index drop_file_by_time on drop_file (first_seen_at desc, sha256);
 create index batch_by_drop on batch (drop_sha256) where drop_sha256 is not null;
 
 create table reject (
-    drop_sha256 text   not null,
+    drop_sha256 text   collate "C" not null,
     line        bigint not null,
     reasons     text[] not null,
     raw         text   not null,

@@ -2,8 +2,8 @@
 -- A token is never deleted: an API that once asked for tokens does not fall open. Small tables without a uid: on many
 -- machines they are reference tables.
 create table access_token (
-    token_id      text        not null,
-    name          text        not null,
+    token_id      text        collate "C" not null,
+    name          text        collate "C" not null,
     role          text        not null,
     secret_sha256 bytea       not null,
     created_at    timestamptz not null,
@@ -19,7 +19,7 @@ create table access_token (
 create unique index access_token_one_of_a_name on access_token (name) where revoked_at is null;
 
 create table superuser (
-    username      text        not null,
+    username      text        collate "C" not null,
     password_hash text        not null,
     created_at    timestamptz not null,
     constraint superuser_pkey primary key (username),

@@ -1,7 +1,7 @@
 -- What was answered to requests that carried an Idempotency-Key, so that the same request again gets the same answer.
 create table idempotency_key (
-    actor       text        not null,
-    key         text        not null,
+    actor       text        collate "C" not null,
+    key         text        collate "C" not null,
     fingerprint bytea       not null,
     outcome     text        not null,
     document    text,

@@ -2,7 +2,8 @@
 -- answer from the changes recorded up to the setting crm.known_at.
 create or replace view known.ledger as
 select * from ledger
-where batch_id <= (select max(batch_id) from batch where recorded_at <= current_setting('crm.known_at')::timestamptz);
+where (select batch.recorded_at from batch where batch.batch_id = ledger.batch_id)
+      <= current_setting('crm.known_at')::timestamptz;  -- a look-up for each change, also where nested loops are off
 
 create or replace view known.recorded_change as
 select entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id, details from known.ledger;

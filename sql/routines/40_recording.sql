@@ -20,8 +20,8 @@ begin
 end
 $$;
 
--- Record a batch and return its place in recording order and its moment, which is later than that of any batch before it
--- whatever the clock does.
+-- Record a batch and return its place in the recording order of its entities, and this moment: the versions are written now. The
+-- batch gets its own when it is committed (see stamp_batch), later than that of any batch before it whatever the clock does.
 create or replace function record_batch(
     its_actor text, its_source text, its_drop_sha256 text, its_request_id text,
     out batch_id bigint, out recorded_at timestamptz)
