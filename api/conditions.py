@@ -18,7 +18,7 @@ WEAK = (
     "Send the tag without the W/, or have the proxy leave answers with an ETag uncompressed"
 )
 _TAG = r'(W/)?"([^"\x00-\x1f\x7f]*)"'  # a comma may be in it
-_LIST = re.compile(rf"[ \t]*{_TAG}[ \t]*(?:,[ \t]*{_TAG}[ \t]*)*")
+_LIST = re.compile(rf"[ \t,]*{_TAG}[ \t]*(?:,[ \t]*(?:{_TAG}[ \t]*)?)*")  # it may have empty places
 
 
 @dataclass(frozen=True, slots=True)

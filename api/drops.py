@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from api.direct import Direct
 from api.gate import Reader, Writer
 from api.messages import Instant, ListOf
-from api.paging import JSON, PageParams, Params, envelope, numbered, wanted
+from api.paging import JSON, PageParams, Params, envelope, numbered, wanted, wants_csv
 from api.problems import Refusal, documented
 from api.state import State
 from api.uploads import BLOCK, CSV, FORM, receive, room
@@ -189,7 +189,7 @@ async def list_rejects(
     http: Request, call: Reader, sha256: Sha256, params: Annotated[RejectParams, Query()]
 ) -> Response:
     """List the rejected rows of a drop by line; `format=csv`, or `Accept: text/csv`, answers all as a file."""
-    if params.format == "csv" or http.headers.get("accept", "").startswith(CSV):
+    if params.format == "csv" or wants_csv(http):
         return await _as_csv(call.state, sha256)
     limit = params.page_size or call.state.settings.page_size
     offset = (params.page - 1) * limit

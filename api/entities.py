@@ -17,7 +17,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from api.conditions import etag, is_unchanged, require_strong, tags_of
+from api.conditions import ANY, etag, is_unchanged, require_strong, tags_of
 from api.direct import Direct
 from api.gate import Call, Reader, Writer
 from api.messages import DetailVersion, Entity, EntityPatch, EntityVersion, ListOf, NewEntity, Recorded
@@ -332,7 +332,9 @@ def _make(state: State, change: Made, asked: Requested, connection: Connection) 
 
 async def _asked(http: Request, who: Principal, change_ts: str | None, key: str | None) -> Requested:
     """Read the conditions of a change; raises Refusal for malformed ones."""
-    tags = tags_of(http, "If-Match")
+    tags, unless = tags_of(http, "If-Match"), tags_of(http, "If-None-Match")
+    if unless is not None and not (http.method == "POST" and unless.strong == [ANY]):  # a POST creates, or is refused
+        refuse("header.If-None-Match", "is for reads; to change only what is still as you know it, send If-Match")
     if key is not None and not (0 < len(key) <= KEY_LENGTH and key.isprintable()):
         refuse("header.Idempotency-Key", f"has not 1 to {KEY_LENGTH} printable characters")
     fingerprint = None

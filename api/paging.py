@@ -27,6 +27,7 @@ DEEPEST = 10_000  # rows that a page may lie deep
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 CSV = "text/csv"
+FORMS = {JSON: JSON, "application/*": JSON, "*/*": JSON, NDJSON: NDJSON, "application/jsonl": NDJSON, CSV: CSV}
 P = TypeVar("P", Position, VersionPosition, ChangePosition, drop_log.Position)
 
 
@@ -127,13 +128,30 @@ def counted(state: State, connection: Connection, key: tuple[object, ...], count
 
 def wants_stream(request: Request) -> bool:
     """Return whether all rows are wanted, a line each."""
-    accepted = request.headers.get("accept", "")
-    return NDJSON in accepted or "application/jsonl" in accepted
+    return _liked_best(request) == NDJSON
 
 
 def wants_csv(request: Request) -> bool:
     """Return whether all rows are wanted as a file for a spreadsheet."""
-    return CSV in request.headers.get("accept", "")
+    return _liked_best(request) == CSV
+
+
+def _liked_best(request: Request) -> str:
+    """Return the form of a list that the client likes best (RFC 9110, 12.5.1), of equal ones the first named."""
+    liked = [(0.0, False, JSON)]
+    for part in ",".join(request.headers.getlist("accept")).lower().split(","):
+        name, *parameters = (text.strip() for text in part.split(";"))
+        if (form := FORMS.get(name)) and (quality := _quality(parameters)) > 0:
+            liked.append((quality, "*" not in name, form))
+    return max(liked, key=lambda each: each[:2])[2]  # the first of equal ones
+
+
+def _quality(parameters: Sequence[str]) -> float:
+    given = next((text.removeprefix("q=") for text in parameters if text.startswith("q=")), "1")
+    try:
+        return float(given)
+    except ValueError:
+        return 0.0
 
 
 def require_no_pages(params: PageParams) -> None:

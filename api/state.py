@@ -38,8 +38,10 @@ SPOOLS = 2  # answers that are written to our disk first, at one time; the other
 TRUST_SECONDS = 0.5  # to look whether a connection still stands costs a read more than to be wrong at times
 AGAIN = 2  # times that a read whose connection is lost is made again
 PATIENCE = 10.0  # seconds that a read waits for a connection
+STATEMENTS = 3  # that take as long as one may; a database that has not answered by then is silent
 LOCK_SECONDS = 20  # that a write waits for others, and as long again for its turn
 MERGE_SECONDS = 300  # likewise that a drop waits, for other drops above all
+UNKNOWN = ". It is not known whether it has gone in: look, or send it again under the same Idempotency-Key"
 TEN_YEARS = 315_360_000.0
 
 T = TypeVar("T")
@@ -80,6 +82,7 @@ class State:
         """Take the settings and the database; nothing is connected before `open`."""
         self.settings, self.database = settings, database
         self.counts = Counts()
+        self._silent_after = PATIENCE + STATEMENTS * settings.statement_timeout
         self._types: tuple[ReferenceTypes, float] | None = None
         idle = TEN_YEARS if settings.db_conn_max_age is None else float(max(settings.db_conn_max_age, 1))
         limit = f"-c statement_timeout={settings.statement_timeout}s"
@@ -138,8 +141,12 @@ class State:
         self.uploads.close()
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Answer what the work reads, done in a thread over a connection of its own for the time."""
-        return await asyncio.get_running_loop().run_in_executor(self._reading, self._read, self.readers, work)
+        """Answer what the work reads, done in a thread over a connection of its own for the time.
+
+        Raises Refusal when the database neither answers nor fails.
+        """
+        answer = asyncio.get_running_loop().run_in_executor(self._reading, self._read, self.readers, work)
+        return await _heard(answer, self._silent_after)
 
     async def read_heavily(self, work: Callable[[Connection], T]) -> T:
         """Return what the work reads, which may take long: no other read waits for it, and few such run at one time.
@@ -151,9 +158,9 @@ class State:
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, said, headers={"Retry-After": str(RETRY_SECONDS)})
         self._heavy_reads += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._reading_heavily, self._read, self.heavy_readers, work
-            )
+            loop = asyncio.get_running_loop()
+            answer = loop.run_in_executor(self._reading_heavily, self._read, self.heavy_readers, work)
+            return await _heard(answer, self._silent_after * (1 + HEAVY_QUEUE / HEAVY))
         finally:
             self._heavy_reads -= 1
 
@@ -171,14 +178,19 @@ class State:
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Do the work likewise, over a connection that may write, as soon as the locks allow; raises Refusal."""
-        return await self._in_turn(self._writing, LOCK_SECONDS, self.writers, work)
+        return await self._in_turn(self._writing, LOCK_SECONDS, self.writers, work, LOCK_SECONDS + self._silent_after)
 
     async def merge(self, work: Callable[[Connection], T]) -> T:
         """Do the work on a drop likewise: it may wait, and take, far longer."""
         return await self._in_turn(self._merging, MERGE_SECONDS, self.mergers, work)
 
     async def _in_turn(
-        self, threads: ThreadPoolExecutor, seconds: float, pool: Pool, work: Callable[[Connection], T]
+        self,
+        threads: ThreadPoolExecutor,
+        seconds: float,
+        pool: Pool,
+        work: Callable[[Connection], T],
+        silent_after: float | None = None,
     ) -> T:
         """Do the work in one of the threads; if its turn does not come in time, it is not done any more."""
         future = threads.submit(self._write, pool, until_left(work))
@@ -187,7 +199,7 @@ class State:
         if not done and future.cancel():
             said = f"other writes have kept this one waiting for {seconds:g} s; nothing of it has gone in: try again"
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, said, headers={"Retry-After": str(RETRY_SECONDS)})
-        return await waiting
+        return await _heard(waiting, silent_after, UNKNOWN)
 
     def types(self, connection: Connection) -> ReferenceTypes:
         """Answer the entity and detail types, at most a second old."""
@@ -221,6 +233,21 @@ class State:
     def _with(pool: Pool, work: Callable[[Connection], T]) -> T:
         with pool.connection() as connection:
             return work(connection)
+
+
+async def _heard(answer: asyncio.Future[T], seconds: float | None, more: str = "") -> T:
+    """Wait for what a thread does; raises Refusal if nothing is heard of the database for so long.
+
+    The bounds that a server keeps itself end nothing while its machine stands still. The thread waits on.
+    """
+    try:
+        async with asyncio.timeout(seconds) as patience:
+            return await answer
+    except TimeoutError:
+        if not patience.expired():
+            raise
+        said = f"the database has not answered within {seconds:g} s; try again in a moment{more}"
+        raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, said, headers={"Retry-After": str(RETRY_SECONDS)}) from None
 
 
 def state_of(request: Request) -> State:

@@ -329,7 +329,7 @@ def _moments(
     """
     found: list[tuple[datetime, UUID]] = []
     width = (to - after[0]) / PARTS + timedelta.resolution
-    while after[0] < to and len(found) < most:
+    while after < (to, LAST_UID) and len(found) < most:
         end = after[0] + width if to - after[0] > width else to
         values: Values = {"after_at": after[0], "after_uid": after[1], "to": end, "limit": most - len(found)}
         found += [(at, uid) for at, uid in rows(connection, "transition_candidates", values)]

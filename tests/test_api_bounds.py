@@ -10,7 +10,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -140,6 +140,41 @@ def test_readiness_is_told_in_time_though_the_server_stands_still() -> None:
                     for process in everyone:
                         process.resume()
                 until(lambda: client.get("/readyz").json() == {"status": "ready"}, 15)
+
+
+def test_every_call_is_answered_in_time_though_the_server_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.state.PATIENCE", 1.0)
+    monkeypatch.setattr("api.state.LOCK_SECONDS", 1)
+    calls: list[Callable[[httpx.Client, str], httpx.Response]] = [
+        lambda client, address: client.get(address),
+        lambda client, _: client.get(ENTITIES),
+        lambda client, _: client.get(f"{V1}/diff?from=2020-01-01&to=2030-01-01"),
+        lambda client, address: client.patch(address, json={"display_name": "B"}),
+    ]
+    with tempfile.TemporaryDirectory(prefix="crm-") as folder:
+        home = Path(folder) / "home"
+        with running_server(home, settings=CARELESS) as conninfo:
+            database = Database(conninfo)
+            migrate(database)
+            postmaster = psutil.Process(int((home / "postgres" / "postmaster.pid").read_text().split()[0]))
+            with served_with_types(database, statement_timeout=1) as client:
+                address = f"{ENTITIES}/{create(client)['entity_uid']}"
+                for call in calls:
+                    assert call(client, address).status_code == 200
+                everyone = [postmaster, *postmaster.children()]
+                for process in everyone:
+                    process.suspend()
+                try:
+                    with ThreadPoolExecutor(len(calls)) as clients:
+                        asked = [clients.submit(call, client, address) for call in calls]
+                        for answer in asked:
+                            told = answer.result(28)
+                            a_problem(told, 503, "the database", "try again")
+                            assert told.headers["retry-after"]
+                finally:
+                    for process in everyone:
+                        process.resume()
+                until(lambda: all(call(client, address).status_code == 200 for call in calls), 15)
 
 
 def test_wrong_tokens_come_to_an_end_and_the_right_one_still_holds(fresh_database: Database) -> None:

@@ -49,13 +49,22 @@ def test_a_weak_tag_of_a_proxy_is_told_from_a_change_of_somebody_else(client: ht
 def test_a_comma_and_an_asterisk_may_stand_in_a_tag(client: httpx.Client) -> None:
     entity = create(client)
     tag = tag_of(client, entity)
-    for listed in (f'"a,b", {tag}', f'{tag},"*"', f'"W/", {tag}', f'"",\t{tag}', f'W/"a, {tag[1:-1]}", {tag}'):
+    for listed in (
+        f"{tag},",
+        f",{tag}",
+        f'"a",, ,{tag} ,',
+        f'"a,b", {tag}',
+        f'{tag},"*"',
+        f'"W/", {tag}',
+        f'"",\t{tag}',
+        f'W/"a, {tag[1:-1]}", {tag}',
+    ):
         assert client.get(at(entity), headers={"If-None-Match": listed}).status_code == 304, listed
         assert client.patch(at(entity), json={}, headers={"If-Match": listed}).status_code == 200, listed
     for other in ('"x*y"', '"*"', f'"a,{tag[1:-1]}"', f'"{tag[1:-1]} "'.replace(" ", "!"), f'W/"*", "{tag[1:-2]}"'):
         assert client.get(at(entity), headers={"If-None-Match": other}).json() == entity, other
         a_problem(client.patch(at(entity), json={"display_name": "B"}, headers={"If-Match": other}), 412)
-    for malformed in ("x*y", tag[1:-1], f"{tag} {tag}", f"*, {tag}", '"a" b"', "w/" + tag):
+    for malformed in (",", "x*y", tag[1:-1], f"{tag} {tag}", f"*, {tag}", '"a" b"', "w/" + tag):
         a_problem(client.get(at(entity), headers={"If-None-Match": malformed}), 400, "header.If-None-Match", "ETag")
         refused = client.patch(at(entity), json={"display_name": "B"}, headers={"If-Match": malformed})
         a_problem(refused, 400, "header.If-Match", "ETag")
@@ -68,6 +77,20 @@ def test_tags_in_several_headers_are_one_list(client: httpx.Client) -> None:
     for name, call in (("If-None-Match", client.get), ("If-Match", client.delete)):
         answer = call(at(entity), headers=[(name, '"x"'), (name, tag)])
         assert answer.status_code == {"If-None-Match": 304, "If-Match": 204}[name]
+
+
+def test_a_change_on_a_condition_for_reads_is_refused_and_not_made(client: httpx.Client) -> None:
+    entity = create(client)
+    for condition in ("*", tag_of(client, entity), '"x"'):
+        headers = {"If-None-Match": condition}
+        a_problem(client.patch(at(entity), json={"display_name": "B"}, headers=headers), 400, "send If-Match")
+        a_problem(client.delete(at(entity), headers=headers), 400, "send If-Match")
+    assert ledger(client, entity) == 1
+    body = {"display_name": "B", "entity_type": "PERSON"}
+    a_problem(client.post(ENTITIES, json=body, headers={"If-None-Match": '"x"'}), 400, "send If-Match")
+    only_new = {"If-None-Match": "*"}
+    assert client.post(ENTITIES, json=body, headers=only_new).status_code == 201
+    a_problem(client.post(ENTITIES, json={**body, "entity_uid": entity["entity_uid"]}, headers=only_new), 409)
 
 
 def test_an_unknown_entity_is_not_found_whatever_the_condition(client: httpx.Client) -> None:

@@ -311,6 +311,26 @@ def test_all_entities_come_as_lines_or_as_a_file_too(client: httpx.Client) -> No
         a_problem(client.get(ENTITIES, params={"nope": 2}, headers={"Accept": accept}), 400, "query.nope")
 
 
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [
+        ("*/*", "application/json"),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", "application/json"),
+        ("TEXT/CSV", "text/csv"),
+        ("text/csv; charset=utf-8, */*", "text/csv"),
+        ("*/*, text/csv", "text/csv"),
+        ("text/csv;q=0", "application/json"),
+        ("application/json, text/csv;q=0.5", "application/json"),
+        ("text/csv;q=0.5, application/json", "application/json"),
+        ("application/json;q=0.2, text/csv;q=0.5, Application/JSONL;q=0.7", NDJSON),
+        ("text/csv;q=a lot", "application/json"),
+    ],
+)
+def test_a_list_comes_in_the_form_that_the_client_likes_best(client: httpx.Client, accept: str, form: str) -> None:
+    answer = client.get(ENTITIES, headers={"Accept": accept})
+    assert (answer.status_code, answer.headers["content-type"].partition(";")[0]) == (200, form)
+
+
 def test_a_part_of_a_name_is_as_long_as_a_name_at_most(client: httpx.Client) -> None:
     assert names(client, q="z" * 2_000) == []
     a_problem(client.get(ENTITIES, params={"q": "z" * 2_001}), 400, "query.q")

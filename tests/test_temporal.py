@@ -61,10 +61,13 @@ def reads(connection: Connection) -> dict[str, Read]:
         "as of": lambda **at: temporal.entities(connection, types, as_of=day(2.5), **at),
         "diff": lambda **at: temporal.diff(connection, day(1.5), day(9), **at),
         "transitions": lambda **at: temporal.transitions(connection, day(0), day(9), **at),
+        "transitions up to the instant of many": lambda **at: temporal.transitions(connection, day(0), day(1), **at),
     }
 
 
-@pytest.mark.parametrize("name", ["current", "of a type", "as of", "diff", "transitions"])
+@pytest.mark.parametrize(
+    "name", ["current", "of a type", "as of", "diff", "transitions", "transitions up to the instant of many"]
+)
 @pytest.mark.parametrize("limit", [1, 2, 3, 100])
 def test_pages_by_number_and_pages_by_position_are_the_whole_list_in_its_order(
     crowd: Connection, name: str, limit: int
