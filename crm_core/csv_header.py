@@ -40,6 +40,7 @@ _SEPARATORS = (";", "\t", "|")
 _HINT = re.compile(rb'"?sep=(.)"?,*\r?\n', re.IGNORECASE)  # how a spreadsheet is told the separator
 _ENDS_WITH_CR = re.compile(rb'[^"\r\n]*+(?:(?>"[^"]*+"[^"\r\n]*+))*+\r(?!\r*\n)')  # outside quotes
 _END_OF_FILE = b"\x1a"  # Ctrl-Z, with which old systems end a text
+SEARCHED = 20  # lines in which a header is looked for that is not in the first
 CLOSE = 0.75  # how alike a column is to one of ours, if it is taken for a slip of the pen
 _RULE = f"the first line of a drop names its columns: {', '.join(COLUMNS)}, and detail types by their codes"
 
@@ -81,7 +82,7 @@ def read_header(path: Path, start: bytes, detail_types: Iterable[str] = ()) -> H
     blank = text[: len(text) - len(body)]
     record = record_at(body, 0)
     return Header(
-        columns=_columns(path, record or body[: body.find(b"\n") + 1], codes, is_sound=bool(record)),
+        columns=_columns(path, record or body[: body.find(b"\n") + 1], codes, body, is_sound=bool(record)),
         size=min(len(start), len(mark) + len(blank) + len(record)),
         next_line=1 + blank.count(b"\n") + record.count(b"\n"),
         text=as_text(mark + record),
@@ -94,7 +95,7 @@ def without_end_of_file(text: bytes) -> bytes:
     return text.rstrip(_END_OF_FILE)
 
 
-def _columns(path: Path, record: bytes, codes: Set[str], *, is_sound: bool) -> tuple[str, ...]:
+def _columns(path: Path, record: bytes, codes: Set[str], body: bytes, *, is_sound: bool) -> tuple[str, ...]:
     if b"\0" in record:
         raise DropRefused(path, "has NUL bytes in its header; is it UTF-16? save it as UTF-8")
     if end_of_text(record) < len(record):
@@ -102,9 +103,20 @@ def _columns(path: Path, record: bytes, codes: Set[str], *, is_sound: bool) -> t
     cells = fields_of(record) if is_sound else record.split(b",")
     texts = (cell.decode().strip().removeprefix('"').removesuffix('"') for cell in cells)
     columns = tuple(_column(text, KNOWN | codes) for text in texts)
+    if not set(columns) & set(COLUMNS) and (above := _lines_above_header(body)):
+        lines = "a line" if above == 1 else f"{above} lines"
+        raise DropRefused(path, f"has {lines} above its header; remove what stands there; {_RULE}")
     if faults := _faults(columns, codes) or ([] if is_sound else ["has a quote in its header that is not closed"]):
         raise DropRefused(path, f"{'; '.join(faults)}; {_RULE}")
     return columns
+
+
+def _lines_above_header(body: bytes) -> int:
+    """Count the lines above what looks like a header, as a title is; 0 if nothing near the start does."""
+    for above, line in enumerate(body.split(b"\n", SEARCHED)[:SEARCHED]):
+        if len({cell.strip(b' "\r').lower() for cell in line.split(b",")} & {name.encode() for name in COLUMNS}) > 1:
+            return above
+    return 0
 
 
 def _column(text: str, known: Set[str]) -> str:

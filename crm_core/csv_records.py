@@ -28,7 +28,9 @@ _FIELD = rb"(?:" + _QUOTED + rb"|" + _UNQUOTED + rb"|)"
 _RECORD = re.compile(_FIELD + rb"(?:(?>," + _FIELD + rb"))*+\r?\n")
 _FIELDS = re.compile(rb"(?:\A|,)(" + _FIELD + rb")")
 _BEGUN = re.compile(rb"(?:(?>" + _FIELD + rb',))*+(?:"[^"]*+(?:""[^"]*+)*+"?\r?|' + _UNQUOTED + rb"|)")
-_BLANK = re.compile(rb"(?:(?>\r?\n|" + UTF_8_MARK + rb"))++")  # files that were joined begin with a mark each
+_MARK = UTF_8_MARK + rb"|\x1a"  # files that were joined begin with a mark each, or end with a Ctrl-Z
+_MARKS = re.compile(rb"(?:(?>" + _MARK + rb"))*+")
+_BLANK = re.compile(rb"(?:(?>\r?\n|" + _MARK + rb"))++")
 _TEXT = re.compile(  # UTF-8 without NUL, which PostgreSQL cannot store
     rb"(?:(?>[\x01-\x7f]++|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}"
     rb"|\xed[\x80-\x9f][\x80-\xbf]|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2}))*+"
@@ -54,7 +56,7 @@ class Splitter:
         self.fields, self.record_bytes = fields, record_bytes
         in_line = rb"(?:" + _QUOTED_IN_LINE + rb'|[^",\n]*+)'
         anywhere = rb"(?:" + _QUOTED + rb'|[^",\n]*+)'
-        start = rb"(?!" + UTF_8_MARK + rb")"
+        start = rb"(?!" + _MARK + rb")"
         self._lines = re.compile(rb"(?:(?>" + start + rb",".join([in_line] * fields) + rb"\r?\n))*+")
         self._sound = re.compile(start + rb",".join([anywhere] * fields) + rb"\r?\n")
 
@@ -125,8 +127,9 @@ def fields_of(record: bytes) -> list[bytes]:
 
 
 def record_at(block: bytes, start: int) -> bytes:
-    """Return the record that starts at an offset, behind a mark of UTF-8 if there is one; empty when none does."""
-    match = _RECORD.match(block, start + len(UTF_8_MARK) * block.startswith(UTF_8_MARK, start))
+    """Return the record that starts at an offset, behind the marks of joined files; empty when none does."""
+    marks = _MARKS.match(block, start)
+    match = _RECORD.match(block, marks.end() if marks else start)
     return match.group() if match else b""
 
 

@@ -205,3 +205,10 @@ def test_a_question_as_known_has_one_answer_while_others_write(fresh_database: D
             one.result()
         assert len({name for *_, name in asked}) > 5
         assert [(who, at, name) for who, at, name in asked if name_as_known(reader, who, at) != name] == []
+
+
+def test_batches_that_are_copied_from_a_backup_keep_their_moments(fresh_database: Database) -> None:
+    with fresh_database.transaction() as connection:
+        connection.execute("insert into batch (recorded_at, actor, source) values ('2020-01-01', 'x', 'request')")
+    with fresh_database.transaction() as connection:
+        assert connection.execute("select recorded_at::text from batch").fetchone() == ("2020-01-01 00:00:00+00",)

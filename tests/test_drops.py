@@ -81,12 +81,13 @@ def refusal(path: Path) -> str:
         HEADER.encode() + b"Ada,PERSON,[]\n\xef\xbb\xbfBob,,\n\xef\xbb\xbf",
         HEADER.encode() + b"Ada,PERSON,[]\r\nBob,,\r\n\x1a",
         HEADER.encode() + b"Ada,PERSON,[]\nBob,,\x1a\x1a\x1a",
+        HEADER.encode() + b"Ada,PERSON,[]\r\n\x1aBob,,\r\n\x1a\r\n",
         b"\xe2\x80\x8bdisplay_name\xef\xbb\xbf,\xc2\xa0entity_type,details\nAda,PERSON,[]\nBob,,\n",
         b"display_name,entity_type,details,, ,\nAda,PERSON,[],,,\nBob,,, ,\xe2\x80\x8b,\n",
     ],
     ids=[
         *("lf", "bom", "no-final-newline", "crlf", "cr", "cr-no-final", "header-case-and-quotes", "reordered"),
-        *("joined", "end-of-file", "ends-of-file", "unseen-in-header", "nameless"),
+        *("joined", "end-of-file", "ends-of-file", "joined-ends", "unseen-in-header", "nameless"),
     ],
 )
 def test_every_way_to_write_a_csv_file_reads_the_same(path: Path, content: bytes) -> None:
@@ -362,6 +363,8 @@ REFUSED = {
         'display_name,"entity_type,details\nAda,PERSON\n',
         "has a quote in its header that is not closed; ",
     ),
+    "title": ("Customers,,\n\ndisplay_name,entity_type,details\n", "has 2 lines above its header; remove what stands"),
+    "remark": ("# all\ndisplay_name,entity_type,details\n", "has a line above its header; "),
     "no-line": ("x" * 100_000, "has no header row; "),
     "html": ("<html></html>", "has no header row; "),
 }

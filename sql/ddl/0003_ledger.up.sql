@@ -30,7 +30,8 @@ begin
 end
 $$;
 create constraint trigger batch_is_stamped after insert on batch
-    deferrable initially deferred for each row execute function stamp_batch();
+    deferrable initially deferred for each row
+    when (new.recorded_at >= now()) execute function stamp_batch();  -- what is copied from elsewhere keeps its moment
 
 create table ledger (
     entity_uid     uuid        not null,

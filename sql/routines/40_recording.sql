@@ -27,7 +27,7 @@ create or replace function record_batch(
     out batch_id bigint, out recorded_at timestamptz)
 language sql as $$
     insert into batch (recorded_at, actor, source, drop_sha256, request_id)
-    values (greatest(clock_timestamp(), (select max(b.recorded_at) from batch b) + interval '1 microsecond'),
+    values (greatest(clock_timestamp(), now(), (select max(b.recorded_at) from batch b) + interval '1 microsecond'),
             its_actor, its_source, its_drop_sha256, its_request_id)
     returning batch_id, recorded_at
 $$;

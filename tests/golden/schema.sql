@@ -259,7 +259,7 @@ CREATE UNIQUE INDEX unique_current_entity ON entity USING btree (entity_uid) WHE
 
 CREATE UNIQUE INDEX unique_current_entity_detail ON entity_detail USING btree (entity_uid, detail_type_id) WHERE is_current;
 
-CREATE CONSTRAINT TRIGGER batch_is_stamped AFTER INSERT ON batch DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION stamp_batch();
+CREATE CONSTRAINT TRIGGER batch_is_stamped AFTER INSERT ON batch DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.recorded_at >= now())) EXECUTE FUNCTION stamp_batch();
 
 ALTER TABLE ONLY entity_detail
     ADD CONSTRAINT entity_detail_has_a_type FOREIGN KEY (detail_type_id) REFERENCES detail_type(detail_type_id);
