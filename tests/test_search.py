@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import time
 import unicodedata
 from collections.abc import Iterator
 from itertools import count
@@ -119,3 +120,10 @@ def test_the_search_form_knows_every_letter_that_python_folds(named: Connection)
     ).fetchall()
     assert len(cased) > 2_000
     assert rows == []
+
+
+def test_names_of_emoji_and_typographic_marks_are_searched_as_fast_as_others(connection: Connection) -> None:
+    for name in ("😀" * 500, "O’Neil – “x” " * 35):
+        started = time.monotonic()
+        connection.execute("select search_form(%s || n) from generate_series(1, 500) n", [name])
+        assert time.monotonic() - started < 1, name

@@ -12,7 +12,7 @@ create function search_form(value text) returns text
       'ĜĞĠĢĤĦĨĪĬĮİıĲĴĶĹĻĽĿŁŃŅŇŊŌŎŐŒŔŖŘŚŜŞŠŢŤŦŨŪŬŮŰŲŴŶŸŹŻŽſ',
       ' abcdefghijklmnopqrstuvwxyz0123456789éáíóúñüöäçãèêëàşğłśżščřžýåøæμàáâãäåæçèéêëìíîïðñòóôõöøùúûüýþāăąćĉċčďđēĕėęě'
       'ĝğġģĥħĩīĭįiiĳĵķĺļľŀłńņňŋōŏőœŕŗřśŝşšţťŧũūŭůűųŵŷÿźżžs'), 'ß', 'ss')
-    when value collate "C" ~ '^[\u0001-\u007f\u0590-\u109f\u1100-\u139f\u1400-\u1bff\u2e80-\ua63f\ua800-\uab2f\uabc0-\ufaff\ufb50-\ufeff]*$'
+    when value collate "C" ~ '^[\u0001-\u007f\u0590-\u109f\u1100-\u139f\u1400-\u1bff\u2000-\u20ff\u2600-\u27bf\u2e80-\ua63f\ua800-\uab2f\uabc0-\ufaff\ufb50-\ufeff\U0001f000-\U0001faff]*$'
       then lower(value collate "C")
     when value collate "C" ~ '^[\u0001-\u052f]*$' then replace(translate(lower(value collate "C"),
       ' abcdefghijklmnopqrstuvwxyz0123456789оаеинтсрвлкмдпуяьгзбчйхжшюцщэфёыіαοιετνσηρκπμλυωάήίόέύώγθδβχφξζψµÀÁÂÃÄÅÆÇ'
