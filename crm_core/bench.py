@@ -208,6 +208,7 @@ def _calls(database: Database, folder: Path, seconds: int) -> Iterator[Figure]:
     with database.connect(autocommit=True) as connection:
         types = reference_types(connection)
         uids = [UUID(str(uid)) for uid, *_ in connection.execute(statement("bench/uids"), {"limit": CALLS})]
+        whole = {"after_from": None, "after_code": None, "offset": 0, "limit": None}
         first = {"after_uid": UUID(int=0), "after_name": "", "after_from": "-infinity", "limit": 21, "offset": 0}
         reads: tuple[tuple[str, Callable[[UUID], object], str | None, Mapping[str, object]], ...] = (
             (
@@ -223,7 +224,12 @@ def _calls(database: Database, folder: Path, seconds: int) -> Iterator[Figure]:
                 "query/entities_as_of_unfiltered",
                 first | {"as_of": NOON},
             ),
-            ("history of one", lambda uid: temporal.history(connection, uid), "query/history", {"entity_uid": uids[0]}),
+            (
+                "history of one",
+                lambda uid: temporal.history(connection, uid),
+                "query/history",
+                whole | {"entity_uid": uids[0]},
+            ),
             ("diff page of 20, all time", lambda _: temporal.diff(connection, START, START + 3 * MONTH), None, {}),
             ("diff page of 20, a day", lambda _: temporal.diff(connection, START, START + DAY), None, {}),
         )
