@@ -261,6 +261,5 @@ def test_a_read_only_database_answers_reads_and_refuses_writes_until_it_may_be_w
         assert crm(any_fresh_database, "migrate").returncode == 0, "there is nothing to do"
         assert crm(any_fresh_database, "check").returncode == 0
         operator.execute(f"alter database {name} set default_transaction_read_only = off".encode())
-        assert client.patch(address, json={"display_name": "B"}).status_code == 503, "the connection is of before"
-        assert client.patch(address, json={"display_name": "B"}).json()["display_name"] == "B"
+        assert client.patch(address, json={"display_name": "B"}).json()["display_name"] == "B"  # over a new connection
         assert crm(any_fresh_database, "ingest", drop).returncode == 0
