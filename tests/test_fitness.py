@@ -225,6 +225,19 @@ def test_a_privilege_that_is_missing_is_one_line_with_its_grant(
         assert "grant select, insert, update, delete on table alembic_version" in line
 
 
+def test_a_role_that_may_not_look_into_what_was_known_is_not_given_the_present_for_it(
+    any_server: Server, owned: Database
+) -> None:
+    app, _ = grant(any_server, owned)
+    with served(app, auth="off") as client:
+        uid = create(client)["entity_uid"]
+        long_ago = {"known_at": "2000-01-01T00:00:00Z"}
+        assert client.get(f"{ENTITIES}/{uid}", params=long_ago).status_code == 404
+        with psycopg.connect(owned.conninfo, autocommit=True) as connection:
+            connection.execute("revoke usage on schema known from crm_app")
+        a_problem(client.get(f"{ENTITIES}/{uid}", params=long_ago), 503)
+
+
 # servers that take no writes
 
 
@@ -261,5 +274,5 @@ def test_a_read_only_database_answers_reads_and_refuses_writes_until_it_may_be_w
         assert crm(any_fresh_database, "migrate").returncode == 0, "there is nothing to do"
         assert crm(any_fresh_database, "check").returncode == 0
         operator.execute(f"alter database {name} set default_transaction_read_only = off".encode())
-        assert client.patch(address, json={"display_name": "B"}).json()["display_name"] == "B"  # over a new connection
+        assert client.patch(address, json={"display_name": "B"}).json()["display_name"] == "B"
         assert crm(any_fresh_database, "ingest", drop).returncode == 0
