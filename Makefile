@@ -15,7 +15,7 @@ check: ## formatting, lint, import contracts, types: all that CI asks besides th
 	uv run lint-imports
 	uv run mypy
 
-test: ## all tests but the slow ones, in several processes; name files for a part: make test ARGS=tests/test_cli.py
+test: ## all tests but the slow ones, in several processes; name files for a part: make test ARGS=tests/cli/test_cli.py
 	uv run pytest $(ARGS)
 
 slow: ## endurance and full size: a quarter of an hour, on a machine that does nothing else

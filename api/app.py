@@ -24,7 +24,7 @@ from api.limits import Limiter
 from api.log import flush, install
 from api.problems import Refusal
 from api.state import State
-from crm_core.database import Database
+from crm_core.postgres.connection import Database
 from crm_core.settings import Settings
 
 ALLOWED_HEADERS = ("Authorization", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key", "X-Request-ID")

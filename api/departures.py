@@ -12,8 +12,8 @@ from typing import TypeVar
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from crm_core.database import Connection
 from crm_core.errors import TimedOut
+from crm_core.postgres.connection import Connection
 
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 AGAIN_SECONDS = 0.1  # between two attempts to cancel: between two statements there is nothing to cancel

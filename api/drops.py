@@ -22,10 +22,10 @@ from api.paging import JSON, PageParams, Params, envelope, numbered, wanted, wan
 from api.problems import Refusal, documented
 from api.state import State
 from api.uploads import BLOCK, CSV, FORM, receive, room
-from crm_core import drop_log
-from crm_core.database import Connection
-from crm_core.ingest import Options, ingest_over
+from crm_core.drops import registry
+from crm_core.drops.ingest import Options, ingest_over
 from crm_core.model import MergeReport
+from crm_core.postgres.connection import Connection
 from crm_core.settings import MAX_PAGE_SIZE
 
 router = APIRouter(prefix="/api/v1", tags=["drops"], route_class=Direct)
@@ -158,11 +158,11 @@ async def send_drop(http: Request, call: Writer, params: Annotated[Sent, Query()
 @router.get("/drops", response_model=ListOf[Drop], responses=documented())
 async def list_drops(http: Request, call: Reader, params: Annotated[PageParams, Query()]) -> Response:
     """List the drops, the newest first."""
-    want = wanted(http, params, call.state, drop_log.Position)
+    want = wanted(http, params, call.state, registry.Position)
 
-    def read(connection: Connection) -> tuple[drop_log.Page, int | None]:
-        page = drop_log.drops(connection, limit=want.limit, offset=want.offset, after=want.after)
-        return page, drop_log.count_drops(connection) if want.is_counted else None
+    def read(connection: Connection) -> tuple[registry.Page, int | None]:
+        page = registry.drops(connection, limit=want.limit, offset=want.offset, after=want.after)
+        return page, registry.count_drops(connection) if want.is_counted else None
 
     page, count = await call.state.read(read)
     return envelope(http, want, page, count)
@@ -171,7 +171,7 @@ async def list_drops(http: Request, call: Reader, params: Annotated[PageParams, 
 @router.get("/drops/{sha256}", response_model=Drop, responses=documented(404))
 async def read_drop(call: Reader, sha256: Sha256) -> Response:
     """Read what a drop did."""
-    document = await call.state.read(lambda connection: drop_log.drop(connection, sha256))
+    document = await call.state.read(lambda connection: registry.drop(connection, sha256))
     if document is None:
         raise _unknown(sha256)
     return Response(document.encode(), media_type=JSON)
@@ -194,11 +194,11 @@ async def list_rejects(
     limit = params.page_size or call.state.settings.page_size
     offset = (params.page - 1) * limit
 
-    def read(connection: Connection) -> tuple[drop_log.Page, int]:
-        if drop_log.drop(connection, sha256) is None:
+    def read(connection: Connection) -> tuple[registry.Page, int]:
+        if registry.drop(connection, sha256) is None:
             raise _unknown(sha256)
-        page = drop_log.rejects_page(connection, sha256, limit=limit, offset=offset)
-        return page, drop_log.count_rejects(connection, sha256)
+        page = registry.rejects_page(connection, sha256, limit=limit, offset=offset)
+        return page, registry.count_rejects(connection, sha256)
 
     found, count = await call.state.read(read)
     return numbered(http, found.documents, count, params.page, limit)
@@ -230,12 +230,12 @@ class _File(StreamingResponse):
 
 def _spooled(state: State, sha256: str) -> BinaryIO:
     with state.long_read(SPOOL_SECONDS) as connection:
-        if drop_log.drop(connection, sha256) is None:
+        if registry.drop(connection, sha256) is None:
             raise _unknown(sha256)
         file = state.uploads.file()
         try:
             with room():
-                for block in drop_log.rejects_csv(connection, sha256):
+                for block in registry.rejects_csv(connection, sha256):
                     file.write(block)
                 file.flush()
         except BaseException:

@@ -39,18 +39,18 @@ from api.paging import (
 from api.problems import Refusal, documented, refuse
 from api.state import State
 from api.streams import as_array, as_csv, stream
-from crm_core import history, temporal
 from crm_core.access import Principal
-from crm_core.changes import valid_change
-from crm_core.database import Connection
 from crm_core.errors import EntityStale
-from crm_core.history import ChangePosition, VersionPosition
-from crm_core.instants import parse_instant
-from crm_core.lists import Filter, Page, PageOf, Position
 from crm_core.model import Change, Op, ReferenceTypes
+from crm_core.postgres.connection import Connection
 from crm_core.reference import held_types
-from crm_core.requests import Answer, Requested, request
 from crm_core.settings import MAX_PAGE_SIZE
+from crm_core.timeline import history, reads
+from crm_core.timeline.changes import valid_change
+from crm_core.timeline.history import ChangePosition, VersionPosition
+from crm_core.timeline.lists import Filter, Page, PageOf, Position
+from crm_core.timeline.requests import Answer, Requested, request
+from crm_core.values.instants import parse_instant
 
 router = APIRouter(prefix="/api/v1", tags=["entities"], route_class=Direct)
 INSTANT: JsonDict = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}]}
@@ -156,7 +156,7 @@ async def list_entities(http: Request, call: Reader, params: Annotated[Search, Q
 
         def lines(connection: Connection) -> Iterator[bytes]:
             types = call.state.types(connection)
-            found = temporal.stream_entities(connection, types, params.filter(types))
+            found = reads.stream_entities(connection, types, params.filter(types))
             return as_csv(found, [kind.code for kind in types.detail_types]) if as_file else found
 
         return await stream(call.state, lines, media_type=CSV if as_file else NDJSON)
@@ -165,8 +165,8 @@ async def list_entities(http: Request, call: Reader, params: Annotated[Search, Q
     def read(connection: Connection) -> tuple[Page, int | None]:
         types = call.state.types(connection)
         which = params.filter(types)
-        page = temporal.entities(connection, types, which, after=want.after, offset=want.offset, limit=want.limit)
-        count = partial(temporal.count_entities, types=types, which=which)
+        page = reads.entities(connection, types, which, after=want.after, offset=want.offset, limit=want.limit)
+        count = partial(reads.count_entities, types=types, which=which)
         return page, counted(call.state, connection, ("current", filter_key(which)), count) if want.is_counted else None
 
     takes_long = params.q is not None and len(params.q.strip()) < SHORTEST  # no index finds it
@@ -200,7 +200,7 @@ async def read_entity(http: Request, uid: UUID, call: Reader, params: Annotated[
     known_at = instant_or_none(call.state, "known_at", params.known_at)
 
     def read(connection: Connection) -> str:
-        found = temporal.snapshot(connection, uid, as_of=as_of, known_at=known_at)
+        found = reads.snapshot(connection, uid, as_of=as_of, known_at=known_at)
         return found if found is not None else _missing(connection, uid, as_of, known_at)
 
     document = await call.state.read(read)

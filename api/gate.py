@@ -24,8 +24,8 @@ from api.problems import Refusal
 from api.state import State, state_of
 from crm_core import access
 from crm_core.access import Principal, Role
-from crm_core.database import Connection
 from crm_core.errors import DatabaseError
+from crm_core.postgres.connection import Connection
 
 REMEMBERED = 0.9  # seconds: a revoked token is refused within one
 TOKENS_KEPT = 10_000  # that a process remembers

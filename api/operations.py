@@ -17,8 +17,8 @@ from api.edge import Figures
 from api.gate import Reader
 from api.problems import RETRY_SECONDS, Refusal, documented
 from api.state import state_of
-from crm_core.database import Database
-from crm_core.readiness import Readiness, readiness
+from crm_core.postgres.connection import Database
+from crm_core.postgres.readiness import Readiness, readiness
 
 router = APIRouter(tags=["operations"])
 READY_SECONDS = 3.0  # that the database has to answer a probe

@@ -16,11 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from api.problems import refuse
 from api.state import State
-from crm_core import drop_log
-from crm_core.database import Connection
-from crm_core.history import ChangePosition, VersionPosition
-from crm_core.lists import PageOf, Position
+from crm_core.drops import registry
+from crm_core.postgres.connection import Connection
 from crm_core.settings import MAX_PAGE_SIZE
+from crm_core.timeline.history import ChangePosition, VersionPosition
+from crm_core.timeline.lists import PageOf, Position
 
 FINGERPRINT = 16  # digits at the beginning of a cursor
 DEEPEST = 10_000  # rows that a page may lie deep
@@ -28,7 +28,7 @@ JSON = "application/json"
 NDJSON = "application/x-ndjson"
 CSV = "text/csv"
 FORMS = {JSON: JSON, "application/*": JSON, "*/*": JSON, NDJSON: NDJSON, "application/jsonl": NDJSON, CSV: CSV}
-P = TypeVar("P", Position, VersionPosition, ChangePosition, drop_log.Position)
+P = TypeVar("P", Position, VersionPosition, ChangePosition, registry.Position)
 
 
 class Params(BaseModel):
@@ -82,7 +82,7 @@ def wanted(request: Request, params: PageParams, state: State, kind: type[P]) ->
     return Wanted(limit, offset, None, params.page, is_counted=params.count == "exact")
 
 
-def envelope(request: Request, want: Wanted[P], found: PageOf[P] | drop_log.Page, count: int | None) -> Response:
+def envelope(request: Request, want: Wanted[P], found: PageOf[P] | registry.Page, count: int | None) -> Response:
     """Answer a page of a list."""
     following = previous = None
     if found.next is not None:

@@ -19,8 +19,8 @@ from api.paging import JSON
 from api.problems import Refusal, documented, refuse
 from api.state import State
 from api.timeline import AsOf
-from crm_core.database import Connection
 from crm_core.model import Compares, DetailType, EntityType, ReferenceTypes
+from crm_core.postgres.connection import Connection
 from crm_core.reference import lock_types, put_detail_type, put_entity_type, reference_types
 
 router = APIRouter(prefix="/api/v1", tags=["reference data"], route_class=Direct)

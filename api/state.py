@@ -19,10 +19,11 @@ from fastapi import Request
 from api.departures import until_left
 from api.problems import RETRY_SECONDS, Refusal
 from api.uploads import Uploads
-from crm_core.database import Connection, Database, domain_error
 from crm_core.errors import DatabaseReadOnly, ServerUnreachable
 from crm_core.model import ReferenceTypes
-from crm_core.pool import Pool
+from crm_core.postgres.connection import Connection, Database
+from crm_core.postgres.pool import Pool
+from crm_core.postgres.sqlstates import domain_error
 from crm_core.reference import reference_types
 from crm_core.settings import Settings
 

@@ -19,7 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 from api.paging import NDJSON
 from api.problems import RETRY_SECONDS, Refusal
 from api.state import State
-from crm_core.database import Connection
+from crm_core.postgres.connection import Connection
 
 STREAM_SECONDS = 1_800  # that the database may take over an answer of everything
 SEND_SECONDS = 30.0  # that a client may take to read one block; then its place is another's

@@ -16,9 +16,9 @@ from api.messages import Difference, Entity, ListOf, Transition
 from api.paging import CSV, NDJSON, PageParams, counted, envelope, require_no_pages, wanted, wants_csv, wants_stream
 from api.problems import documented, refuse
 from api.streams import as_csv, stream
-from crm_core import temporal
-from crm_core.database import Connection
-from crm_core.lists import Page, Position
+from crm_core.postgres.connection import Connection
+from crm_core.timeline import reads
+from crm_core.timeline.lists import Page, Position
 
 router = APIRouter(prefix="/api/v1", tags=["across time"], route_class=Direct)
 LINES: dict[str, object] = {NDJSON: {"schema": {"type": "string", "description": "All rows, a JSON object a line"}}}
@@ -61,7 +61,7 @@ async def list_entities_as_of(http: Request, call: Reader, params: Annotated[AsO
         def lines(connection: Connection) -> Iterator[bytes]:
             types = call.state.types(connection)
             which = params.filter(types)
-            found = temporal.stream_entities(connection, types, which, as_of=as_of, known_at=known_at)
+            found = reads.stream_entities(connection, types, which, as_of=as_of, known_at=known_at)
             return as_csv(found, [kind.code for kind in types.detail_types]) if as_file else found
 
         return await stream(call.state, lines, media_type=CSV if as_file else NDJSON)
@@ -70,7 +70,7 @@ async def list_entities_as_of(http: Request, call: Reader, params: Annotated[AsO
     def read(connection: Connection) -> tuple[Page, int | None]:
         types = call.state.types(connection)
         which = params.filter(types)
-        page = temporal.entities(
+        page = reads.entities(
             connection,
             types,
             which,
@@ -80,7 +80,7 @@ async def list_entities_as_of(http: Request, call: Reader, params: Annotated[AsO
             offset=want.offset,
             limit=want.limit,
         )
-        count = partial(temporal.count_entities, types=types, which=which, as_of=as_of, known_at=known_at)
+        count = partial(reads.count_entities, types=types, which=which, as_of=as_of, known_at=known_at)
         key = ("as of", as_of, known_at, filter_key(which))
         return page, counted(call.state, connection, key, count) if want.is_counted else None
 
@@ -106,16 +106,16 @@ async def list_differences(http: Request, call: Reader, params: Annotated[Betwee
     is_net = params.mode == "net"
     if wants_stream(http):
         require_no_pages(params)
-        every = temporal.stream_diff if is_net else temporal.stream_transitions
+        every = reads.stream_diff if is_net else reads.stream_transitions
         return await stream(call.state, lambda connection: every(connection, from_, to, known_at=known_at))
     want = wanted(http, params, call.state, Position)
 
     def read(connection: Connection) -> tuple[Page, int | None]:
-        find = temporal.diff if is_net else temporal.transitions
+        find = reads.diff if is_net else reads.transitions
         page = find(connection, from_, to, known_at=known_at, after=want.after, offset=want.offset, limit=want.limit)
         if not want.is_counted:
             return page, None
-        number = temporal.count_diff if is_net else temporal.count_transitions
+        number = reads.count_diff if is_net else reads.count_transitions
         count = partial(number, from_=from_, to=to, known_at=known_at)
         return page, counted(call.state, connection, ("diff", params.mode, from_, to, known_at), count)
 

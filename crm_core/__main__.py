@@ -1,5 +1,5 @@
 """`python -m crm_core` is `crm`."""
 
-from crm_core.cli import main
+from crm_core.cli.main import main
 
 main()

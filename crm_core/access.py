@@ -15,8 +15,9 @@ from typing import Literal, get_args
 
 from pwdlib import PasswordHash
 
-from crm_core.database import Connection, statement
 from crm_core.errors import NameRefused, SuperuserExists, TokenExists, UnknownToken, WeakPassword
+from crm_core.postgres.connection import Connection
+from crm_core.resources import statement
 
 Role = Literal["reader", "writer", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)  # each may what those before it may

@@ -150,3 +150,24 @@ class MergeReport:
         left_out = ("rejects",) if self.dry_run else ("rejects", "differences")
         fields = {name: value for name, value in asdict(self).items() if name not in left_out}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class EntityTypeFixture:
+    """A kind of entity, before the database gives it an id."""
+
+    code: str  # upper case
+    name: str
+    description: str
+    is_active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DetailTypeFixture:
+    """A kind of detail, before the database gives it an id."""
+
+    code: str  # lower case
+    name: str
+    description: str
+    is_active: bool
+    compares: Compares

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 
-from crm_core.database import Connection, statement
 from crm_core.errors import DetailTypeInUse
-from crm_core.fixtures import DetailTypeFixture, EntityTypeFixture
-from crm_core.hashing import code_key
-from crm_core.model import Compares, DetailType, EntityType, ReferenceTypes
+from crm_core.model import Compares, DetailType, DetailTypeFixture, EntityType, EntityTypeFixture, ReferenceTypes
+from crm_core.postgres.connection import Connection
+from crm_core.resources import statement
+from crm_core.values.hashing import code_key
 
 
 def reference_types(connection: Connection) -> ReferenceTypes:

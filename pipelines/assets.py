@@ -9,10 +9,10 @@ from pathlib import Path
 
 import dagster as dg
 
-from crm_core.quality import check
-from crm_core.report import as_json, collect
-from crm_core.report_page import as_html
+from crm_core.report.numbers import as_json, collect
+from crm_core.report.page import as_html
 from crm_core.settings import Settings
+from crm_core.timeline.invariants import check
 from pipelines import checks, columns, metadata, pools
 from pipelines.folder import DropFolder
 from pipelines.interrupts import interruptible

@@ -19,9 +19,9 @@ import dagster as dg
 # It has no public name; without it the UI takes a check of one partition of many for outdated.
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
-from crm_core.quality import CHECKS, NOT_OF_ENTITIES, Check
-from crm_core.report import DropReport
+from crm_core.report.numbers import DropReport
 from crm_core.resources import description
+from crm_core.timeline.invariants import CHECKS, NOT_OF_ENTITIES, Check
 from pipelines.partitions import drops
 from pipelines.taking import Refused, Taken
 

@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 import dagster as dg
 
-from crm_core.quality import Check
-from crm_core.report import FieldChanges, ReasonCount, Report
+from crm_core.report.numbers import FieldChanges, ReasonCount, Report
+from crm_core.timeline.invariants import Check
 from pipelines.folder import shown
 from pipelines.taking import Refused, Taken
 

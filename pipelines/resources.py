@@ -7,8 +7,10 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from crm_core.database import Connection, domain_error, open_database, require_schema
 from crm_core.errors import CrmError, DatabaseError, EmbeddedServerFailed
+from crm_core.postgres.connection import Connection, open_database
+from crm_core.postgres.schema_version import require_schema
+from crm_core.postgres.sqlstates import domain_error
 from crm_core.settings import Settings
 
 RETRIES, RETRY_SECONDS = 3, 10

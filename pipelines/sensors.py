@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
-from crm_core.drop_log import judged
+from crm_core.drops.registry import judged
 from crm_core.errors import CrmError
 from pipelines.folder import DropFile, DropFolder, Listing
 from pipelines.jobs import ingest_drop

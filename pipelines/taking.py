@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 
 import dagster as dg
 
-from crm_core.database import Connection
-from crm_core.drop_log import judged, merged_as, rejects
-from crm_core.drops import fingerprint
+from crm_core.drops.ingest import SHOWN, Options, ingest_over
+from crm_core.drops.reader import fingerprint
+from crm_core.drops.registry import judged, merged_as, rejects
 from crm_core.errors import DropRefused
-from crm_core.ingest import SHOWN, Options, ingest_over
 from crm_core.model import MergeReport
-from crm_core.quality import Check, RowCounts, check, entities_of_drop, row_counts
-from crm_core.report import DropReport, collect_drop
+from crm_core.postgres.connection import Connection
+from crm_core.report.numbers import DropReport, collect_drop
 from crm_core.settings import Settings
+from crm_core.timeline.invariants import Check, RowCounts, check, entities_of_drop, row_counts
 from pipelines.folder import DropFile, DropFolder, shown
 from pipelines.partitions import drop_key, read_files, remember_read
 

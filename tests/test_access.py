@@ -32,8 +32,8 @@ from crm_core.access import (
     tokens,
     verify_superuser,
 )
-from crm_core.database import Connection, Database
 from crm_core.errors import CrmError, NameRefused, SuperuserExists, TokenExists, UnknownToken, WeakPassword
+from crm_core.postgres.connection import Connection, Database
 
 pytestmark = pytest.mark.integration
 

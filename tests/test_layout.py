@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from crm_core.database import Connection, statement
-from crm_core.resources import SQL
+from crm_core.postgres.connection import Connection
+from crm_core.resources import SQL, statement
 
 ROOT = Path(__file__).parent.parent
 CODE = "\n".join(

@@ -78,7 +78,7 @@ def test_the_source_distribution_has_all_that_it_is_built_and_tested_with(source
 
 
 def test_the_wheel_has_statements_samples_types_and_licence(wheel: set[str]) -> None:
-    assert {"crm_core/py.typed", "api/py.typed", "pipelines/py.typed", "crm_core/templates/report.html"} <= wheel
+    assert {"crm_core/py.typed", "api/py.typed", "pipelines/py.typed", "crm_core/report/templates/report.html"} <= wheel
     shipped = "crm_core/_shipped"
     statements = {path.relative_to(ROOT).as_posix() for path in (ROOT / "sql").rglob("*.sql")}
     assert {f"{shipped}/{name}" for name in statements} <= wheel

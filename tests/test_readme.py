@@ -13,7 +13,7 @@ import click
 import pytest
 from running import clean_environment, new_home
 
-from crm_core.cli import crm
+from crm_core.cli.main import crm
 from crm_core.model import Reason
 
 ROOT = Path(__file__).parent.parent

@@ -12,14 +12,14 @@ from builders import an_entity, reference_data, write_drop
 from running import until
 from serving import ENTITIES, V1, a_problem, create, served, waiters
 
-from crm_core.database import Database
+from crm_core.drops.ingest import Options, ingest_over
 from crm_core.errors import DetailTypeInUse
-from crm_core.fixtures import read_fixtures
-from crm_core.ingest import Options, ingest_over
-from crm_core.loaddata import load_fixtures
+from crm_core.fixtures.django_format import read_fixtures
+from crm_core.fixtures.load import load_fixtures
 from crm_core.model import Compares
-from crm_core.quality import check
+from crm_core.postgres.connection import Database
 from crm_core.reference import held_types, lock_types, put_detail_type, reference_types
+from crm_core.timeline.invariants import check
 
 pytestmark = pytest.mark.integration
 

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from timeline_model import Model
 
-from crm_core.fixtures import read_fixtures
+from crm_core.fixtures.django_format import read_fixtures
 from crm_core.model import Change
 
 pytestmark = pytest.mark.unit

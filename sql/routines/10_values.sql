@@ -1,4 +1,4 @@
--- Values: the hashdiffs that crm_core/hashing.py computes, SHA-256 over two length-prefixed UTF-8 fields, recomputed in SQL.
+-- Values: the hashdiffs that values/hashing.py computes, SHA-256 over two length-prefixed UTF-8 fields, recomputed in SQL.
 -- In: values as they are stored, canonical type codes, how the type compares. Out: 32 bytes, null for null.
 
 -- text → bytea by way of its input syntax, where only the backslash is special: unlike convert_to() that is immutable

@@ -1,0 +1,1 @@
+"""How fast the product is, and how it compares with other tools."""

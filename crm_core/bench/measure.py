@@ -1,0 +1,301 @@
+"""`crm bench`: how fast it is on this machine, each figure beside the limit that was measured in the same run.
+
+The limit of a drop is a plain COPY of its rows, valid and hashed as they are, into bare unlogged tables. The limit of
+one read or write is pgbench with the same SQL over one connection. Absolute figures say little of another machine.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from uuid import UUID
+
+import polars as pl
+import psycopg
+
+from crm_core.bench.compare import Compared, compare
+from crm_core.bench.compare import lines as lines_of_compared
+from crm_core.bench.generator import DAY, MONTH, START, write_drops
+from crm_core.drops.contract import validate
+from crm_core.drops.ingest import ingest
+from crm_core.drops.reader import read_drop
+from crm_core.fixtures.load import with_types
+from crm_core.model import Change, ReferenceTypes
+from crm_core.postgres.connection import Connection, Database
+from crm_core.postgres.embedded import bundled_binaries, running_server
+from crm_core.reference import reference_types
+from crm_core.resources import statement
+from crm_core.timeline import reads
+from crm_core.timeline.requests import Requested, request
+
+CALLS = 300  # of each read and write
+FIXED_ROWS = 20_000  # of the drop that meets a table and one five times as large
+GROWTH = 5
+NOON = START + MONTH / 2  # an instant between the first load and the next drop
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One thing that was measured."""
+
+    what: str
+    rows: int
+    seconds: float  # of a read or write: its median
+    limit: float | None  # seconds of the limit, where there is one
+    limited_by: str | None  # what the limit is
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times the limit it takes."""
+        return self.seconds / self.limit if self.limit else None
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """All that was measured in one run."""
+
+    entities: int
+    cores: int
+    server: str  # version of PostgreSQL
+    figures: tuple[Figure, ...]
+    peak_mib: int  # resident memory of this process, at most
+    compared: tuple[Compared, ...] = ()  # this product and the peers, if any was asked for
+
+    def as_json(self) -> dict[str, object]:
+        """Answer the object that `crm bench --json` prints."""
+        return {**asdict(self), "figures": [asdict(figure) | {"ratio": figure.ratio} for figure in self.figures]}
+
+
+def run_bench(
+    entities: int,
+    *,
+    grows: bool = False,
+    pgbench_seconds: int = 3,
+    peers: Sequence[str] = (),
+    tell: Tell = lambda _: None,
+) -> Bench:
+    """Measure with about so many entities, on an embedded server of its own; all it made is removed again.
+
+    `grows`: also one fixed drop on that many and on five times as many. Each limit by pgbench takes so many seconds.
+    `peers`: tools of others that take the same drops in, beside this one. `tell` is told what goes on.
+    """
+    with tempfile.TemporaryDirectory(prefix="crm-bench-") as folder:
+        tell(f"writing drops about {entities:,} entities")
+        drops = write_drops(Path(folder) / "drops", entities)
+        with running_server(Path(folder)) as conninfo:
+            database = with_types(Database(conninfo))
+            figures: list[Figure] = []
+            for what, path in (
+                ("first load", drops.initial),
+                ("delta: 30 % news", drops.delta),
+                ("replay, the same bytes", drops.delta),
+                ("replay, the same rows", drops.replay),
+                ("late rows", drops.late),
+            ):
+                tell(what)
+                figures += _drop(database, what, path, with_stages=what == "first load")
+            tell("reads and writes")
+            figures += _calls(database, Path(folder), pgbench_seconds)
+            with database.connect() as connection:
+                server = connection.info.parameter_status("server_version") or ""
+            if grows:
+                for times in (1, GROWTH):
+                    tell(f"{FIXED_ROWS:,} rows on {times * entities:,} entities")
+                    figures.append(_fixed(Path(folder), entities * times))
+            compared = compare(conninfo, drops, entities, peers, Path(folder) / "compared", tell) if peers else ()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    return Bench(entities, os.cpu_count() or 1, server, tuple(figures), peak, compared)
+
+
+def lines(bench: Bench) -> Iterator[str]:
+    """Write what was measured as a table."""
+    yield f"{'':<36}{'rows':>10}{'seconds':>12}{'rows/s':>12}{'limits':>13}"
+    for figure in bench.figures:
+        ratio = "" if figure.ratio is None else f"{figure.ratio:.1f} {figure.limited_by}"
+        rate = figure.rows / figure.seconds
+        yield f"{figure.what:<36}{figure.rows:>10,}{figure.seconds:>12.4f}{rate:>12,.0f}{ratio:>13}"
+    yield (
+        f"{bench.entities:,} entities, PostgreSQL {bench.server}, {bench.cores} cores, "
+        f"at most {bench.peak_mib:,} MiB in this process"
+    )
+    if bench.compared:
+        yield ""
+        yield from lines_of_compared(bench.compared)
+
+
+def _drop(database: Database, what: str, path: Path, *, with_stages: bool) -> Iterator[Figure]:
+    rows, judged, limit = _limit(database, path)
+    if with_stages:
+        yield Figure("parse, validate and hash (Polars)", rows, judged, limit, "COPY")
+    started = time.perf_counter()
+    report = ingest(database, path)
+    seconds = time.perf_counter() - started
+    assert report.error is None, report.error
+    yield Figure(what, rows, seconds, limit, "COPY")
+    with database.connect(autocommit=True) as connection:
+        connection.execute(statement("bench/analyze"))
+
+
+def _limit(database: Database, path: Path) -> tuple[int, float, float]:
+    """Answer the rows of a drop, the seconds that Polars takes, and those of a plain COPY of what comes of it.
+
+    The rows and their details, hashed, are copied as CSV into bare unlogged tables, block by block, from bytes that lie
+    ready; of each block twice, and the faster time counts.
+    """
+    rows, judged, copied = 0, 0.0, 0.0
+    with database.connect() as connection:
+        types = reference_types(connection)
+        connection.execute(statement("bench/make_limit_entity"))
+        connection.execute(statement("bench/make_limit_detail"))
+        started = time.perf_counter()
+        for batch in read_drop(path):
+            valid = validate(batch, types, first_seen=START, now=datetime.now(UTC), time_zone=UTC)
+            judged += time.perf_counter() - started
+            digest = pl.lit("\\x") + pl.col("hashdiff")
+            changes = valid.changes.select(
+                "line", "entity_uid", "change_ts", "display_name", "entity_type_id", hashdiff=digest
+            )
+            uids = valid.changes.select("line", "entity_uid")
+            details = valid.details.join(uids, on="line").select(
+                "line", "entity_uid", "detail_type", "detail_value", hashdiff=digest
+            )
+            for name, frame in (("bench/copy_limit_entity", changes), ("bench/copy_limit_detail", details)):
+                copied += min(_copied(connection, name, frame) for _ in range(2))
+            rows += valid.changes.height
+            started = time.perf_counter()
+        connection.rollback()
+    return rows, judged, copied
+
+
+def _copied(connection: Connection, name: str, frame: pl.DataFrame) -> float:
+    """Answer the seconds that COPY takes for rows that are ready."""
+    ready = frame.write_csv(include_header=False).encode()
+    started = time.perf_counter()
+    with connection.cursor() as cursor, cursor.copy(statement(name)) as copy:
+        copy.write(ready)
+    return time.perf_counter() - started
+
+
+def _fixed(folder: Path, entities: int) -> Figure:
+    """Measure one drop of a fixed size on a table of some size."""
+    drops = write_drops(folder / f"grown_{entities}", entities)
+    part = folder / f"part_of_{entities}.csv"
+    with drops.delta.open(encoding="utf-8") as whole, part.open("w", encoding="utf-8") as file:
+        file.writelines(islice(whole, FIXED_ROWS + 1))
+    with running_server(folder / f"server_{entities}") as conninfo:
+        database = with_types(Database(conninfo))
+        assert ingest(database, drops.initial).error is None
+        with database.connect(autocommit=True) as connection:
+            connection.execute(statement("bench/analyze"))
+        *_, figure = _drop(database, f"delta of {FIXED_ROWS:,} on {entities:,}", part, with_stages=False)
+    drops.initial.unlink()
+    return figure
+
+
+def _calls(database: Database, folder: Path, seconds: int) -> Iterator[Figure]:
+    with database.connect(autocommit=True) as connection:
+        types = reference_types(connection)
+        uids = [UUID(str(uid)) for uid, *_ in connection.execute(statement("bench/uids"), {"limit": CALLS})]
+        whole = {"after_from": None, "after_code": None, "offset": 0, "limit": None}
+        first = {"after_uid": UUID(int=0), "after_name": "", "after_from": "-infinity", "limit": 21, "offset": 0}
+        asked: tuple[tuple[str, Callable[[UUID], object], str | None, Mapping[str, object]], ...] = (
+            (
+                "one entity",
+                lambda uid: reads.snapshot(connection, uid),
+                "query/entity_current",
+                {"entity_uid": uids[0]},
+            ),
+            ("list of 20", lambda _: reads.entities(connection, types), "query/entities_current_unfiltered", first),
+            (
+                "as-of page of 20",
+                lambda _: reads.entities(connection, types, as_of=NOON),
+                "query/entities_as_of_unfiltered",
+                first | {"as_of": NOON},
+            ),
+            (
+                "history of one",
+                lambda uid: reads.history(connection, uid),
+                "query/history",
+                whole | {"entity_uid": uids[0]},
+            ),
+            ("diff page of 20, all time", lambda _: reads.diff(connection, START, START + 3 * MONTH), None, {}),
+            ("diff page of 20, a day", lambda _: reads.diff(connection, START, START + DAY), None, {}),
+        )
+        for what, read, name, values in asked:
+            limit = None if name is None else _pgbench(database, folder, _literal(connection, name, values), seconds)
+            yield Figure(what, 1, _median(read, uids), limit, None if limit is None else "pgbench")
+        yield _patch(database, connection, types, uids, folder, seconds)
+        started = time.perf_counter()
+        rows = sum(
+            block.count(b"\n") for block in reads.stream_entities(connection, types, as_of=NOON + timedelta(days=60))
+        )
+        yield Figure("as-of, all of it streamed", rows, time.perf_counter() - started, None, None)
+
+
+def _patch(
+    database: Database,
+    connection: Connection,
+    types: ReferenceTypes,
+    uids: list[UUID],
+    folder: Path,
+    limit_seconds: int,
+) -> Figure:
+    turn = iter(range(1 << 30))
+    asked = Requested("bench", "bench", is_dated=False)
+
+    def change(uid: UUID) -> None:
+        name = f"Name {next(turn)}"
+        request(connection, types, Change(uid, datetime.now(UTC), "patch", name), asked)
+
+    seconds = _median(change, uids)
+    unset = ("change_ts", "entity_type_id", "hashdiff", "detail_types", "detail_values", "detail_hashdiffs")
+    values: dict[str, object] = dict.fromkeys((*unset, "only_if", "key", "fingerprint"))
+    values |= {"entity_uid": uids[0], "op": "patch", "display_name": "NAME", "actor": "bench", "request_id": "bench"}
+    script = _literal(connection, "change/request_change", values).replace("'NAME'", "'Name ' || :turn")
+    anyone = f"('{{{','.join(map(str, uids))}}}'::uuid[])[:who]"
+    script = script.replace(f"'{uids[0]}'::uuid", anyone)
+    sets = f"\\set turn random(1, 1000000000)\n\\set who random(1, {len(uids)})\n"
+    limit = _pgbench(database, folder, sets + script, limit_seconds)
+    return Figure("one PATCH, committed", 1, seconds, limit, "pgbench")
+
+
+def _median(call: Callable[[UUID], object], uids: list[UUID]) -> float:
+    def seconds(uid: UUID) -> float:
+        started = time.perf_counter()
+        call(uid)
+        return time.perf_counter() - started
+
+    for uid in uids[:10]:  # a plan is kept from the tenth run on
+        call(uid)
+    return statistics.median(map(seconds, uids))
+
+
+def _literal(connection: Connection, name: str, values: Mapping[str, object]) -> str:
+    """Answer a statement with its values written out, for pgbench."""
+    return f"{psycopg.ClientCursor(connection).mogrify(statement(name), dict(values))};\n"
+
+
+def _pgbench(database: Database, folder: Path, script: str, seconds: int) -> float:
+    """Answer the seconds that one transaction of a script takes over one connection."""
+    file = folder / "pgbench.sql"
+    file.write_text(script, encoding="utf-8")
+    pgbench = str(bundled_binaries() / "pgbench")
+    command = [pgbench, "-n", "-M", "prepared", "-c", "1", "-T", str(seconds), "-f", str(file)]
+    environment = {**os.environ, **database.environment(), "PGOPTIONS": "-c jit=off -c timezone=UTC"}
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    found = re.search(r"tps = ([\d.]+)", said)
+    assert found, said
+    return 1 / float(found[1])

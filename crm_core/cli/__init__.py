@@ -1,0 +1,1 @@
+"""`crm`, the command line: a module for each family of commands."""

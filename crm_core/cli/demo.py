@@ -1,0 +1,213 @@
+"""`crm demo`: from an empty database to a history that can be queried, on sample data, explained to a newcomer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import TypedDict
+from uuid import UUID
+
+from rich.console import Console
+
+from crm_core.cli.console import HEADING, REJECT_HEADING, counts, reject_lines, shown_path, this_command
+from crm_core.drops.registry import rejects
+from crm_core.fixtures.django_format import read_fixtures
+from crm_core.fixtures.load import load_fixtures
+from crm_core.model import MergeReport
+from crm_core.postgres.connection import Connection, Database, open_database
+from crm_core.postgres.migrations import migrate
+from crm_core.reference import reference_types
+from crm_core.resources import DATA
+from crm_core.server.api import HOST, PORT, free_port, run_api
+from crm_core.settings import Settings
+from crm_core.timeline import reads
+from crm_core.timeline.lists import Document, Filter
+
+KINDS = {  # how the name of a sample ends → what kind of drop it is
+    "initial": "the first load",
+    "delta": "some changes among many unchanged rows",
+    "late": "facts learnt late",
+    "replay": "the same bytes again",
+    "dirty": "bad rows among good ones",
+    "ingest": "a small file to play with",
+}
+OLD_NAME, RENAMED_ON = "Facebook, Inc.", date(2021, 10, 28)
+SAME_NAME, SAME_ON = "Anna Lindqvist", (date(2020, 1, 1), date(2022, 1, 1))  # what two drops say, in this order
+LATE_NAME, LATE_SINCE = "Anna Lindqvist-Berg", date(2020, 9, 12)  # what a later drop says of the time between them
+
+
+class Detail(TypedDict):
+    """The fields of a detail that the demo shows."""
+
+    detail_type: str
+    detail_value: str
+
+
+class Entity(TypedDict):
+    """The fields of an entity that the demo shows."""
+
+    entity_uid: str
+    display_name: str
+    valid_from: str
+    valid_to: str | None
+    details: list[Detail]
+
+
+FieldChange = TypedDict("FieldChange", {"field": str, "from": str | None, "to": str | None})
+
+
+class Changed(TypedDict):
+    """The fields of a net change that the demo shows."""
+
+    action: str
+    changes: list[FieldChange]
+
+
+def run_demo(settings: Settings, then: Callable[[Database], None] = lambda _: None) -> bool:
+    """Migrate, load the fixtures, run the job over the sample drops and print what happened.
+
+    Return whether all of them went in; `then` is called first if so. Raises CrmError.
+    """
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    with ExitStack() as stack:
+        status = stack.enter_context(console.status("Starting PostgreSQL …"))
+        database = stack.enter_context(open_database(settings))
+        where = (
+            f"the embedded one in {shown_path(settings.home)}" if settings.database_url is None else "the given server"
+        )
+        console.print(f"✓ PostgreSQL: {where}")
+        status.update("Migrating …")
+        steps = migrate(database)
+        console.print(f"✓ Schema: {len(steps)} revisions applied" if steps else "✓ Schema: nothing to migrate")
+        files = sorted((DATA / "fixtures").glob("*.json"))
+        fixtures = read_fixtures(files, settings.time_zone)
+        with database.transaction() as connection:
+            load_fixtures(connection, fixtures)
+        console.print(f"✓ Fixtures: {fixtures.objects} objects from {len(files)} files")
+        status.update("Starting Dagster …")
+        drops = [*sorted((DATA / "drops").glob("*.csv")), DATA / "sample_ingest.csv"]
+        reports = []
+        for report in _run_job(drops):
+            reports.append(report)
+            status.update(f"Dagster has run {len(reports)} of {len(drops)} drops …")
+        console.print(f"✓ Dagster: the job ingest_drop ran over {len(drops)} drops")
+        status.stop()
+        _tell_drops(console, reports)
+        with database.connect() as connection:
+            _tell_rejects(console, connection, reports)
+            _tell_rename(console, connection)
+            _tell_late_fact(console, connection)
+        _tell_next(console, settings)
+        is_well = all(report.error is None for report in reports)
+        if is_well:
+            then(database)
+    return is_well
+
+
+def serve_demo(settings: Settings, port: int | None, database: Database) -> None:
+    """Serve the API over the sample data until Ctrl-C, and say what to open; raises AddressUnusable, OpenToAll."""
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+
+    def tell(address: str) -> None:
+        console.print(f"\nOpen      {address}/docs", style="bold")
+        console.print(f"Try       curl '{address}/api/v1/entities?q=meta'")
+        console.print(f"          curl '{address}/api/v1/diff?from=2021-10-01&to=2021-11-01'")
+        console.print("Stop      with Ctrl-C\n")
+
+    run_api(settings, database, HOST, free_port(HOST, port, PORT), tell=tell)
+
+
+def _run_job(drops: Sequence[Path]) -> Iterator[MergeReport]:
+    from pipelines.runs import run_drops  # here: it takes seconds, and the core knows no orchestration framework
+
+    return run_drops(drops)
+
+
+def _tell_drops(console: Console, reports: Sequence[MergeReport]) -> None:
+    console.print(f"\n{HEADING}", style="bold")
+    for report in reports:
+        path = Path(report.file)
+        console.print(f"{path.name}: {KINDS[path.stem.rpartition('_')[2]]}", style="dim")
+        console.print(counts(report) if report.error is None else f"error: {report.error}")
+    if all(report.status == "replayed" for report in reports):
+        console.print("\nAll of them had gone in before, byte for byte: a replay changes nothing.")
+
+
+def _tell_rejects(console: Console, connection: Connection, reports: Sequence[MergeReport]) -> None:
+    for report in reports:
+        if report.rows_rejected and report.sha256:
+            console.print(f"\nThe rejected rows of {Path(report.file).name}; its good rows went in:")
+            console.print(REJECT_HEADING, style="bold")
+            for line in reject_lines(rejects(connection, report.sha256, limit=report.rows_rejected)):
+                console.print(line)
+
+
+def _tell_rename(console: Console, connection: Connection) -> None:
+    before, after = _midnight(RENAMED_ON - timedelta(days=1)), _midnight(RENAMED_ON)
+    entity_uid = _named(connection, OLD_NAME, before)
+    if entity_uid is None:
+        return
+    console.print(f"\n{OLD_NAME} changed its name on {RENAMED_ON}. Ask for any instant:")
+    for as_of in (before, after):
+        _tell_instant(console, connection, entity_uid, as_of)
+    console.print(f"\nWhat changed from {before:%Y-%m-%d} to {after:%Y-%m-%d}:")
+    for document in reads.diff(connection, before, after).documents:
+        changed: Changed = json.loads(document)
+        for change in changed["changes"]:
+            console.print(f"  {changed['action']:<8} {change['field']:<16} {change['from']} → {change['to']}")
+
+
+def _tell_late_fact(console: Console, connection: Connection) -> None:
+    first, again = SAME_ON
+    entity_uid = _named(connection, SAME_NAME, _midnight(first))
+    if entity_uid is None:
+        return
+    console.print(f"\nTwo drops said: {SAME_NAME}, on {first} and again on {again}.")
+    console.print(f"Then a late one said: {LATE_NAME}, from {LATE_SINCE}. All three are true:")
+    for day in (first, LATE_SINCE, again):
+        _tell_instant(console, connection, entity_uid, _midnight(day), with_details=False)
+
+
+def _named(connection: Connection, name: str, as_of: datetime) -> UUID | None:
+    """Return the first entity that had this name; None if none had."""
+    named = Filter(name_contains=name)
+    page = reads.entities(connection, reference_types(connection), named, as_of=as_of, limit=1)
+    return UUID(_entity(page.documents[0])["entity_uid"]) if page.documents else None
+
+
+def _tell_instant(
+    console: Console, connection: Connection, entity_uid: UUID, as_of: datetime, *, with_details: bool = True
+) -> None:
+    document = reads.snapshot(connection, entity_uid, as_of=as_of)
+    if document is None:
+        return
+    then = _entity(document)
+    until = f"until {then['valid_to'][:10]}" if then["valid_to"] else "until further notice"
+    console.print(f"  as of {as_of:%Y-%m-%d}  {then['display_name']}, from {then['valid_from'][:10]} {until}")
+    for detail in then["details"] if with_details else ():
+        console.print(f"{'':20}{detail['detail_type']:<8} {detail['detail_value']}")
+
+
+def _tell_next(console: Console, settings: Settings) -> None:
+    crm = this_command()
+    sample = shown_path(DATA / "sample_ingest.csv")
+    console.print("\nTo go on:")
+    console.print(f"  {crm} check      # check that all data are consistent")
+    console.print(f"  {crm} explain    # see which indexes PostgreSQL uses")
+    console.print(f"  {crm} rejects 2022-06-01_dirty.csv    # its rejected rows")
+    console.print(f"  {crm} ingest {sample}    # edit a copy of it, and see what changes")
+    console.print(f"  {crm} --help     # all commands")
+    if settings.database_url is None:
+        console.print(f"All data are in {shown_path(settings.home)}; remove it to begin again.")
+
+
+def _entity(document: Document) -> Entity:
+    entity: Entity = json.loads(document)
+    return entity
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)

@@ -1,0 +1,183 @@
+"""`crm ingest`, `rejects` and `report`: drops go in, their rejected rows come out again, and what all of them did."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from crm_core.cli.console import (
+    HEADING,
+    REJECT_HEADING,
+    actor,
+    counts,
+    difference_line,
+    drop_progress,
+    reject_lines,
+    say_error,
+    say_warning,
+    this_command,
+)
+from crm_core.cli.database import how_to_load_types
+from crm_core.settings import Settings
+from crm_core.values.text import json_line, one_line
+
+if TYPE_CHECKING:
+    from crm_core.model import MergeReport
+    from crm_core.postgres.connection import Database
+
+REJECTS_SHOWN = 1_000  # on a terminal; all of them go to a file
+
+
+@click.command(epilog="Example: crm ingest data/sample_ingest.csv")
+@click.argument("files", metavar="FILE…", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Show what would happen; nothing goes in.")
+@click.option("--strict", is_flag=True, help="Let nothing of a file in if one of its rows is bad.")
+@click.option("--json", "as_json", is_flag=True, help="Write one line of JSON for each file.")
+def ingest(files: Sequence[Path], *, dry_run: bool, strict: bool, as_json: bool) -> None:
+    """Take in drops: CSV files of changes.
+
+    The files go in one after the other, each in one transaction. Bad rows are set aside with their reasons and do not
+    keep the good rows out; `crm rejects` gives them back as a file. A refused file does not keep the others out.
+
+    \b
+    accepted    rows that were good: changed + unchanged
+    changed     rows that made a difference to what is known
+    unchanged   rows that say what was known already, or that another row
+                about the same instant replaces (superseded)
+    late        rows about a time before the newest that was known of their
+                entity; they go into the past
+    +versions   versions of entities and details that were added
+    merged      the file went in; replayed: it had gone in before, so nothing changed
+
+    The exit status is 0 when every file was merged or replayed, 1 when one was refused. To treat bad rows as a failure,
+    add --strict.
+    """
+    from crm_core.drops.ingest import Options
+    from crm_core.drops.ingest import ingest as ingest_file
+    from crm_core.postgres.connection import open_migrated
+
+    refused = without_types = False
+    settings = Settings.from_environment()
+    with open_migrated(settings) as database:
+        options = Options(actor(settings.actor), settings.time_zone, dry_run=dry_run, strict=strict)
+        if not as_json:
+            click.secho(f"{HEADING}{' (dry run: nothing goes in)' if dry_run else ''}", bold=True)
+        for path in files:
+            with drop_progress(path) as progress:
+                report = ingest_file(database, path, options, progress)
+            refused = refused or report.status == "refused"
+            if as_json:
+                click.echo(json_line(report.as_json()))
+            else:
+                _show(report)
+            for note in report.notes:
+                say_warning(f"{report.file}: {note}")
+            without_types = without_types or (report.rows_rejected > 0 and not _knows_types(database))
+    if without_types:
+        click.echo(f"The types that ship are not loaded: {how_to_load_types()}.", err=True)
+    if refused:
+        sys.exit(1)
+
+
+@click.command(epilog="Example: crm rejects dirty.csv > to_correct.csv")
+@click.argument("drop")
+@click.option("--csv", "as_csv", is_flag=True, help="Write CSV to a terminal too; elsewhere that is what is written.")
+def rejects(drop: str, *, as_csv: bool) -> None:
+    """Write the rejected rows of a drop.
+
+    DROP is the file, its name, or the first six or more digits of its SHA-256. The rows are written as CSV with two
+    columns in front: reject_line and reject_reasons. Correct the rows in that file and ingest it; the two columns may
+    stay. On a terminal the rows are shown as a table. Take care with a spreadsheet: a field that begins with =, +, - or
+    @ may be run as a formula there.
+    """
+    from crm_core.drops import registry
+    from crm_core.postgres.connection import open_migrated
+    from crm_core.report.numbers import find_drops
+
+    with open_migrated(Settings.from_environment()) as database, database.connect(autocommit=True) as connection:
+        sha256 = _only(find_drops(connection, drop), drop)
+        number = registry.count_rejects(connection, sha256)
+        if not number:
+            click.echo("no row of this drop was rejected", err=True)
+        elif as_csv or not sys.stdout.isatty():
+            for block in registry.rejects_csv(connection, sha256):
+                click.echo(block, nl=False)  # bytes as they are
+        else:
+            click.secho(REJECT_HEADING, bold=True)
+            for line in reject_lines(registry.rejects(connection, sha256, limit=REJECTS_SHOWN)):
+                click.echo(line)
+            if number > REJECTS_SHOWN:
+                click.echo(f"{_more(number - REJECTS_SHOWN)}; --csv writes all of them")
+
+
+@click.command(epilog="Example: crm report, or crm report data/sample_ingest.csv")
+@click.argument("drops", metavar="[DROP]…", nargs=-1)
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="The file to write: crm-report.html.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON, to standard output unless --output is given.")
+@click.option("--last", default=20, show_default=True, type=click.IntRange(1, 1_000), help="How many drops to include.")
+@click.option("--show-values", is_flag=True, help="Show rejected rows as they are instead of masking their values.")
+def report(drops: Sequence[str], *, output: Path | None, as_json: bool, last: int, show_values: bool) -> None:
+    """Write the data-quality report.
+
+    The report is one HTML file that opens offline. It is about the last drops, or about each DROP that you name: a
+    file, the name of one that was received, or the first six or more digits of its SHA-256.
+    """
+    from crm_core.postgres.connection import open_migrated
+    from crm_core.report import numbers as report_module
+    from crm_core.report.page import as_html, write_whole
+
+    with open_migrated(Settings.from_environment()) as database, database.connect(autocommit=True) as connection:
+        named = [sha256 for name in drops for sha256 in report_module.find_drops(connection, name)]
+        now = datetime.now(UTC)
+        found = report_module.collect(connection, now=now, last=last, sha256s=named or None, show_values=show_values)
+    if as_json and output is None:
+        click.echo(report_module.as_json(found))
+        return
+    output = output or Path("crm-report.html")
+    try:
+        write_whole(output, report_module.as_json(found) if as_json else as_html(found))
+    except OSError as error:
+        raise click.FileError(one_line(output), error.strerror) from None
+    click.echo(f"The report on {len(found.drops)} drop(s) is in {one_line(output)}")
+
+
+def _show(report: MergeReport) -> None:
+    if report.error is not None:
+        say_error(report.error)
+    else:
+        click.echo(one_line(report.file))
+        click.echo(counts(report))
+    for line in (REJECT_HEADING, *reject_lines(report.rejects)) if report.rejects else ():
+        click.echo(line)
+    if len(report.rejects) < report.rows_rejected:
+        click.echo(_more(report.rows_rejected - len(report.rejects)))
+    for difference in report.differences:
+        click.echo(difference_line(difference))
+    if report.rows_rejected and report.error is None and not report.dry_run and report.sha256:
+        command = f"{this_command()} rejects {report.sha256[:12]} > rejects.csv"
+        click.echo(f"To get the rejected rows as a file to correct and ingest: {command}", err=True)
+
+
+def _more(number: int) -> str:
+    return f"{'…':>8}  {number:,} more rejected rows"
+
+
+def _knows_types(database: Database) -> bool:
+    from crm_core.reference import reference_types
+
+    with database.connect() as connection:
+        return bool(reference_types(connection).entity_types)
+
+
+def _only(found: Sequence[str], name: str) -> str:
+    """Return the one drop that was found; a name that several drops have is not enough."""
+    if len(found) > 1:
+        digits = ", ".join(sha256[:12] for sha256 in found)
+        message = f"{len(found)} drops are named {name!r}; name one by its SHA-256: {digits}"
+        raise click.BadParameter(message, param_hint="DROP")
+    return found[0]

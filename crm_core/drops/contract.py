@@ -1,0 +1,277 @@
+"""The contract of a drop's rows: what they may say, the reason code of each rule, and how valid ones are written.
+
+A row is read into typed columns (null where that fails), a Pandera schema decides, and what it passes is hashed. A
+delete of a given uid needs nothing else: of such a *bare* row the name, type and details are not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from crm_core.drops.csv_header import COLUMNS
+from crm_core.drops.details_json import read_details
+from crm_core.drops.reader import RawBatch
+from crm_core.model import DetailType, Reason, ReferenceTypes, Reject
+from crm_core.values.columns import each_distinct, reworked
+from crm_core.values.hashing import (
+    NAME_CHARACTERS,
+    NOBODY,
+    VALUE_BYTES,
+    code_key,
+    derived_uids,
+    folded_forms,
+    hashdiff,
+    is_value_too_long,
+    normal_forms,
+    stored_form,
+)
+from crm_core.values.instants import CLOCK_SKEW, instants
+
+if TYPE_CHECKING:
+    from pandera.polars import DataFrameSchema
+
+
+_UID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+_NO_UIDS = [str(uid) for uid in NOBODY]
+_OTHER_UID = r"^(?:urn:uuid:)?(?:[0-9a-f]{4}-?){7}[0-9a-f]{4}$|^\{(?:[0-9a-f]{4}-?){7}[0-9a-f]{4}\}$"
+_OPS = {"": "upsert", "upsert": "upsert", "delete": "delete"}
+_REASONS = tuple(Reason)
+_DETAILS_FAULTS = (
+    Reason.DETAILS_NOT_JSON,
+    Reason.DETAILS_NOT_LIST,
+    Reason.UNKNOWN_DETAIL_TYPE,
+    Reason.DUPLICATE_DETAIL_TYPE,
+    Reason.INVALID_DETAIL_VALUE,
+    Reason.VALUE_TOO_LONG,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ValidBatch:
+    """Some rows of a drop, judged: what goes in, and what does not.
+
+    `changes`: line Int64, entity_uid String (canonical), change_ts Datetime(us, UTC), op String (upsert or delete),
+    is_derived Boolean (the uid comes from the content); and null in a delete: display_name String, entity_type_id
+    Int16, hashdiff String (64 hexadecimal digits). `details`, in the order of lines and codes, none of deletes: line as
+    above, detail_type String (canonical code), detail_value String (null ends the detail), hashdiff String (null if the
+    value is).
+    """
+
+    changes: pl.DataFrame
+    details: pl.DataFrame
+    rejects: list[Reject]  # in order of their lines
+
+
+def validate(
+    batch: RawBatch, types: ReferenceTypes, *, first_seen: datetime, now: datetime, time_zone: tzinfo
+) -> ValidBatch:
+    """Judge each row of a batch by the drop contract; every fault of a row is named, in the order of Reason.
+
+    A blank change_ts is `first_seen`; one without an offset is read in `time_zone`; none may be much later than `now`.
+    """
+    detail_types = sorted((kind for kind in types.detail_types if kind.is_active), key=lambda kind: kind.code)
+    rows = _read_rows(batch.frame, types, first_seen.astimezone(UTC), time_zone)
+    listed = read_details(rows["details"])
+    details = _ranked(pl.concat([listed.details, *_details_of_columns(batch.frame, rows["is_bare"])]), detail_types)
+    rows = _with_details_faults(rows, listed.faults, details, detail_types)
+    reasons = _judge(rows, drop_schema(latest=(now + CLOCK_SKEW).astimezone(UTC)))
+    if not reasons.is_empty():
+        rows = rows.join(reasons, on="row", how="anti", maintain_order="left")
+    rows = rows.with_columns(hashdiff=hashdiff(pl.col("display_name"), pl.col("entity_type")))
+    details = _valued(details.join(rows.select("row"), on="row", how="semi", maintain_order="left"), detail_types)
+    rows = _with_uids(rows.with_columns(is_derived=pl.col("entity_uid").is_null()), details)
+    return ValidBatch(_changes(rows), _details(rows, details), _rejects(batch, reasons))
+
+
+def drop_schema(latest: datetime) -> DataFrameSchema:
+    """Declare the contract of rows that have been read: one check a reason code, which is its name."""
+    from pandera.polars import Check, Column, DataFrameSchema, PolarsData  # takes a second to import
+
+    def rule(reason: Reason, holds: pl.Expr) -> Check:
+        def check(rows: PolarsData) -> pl.LazyFrame:
+            return rows.lazyframe.select(holds)
+
+        return Check(check, error=reason)
+
+    uid, op, change_ts = pl.col("entity_uid"), pl.col("op"), pl.col("change_ts")
+    name, kind, is_bare = pl.col("display_name"), pl.col("entity_type_id"), pl.col("is_bare")
+    faults = pl.col("details_faults")
+    return DataFrameSchema(
+        {
+            "entity_uid": Column(
+                pl.String,
+                rule(Reason.INVALID_UID, uid.is_null() | uid.str.contains(_UID) & ~uid.is_in(_NO_UIDS)),
+                nullable=True,
+            ),
+            "display_name": Column(
+                pl.String,
+                [
+                    rule(Reason.MISSING_DISPLAY_NAME, name.is_not_null() | is_bare),
+                    rule(Reason.VALUE_TOO_LONG, name.is_null() | (name.str.len_chars() <= NAME_CHARACTERS)),
+                ],
+                nullable=True,
+            ),
+            "entity_type_id": Column(
+                pl.Int16, rule(Reason.UNKNOWN_ENTITY_TYPE, kind.is_not_null() | is_bare), nullable=True
+            ),
+            "details_faults": Column(
+                pl.List(pl.String), [rule(reason, ~faults.list.contains(reason)) for reason in _DETAILS_FAULTS]
+            ),
+            "change_ts": Column(
+                pl.Datetime("us", "UTC"),
+                [
+                    rule(Reason.INVALID_CHANGE_TS, change_ts.is_not_null()),
+                    rule(Reason.FUTURE_CHANGE_TS, change_ts.is_null() | (change_ts <= latest)),
+                ],
+                nullable=True,
+            ),
+            "op": Column(pl.String, rule(Reason.UNKNOWN_OP, op.is_not_null()), nullable=True),
+        }
+    )
+
+
+def _judge(rows: pl.DataFrame, schema: DataFrameSchema) -> pl.DataFrame:
+    """Answer the rows that break the contract: row UInt32, line Int64, reasons List(String) in no order."""
+    from pandera.errors import SchemaErrors
+
+    try:
+        schema.validate(rows, lazy=True)
+    except SchemaErrors as errors:
+        failures = errors.failure_cases.select(pl.col("index").cast(pl.UInt32), reason="check")
+        if failures["index"].null_count():
+            raise  # a column or a check that does not work is a mistake of ours, no fault of a row
+        found = failures.group_by("index").agg("reason")
+        return rows.select("line", "row").join(found, left_on="row", right_on="index", maintain_order="left")
+    return pl.DataFrame(schema={"row": pl.UInt32, "line": pl.Int64, "reason": pl.List(pl.String)})
+
+
+def _read_rows(frame: pl.DataFrame, types: ReferenceTypes, first_seen: datetime, time_zone: tzinfo) -> pl.DataFrame:
+    """Read the columns of a drop: null is what cannot be read, except an entity_uid, where it is what is blank."""
+    ops = each_distinct(frame["op"].fill_null(""), lambda text: _OPS.get(code_key(text)), pl.String)
+    uids = _uids(frame["entity_uid"])
+    is_bare = (uids.is_not_null() & (ops == "delete")).fill_null(value=False)
+    if is_bare.any():
+        frame = frame.with_columns(pl.when(~is_bare).then(pl.col("display_name", "entity_type", "details")))
+    known = {code_key(kind.code): kind for kind in types.entity_types if kind.is_active}
+    codes = each_distinct(
+        frame["entity_type"], lambda text: kind.code if (kind := known.get(code_key(text))) else None, pl.String
+    )
+    ids = {kind.code: kind.entity_type_id for kind in known.values()}
+    texts = normal_forms(frame["change_ts"])
+    return pl.DataFrame(
+        {
+            "row": pl.int_range(frame.height, dtype=pl.UInt32, eager=True),
+            "line": frame["line"],
+            "entity_uid": uids,
+            "op": ops,
+            "is_bare": is_bare,
+            "display_name": normal_forms(frame["display_name"]),
+            "entity_type": codes,
+            "entity_type_id": codes.replace_strict(ids, default=None, return_dtype=pl.Int16),
+            "details": frame["details"],
+            "change_ts": instants(texts, time_zone).set(texts.is_null(), first_seen),
+        }
+    )
+
+
+def _uids(texts: pl.Series) -> pl.Series:
+    """Answer the canonical spelling of every spelling of a UUID that PostgreSQL knows; null of blank, else the text."""
+    tidy = normal_forms(texts).str.to_lowercase()
+    return reworked(tidy, ~tidy.str.contains(_UID) & tidy.str.contains(_OTHER_UID), _respelled)
+
+
+def _respelled(uids: pl.Series) -> pl.Series:
+    digits = uids.str.replace("urn:uuid:", "", literal=True).str.replace_all("[^0-9a-f]", "")
+    return digits.str.replace("^(.{8})(.{4})(.{4})(.{4})(.{12})$", "$1-$2-$3-$4-$5")
+
+
+def _details_of_columns(frame: pl.DataFrame, is_bare: pl.Series) -> Iterator[pl.DataFrame]:
+    """Yield row, detail_type and detail_value of each column that is of a detail type; what is blank says nothing."""
+    for column in frame.drop("line", *COLUMNS):
+        rows = (normal_forms(column).is_not_null() & ~is_bare).arg_true()
+        yield pl.DataFrame({"row": rows, "detail_type": column.name, "detail_value": column.gather(rows)})
+
+
+def _ranked(details: pl.DataFrame, types: list[DetailType]) -> pl.DataFrame:
+    """Put a rank to each detail, its place in the order of the codes, and sort by it; unknown types come last."""
+    ranks = {code_key(kind.code): rank for rank, kind in enumerate(types)}
+    rank = each_distinct(details["detail_type"], lambda text: ranks.setdefault(code_key(text), len(ranks)), pl.UInt32)
+    return details.select("row", "detail_value", rank=rank).sort("row", "rank", nulls_last=True, maintain_order=True)
+
+
+def _with_details_faults(
+    rows: pl.DataFrame, faults: pl.DataFrame, details: pl.DataFrame, types: list[DetailType]
+) -> pl.DataFrame:
+    """Add details_faults List(String): the reason codes of each row's details."""
+    is_known = (pl.col("rank") < len(types)).fill_null(value=False)
+    is_again = (pl.col("row") == pl.col("row").shift()) & (pl.col("rank") == pl.col("rank").shift())
+    found = pl.concat(
+        [
+            faults,
+            details.filter(~is_known).select("row", reason=pl.lit(Reason.UNKNOWN_DETAIL_TYPE.value)),
+            details.filter(is_again).select("row", reason=pl.lit(Reason.DUPLICATE_DETAIL_TYPE.value)),
+            _too_long(details.filter(is_known), types).select("row", reason=pl.lit(Reason.VALUE_TOO_LONG.value)),
+        ]
+    )
+    by_row = found.group_by("row").agg(details_faults=pl.col("reason").unique())
+    none = pl.lit([], pl.List(pl.String))
+    return rows.join(by_row, on="row", how="left", maintain_order="left").with_columns(
+        pl.col("details_faults").fill_null(none)
+    )
+
+
+def _too_long(details: pl.DataFrame, types: list[DetailType]) -> pl.DataFrame:
+    """Pick the details whose value is too long as it is stored; what is stored has at most thrice as many bytes."""
+    long = details.filter(pl.col("detail_value").str.len_bytes() > VALUE_BYTES // 3)
+    stored = (stored_form(value, types[rank].compares) for value, rank in long.select("detail_value", "rank").rows())
+    return long.filter(pl.Series([is_value_too_long(value or "") for value in stored], dtype=pl.Boolean))
+
+
+def _valued(details: pl.DataFrame, types: list[DetailType]) -> pl.DataFrame:
+    """Add to valid details what is stored and hashed: detail_type, detail_value and hashdiff."""
+    columns = {"detail_type": pl.String, "compares": pl.String}
+    known = pl.DataFrame([(kind.code, kind.compares) for kind in types], columns, orient="row")
+    details = details.hstack(known.select(pl.all().gather(details["rank"])))
+    given = details["detail_value"].replace({"": None})
+    stored = reworked(given, details["compares"] != "exact", normal_forms)
+    compared = reworked(stored, details["compares"] == "casefold", folded_forms)
+    digest = pl.when(compared.is_not_null()).then(hashdiff(pl.col("detail_type"), pl.lit(compared)))
+    return details.select("row", "detail_type", detail_value=stored, hashdiff=digest)
+
+
+def _with_uids(rows: pl.DataFrame, details: pl.DataFrame) -> pl.DataFrame:
+    """Derive the uids of rows that have none."""
+    if not rows["entity_uid"].null_count():
+        return rows
+    by_row = details.group_by("row", maintain_order=True).agg(of_details=pl.col("hashdiff").drop_nulls().str.join(""))
+    derived = derived_uids(pl.col("hashdiff") + pl.col("of_details").fill_null(""))
+    return (
+        rows.join(by_row, on="row", how="left", maintain_order="left")
+        .with_columns(pl.col("entity_uid").fill_null(derived))
+        .drop("of_details")
+    )
+
+
+def _changes(rows: pl.DataFrame) -> pl.DataFrame:
+    stands = pl.col("op") == "upsert"
+    given = pl.when(stands).then(pl.col("display_name", "entity_type_id", "hashdiff"))
+    return rows.select("line", "entity_uid", "change_ts", "op", "is_derived", given)
+
+
+def _details(rows: pl.DataFrame, details: pl.DataFrame) -> pl.DataFrame:
+    upserts = rows.filter(pl.col("op") == "upsert").select("row", "line")
+    return details.join(upserts, on="row", maintain_order="left").select(
+        "line", "detail_type", "detail_value", "hashdiff"
+    )
+
+
+def _rejects(batch: RawBatch, reasons: pl.DataFrame) -> list[Reject]:
+    lines = reasons["line"].to_list()
+    codes = [tuple(reason for reason in _REASONS if reason in found) for found in reasons["reason"].to_list()]
+    rejects = [Reject(*reject) for reject in zip(lines, codes, batch.raw(lines), strict=True)] if lines else []
+    return sorted([*batch.rejects, *rejects], key=lambda reject: reject.line)

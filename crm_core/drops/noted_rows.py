@@ -1,0 +1,103 @@
+"""What the sender of a drop should know beside the numbers: rows that are right and may not be what was meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+
+from crm_core.model import MergeReport, ReferenceTypes
+from crm_core.postgres.connection import Connection
+from crm_core.resources import statement
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Rows of one kind: how many, and the lines of the first."""
+
+    rows: int = 0
+    lines: tuple[int, ...] = ()
+
+
+class NotedRows:
+    """The deletions of a drop and its rows without a uid, kept in a temporary table until the merge has been made."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection, self.is_empty = connection, True
+
+    def add(self, changes: pl.DataFrame) -> None:
+        """Take note of accepted rows, given as the changes of a ValidBatch."""
+        is_deletion = pl.col("op") == "delete"
+        rows = changes.filter(is_deletion | pl.col("is_derived")).select(
+            "line", "entity_uid", pl.col("change_ts").dt.to_string("%Y-%m-%d %H:%M:%S%.6f+00"), is_deletion
+        )
+        if rows.is_empty():
+            return
+        if self.is_empty:
+            self.connection.execute(statement("drop/create_noted_rows"))
+            self.is_empty = False
+        with self.connection.cursor() as cursor, cursor.copy(statement("drop/copy_noted_rows")) as copy:
+            copy.write(rows.write_csv(include_header=False, separator="\t"))
+
+    def after_merge(self, named: int) -> tuple[Noted, Noted]:
+        """Return the deletions that ended nobody, and the rows that fell together with one before them.
+
+        The lines of the first `named` of each are told. Nothing can be noted afterwards.
+        """
+        if self.is_empty:
+            return Noted(), Noted()
+        found = self._found("drop/rows_ending_nobody", named), self._found("drop/rows_fallen_together", named)
+        self.connection.execute(statement("drop/drop_noted_rows"))
+        self.is_empty = True
+        return found
+
+    def _found(self, name: Literal["drop/rows_ending_nobody", "drop/rows_fallen_together"], named: int) -> Noted:
+        row = self.connection.execute(statement(name), {"limit": named}).fetchone()
+        assert row is not None
+        return Noted(row[0], tuple(row[1] or ()))
+
+
+def notes_on(
+    report: MergeReport,
+    types: ReferenceTypes,
+    ending_nobody: Noted,
+    fallen_together: Noted,
+    *,
+    is_replay: bool,
+    is_whole: bool,
+) -> tuple[str, ...]:
+    """Return what the sender of a drop should know, a sentence each with what to do."""
+
+    def notes() -> Iterator[str]:
+        if report.rows_rejected and not any(kind.is_active for kind in types.entity_types):
+            yield "no entity types are loaded, so every row is rejected; load them with crm loaddata, and drop it then"
+        elif report.rows_rejected and not report.rows_accepted:
+            yield f"nothing went in: every row was rejected ({report.rows_rejected:,}); see the reasons"
+        if is_replay and report.rows_rejected:
+            what = _rows(report.rows_rejected)
+            yield f"rejected as before: {what}; correct them in the file of its rejects, and drop that"
+        if ending_nobody.rows:
+            yield (
+                f"deletions that ended nobody: {_rows(ending_nobody.rows)} ({_lines(ending_nobody)}); the entity did"
+                " not exist then, or has another name by now: look it up, and delete it by its entity_uid"
+            )
+        if fallen_together.rows:
+            yield (
+                f"the same as a row before: {_rows(fallen_together.rows)} ({_lines(fallen_together)}); without"
+                " entity_uid they are one entity, so give each its own if they are several"
+            )
+        if not is_whole:
+            yield "the last line has no line end; if the file was cut off there, drop it again when it is whole"
+
+    return tuple(notes())
+
+
+def _rows(number: int) -> str:
+    return "1 row" if number == 1 else f"{number:,} rows"
+
+
+def _lines(noted: Noted) -> str:
+    more = f" and {noted.rows - len(noted.lines):,} more" if noted.rows > len(noted.lines) else ""
+    return f"line{'s' if noted.rows > 1 else ''} {', '.join(map(str, noted.lines))}{more}"

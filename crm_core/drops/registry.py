@@ -1,0 +1,148 @@
+"""The log of drops: what each one did, and the rows that it was refused, also as a file to correct and drop again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+from psycopg.rows import TupleRow
+
+from crm_core.drops.csv_header import COLUMNS, REMARKS
+from crm_core.drops.csv_records import UTF_8_MARK
+from crm_core.model import Reason, Reject
+from crm_core.postgres.connection import Connection
+from crm_core.postgres.streams import in_blocks
+from crm_core.resources import statement
+
+Document = str  # one JSON object
+
+_REMARKS_OF_HEADER = re.compile(r"\A" + "".join(f'"?{name}"?,' for name in REMARKS), re.IGNORECASE)
+_REMARKS_OF_ROW = re.compile(r'\A"?\d+"?,"?[a-z_ ]*"?,')
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a page of drops ended: the next begins behind it."""
+
+    first_seen_at: datetime
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some documents in order; `next` is where a list of drops goes on, None at its end."""
+
+    documents: tuple[Document, ...]
+    next: Position | None = None
+
+
+def drops(connection: Connection, *, after: Position | None = None, offset: int = 0, limit: int = 20) -> Page:
+    """Read what each drop did, the newest first: a page from behind a position, or `offset` drops from the newest."""
+    values = {
+        "after_first_seen_at": None if after is None else after.first_seen_at,
+        "after_sha256": None if after is None else after.sha256,
+        "offset": offset,
+        "limit": limit + 1,
+    }
+    rows = connection.execute(statement("drop/drops"), values, prepare=False).fetchall()
+    page = rows[:limit]
+    documents = tuple(document for document, *_ in page)
+    return Page(documents, Position(*page[-1][1:]) if len(rows) > limit else None)
+
+
+def count_drops(connection: Connection) -> int:
+    """Count the drops that ever came."""
+    ((count,),) = connection.execute(statement("drop/count_drops"))
+    return int(count)
+
+
+def drop(connection: Connection, sha256: str) -> Document | None:
+    """Read what one drop did; None if it never came."""
+    row = connection.execute(statement("drop/drop"), {"sha256": sha256}).fetchone()
+    return None if row is None else row[0]
+
+
+def judged(connection: Connection, sha256s: Collection[str]) -> set[str]:
+    """Return those of the drops that were read and judged, whatever became of them; a restored backup may lack some."""
+    rows = connection.execute(statement("drop/judged"), {"sha256s": list(sha256s)})
+    return {sha256 for (sha256,) in rows}
+
+
+def merged_as(connection: Connection, file_name: str) -> str | None:
+    """Return the SHA-256 of the newest merged drop whose bytes first came under a file name."""
+    row = connection.execute(statement("drop/merged_as"), {"file_name": file_name}).fetchone()
+    return None if row is None else row[0]
+
+
+def rejects(connection: Connection, sha256: str, limit: int = 10) -> list[Reject]:
+    """Read the first rejected rows of a drop, in order of their lines."""
+    rows = connection.execute(statement("drop/rejects"), {"sha256": sha256, "limit": limit})
+    return [Reject(line, tuple(map(Reason, reasons)), raw) for line, reasons, raw in rows]
+
+
+def count_rejects(connection: Connection, sha256: str) -> int:
+    """Count the rejected rows of a drop."""
+    ((count,),) = connection.execute(statement("drop/count_rejects"), {"sha256": sha256})
+    return int(count)
+
+
+def rejected_lines(connection: Connection, sha256: str) -> npt.NDArray[np.int64]:
+    """Read the lines of a drop that were rejected, in order."""
+    with connection.cursor() as cursor, cursor.copy(statement("drop/rejected_lines"), {"sha256": sha256}) as copy:
+        copy.set_types(["int8"])
+        return np.fromiter((line for (line,) in copy.rows()), np.int64)
+
+
+def keep_rejects(connection: Connection, sha256: str, header: str, rejects: Sequence[Reject]) -> None:
+    """Keep rejected rows of a drop, and its header for a file of them."""
+    if not rejects:
+        return
+    connection.execute(statement("drop/keep_header"), {"sha256": sha256, "header": header})
+    with connection.cursor() as cursor, cursor.copy(statement("drop/copy_rejects")) as copy:
+        for reject in rejects:
+            copy.write_row((sha256, reject.line, [str(reason) for reason in reject.reasons], reject.raw))
+
+
+def rejects_page(connection: Connection, sha256: str, *, limit: int = 20, offset: int = 0) -> Page:
+    """Read rejected rows of a drop in order of their lines, each as a document: line, reasons and raw."""
+    values = {"sha256": sha256, "limit": limit, "offset": offset}
+    return Page(tuple(document for (document,) in connection.execute(statement("drop/rejects_page"), values)))
+
+
+def rejects_csv(connection: Connection, sha256: str) -> Iterator[bytes]:
+    r"""Write the rejected rows of a drop as a file to correct and drop again, in blocks; UTF-8, lines end with \n.
+
+    It has the drop's own header and rows as they stood, behind two columns that a drop may have and that say nothing
+    about the entity: where the row was, and why it was rejected. A file of rejects that was dropped again has them
+    already: in front they are written anew, elsewhere they stay as they are. Bytes that were not UTF-8 stand as \xNN.
+    """
+    row = connection.execute(statement("drop/header"), {"sha256": sha256}).fetchone()
+    header = (row and row[0]) or ",".join(COLUMNS)
+    mark = UTF_8_MARK.decode() if header.startswith(UTF_8_MARK.decode()) else ""
+    columns, had_remarks = _REMARKS_OF_HEADER.subn("", header.removeprefix(mark))
+    if any(name in columns.lower() for name in REMARKS):
+        return in_blocks(_as_they_stood(connection, sha256, header))
+    return in_blocks(_with_remarks(connection, sha256, f"{mark}{','.join(REMARKS)},{columns}", bool(had_remarks)))
+
+
+def _as_they_stood(connection: Connection, sha256: str, header: str) -> Iterator[bytes]:
+    yield f"{header}\n".encode()
+    for _, _, raw in _every_reject(connection, sha256):
+        yield f"{raw}\n".encode()
+
+
+def _with_remarks(connection: Connection, sha256: str, header: str, had_remarks: bool) -> Iterator[bytes]:
+    yield f"{header}\n".encode()
+    for line, reasons, raw in _every_reject(connection, sha256):
+        row = _REMARKS_OF_ROW.sub("", raw) if had_remarks else raw
+        yield f"{line},{' '.join(reasons)},{row}\n".encode()
+
+
+def _every_reject(connection: Connection, sha256: str) -> Iterator[TupleRow]:
+    with connection.cursor() as cursor, cursor.copy(statement("drop/stream_rejects"), {"sha256": sha256}) as copy:
+        copy.set_types(["int8", "text[]", "text"])
+        yield from copy.rows()

@@ -1,0 +1,1 @@
+"""The one way to PostgreSQL: servers, connections, sessions, migrations, and what its errors mean."""

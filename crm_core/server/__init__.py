@@ -1,0 +1,1 @@
+"""The processes: the API alone, or everything that runs each day."""

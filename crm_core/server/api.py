@@ -1,0 +1,147 @@
+"""`crm serve`: the API alone, on a migrated database, until Ctrl-C."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from crm_core import access
+from crm_core.errors import AddressUnusable, OpenToAll
+from crm_core.postgres.connection import Database
+from crm_core.settings import Settings
+
+HOST, PORT = "127.0.0.1", 8000
+PORTS_TRIED = 100
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # who listens everywhere is asked here
+BACKLOG = 2048
+START_SECONDS = 60  # that a worker has to start
+STOP_SECONDS = 10  # that requests under way have when we are asked to stop
+
+
+def run_api(
+    settings: Settings,
+    database: Database,
+    host: str,
+    port: int,
+    *,
+    workers: int = 1,
+    listening: socket.socket | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Serve until SIGINT or SIGTERM; `tell` is called with the address once it can be asked.
+
+    A `port` of 0 is any that is free; a socket that is `listening` there already is taken as it is. More than one
+    worker are processes of their own; one that dies is replaced.
+    Raises OpenToAll for an address that others reach while no token exists, AddressUnusable, DatabaseError.
+    """
+    from api.app import served_app  # here: the core knows no web framework
+    from api.protocol import ServerConfig
+
+    require_closed(settings, database, host)
+    listening = listening or listen(host, port)
+    app = partial(served_app, settings, database, is_loopback=is_loopback(host))
+    config = ServerConfig(app, settings, factory=True, workers=workers, grace=STOP_SECONDS)
+
+    def told() -> None:
+        tell(url_of(host, port_of(listening)))
+
+    with listening, suppress(KeyboardInterrupt):  # it has stopped in order then, and that is how it is stopped
+        if workers == 1:
+            _Server(config, told).run(sockets=[listening])
+        else:
+            _Workers(config, listening, told).run()
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it has started."""
+
+    def __init__(self, config: uvicorn.Config, tell: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._tell = tell
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._tell()
+
+
+class _Workers(Multiprocess):
+    """Servers, each a process of its own, on one socket; it says when all of them have started."""
+
+    def __init__(self, config: uvicorn.Config, listening: socket.socket, tell: Callable[[], None]) -> None:
+        super().__init__(config, [listening])
+        self._tell = tell
+
+    def init_processes(self) -> None:
+        super().init_processes()
+        if all(process.wait_until_ready(START_SECONDS, self.should_exit) for process in self.processes):
+            self._tell()
+
+
+def require_closed(settings: Settings, database: Database, host: str) -> None:
+    """Raise OpenToAll if whoever reaches the address could do everything, and nobody said that this is wanted."""
+    if is_loopback(host) or settings.auth != "auto":  # on: whoever comes needs a token, even while there is none
+        return
+    with database.connect() as connection:
+        if not access.has_active_token(connection, now=datetime.now(UTC)):
+            raise OpenToAll(host)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether nobody else's machine reaches an address."""
+    try:
+        found = {info[4][0] for info in socket.getaddrinfo(host, None)}
+    except OSError:
+        return False
+    return all(ipaddress.ip_address(str(one).partition("%")[0]).is_loopback for one in found)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; port 0 is any free one. Raises AddressUnusable."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        fault = (error.strerror or str(error)).partition(" (while attempting")[0]  # it repeats the address
+        raise AddressUnusable(host, port, fault) from error
+
+
+def free_port(host: str, asked: int | None, first: int) -> int:
+    """Return the port that was asked for, or the first free one of a hundred; raises AddressUnusable."""
+    with listen_from(host, asked, first) as listening:
+        return port_of(listening)
+
+
+def listen_from(host: str, asked: int | None, first: int) -> socket.socket:
+    """Return a socket that listens on the port that was asked for, or on the first free one of a hundred.
+
+    The port is taken from now on, so that two who start at once never choose the same. Raises AddressUnusable.
+    """
+    last = asked or first + PORTS_TRIED
+    for port in range(asked or first, last + 1):
+        try:
+            return listen(host, port)
+        except AddressUnusable as fault:
+            taken = isinstance(fault.__cause__, OSError) and fault.__cause__.errno == errno.EADDRINUSE
+            if not taken or port == last:
+                raise
+    raise AssertionError
+
+
+def port_of(listening: socket.socket) -> int:
+    """Return the port on which a socket listens."""
+    return int(listening.getsockname()[1])
+
+
+def url_of(host: str, port: int) -> str:
+    """Return the address to open."""
+    host = EVERYWHERE.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,124 @@
+"""One entity's past: its versions and its ledger, page by page, and when it existed at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from crm_core.postgres.connection import Connection
+from crm_core.resources import statement
+from crm_core.timeline.known import as_known, lines, rows
+from crm_core.timeline.lists import Document, PageOf, Values, page_of
+
+PART = 1_000  # versions that a stream reads at once
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPosition:
+    """Where a page of a history ended."""
+
+    valid_from: datetime
+    code: str  # of the detail type; blank: the entity's own version
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePosition:
+    """Where a page of an audit ended."""
+
+    batch_id: int
+    row_no: int
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """When an entity first began and when it last ended, in ISO 8601; None: it has not ended."""
+
+    began_at: str
+    ended_at: str | None
+
+
+def span(connection: Connection, entity_uid: UUID, *, known_at: datetime | None = None) -> Span | None:
+    """Read when an entity first began and last ended; None if it never existed."""
+    with as_known(connection, known_at):
+        ((began_at, ended_at),) = rows(connection, "span", {"entity_uid": entity_uid})
+    return None if began_at is None else Span(began_at, ended_at)
+
+
+def history_page(
+    connection: Connection,
+    entity_uid: UUID,
+    *,
+    known_at: datetime | None = None,
+    after: VersionPosition | None = None,
+    offset: int = 0,
+    limit: int = 20,
+) -> PageOf[VersionPosition]:
+    """Read a page of what `temporal.history` lists, from behind a version or `offset` versions from the start."""
+    values: Values = {
+        "entity_uid": entity_uid,
+        "after_from": None if after is None else after.valid_from,
+        "after_code": None if after is None else after.code,
+        "offset": offset,
+        "limit": limit + 1,
+    }
+    with as_known(connection, known_at):
+        found = rows(connection, "history", values)
+    return page_of([(document, VersionPosition(at, code)) for document, at, code in found], limit)
+
+
+def count_history(connection: Connection, entity_uid: UUID, *, known_at: datetime | None = None) -> int:
+    """Count what `history_page` lists."""
+    with as_known(connection, known_at):
+        return _counted(connection, "count_history", {"entity_uid": entity_uid})
+
+
+def audit_page(
+    connection: Connection,
+    entity_uid: UUID,
+    *,
+    known_at: datetime | None = None,
+    after: ChangePosition | None = None,
+    offset: int = 0,
+    limit: int = 20,
+) -> PageOf[ChangePosition]:
+    """Read a page of the ledger of one entity in recording order, each change with the state before and after it.
+
+    That is the state at the change's own instant by what was recorded before it, and with it: what the change did when
+    it was recorded. A page begins behind a change, or `offset` changes from the start.
+    """
+    values: Values = {
+        "entity_uid": entity_uid,
+        "after_batch": None if after is None else after.batch_id,
+        "after_row": None if after is None else after.row_no,
+        "offset": offset,
+        "limit": limit + 1,
+    }
+    with as_known(connection, known_at):
+        found = rows(connection, "audit", values)
+    return page_of([(document, ChangePosition(batch, row)) for document, batch, row in found], limit)
+
+
+def count_audit(connection: Connection, entity_uid: UUID, *, known_at: datetime | None = None) -> int:
+    """Count what `audit_page` lists."""
+    with as_known(connection, known_at):
+        return _counted(connection, "count_audit", {"entity_uid": entity_uid})
+
+
+def stream_history(connection: Connection, entity_uid: UUID, *, known_at: datetime | None = None) -> Iterator[bytes]:
+    """Read all that `history_page` lists: lines of JSON, in blocks of some of them."""
+
+    def found() -> Iterator[Document]:
+        values: Values = {"entity_uid": entity_uid, "after_from": None, "after_code": None, "offset": 0, "limit": None}
+        with connection.cursor("versions") as cursor:
+            cursor.execute(statement("query/history"), values)
+            while some := cursor.fetchmany(PART):
+                yield from (document for document, *_ in some)
+
+    return lines(connection, known_at, found())
+
+
+def _counted(connection: Connection, name: str, values: Values) -> int:
+    ((count,),) = rows(connection, name, values)
+    return int(count)

@@ -1,0 +1,122 @@
+"""Reads as known at an instant: the fold of the changes recorded up to it, of no more entities than an answer needs.
+
+Inside `as_known` the schema `known` hides the tables, so every statement of a read answers from that fold. A fold of
+all entities costs as much as all of them; so a list first walks the ledger for the entities that it may show, which its
+key gives in order, and folds those few.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from uuid import UUID
+
+from psycopg.pq import TransactionStatus
+from psycopg.rows import TupleRow
+
+from crm_core.errors import TooMuchToFold
+from crm_core.postgres.connection import Connection
+from crm_core.postgres.streams import in_blocks
+from crm_core.resources import statement
+from crm_core.timeline.lists import Document, Values
+
+FEWEST, MOST = 40, 2_000  # entities that one statement folds: few at first, for a page needs few
+MOST_WALKED = 400_000  # entities that one answer may look through; some seconds
+
+
+@contextmanager
+def as_known(connection: Connection, known_at: datetime | None) -> Iterator[None]:
+    """Let the queries of the block answer from the changes recorded up to `known_at`, in one transaction."""
+    if known_at is None:
+        yield
+        return
+    connection.execute(statement("query/await_commits"))
+    with connection.transaction():
+        connection.execute(statement("query/as_known"), {"known_at": known_at.isoformat()})
+        yield
+        connection.execute(statement("query/as_known_no_more"))
+
+
+def uids(
+    connection: Connection,
+    *,
+    after: UUID | None = None,
+    from_: datetime | None = None,
+    to: datetime,
+    first: int = FEWEST,
+    at_most: int | None = MOST_WALKED,
+) -> Iterator[list[UUID]]:
+    """Walk the entities with a known change in `(from_, to]` in order of entity_uid: `first` so many, then more.
+
+    Raises TooMuchToFold when there are more than `at_most`.
+    """
+    values: Values = {"after_uid": after, "from": from_ or "-infinity", "to": to}
+    for size in _sizes(at_most, first):
+        found = [uid for (uid,) in rows(connection, "known_uids", values | {"limit": size})]
+        if found:
+            yield found
+        if len(found) < size:
+            return
+        values["after_uid"] = found[-1]
+    raise TooMuchToFold(at_most or 0)
+
+
+def moments(
+    connection: Connection,
+    to: datetime,
+    *,
+    after: tuple[datetime, UUID],
+    at_most: int | None = MOST_WALKED,
+) -> Iterator[Sequence[TupleRow]]:
+    """Walk the instants and entities of known changes up to `to`, in order, from behind one; some at a time.
+
+    Raises TooMuchToFold when there are more than `at_most`.
+    """
+    values: Values = {"after_at": after[0], "after_uid": after[1], "to": to}
+    for size in _sizes(at_most):
+        found = rows(connection, "known_moments", values | {"limit": size})
+        if found:
+            yield found
+        if len(found) < size:
+            return
+        values["after_at"], values["after_uid"] = found[-1]
+    raise TooMuchToFold(at_most or 0)
+
+
+def matches(connection: Connection, values: Values, *, after: UUID | None = None) -> Iterator[UUID]:
+    """Find the entities that existed at an instant and match a filter, in order of entity_uid, as they are asked for.
+
+    The values are those of query/known_matches but for the uids. Raises TooMuchToFold.
+    """
+    as_of = values["as_of"]
+    assert isinstance(as_of, datetime)
+    for some in uids(connection, after=after, to=as_of):
+        for (uid,) in rows(connection, "known_matches", values | {"entity_uids": some}):
+            yield uid
+
+
+def rows(connection: Connection, name: str, values: Values) -> Sequence[TupleRow]:
+    """Run a statement that is planned for the values it gets: a plan for any values would be a bad one for most."""
+    return connection.execute(statement(f"query/{name}"), values, prepare=False).fetchall()
+
+
+def lines(connection: Connection, known_at: datetime | None, found: Iterator[Document]) -> Iterator[bytes]:
+    """Stream documents that several statements find, in one transaction that sees one snapshot."""
+    is_within = connection.info.transaction_status != TransactionStatus.IDLE  # then it is the caller's
+    if known_at is not None:
+        connection.execute(statement("query/await_commits"))  # before the snapshot is taken
+    with connection.transaction():
+        if not is_within:
+            connection.execute(statement("query/one_snapshot"))
+        with as_known(connection, known_at):
+            yield from in_blocks(f"{document}\n".encode() for document in found)
+
+
+def _sizes(at_most: int | None, first: int = FEWEST) -> Iterator[int]:
+    """Give the sizes of the parts of a walk, until it has had `at_most`."""
+    size, walked = min(first, MOST), 0
+    while at_most is None or walked < at_most:
+        yield size
+        walked += size
+        size = min(2 * size, MOST)

@@ -1,0 +1,115 @@
+"""What a list is narrowed to, and where it goes on: as callers say it, and as the statements take it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from crm_core.errors import UnknownType
+from crm_core.model import DetailType, ReferenceTypes
+from crm_core.values.hashing import detail_hashdiff, normal_form, stored_form
+
+Document = str  # one JSON object, as PostgreSQL writes it
+# What a statement takes.
+Values = dict[str, str | int | datetime | UUID | list[bytes] | list[datetime] | list[UUID] | None]
+
+P = TypeVar("P")
+
+FIRST_UID, LAST_UID = UUID(int=0), UUID(int=(1 << 128) - 1)
+NAME_BYTES = 200  # of a name, as JSON, that a short position holds
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which entities a list has; every part that is given must hold."""
+
+    name_contains: str | None = None  # any part of display_name, whatever the case
+    entity_type: str | None = None  # a code, whatever the case
+    details: Mapping[str, str] | None = None  # detail type code → value, equal in the type's own comparison
+
+    def values(self, types: ReferenceTypes) -> Values:
+        """Return the filter as the statements take it; raises UnknownType."""
+        part = None if self.name_contains is None else normal_form(self.name_contains)
+        return {
+            "like": None if part is None else like_pattern(part),
+            "entity_type_id": None if self.entity_type is None else _entity_type_id(types, self.entity_type),
+            "hashdiffs": [_hashdiff(types, code, value) for code, value in (self.details or {}).items()],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a page of a list ended: the next begins behind it."""
+
+    entity_uid: UUID
+    display_name: str = ""  # only lists by name need it
+    at: datetime | None = None  # only transitions need it
+    digest: str = ""  # MD5 of the whole name, if display_name is only its beginning
+
+    def shortened(self) -> Position:
+        """Return the position with a name that is short enough for an address."""
+        if _size(self.display_name) <= NAME_BYTES:
+            return self
+        beginning = self.display_name.encode()[:NAME_BYTES].decode(errors="ignore")
+        while _size(beginning) > NAME_BYTES:  # each turn takes one of at most NAME_BYTES characters
+            beginning = beginning[:-1]
+        return replace(self, display_name=beginning, digest=name_digest(self.display_name))
+
+
+@dataclass(frozen=True, slots=True)
+class PageOf(Generic[P]):
+    """Some documents in order, and where to go on; `next` is None at the end."""
+
+    documents: tuple[Document, ...]
+    next: P | None
+
+
+Page = PageOf[Position]
+
+
+def page_of(found: Sequence[tuple[Document, P]], limit: int | None) -> PageOf[P]:
+    """Cut the row that was read beyond the page: it only says that there is a next one."""
+    page = found if limit is None else found[:limit]
+    documents = tuple(document for document, _ in page)
+    return PageOf(documents, page[-1][1] if len(found) > len(page) else None)
+
+
+def like_pattern(part: str) -> str:
+    """Return the LIKE pattern of what has a part; characters that mean something in a pattern are quoted."""
+    return "%" + part.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+
+
+def name_digest(name: str) -> str:
+    """Return what tells names of one beginning apart; PostgreSQL's md5 gives the same."""
+    return hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()
+
+
+def _size(name: str) -> int:
+    return len(json.dumps(name, ensure_ascii=False).encode()) - 2  # without the quotes
+
+
+def _hashdiff(types: ReferenceTypes, code: str, value: str) -> bytes:
+    detail_type = _detail_type(types, code)
+    stored = stored_form(value, detail_type.compares)
+    return detail_hashdiff(detail_type.code, stored or "", detail_type.compares)
+
+
+def _detail_type(types: ReferenceTypes, code: str) -> DetailType:
+    for known in types.detail_types:
+        if known.code.lower() == code.strip().lower():
+            return known
+    kind = "detail type"
+    raise UnknownType(kind, code, [known.code for known in types.detail_types])
+
+
+def _entity_type_id(types: ReferenceTypes, code: str) -> int:
+    for known in types.entity_types:
+        if known.code.lower() == code.strip().lower():
+            return known.entity_type_id
+    kind = "entity type"
+    raise UnknownType(kind, code, [known.code for known in types.entity_types])

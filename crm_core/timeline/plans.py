@@ -1,0 +1,213 @@
+"""The plans of the key queries, and the index that each must use: for `crm explain`, and for the tests."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from psycopg import sql
+
+from crm_core.postgres.connection import Connection
+from crm_core.resources import statement
+from crm_core.timeline.known import as_known
+from crm_core.timeline.lists import Values, like_pattern
+
+_FOLDED = re.compile(r"CASE WHEN \(octet_length\((\S+?)\) = .*? END")  # what the planner makes of search_form()
+SMALL = 2_000  # entity versions below which PostgreSQL rightly reads whole tables
+
+
+@dataclass(frozen=True, slots=True)
+class KeyQuery:
+    """A query of sql/query whose speed users feel, and the indexes that promise it."""
+
+    name: str
+    purpose: str
+    must_use: tuple[str, ...]
+    why: str  # these indexes serve it
+    values: tuple[str, ...] = ()  # what of the sample it filters by
+    is_known: bool = False  # it answers as known at an instant
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How PostgreSQL ran a key query on a sample of the data."""
+
+    query: KeyQuery
+    uses: tuple[str, ...]
+    ok: bool  # it uses what it must, or the tables are too small for an index to pay
+    text: str  # EXPLAIN (ANALYZE, BUFFERS)
+    milliseconds: float  # of the execution
+    rows: int  # that it found
+    buffers: int  # blocks of 8 KiB that it read, in memory or not
+
+
+ENTITY = "unique_current_entity|entity_pkey"  # any of them finds the few rows of one uid
+DETAIL = "unique_current_entity_detail|entity_detail_pkey"
+BY_TIME = ("entity_by_time", "entity_detail_by_time")
+KEY_QUERIES = (
+    KeyQuery(
+        "entity_current", "one entity as it is", (ENTITY, DETAIL), "one row of a uid is current, and one of a type"
+    ),
+    KeyQuery("entity_as_of", "one entity as it was", (ENTITY, DETAIL), "the versions of a uid stand side by side"),
+    KeyQuery(
+        "entities_current_unfiltered",
+        "the list by name",
+        ("entity_by_name",),
+        "it has the order of the list, so a page reads only itself",
+        ("after",),
+    ),
+    KeyQuery(
+        "entities_current",
+        "the list by name, deep in it",
+        ("entity_by_name",),
+        "it has the order of the list",
+        ("offset",),
+    ),
+    KeyQuery(
+        "entities_current",
+        "the list of one type by name",
+        ("entity_by_type_and_name",),
+        "within a type it has the order of the list",
+        ("entity_type_id", "after"),
+    ),
+    KeyQuery(
+        "entities_current",
+        "search by a part of the name",
+        ("entity_by_part_of_name",),
+        "it knows the names by each three letters of their search form",
+        ("like",),
+    ),
+    KeyQuery(
+        "entities_current_with_details",
+        "search by a detail, such as email=",
+        ("entity_detail_by_value", ENTITY),
+        "equal values have equal hashes, and few entities have one value",
+        ("hashdiffs",),
+    ),
+    KeyQuery(
+        "entities_as_of_unfiltered",
+        "all entities as they were",
+        ("entity_pkey",),
+        "it has the order of the list, and the versions of a uid side by side",
+        ("after",),
+    ),
+    KeyQuery(
+        "entities_as_of",
+        "all entities as they were, deep in the list",
+        ("entity_pkey",),
+        "it has the order of the list",
+        ("after",),
+    ),
+    KeyQuery(
+        "entities_as_of_with_details",
+        "search by a detail as it was",
+        ("entity_detail_by_value", ENTITY),
+        "past values are in it too",
+        ("hashdiffs",),
+    ),
+    KeyQuery(
+        "known_uids",
+        "whom to fold for a list as known at an instant",
+        ("ledger_pkey",),
+        "it has the uids in order, so a page folds only its own",
+        is_known=True,
+    ),
+    KeyQuery(
+        "known_entities",
+        "some entities as known at an instant",
+        ("ledger_pkey",),
+        "the changes of a uid stand side by side in the order of the fold",
+        is_known=True,
+    ),
+    KeyQuery("history", "every version of one entity", (ENTITY, DETAIL), "the versions of a uid stand side by side"),
+    KeyQuery("audit", "the ledger of one entity", ("ledger_pkey",), "the changes of a uid stand side by side"),
+    KeyQuery(
+        "diff_candidates",
+        "what changed within a short window",
+        BY_TIME,
+        "drops come in order of time, so few blocks may hold it",
+    ),
+    KeyQuery("diff", "the net changes of some entities", (ENTITY, DETAIL), "the versions of a uid stand side by side"),
+    KeyQuery("transition_candidates", "when something changed in a short window", BY_TIME, "few blocks may hold it"),
+    KeyQuery(
+        "transitions",
+        "what changed at some moments",
+        (ENTITY, DETAIL, "ledger_pkey"),
+        "the versions of a uid stand side by side",
+    ),
+)
+
+
+def explain(connection: Connection) -> Iterator[Plan]:
+    """Run each key query with a sample of the data and give its plan; nothing for an empty database."""
+    sample = connection.execute(statement("query/sample")).fetchone()
+    if sample is None:
+        return
+    entity_uid, display_name, entity_type_id, hashdiff, middle, recorded_at, versions = sample
+    everything: Values = {
+        "entity_uid": entity_uid,
+        "entity_uids": [entity_uid],
+        "as_of": middle,
+        "from": recorded_at - timedelta(minutes=1),
+        "to": recorded_at,
+        "after_at": recorded_at - timedelta(minutes=1),
+        "ats": [middle],
+        "after_from": "infinity",
+        "after_code": "",
+        "after_batch": None,
+        "after_row": None,
+        "limit": 21,
+        "offset": 0,
+    }
+    chosen: dict[str, Values] = {
+        "like": {"like": like_pattern(display_name)},
+        "entity_type_id": {"entity_type_id": entity_type_id},
+        "after": {"after_uid": entity_uid, "after_name": display_name},
+        "hashdiffs": {"hashdiffs": [hashdiff]},
+        "offset": {"offset": 1_000},
+    }
+    nothing: Values = {"like": None, "entity_type_id": None, "after_uid": None, "after_name": None, "hashdiffs": []}
+    for query in KEY_QUERIES:
+        values = everything | nothing
+        for part in query.values:
+            values |= chosen[part]
+        if query.name == "history":
+            values["after_from"] = None
+        if query.is_known:
+            values |= {"from": "-infinity", "to": middle}
+        with as_known(connection, recorded_at if query.is_known else None):
+            text, run = _run(connection, query.name, values)
+        uses = set(_indexes(run["Plan"]))
+        ok = versions < SMALL or all(set(one_of.split("|")) & uses for one_of in query.must_use)
+        plan = run["Plan"]
+        buffers = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+        yield Plan(
+            query, tuple(sorted(uses)), ok, text, float(run["Execution Time"]), int(plan["Actual Rows"]), buffers
+        )
+
+
+def _run(connection: Connection, name: str, values: Values) -> tuple[str, dict[str, Any]]:
+    query = sql.SQL("explain (analyze, buffers, format {}) ")  # a choice of two words before a statement of its file
+    as_json, as_text = (
+        connection.execute(query.format(sql.SQL(form)).as_string() + statement(f"query/{name}"), values, prepare=False)
+        for form in ("json", "text")
+    )
+    ((document,),) = as_json.fetchall()
+    (run,) = document if isinstance(document, list) else json.loads(document)
+    return "\n".join(_FOLDED.sub(r"search_form(\1)", line) for (line,) in as_text), run
+
+
+def _indexes(node: object) -> Iterator[str]:
+    """Find every index that a plan names, at any depth."""
+    if isinstance(node, dict):
+        if "Index Name" in node:
+            yield str(node["Index Name"])
+        for part in node.values():
+            yield from _indexes(part)
+    elif isinstance(node, list):
+        for part in node:
+            yield from _indexes(part)

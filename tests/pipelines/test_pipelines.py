@@ -1,0 +1,412 @@
+"""The Dagster project: a partition a drop, assets that tell what its transaction did, one end in any order."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import pytest
+from builders import an_entity, write_drop
+from project import Project, Reports, Told, a_database, a_project, partitions
+from psycopg.sql import SQL, Identifier
+from servers import Server
+
+from crm_core.drops.ingest import ingest
+from crm_core.drops.reader import fingerprint
+from crm_core.model import Change, MergeReport
+from crm_core.postgres.connection import Connection, Database
+from crm_core.resources import DATA
+from pipelines import columns
+from pipelines.definitions import defs
+from pipelines.partitions import drop_key
+from pipelines.runs import REPORT, run_drops
+
+pytestmark = pytest.mark.integration
+
+SAMPLES = sorted((DATA / "drops").glob("*.csv"))
+INITIAL, DELTA, LATE, REPLAY, DIRTY, LAST = SAMPLES
+OF_DROPS = ["drop_file", "staged_changes", "rejected_rows", "entity_versions", "detail_versions"]
+OF_ALL = ["invariants", "data_quality_report"]
+
+
+@pytest.fixture
+def database(server: Server) -> Iterator[Database]:
+    """A database with all fixtures loaded."""
+    with a_database(server) as database:
+        yield database
+
+
+@pytest.fixture
+def project(database: Database, tmp_path: Path) -> Iterator[Project]:
+    with a_project(database, tmp_path) as project:
+        yield project
+
+
+def told_of(report: MergeReport, told: Told) -> dict[str, object]:
+    """What the assets tell, in the form of the report; how long it took is each run's own."""
+    fields = {name: value for metadata in told.values() for name, value in metadata.items() if name in REPORT}
+    own = {"file": report.file, "error": None, "seconds": report.seconds}
+    return fields | own
+
+
+def test_the_assets_tell_what_the_merge_of_each_sample_reported(project: Project, server: Server) -> None:
+    with a_database(server) as beside:
+        for path in SAMPLES:
+            told = project.materialize(project.arrive(path))
+            report = ingest(beside, path)
+            assert list(told) == OF_DROPS
+            assert told_of(report, told) | {"dry_run": False} == report.as_json()
+            file = told["drop_file"]
+            assert (file["path"], file["bytes"]) == (str(project.folder / path.name), path.stat().st_size)
+
+
+def test_an_initial_a_delta_and_a_late_drop_add_versions_and_a_replay_adds_none(project: Project) -> None:
+    told = {path: project.materialize(project.arrive(path)) for path in (INITIAL, DELTA, LATE)}
+    assert told[INITIAL]["entity_versions"]["entity_versions_added"] == 25, "the fixtures know the other 8 of 33"
+    assert int(str(told[DELTA]["staged_changes"]["rows_unchanged"])) > 15
+    assert int(str(told[LATE]["staged_changes"]["rows_late"])) > 0
+    before = project.versions()
+    replay = project.materialize(project.arrive(REPLAY))
+    assert replay["staged_changes"]["status"] == "replayed"
+    assert replay["entity_versions"]["entity_versions_added"] == 0
+    assert replay["drop_file"]["same_bytes_as"] == DELTA.name
+    assert project.versions() == before
+
+
+def test_row_counts_of_the_drop_and_of_the_tables_are_told_where_dagster_looks_for_them(project: Project) -> None:
+    told = project.materialize(project.arrive(INITIAL))
+    with project.database.connect() as connection:
+        for asset, table, rows in (
+            ("staged_changes", "ledger", "rows_accepted"),
+            ("entity_versions", "entity", "entity_versions_added"),
+            ("detail_versions", "entity_detail", "detail_versions_added"),
+        ):
+            assert told[asset]["dagster/partition_row_count"] == told[asset][rows]
+            count = connection.execute(SQL("select count(*) from {}").format(Identifier(table))).fetchone()
+            assert (told[asset]["dagster/row_count"],) == count
+
+
+@pytest.mark.idempotency
+def test_materializing_a_partition_again_changes_nothing(project: Project) -> None:
+    key = project.arrive(DELTA)
+    project.materialize(key)
+    before = project.versions()
+    again = project.ingest(key)
+    assert again.told["staged_changes"]["status"] == "replayed"
+    assert again.failed_checks == set()
+    assert project.versions() == before
+
+
+def test_a_dirty_drop_shows_lines_and_reasons_and_no_value_of_its_rows_in_any_event(project: Project) -> None:
+    outcome = project.ingest(project.arrive(DIRTY))
+    rejected = outcome.told["rejected_rows"]
+    assert rejected["rows_rejected"] == 13
+    rows, reasons = rejected["first_rows"], rejected["reasons"]
+    assert isinstance(rows, dg.TableMetadataValue)
+    assert isinstance(reasons, dg.TableMetadataValue)
+    assert [record.data for record in rows.records][:2] == [
+        {"line": 4, "reasons": "invalid_uid"},
+        {"line": 5, "reasons": "missing_display_name"},
+    ]
+    assert {record.data["reason"]: record.data["rows"] for record in reasons.records}["invalid_uid"] == 2
+    assert len(rows.records) <= 20
+    text = DIRTY.read_text(encoding="utf-8")
+    events = repr(outcome.result.all_events)
+    for value in ("Kaya", "Zoë", "李明"):
+        assert value in text
+        assert value not in events
+
+
+def test_what_a_drop_changed_is_told_by_field(project: Project) -> None:
+    project.materialize(project.arrive(INITIAL))
+    told = project.materialize(project.arrive(DELTA))
+    of_entities, of_details = told["entity_versions"]["changed_fields"], told["detail_versions"]["changed_fields"]
+    assert isinstance(of_entities, dg.TableMetadataValue)
+    assert isinstance(of_details, dg.TableMetadataValue)
+    assert {record.data["field"] for record in of_entities.records} <= {"display_name", "entity_type"}
+    assert all(str(record.data["field"]).startswith("details.") for record in of_details.records)
+
+
+@pytest.mark.scd2
+def test_drops_materialized_out_of_order_give_the_same_versions(
+    project: Project, server: Server, tmp_path: Path
+) -> None:
+    for path in SAMPLES:
+        project.materialize(project.arrive(path))
+    in_order = project.versions()
+    with a_database(server) as other, a_project(other, tmp_path / "other") as project:
+        for path in (LAST, DIRTY, REPLAY, LATE, INITIAL, DELTA):  # late corrects delta at one instant: it goes before
+            project.materialize(project.arrive(path))
+        assert project.versions() == in_order
+    assert len(in_order) > 100
+
+
+@pytest.mark.scd2
+def test_drops_materialized_at_once_and_out_of_order_give_the_same_versions(
+    project: Project, server: Server, tmp_path: Path
+) -> None:
+    chance = random.Random(3)
+    people = [f"person {number}" for number in range(60)]
+    folder = tmp_path / "drops"
+    folder.mkdir()
+    paths = [
+        write_drop(
+            folder / f"{at}.csv", [_some_change(chance, who, at + index / 100) for index, who in enumerate(people)]
+        )
+        for at in range(1, 9)
+    ]
+    for path in paths:
+        project.materialize(project.arrive(path))
+    in_order = project.versions()
+    with a_database(server) as other, a_project(other, tmp_path / "other") as beside:
+
+        def materialize(path: Path) -> tuple[float, float]:
+            with dg.DagsterInstance.ephemeral() as instance:  # as in a process of its own
+                alone = Project(other, beside.folder, instance)
+                began = time.monotonic()
+                alone.materialize(alone.arrive(path))
+                return began, time.monotonic()
+
+        with ThreadPoolExecutor(4) as pool:
+            spans = list(pool.map(materialize, chance.sample(paths, len(paths))))
+        assert sum(one[0] < other[1] and other[0] < one[1] for one in spans for other in spans) > 2 * len(spans)
+        assert beside.versions() == in_order
+        assert beside.run("integrity").failures == []
+    assert len(in_order) > 600
+
+
+def _some_change(chance: random.Random, who: str, at: float) -> Change:
+    if chance.random() < 0.1:
+        return an_entity(who, at=at, op="delete")
+    return an_entity(who, at=at, name=chance.choice("ABC"), email=f"{chance.randrange(3)}@x.org")
+
+
+def test_a_range_goes_in_in_one_run_and_a_refused_drop_loses_none_of_the_others(project: Project) -> None:
+    keys = [project.arrive(path) for path in (INITIAL, DELTA)]
+    (project.folder / "nothing.csv").touch()
+    keys += [project.know("nothing.csv"), project.know("gone.csv"), project.arrive(LATE), project.arrive(DIRTY)]
+    outcome = project.backfill(keys[0], keys[-1])
+    (failure,) = outcome.failures
+    assert failure.startswith("2 of 6 drops were refused, the others are in; ")
+    assert f"{project.folder / 'nothing.csv'}: " in failure
+    assert "gone.csv: there is no such drop" in failure
+    went_in = sorted(set(keys) - {"nothing.csv", "gone.csv"})
+    for asset in OF_DROPS:
+        assert partitions(project.instance, asset) == went_in
+    told = {(asset, key): metadata for asset, key, metadata in outcome.materializations}
+    assert told["rejected_rows", DIRTY.name]["rows_rejected"] == 13, "each partition has its own numbers"
+    assert told["rejected_rows", INITIAL.name]["rows_rejected"] == 0
+    failed = {(check.partition, check.check_name) for check in outcome.checks if not check.passed}
+    assert failed == {(DIRTY.name, "reject_rate")}, "no check is red for a drop of which nothing went in"
+    with project.database.connect() as connection:
+        query = "select count(distinct batch_id), count(distinct merged_at) from drop_file where status = 'merged'"
+        assert connection.execute(query).fetchone() == (4, 4), "each in a transaction of its own"
+
+
+@pytest.mark.idempotency
+def test_a_backfill_of_everything_changes_nothing_and_stays_green(project: Project) -> None:
+    keys = [project.arrive(path) for path in SAMPLES]
+    for key in keys:
+        project.materialize(key)
+    before = project.versions()
+    outcome = project.backfill(keys[0], keys[-1])
+    assert (outcome.failures, outcome.failed_checks) == ([], {"reject_rate"}), "the dirty one is as dirty as before"
+    assert {told["status"] for asset, _, told in outcome.materializations if asset == "staged_changes"} == {"replayed"}
+    assert project.versions() == before
+
+
+def test_a_refused_drop_fails_the_run_with_its_one_line_and_is_not_tried_again(project: Project) -> None:
+    empty = project.folder / "nothing.csv"
+    empty.touch()
+    outcome = project.ingest(project.know("nothing.csv"))
+    (failure,) = outcome.failures
+    assert failure.startswith(f"{empty}: ")
+    assert "\n" not in failure
+    assert outcome.retries == 0
+    assert outcome.materializations == []
+
+
+def test_a_partition_without_its_file_says_where_it_is_missing(project: Project) -> None:
+    (failure,) = project.ingest(project.know("gone.csv")).failures
+    assert failure.startswith(f"gone.csv: there is no such drop in {project.folder}")
+    shutil.rmtree(project.folder)
+    assert project.ingest("gone.csv").failures == [failure], "nor is there one where there is no folder"
+
+
+def test_a_database_without_schema_is_sent_to_migrate_at_once(server: Server, tmp_path: Path) -> None:
+    with server.clone("template0") as database, a_project(database, tmp_path) as project:
+        outcome = project.ingest(project.arrive(INITIAL))
+        assert "run `crm migrate`" in outcome.failures[0]
+        assert outcome.retries == 0
+
+
+def test_a_merge_that_the_server_breaks_off_is_tried_again_by_itself(project: Project) -> None:
+    key = project.arrive(INITIAL)
+    with project.database.connect() as holder, project.database.connect(autocommit=True) as watcher:
+        holder.execute("lock table batch in exclusive mode")  # the merge waits in its midst
+        broken_off = threading.Thread(target=_break_off_and_let_go, args=(watcher, holder))
+        broken_off.start()
+        outcome = project.ingest(key)
+        broken_off.join()
+    assert outcome.failures == []
+    assert outcome.retries == 1
+    assert outcome.told["staged_changes"]["status"] == "merged"
+
+
+def _break_off_and_let_go(watcher: Connection, holder: Connection) -> None:
+    query = (
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where datname = current_database() and wait_event_type = 'Lock'"
+    )
+    for _ in range(600):
+        if watcher.execute(query).fetchone() == (True,):
+            break
+        time.sleep(0.05)
+    holder.rollback()
+
+
+def test_the_changes_say_that_dagster_recorded_them(project: Project) -> None:
+    project.materialize(project.arrive(INITIAL))
+    with project.database.connect() as connection:
+        query = "select distinct actor, drop_sha256 from batch join ledger using (batch_id) where source = 'drop'"
+        assert connection.execute(query).fetchall() == [("dagster", fingerprint(INITIAL))]
+
+
+def test_the_report_is_a_page_and_numbers_in_the_home(project: Project) -> None:
+    for path in SAMPLES:
+        project.materialize(project.arrive(path))
+    outcome = project.run("data_quality")
+    assert (outcome.failures, outcome.failed_checks) == ([], set())
+    told = outcome.told["data_quality_report"]
+    folder = project.folder / ".crm" / "reports"
+    assert (told["page"], told["json"]) == (str(folder / "data-quality.html"), str(folder / "data-quality.json"))
+    assert DIRTY.name in (folder / "data-quality.html").read_text(encoding="utf-8")
+    numbers = json.loads((folder / "data-quality.json").read_text(encoding="utf-8"))
+    assert numbers["totals"]["rows_rejected"] == told["rows_rejected"] == 13
+    assert sorted(path.name for path in folder.iterdir()) == ["data-quality.html", "data-quality.json"]
+    assert told["drops_merged"] == 5, "the replay is no drop of its own"
+
+
+def test_the_report_is_made_after_drops_also_when_one_was_refused(project: Project) -> None:
+    reports = Reports(project.instance)
+    assert not reports.requested()
+    (project.folder / "nothing.csv").touch()
+    project.ingest(project.know("nothing.csv"))  # refused: its partition stays missing
+    project.materialize(project.arrive(INITIAL))
+    assert reports.requested()
+    project.run("data_quality")
+    assert not reports.requested()
+
+
+def test_the_invariants_are_recomputed_after_the_first_drops_and_then_daily(project: Project) -> None:
+    reports = Reports(project.instance)
+    assert not reports.requested("invariants")
+    project.materialize(project.arrive(INITIAL))
+    assert reports.requested("invariants")
+    project.run("integrity")
+    project.materialize(project.arrive(DELTA))
+    assert not reports.requested("invariants")
+
+
+def test_run_drops_answers_a_report_for_each_drop_also_a_refused_one(project: Project) -> None:
+    (project.folder / "nothing.csv").touch()
+    reports = list(run_drops([INITIAL, project.folder / "nothing.csv", DELTA]))
+    assert [report.status for report in reports] == ["merged", "refused", "merged"]
+    assert reports[1].error is not None
+    assert reports[1].error.startswith(f"{project.folder / 'nothing.csv'}: ")
+    assert reports[2].rows_read == 36
+
+
+@pytest.mark.unit
+def test_a_partition_key_is_the_name_where_it_can_be() -> None:
+    assert drop_key("2020-01-01_initial.csv") == "2020-01-01_initial.csv"
+    awkward = ["März, neu.csv", "Maerz, neu.csv", "a b.csv", "a,b.csv", "a_b.csv", "..."]
+    keys = [drop_key(name) for name in awkward]
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+", key) for key in keys)
+    assert len(set(keys)) == len(awkward)
+
+
+def test_a_drop_with_an_awkward_name_is_found_by_its_key(project: Project) -> None:
+    told = project.materialize(project.arrive(LATE, "März, neu.csv"))
+    assert told["drop_file"]["path"] == str(project.folder / "März, neu.csv")
+
+
+@pytest.mark.parametrize(
+    ("table", "schema"),
+    [
+        ("ledger", columns.LEDGER),
+        ("reject", columns.REJECT),
+        ("entity", columns.ENTITY),
+        ("entity_detail", columns.ENTITY_DETAIL),
+    ],
+)
+def test_the_columns_that_the_ui_shows_are_those_of_the_table(
+    database: Database, table: str, schema: dg.TableSchema
+) -> None:
+    with database.connect() as connection:
+        found = connection.execute(
+            "select attname, case atttypid when 'timestamptz'::regtype then 'timestamptz'"
+            " else format_type(atttypid, null) end, attnotnull"
+            " from pg_attribute where attrelid = %s::regclass and attnum > 0 order by attnum",
+            (table,),
+        ).fetchall()
+    shown = [(column.name, column.type, not column.constraints.nullable) for column in schema.columns]
+    assert shown == found
+    assert all(column.description for column in schema.columns)
+
+
+@pytest.mark.unit
+def test_every_asset_says_what_it_is_and_where_and_hands_over_nothing_but_order() -> None:
+    graph = defs().resolve_asset_graph()
+    nodes = {key.to_user_string(): graph.get(key) for key in graph.get_all_asset_keys()}
+    assert set(nodes) == {*OF_DROPS, *OF_ALL}
+    for name, node in nodes.items():
+        assert node.description, name
+        assert node.kinds, name
+        assert node.owners, name
+        assert node.group_name != "default", name
+        assert bool(node.partitions_def) is (name in OF_DROPS), name
+        assert all(graph.get(check).description for check in node.check_keys)
+    parents = {name: {parent.to_user_string() for parent in node.parent_keys} for name, node in nodes.items()}
+    assert parents["staged_changes"] == parents["rejected_rows"] == {"drop_file"}
+    assert parents["entity_versions"] == parents["detail_versions"] == {"staged_changes"}
+    assert parents["data_quality_report"] == {"rejected_rows", "entity_versions", "detail_versions", "invariants"}
+
+
+@pytest.mark.unit
+def test_no_step_is_a_process_and_no_value_goes_through_a_file() -> None:
+    assert defs().executor is dg.in_process_executor
+    for job in ("ingest_drop", "backfill_drops", "data_quality", "integrity"):
+        nodes = defs().resolve_job_def(job).nodes
+        assert len(nodes) == 1
+
+
+@pytest.mark.unit
+def test_the_invariants_and_the_report_are_made_daily_in_the_time_zone_of_the_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CRM_TIME_ZONE", "Europe/Berlin")
+    schedules = defs().get_repository_def().schedule_defs
+    assert {(schedule.job_name, schedule.cron_schedule) for schedule in schedules} == {
+        ("integrity", "0 5 * * *"),
+        ("data_quality", "0 6 * * *"),
+    }
+    assert all(ZoneInfo(schedule.execution_timezone or "") == ZoneInfo("Europe/Berlin") for schedule in schedules)
+
+
+@pytest.mark.unit
+def test_the_workspace_and_dg_name_the_definitions() -> None:
+    root = Path(__file__).parents[2]
+    assert "python_module: pipelines.definitions" in (root / "workspace.yaml").read_text(encoding="utf-8")
+    assert 'code_location_target_module = "pipelines.definitions"' in (root / "pyproject.toml").read_text(
+        encoding="utf-8"
+    )

@@ -1,0 +1,244 @@
+"""Random changes, split and ordered at random over drops, replays and single changes: product and model agree."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Sequence
+from contextlib import nullcontext
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+from uuid import UUID
+
+import pytest
+from builders import day, reference_data, write_drop
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from timeline_model import COMPARES, Model
+
+from crm_core.drops.ingest import Options, ingest_over
+from crm_core.errors import EntityAbsent, EntityExists, UnknownEntity
+from crm_core.model import Change, ReferenceTypes
+from crm_core.postgres.connection import Connection, Database
+from crm_core.reference import reference_types
+from crm_core.timeline import reads
+from crm_core.timeline.invariants import check
+from crm_core.timeline.merge import Origin, record
+from crm_core.timeline.requests import Requested, request
+
+pytestmark = [pytest.mark.integration, pytest.mark.scd2, pytest.mark.temporal, pytest.mark.idempotency]
+
+PEOPLE = [UUID(int=(n << 120) + n) for n in (0x01, 0x3F, 0xFE)]  # first, middle and last of the locks' buckets
+VALUES = st.sampled_from(["ada@x.org", "ADA@x.org", "É b", "é b", 'c,"d"|e'])
+DETAILS = st.dictionaries(st.sampled_from(["email", "phone", "address"]), st.none() | VALUES)
+INSTANTS = (st.integers(0, 2) | st.integers(0, 9)).map(day)  # the few first make ties, the others room
+NAMES = st.sampled_from(["Ada", "ADA", 'O\'Neil, "x"'])
+TYPES = st.sampled_from(["PERSON", "INSTITUTION"])
+
+upserts = st.builds(Change, st.sampled_from(PEOPLE), INSTANTS, st.just("upsert"), NAMES, TYPES, DETAILS)
+patches = st.builds(
+    Change, st.sampled_from(PEOPLE), INSTANTS, st.just("patch"), st.none() | NAMES, st.none() | TYPES, DETAILS
+)
+deletions = st.builds(Change, st.sampled_from(PEOPLE), INSTANTS, st.just("delete"))
+
+drops = st.tuples(st.just("drop"), st.lists(upserts | upserts | deletions, min_size=1, max_size=6))
+requests = st.tuples(st.just("request"), st.lists(upserts | patches | deletions, min_size=1, max_size=3))
+fixtures = st.tuples(st.just("fixture"), st.lists(upserts | patches | deletions, min_size=1, max_size=4))
+replays = st.tuples(st.just("replay"), st.integers(0, 9), st.lists(upserts | deletions, max_size=3))
+steps_taken = st.lists(drops | requests | fixtures | replays, min_size=1, max_size=6)
+REFUSALS = {"exists": EntityExists, "unknown": UnknownEntity, "absent": EntityAbsent}
+Kind = Literal["drop", "request", "fixture"]
+Step = tuple[Kind, list[Change]] | tuple[Literal["replay"], int, list[Change]]  # again, with some that are new
+
+
+class Product:
+    """The product over one connection, fed step by step beside the model."""
+
+    def __init__(self, connection: Connection, folder: Path) -> None:
+        self.connection, self.folder = connection, folder
+        self.types: ReferenceTypes = reference_types(connection)
+        self.model = Model()
+        self.known: list[tuple[datetime, int]] = []  # when it was recorded, and how many changes the model held then
+
+    def take(self, steps: Sequence[Step]) -> None:
+        taken: list[tuple[Kind, list[Change]]] = []
+        for number, step in enumerate(steps):
+            if step[0] == "replay":
+                kind, changes = taken[step[1] % len(taken)] if taken else ("drop", [])
+                changes = random.Random(number).sample([*changes, *step[2]], len(changes) + len(step[2]))
+            else:
+                kind, changes = step
+            if not changes:
+                continue
+            taken.append((kind, changes))
+            if kind == "drop":
+                drop = write_drop(self.folder / f"{number}.csv", changes)
+                report = ingest_over(self.connection, drop, Options())
+                assert report.status in ("merged", "replayed"), report
+                assert report.rows_accepted == len(changes) == report.rows_changed + report.rows_unchanged
+            elif kind == "fixture":
+                record(self.connection, self.types, changes, Origin("test", kind))
+            if kind == "request":
+                self.ask_for(changes)
+            else:
+                self.model.record(*changes)
+            (recorded_at,) = self.connection.execute("select max(recorded_at) from batch").fetchone() or ()
+            if recorded_at is not None:
+                self.known.append((recorded_at, len(self.model.changes)))
+
+    def ask_for(self, changes: Sequence[Change]) -> None:
+        """Make changes by request, one by one; what the model refuses, the product refuses for the same reason."""
+        for number, change in enumerate(changes):
+            refusal = self.model.refuses(change)
+            refused = {None: nullcontext(), **{name: pytest.raises(error) for name, error in REFUSALS.items()}}
+            with refused[refusal]:
+                request(self.connection, self.types, change, Requested("test", f"r-{number}"))
+            if refusal is None:
+                self.model.request(change)
+
+    def agrees(self, model: Model, known_at: datetime | None = None) -> None:
+        """Compare history, as-of and diff, as known at an instant."""
+        for uid in PEOPLE:
+            documents = [json.loads(d) for d in reads.history(self.connection, uid, known_at=known_at)]
+            assert _entity_versions(documents) == model.entity_versions(uid)
+            for detail_type in COMPARES:
+                assert _detail_versions(documents, detail_type) == model.detail_versions(uid, detail_type)
+        for at in (day(-1), day(2), day(4.5), day(9)):
+            page = reads.entities(self.connection, self.types, as_of=at, known_at=known_at)
+            assert _snapshots(page) == model.as_of(at)
+            assert b"".join(reads.stream_entities(self.connection, self.types, as_of=at, known_at=known_at)) == _lines(
+                page
+            )
+            assert reads.count_entities(self.connection, self.types, as_of=at, known_at=known_at) == len(page.documents)
+        for from_, to in ((day(-1), day(9)), (day(2), day(4)), (day(3), day(6.5))):
+            page = reads.diff(self.connection, from_, to, known_at=known_at)
+            assert _diffs(page) == model.diff(from_, to)
+            assert b"".join(reads.stream_diff(self.connection, from_, to, known_at=known_at)) == _lines(page)
+            assert reads.count_diff(self.connection, from_, to, known_at=known_at) == len(page.documents)
+            page = reads.transitions(self.connection, from_, to, known_at=known_at, limit=200)
+            assert _transitions(page) == model.transitions(from_, to)
+            assert b"".join(reads.stream_transitions(self.connection, from_, to, known_at=known_at)) == _lines(page)
+            assert reads.count_transitions(self.connection, from_, to, known_at=known_at) == len(page.documents)
+            self.agree_with_the_audit(page, known_at)
+
+    def agree_with_the_audit(self, page: reads.Page, known_at: datetime | None) -> None:
+        """A transition is recorded with the last change of its instant."""
+        ledger = {
+            (entry["change_ts"], entry["entity_uid"]): entry  # the last one of each moment
+            for uid in PEOPLE
+            for entry in map(json.loads, reads.audit(self.connection, uid, known_at=known_at))
+        }
+        for document in map(json.loads, page.documents):
+            entry = ledger[document["at"], document["entity_uid"]]
+            for origin in ("recorded_at", "actor", "source"):
+                assert document[origin] == entry[origin]
+
+
+TIMES = int(os.environ.get("CRM_TEST_TIMES", "1"))  # how many times the usual number of examples
+
+
+def examples(number: int) -> settings:
+    return settings(
+        max_examples=TIMES * number, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+    )
+
+
+@examples(25)
+@given(steps=steps_taken)
+def test_versions_are_a_function_of_the_set_of_changes(
+    database: Database, tmp_path_factory: pytest.TempPathFactory, steps: list[Step]
+) -> None:
+    _take_and_compare(database, tmp_path_factory, steps)
+
+
+@examples(6)
+@given(steps=steps_taken)
+def test_and_so_they_are_on_every_server(
+    any_database: Database, tmp_path_factory: pytest.TempPathFactory, steps: list[Step]
+) -> None:
+    _take_and_compare(any_database, tmp_path_factory, steps)
+
+
+def _take_and_compare(database: Database, folders: pytest.TempPathFactory, steps: list[Step]) -> None:
+    with database.connect() as connection:
+        reference_data(connection)
+        product = Product(connection, folders.mktemp("drops"))
+        product.take(steps)
+        product.agrees(product.model)
+        for known_at, count in product.known:
+            product.agrees(product.model.known_after(count), known_at)
+        assert [(c.name, c.examples) for c in check(connection) if not c.holds] == []
+        connection.rollback()
+
+
+@examples(25)
+@given(changes=st.lists(upserts | deletions, min_size=2, max_size=8), data=st.data())
+def test_order_of_arrival_does_not_matter(
+    database: Database, tmp_path_factory: pytest.TempPathFactory, changes: list[Change], data: st.DataObject
+) -> None:
+    apart = {(change.entity_uid, change.change_ts): change for change in changes}  # no ties
+    orders = [list(apart.values()), data.draw(st.permutations(list(apart.values())))]
+    histories = []
+    for order in orders:
+        cut = data.draw(st.integers(0, len(order)))
+        with database.connect() as connection:
+            reference_data(connection)
+            product = Product(connection, tmp_path_factory.mktemp("drops"))
+            product.take([("drop", part) for part in (order[:cut], order[cut:]) if part])
+            histories.append([reads.history(connection, uid) for uid in PEOPLE])
+            connection.rollback()
+    assert histories[0] == histories[1]
+
+
+def _instant(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _entity_versions(documents: list[dict[str, str]]) -> list[tuple[object, ...]]:
+    return [
+        (d["display_name"], d["entity_type"], _instant(d["valid_from"]), _instant(d["valid_to"]))
+        for d in documents
+        if d["kind"] == "entity"
+    ]
+
+
+def _detail_versions(documents: list[dict[str, str]], detail_type: str) -> list[tuple[object, ...]]:
+    return [
+        (d["detail_value"], _instant(d["valid_from"]), _instant(d["valid_to"]))
+        for d in documents
+        if d["kind"] == "detail" and d["detail_type"] == detail_type
+    ]
+
+
+def _snapshots(page: reads.Page) -> dict[UUID, tuple[str, str, dict[str, str]]]:
+    answer = {}
+    for document in map(json.loads, page.documents):
+        details = {d["detail_type"]: d["detail_value"] for d in document["details"]}
+        answer[UUID(document["entity_uid"])] = (document["display_name"], document["entity_type"], details)
+    return answer
+
+
+def _diffs(page: reads.Page) -> dict[UUID, tuple[str, dict[str, tuple[str | None, str | None]]]]:
+    answer = {}
+    for document in map(json.loads, page.documents):
+        changes = {change["field"]: (change["from"], change["to"]) for change in document["changes"]}
+        answer[UUID(document["entity_uid"])] = (document["action"], changes)
+    return answer
+
+
+def _lines(page: reads.Page) -> bytes:
+    return "".join(f"{document}\n" for document in page.documents).encode()
+
+
+def _transitions(page: reads.Page) -> list[tuple[object, ...]]:
+    return [
+        (
+            _instant(document["at"]),
+            UUID(document["entity_uid"]),
+            document["action"],
+            {change["field"]: (change["from"], change["to"]) for change in document["changes"]},
+        )
+        for document in map(json.loads, page.documents)
+    ]
