@@ -55,7 +55,7 @@ DAMAGE = {
         " select oid into moved from pg_collation"
         " where pg_collation_actual_version(oid) is not null order by oid limit 1;"
         " update pg_collation set collversion = '0' where oid = moved;"
-        " execute format('create index of_another_system on batch (actor collate %s)', moved); end $$"
+        " execute format('create index of_another_system on access_token (name collate %s)', moved); end $$"
     ),
     "12_every_change_has_a_batch": "delete from batch where batch_id = (select max(batch_id) from batch)",
 }
