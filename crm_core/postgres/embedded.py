@@ -47,6 +47,7 @@ PORT = 5432  # no TCP: it only names the socket
 SOCKET_PATH_BYTES = 100  # the kernels' limits are 104 to 108
 LAST_BYTES = 8 << 10  # of the log, that errors show the end of
 LOG_BYTES = 16 << 20  # the log of earlier runs is kept once beyond it
+STOP_SECONDS = 60  # then it is stopped without a checkpoint, and recovers at its next start
 START_SECONDS = 600  # recovery after a crash may have 8 GB of WAL to read
 UNFINISHED = "postgres.new"  # the beginning of the name of a data folder that is being made
 STARTS = 2  # the first after a crash may fail over what the second clears away
@@ -173,11 +174,13 @@ class _Server:
                 time.sleep(0.05)
 
     def stop(self) -> None:
-        """Stop the server if it runs; open transactions are rolled back."""
+        """Stop the server if it runs, also one that a full disk holds in its recovery; transactions are rolled back."""
         socket = self._socket()
         if socket is None:
             return
-        self._run("pg_ctl", "stop", "-D", self.data, "-m", "fast", "-w", "-t", str(START_SECONDS))
+        for mode in ("fast", "immediate"):
+            if self._socket() is not None:
+                self._run("pg_ctl", "stop", "-D", self.data, "-m", mode, "-w", "-t", str(STOP_SECONDS))
         if self._socket() is not None:
             cause = f"the server over {self.data} did not stop{self._last_words()}"
             raise EmbeddedServerFailed(cause, f"stop the process named in {self.data / 'postmaster.pid'}")
