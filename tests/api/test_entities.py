@@ -321,7 +321,7 @@ def test_a_weak_tag_matches_nothing_and_a_malformed_one_is_refused(client: httpx
     entity = create(client)
     tag = client.get(at(entity)).headers["etag"]
     a_problem(client.patch(at(entity), json={"display_name": "B"}, headers={"If-Match": f"W/{tag}"}), 412)
-    for malformed in (tag.strip('"'), '"', f"{tag} {tag}", f"*, {tag}", "", f"{tag},", "w/"):
+    for malformed in (tag.strip('"'), '"', f"{tag} {tag}", f"*, {tag}", "", "w/"):
         answer = client.patch(at(entity), json={"display_name": "B"}, headers={"If-Match": malformed})
         a_problem(answer, 400, "header.If-Match", "ETag")
     assert read(client, entity) == entity
