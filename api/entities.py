@@ -85,7 +85,7 @@ class Search(PageParams):
     entity_type: Annotated[str | None, Field(description="The code of an entity type", examples=["PERSON"])] = None
 
     def filter(self, types: ReferenceTypes) -> Filter:
-        """Answer the filter; raises Refusal for a parameter that there is not."""
+        """Return the filter; raises Refusal for a parameter that there is not."""
         codes = {kind.code.lower() for kind in types.detail_types}
         details: dict[str, str] = {}
         for name, value in (self.model_extra or {}).items():
@@ -301,7 +301,7 @@ async def read_audit(http: Request, uid: UUID, call: Reader, params: Annotated[V
 
 
 def _asserting(op: Op, uid: UUID, body: NewEntity | EntityPatch) -> Made:
-    """Answer what makes a change of a body: it sets what is named, and a name or type that is null is none."""
+    """Return what makes a change of a body: it sets what is named, and a name or type that is null is none."""
     named = body.model_fields_set
     return partial(
         valid_change,
@@ -382,6 +382,6 @@ def _unknown(uid: UUID) -> Refusal:
 
 
 def filter_key(which: Filter) -> tuple[object, ...]:
-    """Answer what a count of the filter is remembered by."""
+    """Return what a count of the filter is remembered by."""
     details: Mapping[str, str] = which.details or {}
     return which.name_contains, which.entity_type, tuple(sorted(details.items()))

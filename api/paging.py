@@ -83,7 +83,7 @@ def wanted(request: Request, params: PageParams, state: State, kind: type[P]) ->
 
 
 def envelope(request: Request, want: Wanted[P], found: PageOf[P] | registry.Page, count: int | None) -> Response:
-    """Answer a page of a list."""
+    """Return a page of a list."""
     following = previous = None
     if found.next is not None:
         if want.page is not None and want.offset + want.limit <= DEEPEST:
@@ -96,7 +96,7 @@ def envelope(request: Request, want: Wanted[P], found: PageOf[P] | registry.Page
 
 
 def numbered(request: Request, documents: Sequence[str], count: int, page: int, limit: int) -> Response:
-    """Answer a page of a list that has numbers alone, however deep."""
+    """Return a page of a list that has numbers alone, however deep."""
     following = _link(request, page=str(page + 1)) if page * limit < count else None
     previous = _link(request, page=str(page - 1)) if page > 1 else None
     return listed_response(documents, count, following, previous)
@@ -105,7 +105,7 @@ def numbered(request: Request, documents: Sequence[str], count: int, page: int, 
 def listed_response(
     documents: Sequence[str], count: int | None, following: str | None, previous: str | None
 ) -> Response:
-    """Answer the envelope around documents that are JSON already."""
+    """Return the envelope around documents that are JSON already."""
     head = envelope_head(count, following, previous)
     links = ", ".join(
         f'<{address}>; rel="{relation}"' for address, relation in ((following, "next"), (previous, "prev")) if address
@@ -122,7 +122,7 @@ def envelope_head(count: int | None, following: str | None = None, previous: str
 
 
 def counted(state: State, connection: Connection, key: tuple[object, ...], count: Callable[..., int]) -> int:
-    """Answer how many a list has; `count(connection, at_most=…)` counts."""
+    """Return how many a list has; `count(connection, at_most=…)` counts."""
     return state.counts.count(key, lambda at_most: count(connection, at_most=at_most))
 
 
@@ -161,7 +161,7 @@ def require_no_pages(params: PageParams) -> None:
 
 
 def _link(request: Request, **changed: str | None) -> str:
-    """Answer the address of a request with some parameters changed, and those without (None)."""
+    """Return the address of a request with some parameters changed, and those without (None)."""
     given: dict[str, str | None] = {**_query(request), **changed}
     query = {name: value for name, value in given.items() if value is not None}
     host = request.headers.get("host", "localhost")
@@ -169,12 +169,12 @@ def _link(request: Request, **changed: str | None) -> str:
 
 
 def _query(request: Request) -> dict[str, str]:
-    """Answer the parameters of a request, none of which is given twice."""
+    """Return the parameters of a request, none of which is given twice."""
     return dict(parse_qsl(request.scope["query_string"].decode("ascii", "replace"), keep_blank_values=True))
 
 
 def _fingerprint(request: Request) -> str:
-    """Answer what a cursor belongs to: the list and its filters."""
+    """Return what a cursor belongs to: the list and its filters."""
     query = sorted(pair for pair in _query(request).items() if pair[0] not in PageParams.model_fields)
     return hashlib.sha256(repr((request.scope["path"], query)).encode()).hexdigest()[:FINGERPRINT]
 

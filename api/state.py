@@ -58,7 +58,7 @@ class Counts:
     _lock: Lock = field(default_factory=Lock)
 
     def count(self, key: CountKey, counted: Callable[[int | None], int]) -> int:
-        """Answer how many there are; `counted(at_most)` counts, up to a number or (None) all."""
+        """Return how many there are; `counted(at_most)` counts, up to a number or (None) all."""
         now = self.clock()
         with self._lock:
             number, at, begun = self._large.get(key, (0, -math.inf, -math.inf))
@@ -142,7 +142,7 @@ class State:
         self.uploads.close()
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Answer what the work reads, done in a thread over a connection of its own for the time.
+        """Return what the work reads, done in a thread over a connection of its own for the time.
 
         Raises Refusal when the database neither answers nor fails.
         """
@@ -203,7 +203,7 @@ class State:
         return await _heard(waiting, silent_after, UNKNOWN)
 
     def types(self, connection: Connection) -> ReferenceTypes:
-        """Answer the entity and detail types, at most a second old."""
+        """Return the entity and detail types, at most a second old."""
         now = time.monotonic()
         if self._types is None or now - self._types[1] > TYPES_SECONDS:
             self._types = (reference_types(connection), now)
@@ -252,6 +252,6 @@ async def _heard(answer: asyncio.Future[T], seconds: float | None, more: str = "
 
 
 def state_of(request: Request) -> State:
-    """Answer the state of the application that serves a request."""
+    """Return the state of the application that serves a request."""
     state: State = request.app.state.crm
     return state

@@ -30,7 +30,7 @@ Blocks = Callable[[Connection], Iterator[bytes]]
 async def stream(
     state: State, blocks_of: Blocks, *, media_type: str = NDJSON, before: bytes = b"", after: bytes = b""
 ) -> Response:
-    """Answer with all blocks, between two texts; what goes wrong before the first of them is a problem.
+    """Send all blocks, between two texts; what goes wrong before the first of them is a problem.
 
     Raises Refusal when as many such answers as may be are under way.
     """

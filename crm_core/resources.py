@@ -15,7 +15,7 @@ DATA = _ROOT / "data"
 
 @functools.cache
 def statement(name: str) -> str:
-    """Answer the statement of `sql/<name>.sql` without the comments on top of it.
+    """Return the statement of `sql/<name>.sql` without the comments on top of it.
 
     They may hold a `%`, which psycopg would take for a placeholder. Raises FileNotFoundError for an unknown name.
     """
@@ -31,5 +31,5 @@ def statement(name: str) -> str:
 
 
 def description(name: str) -> str:
-    """Answer the first comment line of `sql/<name>.sql`: one sentence that says what the statement does."""
+    """Return the first comment line of `sql/<name>.sql`: one sentence that says what the statement does."""
     return (SQL / f"{name}.sql").read_text(encoding="utf-8").partition("\n")[0].removeprefix("-- ")

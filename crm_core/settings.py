@@ -79,7 +79,7 @@ class Settings:
     def from_environment(
         cls, environ: Mapping[str, str] | None = None, env_file: Path | None = Path(".env")
     ) -> Settings:
-        """Answer the settings; the environment wins over the file, and an empty value is a missing one.
+        """Return the settings; the environment wins over the file, and an empty value is a missing one.
 
         Raises SettingsError for a value that cannot be used; it never shows a password.
         """
@@ -181,13 +181,13 @@ def _over(of_file: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, s
 
 
 def _name(given: Mapping[str, str], name: str) -> str:
-    """Answer the name under which a setting was given: its own, unless the alias alone is there."""
+    """Return the name under which a setting was given: its own, unless the alias alone is there."""
     alias = ALIASES.get(name, name)
     return alias if name not in given and alias in given else name
 
 
 def _read(given: Mapping[str, str], name: str, default: str, parse: Callable[[str], T], cure: str) -> T:
-    """Answer a setting's value; what `parse` refuses becomes a SettingsError under the name that was given."""
+    """Return a setting's value; what `parse` refuses becomes a SettingsError under the name that was given."""
     value = given.get(_name(given, name), default).strip()
     try:
         return parse(value)
@@ -288,7 +288,7 @@ def _proxies(value: str) -> tuple[str, ...]:
 
 
 def _list_of(item: str) -> Callable[[str], tuple[str, ...]]:
-    """Answer a parser of items with commas between, each of which matches the pattern."""
+    """Return a parser of items with commas between, each of which matches the pattern."""
 
     def parse(value: str) -> tuple[str, ...]:
         items = tuple(part.strip() for part in value.split(",") if part.strip())

@@ -37,7 +37,7 @@ LONGEST = (
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Answer how many processes run the tests: one more than cores, for many tests wait; none for files one names.
+    """Return how many processes run the tests: one more than cores, for many tests wait; none for files one names.
 
     Nor for what is slow: it measures, and has the machine to itself.
     """

@@ -215,7 +215,7 @@ def _tell_story(world: _World, story: Story) -> Answers:
 
 
 def _wanted(drops: Drops) -> Wanted:
-    """Answer what is current of each entity of the late drop: what the last of its rows, by change_ts, says."""
+    """Return what is current of each entity of the late drop: what the last of its rows, by change_ts, says."""
     initial, delta, late = (pl.scan_csv(path, infer_schema=False) for path in (drops.initial, drops.delta, drops.late))
     rows = pl.concat([initial, delta, late]).join(late.select("entity_uid"), on="entity_uid", how="semi")
     last = rows.sort("change_ts").group_by("entity_uid").last().collect()
@@ -266,7 +266,7 @@ def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str], l
 
 
 def _last_words(failed: subprocess.CalledProcessError) -> str:
-    """Answer the line of what a command wrote that most likely says why it failed."""
+    """Return the line of what a command wrote that most likely says why it failed."""
     said = [line for line in f"{failed.stdout}\n{failed.stderr}".splitlines() if line.strip()] or ["it said nothing"]
     return one_line(next((line for line in reversed(said) if re.search("error|fail", line, re.IGNORECASE)), said[-1]))
 

@@ -236,7 +236,7 @@ def _word(words: Sequence[str], choice: pl.Expr) -> pl.Expr:
 
 
 def _slug(name: str) -> str:
-    """Answer the plain letters of a name, or `x` for one without."""
+    """Return the plain letters of a name, or `x` for one without."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     return "".join(filter(str.isalnum, plain)).lower() or "x"
 

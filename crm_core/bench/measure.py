@@ -75,7 +75,7 @@ class Bench:
     compared: tuple[Compared, ...] = ()  # this product and the peers, if any was asked for
 
     def as_json(self) -> dict[str, object]:
-        """Answer the object that `crm bench --json` prints."""
+        """Return the object that `crm bench --json` prints."""
         return {**asdict(self), "figures": [asdict(figure) | {"ratio": figure.ratio} for figure in self.figures]}
 
 
@@ -150,7 +150,7 @@ def _drop(database: Database, what: str, path: Path, *, with_stages: bool) -> It
 
 
 def _limit(database: Database, path: Path) -> tuple[int, float, float]:
-    """Answer the rows of a drop, the seconds that Polars takes, and those of a plain COPY of what comes of it.
+    """Return the rows of a drop, the seconds that Polars takes, and those of a plain COPY of what comes of it.
 
     The rows and their details, hashed, are copied as CSV into bare unlogged tables, block by block, from bytes that lie
     ready; of each block twice, and the faster time counts.
@@ -181,7 +181,7 @@ def _limit(database: Database, path: Path) -> tuple[int, float, float]:
 
 
 def _copied(connection: Connection, name: str, frame: pl.DataFrame) -> float:
-    """Answer the seconds that COPY takes for rows that are ready."""
+    """Return the seconds that COPY takes for rows that are ready."""
     ready = frame.write_csv(include_header=False).encode()
     started = time.perf_counter()
     with connection.cursor() as cursor, cursor.copy(statement(name)) as copy:
@@ -284,12 +284,12 @@ def _median(call: Callable[[UUID], object], uids: list[UUID]) -> float:
 
 
 def _literal(connection: Connection, name: str, values: Mapping[str, object]) -> str:
-    """Answer a statement with its values written out, for pgbench."""
+    """Return a statement with its values written out, for pgbench."""
     return f"{psycopg.ClientCursor(connection).mogrify(statement(name), dict(values))};\n"
 
 
 def _pgbench(database: Database, folder: Path, script: str, seconds: int) -> float:
-    """Answer the seconds that one transaction of a script takes over one connection."""
+    """Return the seconds that one transaction of a script takes over one connection."""
     file = folder / "pgbench.sql"
     file.write_text(script, encoding="utf-8")
     pgbench = str(bundled_binaries() / "pgbench")

@@ -142,7 +142,7 @@ def judge(answers: Answers) -> Iterator[Verdict]:
 
 
 def current(versions: Sequence[Version]) -> Sequence[Version]:
-    """Answer the versions that are open: one, if all is well."""
+    """Return the versions that are open: one, if all is well."""
     return [version for version in versions if version.valid_to is None]
 
 
@@ -151,7 +151,7 @@ def _now(histories: Histories, uid: str) -> str:
 
 
 def _at(histories: Histories, uid: str, day: int) -> str:
-    """Answer what held at the noon of a day."""
+    """Return what held at the noon of a day."""
     noon = _on(day, 12)
     return _names(
         version

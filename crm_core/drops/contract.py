@@ -136,7 +136,7 @@ def drop_schema(latest: datetime) -> DataFrameSchema:
 
 
 def _judge(rows: pl.DataFrame, schema: DataFrameSchema) -> pl.DataFrame:
-    """Answer the rows that break the contract: row UInt32, line Int64, reasons List(String) in no order."""
+    """Return the rows that break the contract: row UInt32, line Int64, reasons List(String) in no order."""
     from pandera.errors import SchemaErrors
 
     try:
@@ -180,7 +180,7 @@ def _read_rows(frame: pl.DataFrame, types: ReferenceTypes, first_seen: datetime,
 
 
 def _uids(texts: pl.Series) -> pl.Series:
-    """Answer the canonical spelling of every spelling of a UUID that PostgreSQL knows; null of blank, else the text."""
+    """Return the canonical spelling of every spelling of a UUID that PostgreSQL knows; null of blank, else the text."""
     tidy = normal_forms(texts).str.to_lowercase()
     return reworked(tidy, ~tidy.str.contains(_UID) & tidy.str.contains(_OTHER_UID), _respelled)
 

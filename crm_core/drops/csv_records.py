@@ -116,13 +116,13 @@ class Splitter:
 
 
 def end_of_text(text: bytes, start: int = 0) -> int:
-    """Answer where the first byte is that is not UTF-8, or is NUL; the length if there is none."""
+    """Return where the first byte is that is not UTF-8, or is NUL; the length if there is none."""
     match = _TEXT.match(text, start)
     return match.end() if match else start
 
 
 def fields_of(record: bytes) -> list[bytes]:
-    """Answer the fields of a record, still quoted."""
+    """Return the fields of a record, still quoted."""
     return [field.group(1) for field in _FIELDS.finditer(_without_end(record))]
 
 
@@ -134,7 +134,7 @@ def record_at(block: bytes, start: int) -> bytes:
 
 
 def as_text(record: bytes) -> str:
-    r"""Answer a record as it stood, without its line end; what is not UTF-8 is written \xNN."""
+    r"""Return a record as it stood, without its line end; what is not UTF-8 is written \xNN."""
     return _without_end(record).decode(errors="backslashreplace").replace("\0", "\\x00")
 
 

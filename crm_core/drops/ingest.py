@@ -270,7 +270,7 @@ def _known(connection: Connection, sha256: str, now: datetime) -> _Known:
 
 
 def _storable(text: str) -> str:
-    """Answer a text that names a file, whose name may be no text, as PostgreSQL stores it."""
+    """Return a text that names a file, whose name may be no text, as PostgreSQL stores it."""
     return text.encode(errors="surrogateescape").decode(errors="replace")
 
 

@@ -70,7 +70,7 @@ class RawBatch:
 
 
 def fingerprint(path: Path) -> str:
-    """Answer the SHA-256 of a file's bytes in hexadecimal digits: what a drop is known by; raises DropRefused."""
+    """Return the SHA-256 of a file's bytes in hexadecimal digits: what a drop is known by; raises DropRefused."""
     with _opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -85,7 +85,7 @@ def running_server(
 
 
 def bundled_binaries() -> Path:
-    """Answer the bin folder of the PostgreSQL that was installed with the product.
+    """Return the bin folder of the PostgreSQL that was installed with the product.
 
     Its package is found, not imported: the import warns, and starts what we do not use.
     """
@@ -97,7 +97,7 @@ def bundled_binaries() -> Path:
 
 
 def major_version(binaries: Path) -> int:
-    """Answer the major version of the PostgreSQL in a bin folder."""
+    """Return the major version of the PostgreSQL in a bin folder."""
     answer = subprocess.run([binaries / "postgres", "--version"], capture_output=True, text=True, check=True, cwd="/")
     return int(answer.stdout.split()[2].partition(".")[0])
 
@@ -155,7 +155,7 @@ class _Server:
         return os.fdopen(opened, "r+")  # closed on exec: the server does not inherit the lock
 
     def start(self) -> str:
-        """Answer the conninfo of the running server, once it takes connections."""
+        """Return the conninfo of the running server, once it takes connections."""
         deadline = time.monotonic() + START_SECONDS
         self._open_ways()
         if not self.data.exists():
@@ -239,7 +239,7 @@ class _Server:
         raise EmbeddedServerFailed(cause, MAKE_ROOM if _DISK_FULL in said else OTHER_SERVER)
 
     def _socket(self) -> Path | None:
-        """Answer the folder of the live server's socket, or None if no server runs.
+        """Return the folder of the live server's socket, or None if no server runs.
 
         A pid file that a crash left behind is removed, for its number may belong to another process by now, and
         PostgreSQL would then refuse to start. What a killed server's backends still hold it knows without the file.
@@ -283,7 +283,7 @@ class _Server:
         return make_conninfo(host=str(socket), port=PORT, user=SUPERUSER, dbname=database)
 
     def _make_socket_folder(self) -> Path:
-        """Answer the data folder, or one with a short name where the path of the socket would be too long."""
+        """Return the data folder, or one with a short name where the path of the socket would be too long."""
         fits = len(os.fsencode(self.data / f".s.PGSQL.{PORT}")) <= SOCKET_PATH_BYTES
         if fits and "," not in str(self.data):  # libpq would take it for two
             return self.data
@@ -298,7 +298,7 @@ class _Server:
             raise EmbeddedServerFailed(cause, cure)
 
     def _last_words(self) -> str:
-        """Answer the last lines of the server's log, ready to append to a cause."""
+        """Return the last lines of the server's log, ready to append to a cause."""
         lines = self._read(LOG, -LAST_BYTES).decode(errors="replace").splitlines()[-10:]
         if not lines:
             return ""
@@ -349,7 +349,7 @@ def _held(turn: IO[str]) -> Iterator[None]:
 
 
 def _is_last(users: IO[str]) -> bool:
-    """Answer whether nobody else holds the users' lock; ours is gone afterwards, one way or the other."""
+    """Return whether nobody else holds the users' lock; ours is gone afterwards, one way or the other."""
     try:
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -381,7 +381,7 @@ def _account_of(uid: int) -> pwd.struct_passwd:
 
 
 def _is_postmaster(pid: int, data: Path) -> bool:
-    """Answer whether the process runs PostgreSQL over `data`; without /proc any live process of ours is believed to."""
+    """Return whether the process runs PostgreSQL over `data`; without /proc any live process of ours is believed to."""
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:

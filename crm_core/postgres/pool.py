@@ -97,5 +97,5 @@ class Pool:
                 raise
 
     def figures(self) -> dict[str, int]:
-        """Answer what the pool tells of itself: its size, how many are free and who waits."""
+        """Return what the pool tells of itself: its size, how many are free and who waits."""
         return dict(self._pool.get_stats())

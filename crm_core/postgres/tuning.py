@@ -13,7 +13,7 @@ _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory
 
 
 def server_settings(folder: Path) -> dict[str, str]:
-    """Answer the settings of a server whose data lie in `folder`, by name.
+    """Return the settings of a server whose data lie in `folder`, by name.
 
     A bulk merge writes in bursts: room for WAL between checkpoints and memory for sorts made it 1.4 to 1.6 times as
     fast as the defaults, measured on 200,000 rows. Durability is left alone: fsync and synchronous_commit stay on.
@@ -40,7 +40,7 @@ def server_settings(folder: Path) -> dict[str, str]:
 
 
 def as_configuration(settings: Mapping[str, str]) -> str:
-    """Answer the text of a postgresql.conf."""
+    """Return the text of a postgresql.conf."""
     lines = ["# Written anew at every start. To change a setting for good: alter system set name = value;"]
     for name, value in settings.items():
         quoted = value.replace("\\", "\\\\").replace("'", "''")
@@ -49,7 +49,7 @@ def as_configuration(settings: Mapping[str, str]) -> str:
 
 
 def _memory() -> int:
-    """Answer the bytes that this process may use: what the machine has, or less where a container sets a limit."""
+    """Return the bytes that this process may use: what the machine has, or less where a container sets a limit."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for file in _CGROUP_LIMITS:
         if file.is_file() and (limit := file.read_text().strip()).isdigit():
@@ -58,7 +58,7 @@ def _memory() -> int:
 
 
 def _dynamic_shared_memory() -> str:
-    """Answer where parallel queries share memory: a container's /dev/shm of 64 MiB is too small for them."""
+    """Return where parallel queries share memory: a container's /dev/shm of 64 MiB is too small for them."""
     devices = Path("/dev/shm")
     small = devices.is_dir() and shutil.disk_usage(devices).total < _GIB
     return "sysv" if small else "posix"

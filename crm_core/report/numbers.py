@@ -228,7 +228,7 @@ def collect_drop(
 
 
 def find_drops(connection: Connection, name: str) -> Sequence[str]:
-    """Answer the SHA-256 of the drops that are meant by a file of their bytes, its name, or six digits of the SHA-256.
+    """Return the SHA-256 of the drops that are meant by a file of their bytes, its name, or six digits of the SHA-256.
 
     Raises UnknownDrop when no such drop ever came.
     """
@@ -246,7 +246,7 @@ def as_json(report: Report) -> str:
 
 
 def masked(row: str, keep: Set[str]) -> str:
-    """Answer the shape of a row without its values: a number becomes 9, a word x, and what stands between them stays.
+    """Return the shape of a row without its values: a number becomes 9, a word x, and what stands between them stays.
 
     How long they are does not show. UUIDs stay, and the words to keep, given in lower case.
     """

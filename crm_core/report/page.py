@@ -206,7 +206,7 @@ def _height(value: float, top: float) -> float:
 
 
 def _scale(top: float, *, whole: bool) -> Sequence[float]:
-    """Answer up to six round values from 0 to at least `top`, with steps of 1, 2 or 5 times a power of ten."""
+    """Return up to six round values from 0 to at least `top`, with steps of 1, 2 or 5 times a power of ten."""
     least = max(1.0, top / 5) if whole else top / 5
     power = 10.0 ** math.floor(math.log10(least))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9))
@@ -218,7 +218,7 @@ def _number(value: int) -> str:
 
 
 def _percent(share: float | None) -> str:
-    """Answer a share with a decimal; only nothing is 0 %, and only all is 100 %."""
+    """Return a share with a decimal; only nothing is 0 %, and only all is 100 %."""
     if share is None:
         return NOTHING
     if share in (0, 1):

@@ -35,7 +35,7 @@ def valid_change(
     entity_type: str | None = None,
     details: Sequence[tuple[str, str | None]] = (),
 ) -> Change:
-    """Answer the change with names, codes and values as they are stored; its rules are those of `schema.validate`.
+    """Return the change with names, codes and values as they are stored; its rules are those of `schema.validate`.
 
     `change_ts` None or blank is left open: it is the moment of recording, and stands as `now`. In a patch a name or
     type that is None is not set. Raises ChangeRefused with every fault.
@@ -112,5 +112,5 @@ def _details(
 
 
 def _is_text(value: str) -> bool:
-    """Answer whether PostgreSQL can store it."""
+    """Return whether PostgreSQL can store it."""
     return "\0" not in value and not any("\ud800" <= char <= "\udfff" for char in value)

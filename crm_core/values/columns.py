@@ -11,14 +11,14 @@ T = TypeVar("T")
 
 
 def reworked(values: pl.Series, where: pl.Series, work: Callable[[pl.Series], pl.Series]) -> pl.Series:
-    """Answer the values, with `work` done on those that a Boolean column points at."""
+    """Return the values, with `work` done on those that a Boolean column points at."""
     return values.clone().scatter(where.arg_true(), work(values.filter(where))) if where.any() else values
 
 
 def each_distinct(
     values: pl.Series, work: Callable[[str], T | None], dtype: pl.DataType | type[pl.DataType]
 ) -> pl.Series:
-    """Answer `work` of each value of a String column, done once for each that differs; null for null."""
+    """Return `work` of each value of a String column, done once for each that differs; null for null."""
     distinct = values.drop_nulls().unique(maintain_order=True)
     if distinct.is_empty():
         return pl.Series([None], dtype=dtype).new_from_index(0, len(values))

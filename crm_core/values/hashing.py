@@ -102,18 +102,18 @@ def is_value_too_long(value: str) -> bool:
 
 
 def compared_form(value: str, compares: Compares) -> str:
-    """Answer what of a stored value is compared: all of it, or all but the case."""
+    """Return what of a stored value is compared: all of it, or all but the case."""
     return value.translate(case_folding()) if compares == "casefold" else value
 
 
 def code_key(code: str) -> str:
-    """Answer what of a type's code is compared: types are matched whatever their case."""
+    """Return what of a type's code is compared: types are matched whatever their case."""
     return compared_form(normal_form(code) or "", "casefold")
 
 
 @functools.cache
 def case_folding() -> dict[int, str]:
-    """Answer Unicode simple case folding, code point → one character, of the code points of Unicode 3.2.
+    """Return Unicode simple case folding, code point → one character, of the code points of Unicode 3.2.
 
     It knows no context and no language, so `str.translate`, SQL `translate` and Polars agree on it; Unicode guarantees
     that the folding of an assigned code point stays. ß is not ss, and Turkish İ equals itself alone: full folding would
@@ -152,12 +152,12 @@ def derived_uid(entity: bytes, details: Sequence[bytes]) -> UUID:
 
 
 def normal_forms(values: pl.Series) -> pl.Series:
-    """Answer `normal_form` of each value of a String column, null for null."""
+    """Return `normal_form` of each value of a String column, null for null."""
     return reworked(values, values.str.contains(_UNTIDY), _tidied)
 
 
 def folded_forms(values: pl.Series) -> pl.Series:
-    """Answer the values of a String column as `compared_form(value, "casefold")` does."""
+    """Return the values of a String column as `compared_form(value, "casefold")` does."""
     return values.str.replace_many({chr(code): char for code, char in case_folding().items()})
 
 
@@ -172,7 +172,7 @@ def hashdiff(*fields: pl.Expr) -> pl.Expr:
 
 
 def derived_uids(hashdiffs: pl.Expr) -> pl.Expr:
-    """Answer `derived_uid` of each row, given the hexadecimal hashdiffs of the entity and its details in one String."""
+    """Return `derived_uid` of each row, given the hexadecimal hashdiffs of the entity and its details in one String."""
     digits = _sha256(hashdiffs)
     variant = digits.str.slice(16, 1).str.replace_many([*"0123456789abcdef"], [*"89ab" * 4])
     parts = (digits.str.slice(0, 8), "-", digits.str.slice(8, 4), "-8", digits.str.slice(13, 3), "-", variant)

@@ -44,7 +44,7 @@ def parse_instant(text: str, time_zone: tzinfo) -> datetime:
 
 
 def instants(texts: pl.Series, time_zone: tzinfo) -> pl.Series:
-    """Answer `parse_instant` of each value of a String column, Datetime(us, UTC); null of null and where it raises."""
+    """Return `parse_instant` of each value of a String column, Datetime(us, UTC); null of null and where it raises."""
 
     def parsed(text: str) -> datetime | None:
         try:

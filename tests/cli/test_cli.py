@@ -36,7 +36,7 @@ COMMANDS = [
     "demo", "up", "serve", "migrate", "loaddata", "types", "createsuperuser", "ingest", "rejects", "token", "check",
     "report", "exec", "explain", "bench",
 ]  # fmt: skip
-KEYS = [  # of the contract, section 5
+KEYS = [
     "file", "sha256", "status", "rows_read", "rows_accepted", "rows_rejected", "rows_changed", "rows_unchanged",
     "rows_late", "rows_superseded", "entity_versions_added", "detail_versions_added", "seconds", "error",
     "rows_ending_nobody", "rows_fallen_together", "notes", "dry_run",

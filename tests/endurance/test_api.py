@@ -203,7 +203,7 @@ def test_six_writers_beside_drops_for_a_minute_end_as_the_ledger_says(server: Se
 
 
 def agree(connection: Connection, entity_uid: UUID, model: Model) -> bool:
-    """Answer whether the history of an entity is what a model makes of it."""
+    """Return whether the history of an entity is what a model makes of it."""
     documents = [json.loads(document) for document in reads.history(connection, entity_uid)]
     return versions(documents, None) == model.entity_versions(entity_uid) and all(
         versions(documents, detail_type) == model.detail_versions(entity_uid, detail_type) for detail_type in COMPARES

@@ -152,7 +152,7 @@ def merged(database: Database) -> int:
 
 
 def schema_of(server: Server, database: Database) -> str:
-    """Answer the schema as pg_dump reads it from the catalogs."""
+    """Return the schema as pg_dump reads it from the catalogs."""
     command = [str(server.binaries / "pg_dump"), "--schema-only", "--no-owner", "--dbname", database.conninfo]
     dump = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return "\n".join(line for line in dump.splitlines() if not line.startswith(("\\restrict", "\\unrestrict")))

@@ -58,7 +58,7 @@ class Command:
         )
 
     def says(self) -> str:
-        """Answer its next line: when the server was started."""
+        """Return its next line: when the server was started."""
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
@@ -120,7 +120,7 @@ def command(new_home: Path) -> Iterator[Callable[[], Command]]:
 
 
 def postmaster(home: Path) -> int | None:
-    """Answer the process id of the server of a home, or None."""
+    """Return the process id of the server of a home, or None."""
     file = home / "postgres" / "postmaster.pid"
     return int(file.read_text().split()[0]) if file.exists() else None
 

@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def schema_of(server: Server, database: Database) -> str:
-    """Answer the schema as pg_dump reads it from the catalogs."""
+    """Return the schema as pg_dump reads it from the catalogs."""
     command = [str(server.binaries / "pg_dump"), "--schema-only", "--no-owner", "--dbname", database.conninfo]
     dump = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     lines = dump.splitlines()

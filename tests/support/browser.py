@@ -25,7 +25,7 @@ QUIET = (
 
 
 def chromium() -> str | None:
-    """Answer where Chromium is: CRM_TEST_CHROMIUM, or the first of its names in the path."""
+    """Return where Chromium is: CRM_TEST_CHROMIUM, or the first of its names in the path."""
     return os.environ.get("CRM_TEST_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
 
 

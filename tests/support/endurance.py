@@ -202,7 +202,7 @@ def send(client: httpx.Client, entity_uid: str, name: str, key: str) -> httpx.Re
 
 
 def made_once(database: Database, written: Sequence[Written]) -> bool:
-    """Answer whether each of the PATCHes is in the ledger, and once."""
+    """Return whether each of the PATCHes is in the ledger, and once."""
     query = "select entity_uid::text, display_name from ledger where op = 'patch' order by 1, 2"
     with database.connect() as connection:
         found = connection.execute(query).fetchall()

@@ -168,5 +168,5 @@ def a_project(database: Database, folder: Path) -> Iterator[Project]:
 
 
 def partitions(instance: dg.DagsterInstance, asset: str) -> Sequence[str]:
-    """Answer the materialized partitions of an asset, in order."""
+    """Return the materialized partitions of an asset, in order."""
     return sorted(instance.get_materialized_partitions(dg.AssetKey(asset)))

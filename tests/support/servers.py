@@ -107,7 +107,7 @@ class Servers:
 
 
 def older_binaries() -> Path | None:
-    """Answer the bin folder of a PostgreSQL of the system, older than the bundled one."""
+    """Return the bin folder of a PostgreSQL of the system, older than the bundled one."""
     if chosen := os.environ.get("CRM_TEST_PG_BIN"):
         return Path(chosen)
     bundled = major_version(bundled_binaries())
