@@ -6,8 +6,8 @@ A new step is a pair of files; it needs no Python. Alembic knows it by its numbe
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -50,9 +50,12 @@ def migrate(database: Database, revision: str = "head", *, folder: Path = SQL / 
     """
     steps = revisions(folder)
     with closing(database.connect()) as connection:
-        engine = create_engine("postgresql+psycopg://", creator=lambda: connection, poolclass=NullPool)
+        engine = create_engine(
+            "postgresql+psycopg://", creator=lambda: connection, poolclass=NullPool, pool_reset_on_return=None
+        )
+        interrupts: list[KeyboardInterrupt] = []
         try:
-            with engine.begin() as alchemy:
+            with engine.begin() as alchemy, _noted(interrupts):
                 connection.execute(statement("server/lock_schema"))
                 current = current_revision(connection)
                 if current and current > steps[-1].number:
@@ -68,11 +71,25 @@ def migrate(database: Database, revision: str = "head", *, folder: Path = SQL / 
                 context.run_migrations()
                 applied = _apply_routines(connection) if has_routines and reached == steps[-1].number else []
         except DBAPIError as error:  # Alembic's own table
+            if (
+                interrupts
+            ):  # in the middle of a command there is nothing to roll back over this connection: it is closed
+                raise interrupts[0] from None
             if isinstance(error.orig, psycopg.Error):
                 raise _refusal(error.orig, "") from error
             raise
     names = {step.number: step.name for step in steps}
     return [names[str(step.revision.revision)] for step in way] + applied
+
+
+@contextmanager
+def _noted(interrupts: list[KeyboardInterrupt]) -> Iterator[None]:
+    """Note an interrupt of the block, which goes on."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        interrupts.append(interrupt)
+        raise
 
 
 def _apply_routines(connection: Connection) -> list[str]:
