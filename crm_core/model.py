@@ -77,30 +77,6 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class EntityVersion:
-    """What an entity was during `[valid_from, valid_to)`."""
-
-    entity_uid: UUID
-    display_name: str
-    entity_type: str
-    hashdiff: bytes  # 32 bytes
-    valid_from: datetime
-    valid_to: datetime | None  # None: open
-
-
-@dataclass(frozen=True, slots=True)
-class DetailVersion:
-    """What one detail of an entity was during `[valid_from, valid_to)`."""
-
-    entity_uid: UUID
-    detail_type: str
-    detail_value: str
-    hashdiff: bytes
-    valid_from: datetime
-    valid_to: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
 class Reject:
     """A row of a drop that was refused."""
 

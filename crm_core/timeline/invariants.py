@@ -67,7 +67,6 @@ def check(connection: Connection, *, uids: Sequence[UUID] | None = None, example
     With `uids`, those invariants that are about entities, over these entities alone.
     """
     with connection.transaction():
-        connection.execute(statement("query/set_known_at"), {"known_at": "infinity"})
         for name in CHECKS:
             if uids is not None and name in NOT_OF_ENTITIES:
                 continue
