@@ -22,8 +22,8 @@ from limits import RateLimitItem, parse, parse_many
 from api.limits import Limiter
 from api.problems import Refusal
 from api.state import State, state_of
-from crm_core import access
-from crm_core.access import Principal, Role
+from crm_core.access import tokens
+from crm_core.access.principal import Principal, Role
 from crm_core.errors import DatabaseError
 from crm_core.postgres.connection import Connection
 
@@ -117,7 +117,7 @@ class Gate:
         closed, at = self._closed
         if time.monotonic() - at > REMEMBERED:
             asked = time.monotonic()
-            closed = await self._state.read(access.is_closed)
+            closed = await self._state.read(tokens.is_closed)
             self._closed = (closed, asked)
         return closed
 
@@ -149,7 +149,7 @@ class Gate:
 
     async def _write_down(self, token_id: str, now: datetime) -> None:
         with suppress(DatabaseError):
-            await self._state.write(lambda connection: access.mark_used(connection, token_id, now=now))
+            await self._state.write(lambda connection: tokens.mark_used(connection, token_id, now=now))
 
 
 def _key(presented: str) -> bytes:
@@ -174,7 +174,7 @@ def _too_many(what: str, seconds: float) -> Refusal:
 
 
 def _found(presented: str, now: datetime, connection: Connection) -> Principal | None:
-    return access.principal(connection, presented, now=now)
+    return tokens.principal(connection, presented, now=now)
 
 
 @dataclass(frozen=True, slots=True)
