@@ -22,7 +22,7 @@ from api.problems import Refusal, problem, refuse
 from crm_core.settings import Settings
 
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
-DROPS = "/api/v1/drops"
+DROPS = ("/api/v1/drops", "/drops")  # where drops are uploaded: by programs, and in the cockpit
 PROBES = ("/healthz", "/readyz")  # asked by machines, under any name of this one
 SECURITY_HEADERS = {
     b"x-content-type-options": b"nosniff",
@@ -170,7 +170,7 @@ class Edge:
                 raise Refusal(HTTPStatus.FORBIDDEN, said)
 
     def _most(self, scope: Scope) -> int:
-        takes_drops = scope["method"] == "POST" and scope["path"] == DROPS
+        takes_drops = scope["method"] == "POST" and scope["path"] in DROPS
         return self.settings.max_drop_bytes if takes_drops else self.settings.max_body_bytes
 
     def _tell(self, scope: Scope, method: str, path: str, status: int, seconds: float) -> None:

@@ -39,7 +39,7 @@ from api.paging import (
 from api.problems import Refusal, documented, refuse
 from api.state import State
 from api.streams import as_array, as_csv, stream
-from crm_core.access import Principal
+from crm_core.access.principal import Principal
 from crm_core.errors import EntityStale
 from crm_core.model import Change, Op, ReferenceTypes
 from crm_core.postgres.connection import Connection

@@ -129,7 +129,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(errors.CrmError, _of_ours)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _of_the_framework)
+    app.add_exception_handler(HTTPException, of_the_framework)
 
 
 def refusal_of(error: errors.CrmError, part: str = "body") -> Refusal:
@@ -165,7 +165,8 @@ def _invalid(request: Request, error: Exception) -> Response:
     return problem(_id(request), Refusal(HTTPStatus.BAD_REQUEST, _in_short(faults), faults))
 
 
-def _of_the_framework(request: Request, error: Exception) -> Response:
+def of_the_framework(request: Request, error: Exception) -> Response:
+    """Return the problem document of an error that the framework raised."""
     assert isinstance(error, HTTPException)
     path, status, headers = request.scope["path"], HTTPStatus(error.status_code), error.headers
     match status:

@@ -38,10 +38,12 @@ CrmError
 ├── TooMuchToFold            an answer as known at an instant would have to look through too many entities
 ├── UnknownType              a code that names no entity type or detail type
 ├── DetailTypeInUse          how the values of a detail type compare cannot change while it has some
-├── NameRefused              a name that no token and no superuser can have
+├── NameRefused              a name that no token and no account can have
 ├── TokenExists              a token of that name is in use
 ├── UnknownToken             no token of that name or id was ever made
-├── SuperuserExists          there is a superuser of that name
+├── AccountExists            an account of that name exists
+├── UnknownAccount           no account of that name exists
+├── LastAdmin                no active admin would be left
 └── WeakPassword             a password that can be guessed
 """
 
@@ -319,7 +321,7 @@ class DetailTypeInUse(CrmError):
 
 
 class NameRefused(CrmError):
-    """A name that no token and no superuser can have: the ledger and the logs show it as the actor."""
+    """A name that no token and no account can have: the ledger and the logs show it as the actor."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -345,12 +347,28 @@ class UnknownToken(CrmError):
         super().__init__("there is no token of that name or id; `crm token list` names them all")
 
 
-class SuperuserExists(CrmError):
-    """There is a superuser of that name."""
+class AccountExists(CrmError):
+    """An account of that name exists."""
 
     def __init__(self, username: str) -> None:
         self.username = username
-        super().__init__(f"there is a superuser {username!r}; choose another name")
+        super().__init__(f"an account {username!r} exists; choose another name")
+
+
+class UnknownAccount(CrmError):
+    """No account of that name exists, or it cannot sign in."""
+
+    def __init__(self, username: str) -> None:
+        self.username = username
+        super().__init__(f"no account {username[:100]!r} exists that can sign in")
+
+
+class LastAdmin(CrmError):
+    """The last active admin can neither be demoted nor deactivated."""
+
+    def __init__(self, username: str) -> None:
+        self.username = username
+        super().__init__(f"{username!r} is the last active admin; make another account an admin first")
 
 
 class WeakPassword(CrmError):

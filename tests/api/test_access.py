@@ -15,7 +15,8 @@ from running import until
 from servers import Server
 from serving import ENTITIES, V1, a_problem, a_raw_problem, ask_raw, create, served, served_with_types
 
-from crm_core.access import Role, create_token, revoke_token, tokens
+from crm_core.access.principal import Role
+from crm_core.access.tokens import create_token, revoke_token, tokens
 from crm_core.postgres.connection import Database
 
 pytestmark = [pytest.mark.integration, pytest.mark.api]

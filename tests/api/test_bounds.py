@@ -27,7 +27,7 @@ from serving import ENTITIES, V1, a_problem, create, served, served_with_types, 
 
 from api.limits import Limiter
 from api.log import Lines
-from crm_core.access import create_token
+from crm_core.access.tokens import create_token
 from crm_core.postgres.connection import Database
 from crm_core.postgres.embedded import running_server
 from crm_core.postgres.migrations import migrate

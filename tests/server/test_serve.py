@@ -23,7 +23,7 @@ from serve_process import serving
 from servers import Server
 from serving import ENTITIES, STOP_SECONDS, create, served, waiters
 
-from crm_core.access import create_token, revoke_token
+from crm_core.access.tokens import create_token, revoke_token
 from crm_core.cli.main import crm
 from crm_core.postgres.connection import Database
 from crm_core.server.api import require_closed
