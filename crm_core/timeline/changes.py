@@ -42,21 +42,23 @@ def valid_change(
     """
     faults: list[Fault] = []
     if op == "upsert" and entity_uid in NOBODY:
-        faults.append((Reason.INVALID_UID, "entity_uid", "names nobody; leave it out, and one is made"))
+        faults.append(
+            (Reason.INVALID_UID, "entity_uid", "is reserved, and names no entity; leave it out, and one is made")
+        )
     at = _instant(change_ts, now, time_zone, faults)
     name = None if display_name is None or not _is_text(display_name) else normal_form(display_name)
     if display_name is not None and not _is_text(display_name):
         faults.append((Reason.INVALID_ENCODING, "display_name", "has a NUL or half a surrogate pair; remove it"))
     elif name is None and (op == "upsert" or display_name is not None):
-        faults.append((Reason.MISSING_DISPLAY_NAME, "display_name", "is missing or blank; an entity has a name"))
+        faults.append((Reason.MISSING_DISPLAY_NAME, "display_name", "is missing or blank; give the entity a name"))
     elif name is not None and is_name_too_long(name):
         said = f"has {len(name):,} characters; a name has at most {NAME_CHARACTERS}"
         faults.append((Reason.VALUE_TOO_LONG, "display_name", said))
     code = _entity_type(entity_type, types)
     if code is None and (op == "upsert" or entity_type is not None):
         known = ", ".join(kind.code for kind in types.entity_types if kind.is_active)
-        said = "is missing" if entity_type is None else f"{entity_type!r} is none that is active"
-        faults.append((Reason.UNKNOWN_ENTITY_TYPE, "entity_type", f"{said}; there are: {known}"))
+        said = "is missing" if entity_type is None else f"{entity_type!r} is not an active entity type"
+        faults.append((Reason.UNKNOWN_ENTITY_TYPE, "entity_type", f"{said}; choose one of: {known}"))
     stored = _details(details, types, faults)
     if faults:
         raise ChangeRefused(faults)
@@ -73,7 +75,7 @@ def _instant(text: str | None, now: datetime, time_zone: tzinfo, faults: list[Fa
         faults.append((Reason.INVALID_CHANGE_TS, "change_ts", str(error)))
         return now
     if at > now + CLOCK_SKEW:
-        said = f"{text} lies ahead; nothing is recorded before it is so"
+        said = f"{text} is in the future; give the time from when on it is true"
         faults.append((Reason.FUTURE_CHANGE_TS, "change_ts", said))
     return at
 
@@ -94,7 +96,7 @@ def _details(
         kind, is_text = known.get(key), value is None or _is_text(value)
         if kind is None:
             there_are = ", ".join(kind.code for kind in known.values())
-            said = f"{code!r} is none that is active; there are: {there_are}"
+            said = f"{code!r} is not an active detail type; choose one of: {there_are}"
             faults.append((Reason.UNKNOWN_DETAIL_TYPE, f"{field}.detail_type", said))
         if key in listed:
             said = f"{kind.code if kind else repr(code)} is listed twice; list each type once"
@@ -106,7 +108,7 @@ def _details(
         if kind is not None and is_text:
             stored[kind.code] = None if value is None else stored_form(value, kind.compares)
             if is_value_too_long(stored[kind.code] or ""):
-                said = f"is longer than {VALUE_BYTES:,} bytes; keep it elsewhere, and store where it is"
+                said = f"is longer than {VALUE_BYTES:,} bytes; keep it elsewhere, and store a link to it"
                 faults.append((Reason.VALUE_TOO_LONG, f"{field}.detail_value", said))
     return stored
 
