@@ -39,7 +39,7 @@ class HttpsAlone(HTTPSRedirectMiddleware):
             return
         if scope["scheme"] == "http" and (b"x-forwarded-proto", b"https") in scope["headers"]:
             said = (
-                "the proxy that says X-Forwarded-Proto: https is not trusted; name its address in CRM_TRUSTED_PROXIES"
+                "the proxy that sends X-Forwarded-Proto: https is not trusted; add its address to CRM_TRUSTED_PROXIES"
             )
             raise Refusal(HTTPStatus.BAD_REQUEST, said)
         await super().__call__(scope, receive, send)

@@ -36,7 +36,9 @@ READS_ONLY = Principal("anonymous", "reader")
 INVALID = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
 CREATE = "make a token with `crm token create NAME --role {role}` and send it as Authorization: Bearer …"
 
-bearer = HTTPBearer(auto_error=False, description="A token of `crm token create`; none is needed while there are none")
+bearer = HTTPBearer(
+    auto_error=False, description="A token made by `crm token create`; not needed as long as there is no token"
+)
 
 
 class Gate:
@@ -97,7 +99,7 @@ class Gate:
                 said = f"the token is unknown, expired or revoked; {CREATE.format(role=role)}"
                 raise Refusal(HTTPStatus.UNAUTHORIZED, said, headers=INVALID)
             if not principal.may(role):
-                said = f"the token {principal.name!r} is of a {principal.role}, and this takes a {role}"
+                said = f"the token {principal.name!r} has the role {principal.role}, but this needs the role {role}"
                 raise Refusal(HTTPStatus.FORBIDDEN, said)
             return principal
         if authorization is not None:
@@ -108,7 +110,7 @@ class Gate:
             return ANYBODY
         if role == "reader" and self._state.settings.public_read:
             return READS_ONLY
-        said = f"this takes the token of a {role}; {CREATE.format(role=role)}"
+        said = f"this needs a token with the role {role}; {CREATE.format(role=role)}"
         raise Refusal(HTTPStatus.UNAUTHORIZED, said, headers={"WWW-Authenticate": "Bearer"})
 
     async def is_open(self) -> bool:
@@ -174,7 +176,7 @@ def address_of(request: Request) -> str:
 
 def _too_many(what: str, seconds: float) -> Refusal:
     wait = math.ceil(seconds)
-    return Refusal(HTTPStatus.TOO_MANY_REQUESTS, f"{what}; come again in {wait} s", headers={"Retry-After": str(wait)})
+    return Refusal(HTTPStatus.TOO_MANY_REQUESTS, f"{what}; retry in {wait} s", headers={"Retry-After": str(wait)})
 
 
 def _found(presented: str, now: datetime, connection: Connection) -> Principal | None:

@@ -47,7 +47,7 @@ class Limiter:
                 os.close(descriptor)
             self._sweep(now, window)
         except OSError as error:
-            _LOG.warning("calls cannot be counted, so the limits do not hold now: %s", error)
+            _LOG.warning("calls cannot be counted, so rate limits are not enforced now: %s", error)
         return 0.0
 
     def wait(self, limit: RateLimitItem, who: str) -> float:

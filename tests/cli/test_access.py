@@ -144,7 +144,7 @@ def test_a_token_is_revoked_by_name_id_or_its_own_text(run: Run, fresh_database:
         assert whose(fresh_database, text) is None
     result = run("token", "revoke", "t9")
     assert result.exit_code == 1
-    assert result.stderr == "error: there is no token of that name or id; `crm token list` names them all\n"
+    assert result.stderr == "error: no token has that name or id; see `crm token list`\n"
 
 
 def test_a_shell_takes_the_token_from_a_pipe(run: Run, fresh_database: Database) -> None:
@@ -206,7 +206,7 @@ def test_without_a_terminal_the_environment_answers(
     assert knows(fresh_database, "ann")
     again = run("createsuperuser", "--noinput")
     assert again.exit_code == 1
-    assert again.stderr == "error: an account 'ann' exists; choose another name\n"
+    assert again.stderr == "error: an account 'ann' exists already; choose another name\n"
 
 
 def test_without_a_terminal_what_is_missing_or_weak_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
