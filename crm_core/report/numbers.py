@@ -202,9 +202,9 @@ def collect(
         return Report(
             made_at=now,
             shows_values=show_values,
-            totals=_records(connection, Totals, "report/totals")[0],
-            books=_books(connection),
-            freshness=_records(connection, Freshness, "report/freshness", now=now)[0],
+            totals=totals(connection),
+            books=books(connection),
+            freshness=freshness(connection, now=now),
             completeness=tuple(_records(connection, Completeness, "report/completeness")),
             distinctness=tuple(_records(connection, Distinctness, "report/distinctness")),
             reasons=_add_reasons(drops),
@@ -225,6 +225,24 @@ def collect_drop(
     if not drops:
         raise UnknownDrop(sha256)
     return drops[0]
+
+
+def totals(connection: Connection) -> Totals:
+    """Read what all drops did, added up."""
+    return _records(connection, Totals, "report/totals")[0]
+
+
+def freshness(connection: Connection, *, now: datetime) -> Freshness:
+    """Read how old the newest drop and the newest change are."""
+    return _records(connection, Freshness, "report/freshness", now=now)[0]
+
+
+def books(connection: Connection) -> Books:
+    """Read whether the counts of all drops agree with what is kept of them."""
+    with connection.cursor() as cursor:
+        breaches = cursor.execute(statement("check/11_books_balance"))
+        examples = tuple(line for (line,) in islice(breaches, BREACHES_NAMED))
+        return Books(cursor.rowcount == 0, cursor.rowcount, examples)
 
 
 def find_drops(connection: Connection, name: str) -> Sequence[str]:
@@ -320,13 +338,6 @@ def _drops(
 def _batches(connection: Connection, sha256s: Sequence[str]) -> list[int]:
     """Read the batches of some drops: one each, and more where rejected rows went in later."""
     return [batch_id for (batch_id,) in connection.execute(statement("report/batches"), {"sha256s": sha256s})]
-
-
-def _books(connection: Connection) -> Books:
-    with connection.cursor() as cursor:
-        breaches = cursor.execute(statement("check/11_books_balance"))
-        examples = tuple(line for (line,) in islice(breaches, BREACHES_NAMED))
-        return Books(cursor.rowcount == 0, cursor.rowcount, examples)
 
 
 def _add_reasons(drops: Sequence[DropReport]) -> tuple[ReasonCount, ...]:
