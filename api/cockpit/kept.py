@@ -54,6 +54,15 @@ class Kept:
                 raise answer.failure
         return cast("T", answer.value)
 
+    async def soon(self, key: Hashable, work: Callable[[Connection], T], patience: float) -> T | None:
+        """Return likewise, or None if it is not there within some seconds: it is read on, for who asks again."""
+        asked = asyncio.ensure_future(self.get(key, work))
+        done, _ = await asyncio.wait([asked], timeout=patience)
+        if not done:
+            asked.add_done_callback(_take_note)
+            return None
+        return asked.result()
+
     def forget(self) -> None:
         """Read everything again when it is next wanted: something was changed here."""
         self._answers.clear()
@@ -68,3 +77,9 @@ class Kept:
             answer.failure = error
         finally:
             answer.reading = None
+
+
+def _take_note(asked: asyncio.Future[T]) -> None:
+    """Look at what came of a question that nobody waits for any more; an error is told to who asks again."""
+    if not asked.cancelled():
+        asked.exception()

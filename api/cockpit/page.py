@@ -42,6 +42,7 @@ SECURITY_POLICY = "; ".join(
 )
 MESSAGE_COOKIE = "crm_message"  # what was done, told on the next page
 MESSAGE_SECONDS = 60
+PATIENCE_SECONDS = 0.08  # that a page waits for what can be shown later
 _LOG = logging.getLogger("crm.api")
 T = TypeVar("T")
 
@@ -66,6 +67,11 @@ class Page:
         """Return what the work reads, which takes a look at everything: it may be some seconds old."""
         found: Kept = self.request.app.state.kept
         return await found.get(key, work)
+
+    async def soon(self, key: Hashable, work: Callable[[Connection], T]) -> T | None:
+        """Return likewise, or None if that would keep the page waiting; a page with `data-again` asks again."""
+        found: Kept = self.request.app.state.kept
+        return await found.soon(key, work, PATIENCE_SECONDS)
 
     async def days_of_change(self) -> list[DayOfChange]:
         """Return the days on which something changed, in order of time."""

@@ -120,7 +120,7 @@ def diff(
     found: list[tuple[Document, Position]] = []
     with as_known(connection, known_at):
         if known_at is None:
-            candidates = _diff_candidates(connection, window, after_uid, offset + 2 * limit)
+            candidates = diff_candidates(connection, window, after_uid, offset + 2 * limit)
         else:
             candidates = uids(connection, after=after_uid, from_=from_, to=to)
         for some in candidates:
@@ -147,7 +147,7 @@ def count_diff(
         if at_most is None:
             return _count(connection, "count_diff", window)
         return _count_by_uids(
-            connection, "count_diff", window, _diff_candidates(connection, window, None, at_most), at_most
+            connection, "count_diff", window, diff_candidates(connection, window, None, at_most), at_most
         )
 
 
@@ -338,7 +338,7 @@ def _moments(
     return found
 
 
-def _diff_candidates(connection: Connection, window: Values, after_uid: UUID | None, size: int) -> Iterator[list[UUID]]:
+def diff_candidates(connection: Connection, window: Values, after_uid: UUID | None, size: int) -> Iterator[list[UUID]]:
     """Find the entities that may differ between two instants, in order of entity_uid, so many at a time."""
     while True:
         values = window | {"after_uid": after_uid, "limit": size}

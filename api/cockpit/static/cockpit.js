@@ -151,6 +151,16 @@
     if (question && !confirm(question)) event.preventDefault();
   });
 
+  // ---- what was not there yet: the page asks again, a little later each time
+  let again = 0;
+  function askAgain() {
+    if (!document.querySelector("[data-again]")) { again = 0; return; }
+    again = Math.min((again || 250) * 1.5, 5000);
+    setTimeout(() => { if (document.querySelector("[data-again]")) show(location.href); }, again);
+  }
+  document.addEventListener("cockpit:shown", askAgain);
+  addEventListener("DOMContentLoaded", askAgain);
+
   addEventListener("popstate", () => location.reload());
   addEventListener("DOMContentLoaded", prepare);
   window.Cockpit = { show, setInstant };
