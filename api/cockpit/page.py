@@ -150,7 +150,7 @@ def page(role: Role | None, handler: Handler) -> Callable[[Request], Awaitable[R
             if role is not None and not opened.may(role):
                 said = f"{opened.who.name} has the role {opened.who.role}, and this page needs the role {role}"
                 raise Refusal(HTTPStatus.FORBIDDEN, said)
-            if role is not None and request.method == "GET":
+            if role is not None:
                 stops = [day.last_at for day in await opened.days_of_change()]
                 opened.bar = replace(bar, moments=thinned(stops))
             return await handler(opened)

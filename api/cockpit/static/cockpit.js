@@ -148,7 +148,9 @@
   // ---- questions before what cannot be taken back
   document.addEventListener("submit", (event) => {
     const question = event.submitter?.dataset.confirm ?? event.target.dataset.confirm;
-    if (question && !confirm(question)) event.preventDefault();
+    if (question && !confirm(question)) { event.preventDefault(); return; }
+    const busy = event.submitter?.dataset.busy;
+    if (busy) setTimeout(() => { event.submitter.disabled = true; event.submitter.textContent = busy; });
   });
 
   // ---- what was not there yet: the page asks again, a little later each time
