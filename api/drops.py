@@ -57,7 +57,7 @@ class Sent(Params):
     strict: Annotated[bool, Field(description="Let nothing in if a row is bad")] = False
 
 
-class Books(BaseModel):
+class DropOutcome(BaseModel):
     """What a drop did: read = accepted + rejected, accepted = changed + unchanged."""
 
     file: str
@@ -89,7 +89,7 @@ class FieldDifference(BaseModel):
     after: str | None
 
 
-class Taken(Books):
+class Taken(DropOutcome):
     """What a drop that was sent did, or would do."""
 
     dry_run: bool
@@ -98,7 +98,7 @@ class Taken(Books):
     )
 
 
-class Drop(Books):
+class Drop(DropOutcome):
     """A drop as it is kept."""
 
     bytes: int
