@@ -50,17 +50,22 @@ from crm_core.values.instants import parse_instant
 
 router = APIRouter(prefix="/api/v1", tags=["entities"], route_class=Direct)
 INSTANT: JsonDict = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}]}
-KNOWN_AT = Field(description="Answer as it was known then: from the changes recorded so far", json_schema_extra=INSTANT)
+KNOWN_AT = Field(
+    description="What was known at this instant, from the changes recorded by then (ISO 8601)",
+    json_schema_extra=INSTANT,
+)
 LINES: dict[str, object] = {
-    kind: {"schema": {"type": "string", "description": "All rows, one a line"}} for kind in (NDJSON, CSV)
+    kind: {"schema": {"type": "string", "description": "All rows, one per line"}} for kind in (NDJSON, CSV)
 }
-AS_OF = Field(description="Answer as it was then: ISO 8601", json_schema_extra=INSTANT)
+AS_OF = Field(description="What was true at this instant (ISO 8601)", json_schema_extra=INSTANT)
 KEY_LENGTH = 255
 LONGEST_Q = 2_000  # characters of q: no name is longer, however it is written
 SHORTEST = 3  # characters of q that an index finds
 EVERYTHING = 1_000  # versions that come from memory, as one answer; more are streamed
 IfMatch = Annotated[str | None, Header(alias="If-Match", description="The ETag that the entity must still have")]
-Key = Annotated[str | None, Header(description="The same request under it is made once a day")]
+Key = Annotated[
+    str | None, Header(description="The same request with the same key is carried out only once within a day")
+]
 
 
 class Search(PageParams):
@@ -71,7 +76,7 @@ class Search(PageParams):
     q: Annotated[
         str | None,
         Field(
-            description="Any part of the name, whatever the case",
+            description="Part of the name, in upper or lower case",
             examples=["john"],
             pattern=r"^[^\x00]*$",
             max_length=LONGEST_Q,
@@ -102,13 +107,18 @@ class Then(Params):
 class Versions(PageParams):
     """All versions, or a part of them."""
 
-    page_size: Annotated[int | None, Field(ge=1, le=MAX_PAGE_SIZE, description="All, if no part is asked for")] = None
+    page_size: Annotated[int | None, Field(ge=1, le=MAX_PAGE_SIZE, description="All, unless a page is asked for")] = (
+        None
+    )
     known_at: Annotated[str | None, KNOWN_AT] = None
 
     def is_whole(self) -> bool:
         """Return whether no part is asked for; raises Refusal for a page without a size."""
         if self.page_size is None and self.page > 1:
-            refuse("query.page", "is of no use without page_size: all come at once")
+            refuse(
+                "query.page",
+                "has no effect without page_size, for all come at once; give page_size too, or leave it out",
+            )
         return self.page_size is None and self.cursor is None
 
 
@@ -117,7 +127,7 @@ class Deletion(Params):
 
     change_ts: Annotated[
         str | None,  # blank is none: a name that was left empty must not end an entity now
-        Field(description="Now, if it is not given", json_schema_extra=INSTANT, pattern=r"\S"),
+        Field(description="Default: now", json_schema_extra=INSTANT, pattern=r"\S"),
     ] = None
 
 
@@ -215,7 +225,7 @@ async def patch_entity(
 ) -> Response:
     """Change what is named, and nothing else; a detail whose value is null ends."""
     if body.entity_uid not in (None, uid):
-        refuse("body.entity_uid", f"is not {uid}, which the address names; leave it out")
+        refuse("body.entity_uid", f"is not {uid}, the uid in the address; leave it out")
     request = await _request_of(http, call, "patch", uid, body, idempotency_key)
     return _written(http, HTTPStatus.OK, await _apply(http, call, request))
 
@@ -231,7 +241,7 @@ async def delete_entity(
 ) -> Response:
     """End an entity and its details; history, as-of and audit still answer."""
     if await http.body():
-        refuse("body", "is not looked at in a DELETE; write the instant into the address, as ?change_ts=2024-01-31")
+        refuse("body", "is ignored in a DELETE; write the instant into the address: ?change_ts=2024-01-31")
     conditions = await _preconditions(http, idempotency_key)
     request = ChangeRequest("delete", uid, _provenance(http, call), params.change_ts, preconditions=conditions)
     return _written(http, HTTPStatus.NO_CONTENT, await _apply(http, call, request))
@@ -324,9 +334,9 @@ async def _preconditions(http: Request, key: str | None) -> Preconditions:
     """Read the conditions of a change; raises Refusal for malformed ones."""
     tags, unless = tags_of(http, "If-Match"), tags_of(http, "If-None-Match")
     if unless is not None and not (http.method == "POST" and unless.strong == [ANY]):  # a POST creates, or is refused
-        refuse("header.If-None-Match", "is for reads; to change only what is still as you know it, send If-Match")
+        refuse("header.If-None-Match", "is for reads; to change an entity only if it is still the same, send If-Match")
     if key is not None and not (0 < len(key) <= KEY_LENGTH and key.isprintable()):
-        refuse("header.Idempotency-Key", f"has not 1 to {KEY_LENGTH} printable characters")
+        refuse("header.Idempotency-Key", f"must have 1 to {KEY_LENGTH} printable characters")
     fingerprint = None
     if key is not None:
         said = (http.method, http.url.path, http.url.query, http.headers.getlist("if-match"))
@@ -352,11 +362,11 @@ def _missing(connection: Connection, uid: UUID, as_of: datetime | None, known_at
         raise _unknown(uid)
     if as_of is not None:
         if as_of < datetime.fromisoformat(span.began_at):
-            said = f"the entity {uid} did not exist then: it begins at {span.began_at}"
+            said = f"the entity {uid} did not exist at that time; it begins at {span.began_at}"
         else:
-            said = f"the entity {uid} did not exist then; its history says when it did"
+            said = f"the entity {uid} did not exist at that time; see its history for when it did"
         raise Refusal(HTTPStatus.NOT_FOUND, said)
-    said = f"the entity {uid} ended at {span.ended_at}; its history, audit and as_of still answer"
+    said = f"the entity {uid} ended at {span.ended_at}; its history, audit and as_of can still be read"
     raise Refusal(HTTPStatus.GONE, said, members={"valid_to": span.ended_at or ""})
 
 

@@ -44,7 +44,7 @@ PATIENCE = 10.0  # seconds that a read waits for a connection
 STATEMENTS = 3  # that take as long as one may; a database that has not answered by then is silent
 LOCK_SECONDS = 20  # that a write waits for others, and as long again for its turn
 MERGE_SECONDS = 300  # likewise that a drop waits, for other drops above all
-UNKNOWN = ". It is not known whether it has gone in: look, or send it again under the same Idempotency-Key"
+UNKNOWN = ". It is not known whether it was recorded: look, or send it again with the same Idempotency-Key"
 TEN_YEARS = 315_360_000.0
 
 T = TypeVar("T")
@@ -209,7 +209,7 @@ class State:
         waiting = asyncio.wrap_future(future)
         done, _ = await asyncio.wait([waiting], timeout=seconds)
         if not done and future.cancel():
-            said = f"other writes have kept this one waiting for {seconds:g} s; nothing of it has gone in: try again"
+            said = f"other writes have kept this one waiting for {seconds:g} s, and nothing was changed; try again"
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, said, headers={"Retry-After": str(RETRY_SECONDS)})
         return await _heard(waiting, silent_after, UNKNOWN)
 

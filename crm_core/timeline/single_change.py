@@ -156,7 +156,9 @@ def validate_change(request: ChangeRequest, types: ReferenceTypes, *, now: datet
     """
     faults: list[Fault] = []
     if request.op == "upsert" and request.entity_uid in NOBODY:
-        faults.append((Reason.INVALID_UID, "entity_uid", "names nobody; leave it out, and one is made"))
+        faults.append(
+            (Reason.INVALID_UID, "entity_uid", "is reserved, and names no entity; leave it out, and one is made")
+        )
     at = _instant(request.change_ts, now, time_zone, faults)
     is_complete = request.op == "upsert"
     name = _name(request.display_name, faults, is_needed=is_complete)
@@ -177,7 +179,7 @@ def _instant(text: str | None, now: datetime, time_zone: tzinfo, faults: list[Fa
         faults.append((Reason.INVALID_CHANGE_TS, "change_ts", str(error)))
         return now
     if at > now + CLOCK_SKEW:
-        said = f"{text} lies ahead; nothing is recorded before it is so"
+        said = f"{text} is in the future; give the time from when on it is true"
         faults.append((Reason.FUTURE_CHANGE_TS, "change_ts", said))
     return at
 
@@ -188,7 +190,7 @@ def _name(name: str | None, faults: list[Fault], *, is_needed: bool) -> str | No
         return None
     stored = None if name is None else normal_form(name)
     if stored is None and (is_needed or name is not None):
-        faults.append((Reason.MISSING_DISPLAY_NAME, "display_name", "is missing or blank; an entity has a name"))
+        faults.append((Reason.MISSING_DISPLAY_NAME, "display_name", "is missing or blank; give the entity a name"))
     elif stored is not None and is_name_too_long(stored):
         said = f"has {len(stored):,} characters; a name has at most {NAME_CHARACTERS}"
         faults.append((Reason.VALUE_TOO_LONG, "display_name", said))
@@ -227,7 +229,7 @@ def _details(
         if kind is not None and is_text:
             stored[kind.code] = None if value is None else stored_form(value, kind.compares)
             if is_value_too_long(stored[kind.code] or ""):
-                said = f"is longer than {VALUE_BYTES:,} bytes; keep it elsewhere, and store where it is"
+                said = f"is longer than {VALUE_BYTES:,} bytes; keep it elsewhere, and store a link to it"
                 faults.append((Reason.VALUE_TOO_LONG, f"{field}.detail_value", said))
     return stored
 
