@@ -59,7 +59,7 @@ class Sent(Params):
     strict: Annotated[bool, Field(description="Refuse the whole drop if one of its rows is bad")] = False
 
 
-class Books(BaseModel):
+class DropOutcome(BaseModel):
     """What a drop did: read = accepted + rejected, accepted = changed + unchanged."""
 
     file: str
@@ -93,7 +93,7 @@ class FieldDifference(BaseModel):
     after: str | None
 
 
-class Taken(Books):
+class Taken(DropOutcome):
     """What a drop that was sent did, or would do."""
 
     dry_run: bool
@@ -102,7 +102,7 @@ class Taken(Books):
     ] = None
 
 
-class Drop(Books):
+class Drop(DropOutcome):
     """A drop as it is kept."""
 
     bytes: int

@@ -96,35 +96,44 @@ class Difference:
     after: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class MergeReport:
-    """What one drop did: the books, which always balance."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowCounts:
+    """What became of the rows of a drop, or of several; its records of other modules extend it."""
 
-    file: str
-    sha256: str | None
-    status: Status
     rows_read: int = 0  # accepted + rejected
     rows_accepted: int = 0  # changed + unchanged
     rows_rejected: int = 0
     rows_changed: int = 0  # rows after which a timeline differs
     rows_unchanged: int = 0  # confirmations, replays, and rows superseded at their own instant
     rows_late: int = 0  # rows older than what was known of their entity
-    rows_superseded: int = 0  # changes that a later recorded one at the same instant stands over
+    rows_superseded: int = 0  # changes that a later recorded one at the same instant supersedes
     entity_versions_added: int = 0
     detail_versions_added: int = 0
-    seconds: float = 0.0
-    error: str | None = None
     rows_ending_nobody: int = 0  # deletions of an entity that did not exist just before
     rows_fallen_together: int = 0  # rows without entity_uid that say the same as one before them: one entity
+
+
+@dataclass(frozen=True, slots=True)
+class MergeReport(RowCounts):
+    """What one drop did: its counts always balance."""
+
+    file: str
+    sha256: str | None
+    status: Status
+    seconds: float = 0.0
+    error: str | None = None
     notes: tuple[str, ...] = ()  # what the sender should know, a sentence each
     dry_run: bool = False  # nothing went in: the rest is what would be
     differences: tuple[Difference, ...] = ()  # of a dry run: the first changes of fields that it would make
     rejects: tuple[Reject, ...] = ()  # the first few, to show; all of a merged drop's are kept in the database
 
     def as_json(self) -> dict[str, object]:
-        """Return the object that `crm ingest --json` prints: every field but the rejects; differences of a dry run."""
-        left_out = ("rejects",) if self.dry_run else ("rejects", "differences")
-        fields = {name: value for name, value in asdict(self).items() if name not in left_out}
+        """Return the object that `crm ingest --json` prints: all but the rejects, and of a dry run the differences."""
+        fields = {"file": self.file, "sha256": self.sha256, "status": self.status} | asdict(self)
+        for name in ("rows_ending_nobody", "rows_fallen_together", "notes", "dry_run", "differences"):
+            fields[name] = fields.pop(name)  # to the end
+        for name in ("rejects",) if self.dry_run else ("rejects", "differences"):
+            del fields[name]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
 
 

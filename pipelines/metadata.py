@@ -20,7 +20,7 @@ Metadata: TypeAlias = dict[str, dg.MetadataValue | str | int | float]
 
 def of_drop(taken: Taken) -> Mapping[str, Metadata]:
     """Tell of each asset what a drop did to it, in the order of the flow."""
-    done, drop, counts = taken.report, taken.drop, taken.counts
+    done, drop, sizes = taken.report, taken.drop, taken.sizes
     did = done if taken.is_repeat else drop  # a drop that is run again shows what it did, and not that it is known
     file: Metadata = {
         "bytes": drop.bytes,
@@ -45,7 +45,7 @@ def of_drop(taken: Taken) -> Mapping[str, Metadata]:
         "notes": dg.MetadataValue.json(list(did.notes)),
         "seconds": did.seconds,
         "dagster/partition_row_count": did.rows_accepted,
-        "dagster/row_count": counts.changes,
+        "dagster/row_count": sizes.changes,
     }
     rejected: Metadata = {
         "rows_rejected": did.rows_rejected,
@@ -58,12 +58,12 @@ def of_drop(taken: Taken) -> Mapping[str, Metadata]:
     entities: Metadata = {
         "entity_versions_added": did.entity_versions_added,
         "dagster/partition_row_count": did.entity_versions_added,
-        "dagster/row_count": counts.entity_versions,
+        "dagster/row_count": sizes.entity_versions,
     }
     details: Metadata = {
         "detail_versions_added": did.detail_versions_added,
         "dagster/partition_row_count": did.detail_versions_added,
-        "dagster/row_count": counts.detail_versions,
+        "dagster/row_count": sizes.detail_versions,
     }
     for told, of_details in ((entities, False), (details, True)):
         fields = [one for one in drop.field_changes if one.field.startswith("details.") is of_details]

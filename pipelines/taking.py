@@ -15,7 +15,7 @@ from crm_core.model import MergeReport
 from crm_core.postgres.connection import Connection
 from crm_core.report.numbers import DropReport, collect_drop
 from crm_core.settings import Settings
-from crm_core.timeline.invariants import Check, RowCounts, check, entities_of_drop, row_counts
+from crm_core.timeline.invariants import Check, TableSizes, check, entities_of_drop, table_sizes
 from pipelines.folder import DropFile, DropFolder, shown
 from pipelines.partitions import drop_key, read_files, remember_read
 
@@ -34,7 +34,7 @@ class Taken:
     drop: DropReport  # of the run that merged it
     invariants: Mapping[str, Check]  # by name, over entities of the drop
     entities: int  # over so many
-    counts: RowCounts
+    sizes: TableSizes
 
     @property
     def is_repeat(self) -> bool:
@@ -118,7 +118,7 @@ def _tell(connection: Connection, key: str, file: DropFile | None, report: Merge
         drop=collect_drop(connection, sha256, with_field_changes=False),
         invariants={found.name: found for found in check(connection, uids=uids)},
         entities=len(uids),
-        counts=row_counts(connection),
+        sizes=table_sizes(connection),
     )
     if taken.is_repeat or taken.drop.rows_changed > FIELDS_BELOW:
         return taken

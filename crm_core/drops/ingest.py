@@ -127,7 +127,14 @@ class _Staged:
 
 def _replayed(known: _Known) -> MergeReport:
     """Report on a drop that is in already, whole."""
-    return MergeReport("", None, "replayed", known.read, known.accepted, 0, rows_unchanged=known.accepted)
+    return MergeReport(
+        file="",
+        sha256=None,
+        status="replayed",
+        rows_read=known.read,
+        rows_accepted=known.accepted,
+        rows_unchanged=known.accepted,
+    )
 
 
 def _read_and_merge(

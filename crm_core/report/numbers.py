@@ -24,7 +24,7 @@ from psycopg.rows import class_row
 
 from crm_core.drops.reader import fingerprint
 from crm_core.errors import UnknownDrop
-from crm_core.model import Reason, Reject
+from crm_core.model import Reason, Reject, RowCounts
 from crm_core.postgres.connection import Connection
 from crm_core.reference import reference_types
 from crm_core.resources import statement
@@ -80,7 +80,7 @@ class Superseded:
 
 
 @dataclass(frozen=True, slots=True)
-class DropReport:
+class DropReport(RowCounts):
     """What one drop did."""
 
     sha256: str
@@ -90,19 +90,8 @@ class DropReport:
     first_seen_at: datetime
     merged_at: datetime | None
     batch_id: int | None  # its place in recording order
-    rows_read: int
-    rows_accepted: int
-    rows_rejected: int
-    rows_changed: int
-    rows_unchanged: int
-    rows_late: int
-    rows_superseded: int
-    entity_versions_added: int
-    detail_versions_added: int
     seconds: float
     error: str | None  # why it was refused
-    rows_ending_nobody: int
-    rows_fallen_together: int
     notes: list[str]  # what the sender should know
     reject_share: float | None  # of the rows read; None if there are none
     balances: bool  # read = accepted + rejected, accepted = changed + unchanged, and rejects and ledger hold as many
@@ -113,19 +102,12 @@ class DropReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(RowCounts):
     """All drops that ever came, added up."""
 
     drops_merged: int
     drops_refused: int
     drops_unfinished: int
-    rows_read: int
-    rows_accepted: int
-    rows_rejected: int
-    rows_changed: int
-    rows_unchanged: int
-    rows_late: int
-    rows_superseded: int
     reject_share: float | None
 
 

@@ -53,7 +53,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class RowCounts:
+class TableSizes:
     """How many rows the tables have, as the planner estimates it from EXACT_BELOW on."""
 
     changes: int  # of the ledger
@@ -128,8 +128,8 @@ def entities_of_drop(connection: Connection, sha256: str, *, at_most: int = 1_00
     return [uid for (uid,) in rows]
 
 
-def row_counts(connection: Connection) -> RowCounts:
+def table_sizes(connection: Connection) -> TableSizes:
     """Count the changes and the versions."""
-    row = connection.execute(statement("query/row_counts"), {"exact_below": EXACT_BELOW}).fetchone()
+    row = connection.execute(statement("query/table_sizes"), {"exact_below": EXACT_BELOW}).fetchone()
     assert row is not None
-    return RowCounts(*row)
+    return TableSizes(*row)
