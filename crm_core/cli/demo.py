@@ -140,7 +140,7 @@ def _tell_drops(console: Console, reports: Sequence[MergeReport]) -> None:
     for kind, meaning in KINDS.items():
         console.print(f"  {kind:<10} {meaning}")
     if all(report.status == "replayed" for report in reports):
-        console.print("\nAll of them had gone in before, byte for byte: a replay changes nothing.")
+        console.print("\nAll these files were taken in before, byte for byte: a replay changes nothing.")
 
 
 def _drop_line(report: MergeReport) -> str:
