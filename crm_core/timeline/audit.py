@@ -7,7 +7,8 @@ recording order. A state is then looked up, so a page costs as much as these cha
 from __future__ import annotations
 
 import json
-from bisect import bisect_right, insort
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,6 +27,9 @@ PART = 500  # changes that a stream reads at once
 
 _Place = tuple[datetime, int, int]  # change_ts, batch_id, row_no: the order in which changes are walked
 _State = dict[str, object]
+_Details = Mapping[str, str | None] | None
+DETAILS = "details."
+LAST = (1 << 63, 1 << 31)  # batch_id and row_no: behind every change of an instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +72,8 @@ def audit_of_all(
     values = _values(connection, which or Recorded())
     name = "audit_of_few" if _are_few(connection, values) else "audit_of_all"
     found = rows(connection, name, values | _start(after) | {"offset": offset, "limit": limit + 1})
-    shown = _with_names(connection, [row[:3] for row in found[:limit]])
-    positions = [RecordedPosition(at, batch_id, uid, row_no) for uid, batch_id, row_no, at in found]
+    shown = _with_names(connection, [row[:4] for row in found[:limit]])
+    positions = [RecordedPosition(at, batch_id, uid, row_no) for uid, _, batch_id, row_no, at in found]
     return PageOf(tuple(shown), positions[limit - 1] if len(found) > limit else None)
 
 
@@ -90,13 +94,16 @@ def stream_audit_of_all(connection: Connection, which: Recorded | None = None) -
         with connection.cursor("recorded") as cursor:
             cursor.execute(statement(f"query/{name}"), values | _start(None) | {"offset": 0, "limit": None})
             while some := cursor.fetchmany(PART):
-                yield from _with_names(connection, [row[:3] for row in some])
+                yield from _with_names(connection, [row[:4] for row in some])
 
     return lines(connection, None, found())
 
 
 def documents(connection: Connection, changes: Sequence[TupleRow]) -> list[Document]:
-    """Return changes, each an entity_uid, batch_id and row_no, as an audit shows them, in the order given."""
+    """Return changes, each an entity_uid, change_ts, batch_id and row_no, as an audit shows them, in their order.
+
+    Of one entity, what is recorded earlier is known earlier: so this reads the ledger itself, however it was known.
+    """
     if not changes:
         return []
     states = _states(connection, changes)
@@ -113,71 +120,78 @@ def _with_names(connection: Connection, changes: Sequence[TupleRow]) -> list[Doc
 
 
 @dataclass(slots=True)
+class _Said:
+    """What was said of one field so far, in the order of valid time; a place is said once."""
+
+    places: list[_Place] = field(default_factory=list)
+    values: list[str | None] = field(default_factory=list)
+
+    def add(self, place: _Place, value: str | None = None) -> None:
+        """Add a statement; most are later in valid time than all before."""
+        index = bisect_right(self.places, place) if self.places and place < self.places[-1] else len(self.places)
+        self.places.insert(index, place)
+        self.values.insert(index, value)
+
+    def at(self, instant: datetime) -> int:
+        """Return how many statements are of an instant or earlier."""
+        return bisect_right(self.places, (instant, *LAST))
+
+
+@dataclass(slots=True)
 class _Walk:
-    """What is recorded of one entity so far, by the place of each statement in the order of valid time."""
+    """What is recorded of one entity so far."""
 
-    ends: list[_Place] = field(default_factory=list)
-    begins: list[_Place] = field(default_factory=list)
-    said: dict[str, list[tuple[_Place, str | None]]] = field(
-        default_factory=dict
-    )  # display_name, entity_type, details.…
+    ends: _Said = field(default_factory=_Said)
+    begins: _Said = field(default_factory=_Said)
+    fields: dict[str, _Said] = field(default_factory=lambda: defaultdict(_Said))  # display_name, entity_type, details.…
 
-    def record(self, place: _Place, op: Op, values: Mapping[str, str | None]) -> None:
-        """Add a change, later in recording order than all before."""
+    def record(self, place: _Place, op: Op, name: str | None, code: str | None, details: _Details) -> None:
+        """Add a change, which is later in recording order than all before."""
         if op == "delete":
-            insort(self.ends, place)
+            self.ends.add(place)
         elif op == "upsert":
-            insort(self.begins, place)
-        for name, value in values.items():
-            insort(self.said.setdefault(name, []), (place, value), key=_place)
+            self.begins.add(place)
+        if name is not None:
+            self.fields["display_name"].add(place, name)
+        if code is not None:
+            self.fields["entity_type"].add(place, code)
+        for detail_type, value in (details or {}).items():
+            self.fields[f"{DETAILS}{detail_type}"].add(place, value)
 
-    def state(self, at: datetime) -> _State | None:
+    def state(self, instant: datetime) -> _State | None:
         """Return the state at an instant: what was said last since the entity began stands. None: it did not exist."""
-        ended = bisect_right(self.ends, at, key=_instant)
-        began = bisect_right(self.begins, self.ends[ended - 1]) if ended else 0
-        if began == len(self.begins) or self.begins[began][0] > at:
+        ended = self.ends.at(instant)
+        began = bisect_right(self.begins.places, self.ends.places[ended - 1]) if ended else 0
+        if began >= self.begins.at(instant):
             return None
-        since = self.begins[began]
+        since = self.begins.places[began]
         values: dict[str, str] = {}
-        for name, said in self.said.items():
-            last = bisect_right(said, at, key=_instant_said)
-            if last and said[last - 1][0] >= since and (value := said[last - 1][1]) is not None:
+        for name, said in self.fields.items():
+            last = said.at(instant) - 1
+            if last >= 0 and said.places[last] >= since and (value := said.values[last]) is not None:
                 values[name] = value
-        details = {name.removeprefix(_DETAILS): values[name] for name in sorted(values) if name.startswith(_DETAILS)}
+        details = {name.removeprefix(DETAILS): values[name] for name in sorted(values) if name.startswith(DETAILS)}
         return {"display_name": values["display_name"], "entity_type": values["entity_type"], "details": details}
 
 
-_DETAILS = "details."
-
-
-def _place(said: tuple[_Place, str | None]) -> _Place:
-    return said[0]
-
-
-def _instant(place: _Place) -> datetime:
-    return place[0]
-
-
-def _instant_said(said: tuple[_Place, str | None]) -> datetime:
-    return said[0][0]
+def _recorded(change: TupleRow) -> tuple[int, int]:
+    return change[2], change[3]
 
 
 def _states(
     connection: Connection, changes: Sequence[TupleRow]
 ) -> dict[tuple[int, int, UUID], tuple[_State | None, _State | None]]:
     """Return the states before and after each change, by its batch_id, row_no and entity_uid."""
-    wanted = {(batch_id, row_no, uid) for uid, batch_id, row_no in changes}
-    last = {uid: (batch_id, row_no) for batch_id, row_no, uid in sorted(wanted)}
+    wanted = {(batch_id, row_no, uid) for uid, _, batch_id, row_no in changes}
+    last = {change[0]: change for change in sorted(changes, key=_recorded)}
     walks = {uid: _Walk() for uid in last}
     states: dict[tuple[int, int, UUID], tuple[_State | None, _State | None]] = {}
     for uid, at, batch_id, row_no, op, name, code, details in rows(
-        connection, "audit_walk", _columns([(uid, *place) for uid, place in last.items()])
+        connection, "audit_walk", _columns([*last.values()])
     ):
         walk, is_wanted = walks[uid], (batch_id, row_no, uid) in wanted
         before = walk.state(at) if is_wanted else None
-        named = {"display_name": name, "entity_type": code}
-        values = {key: value for key, value in named.items() if value is not None}
-        walk.record((at, batch_id, row_no), op, values | {f"{_DETAILS}{key}": v for key, v in (details or {}).items()})
+        walk.record((at, batch_id, row_no), op, name, code, details)
         if is_wanted:
             states[batch_id, row_no, uid] = before, walk.state(at)
     return states
@@ -193,8 +207,8 @@ def _json(value: object) -> str:
 
 
 def _columns(changes: Sequence[TupleRow]) -> Values:
-    uids, batch_ids, row_nos = (list(column) for column in zip(*changes, strict=True))
-    return {"entity_uids": uids, "batch_ids": batch_ids, "row_nos": row_nos}
+    uids, instants, batch_ids, row_nos = (list(column) for column in zip(*changes, strict=True))
+    return {"entity_uids": uids, "instants": instants, "batch_ids": batch_ids, "row_nos": row_nos}
 
 
 def _values(connection: Connection, which: Recorded) -> Values:

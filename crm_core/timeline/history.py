@@ -98,8 +98,8 @@ def audit_page(
     }
     with as_known(connection, known_at):
         found = rows(connection, "audit", values)
-        shown = documents(connection, found[:limit])
-    return PageOf(tuple(shown), ChangePosition(*found[limit - 1][1:]) if len(found) > limit else None)
+    shown = documents(connection, found[:limit])
+    return PageOf(tuple(shown), ChangePosition(*found[limit - 1][2:]) if len(found) > limit else None)
 
 
 def count_audit(connection: Connection, entity_uid: UUID, *, known_at: datetime | None = None) -> int:

@@ -101,7 +101,8 @@ def audit(connection: Connection, entity_uid: UUID, *, known_at: datetime | None
     """Read the ledger of one entity in recording order, each change with what it did when it was recorded."""
     values: Values = {"entity_uid": entity_uid, "after_batch": None, "after_row": None, "offset": 0, "limit": None}
     with as_known(connection, known_at):
-        return documents(connection, rows(connection, "audit", values))
+        found = rows(connection, "audit", values)
+    return documents(connection, found)
 
 
 def diff(

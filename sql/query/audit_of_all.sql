@@ -2,8 +2,8 @@
 -- of each reads no more than the page needs, so a page costs the same however much there is: for filters that many changes pass.
 -- In: actor, from (recorded from then on), to (recorded before), drops (SHA-256s), op, detail_type, entity_uid (null: any);
 -- after_at, after_batch, after_uid and after_row (null: from the start), limit (null: all), offset.
--- Out: entity_uid, batch_id, row_no, recorded_at.
-select l.entity_uid, l.batch_id, l.row_no, b.recorded_at
+-- Out: entity_uid, change_ts, batch_id, row_no, recorded_at.
+select l.entity_uid, l.change_ts, l.batch_id, l.row_no, b.recorded_at
 from (
     select batch_id, recorded_at
     from batch
@@ -16,7 +16,7 @@ from (
     order by recorded_at desc, batch_id desc
 ) b
 cross join lateral (
-    select entity_uid, batch_id, row_no
+    select entity_uid, change_ts, batch_id, row_no
     from ledger
     where batch_id = b.batch_id
       and (%(after_at)s::timestamptz is null

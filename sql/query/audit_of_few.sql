@@ -1,6 +1,6 @@
 -- Finds what audit_of_all finds, from the changes themselves and not from the batches: for filters that few changes pass.
 -- In and out: as audit_of_all.
-select l.entity_uid, l.batch_id, l.row_no, b.recorded_at
+select l.entity_uid, l.change_ts, l.batch_id, l.row_no, b.recorded_at
 from ledger l
 join batch b on b.batch_id = l.batch_id
 where (%(actor)s::text is null or b.actor = %(actor)s)

@@ -5,5 +5,4 @@ select l.entity_uid, l.change_ts, l.batch_id, l.row_no, l.op, l.display_name, et
 from unnest(%(entity_uids)s::uuid[], %(batch_ids)s::bigint[], %(row_nos)s::integer[]) as last (entity_uid, batch_id, row_no)
 join ledger l on l.entity_uid = last.entity_uid and (l.batch_id, l.row_no) <= (last.batch_id, last.row_no)
 left join entity_type et on et.entity_type_id = l.entity_type_id
-where l.entity_uid = any (%(entity_uids)s::uuid[])
 order by l.batch_id, l.row_no
