@@ -9,6 +9,7 @@ from uuid import UUID
 
 from crm_core.postgres.connection import Connection
 from crm_core.resources import statement
+from crm_core.timeline.audit import documents
 from crm_core.timeline.known import as_known, lines, rows
 from crm_core.timeline.lists import Document, PageOf, Values, page_of
 
@@ -97,7 +98,8 @@ def audit_page(
     }
     with as_known(connection, known_at):
         found = rows(connection, "audit", values)
-    return page_of([(document, ChangePosition(batch, row)) for document, batch, row in found], limit)
+    shown = documents(connection, found[:limit])
+    return PageOf(tuple(shown), ChangePosition(*found[limit - 1][2:]) if len(found) > limit else None)
 
 
 def count_audit(connection: Connection, entity_uid: UUID, *, known_at: datetime | None = None) -> int:

@@ -16,7 +16,8 @@ from crm_core.values.hashing import detail_hashdiff, normal_form, stored_form
 
 Document = str  # one JSON object, as PostgreSQL writes it
 # What a statement takes.
-Values = dict[str, str | int | datetime | UUID | list[bytes] | list[datetime] | list[UUID] | None]
+Value = str | int | datetime | UUID | list[bytes] | list[datetime] | list[UUID] | list[int] | list[str] | None
+Values = dict[str, Value]
 
 P = TypeVar("P")
 

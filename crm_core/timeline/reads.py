@@ -17,6 +17,7 @@ from crm_core.model import ReferenceTypes
 from crm_core.postgres.connection import Connection
 from crm_core.postgres.streams import in_blocks
 from crm_core.resources import statement
+from crm_core.timeline.audit import documents
 from crm_core.timeline.known import as_known, lines, matches, moments, rows, uids
 from crm_core.timeline.lists import FIRST_UID, LAST_UID, Document, Filter, Page, PageOf, Position, Values, page_of
 
@@ -91,14 +92,17 @@ def count_entities(
 
 def history(connection: Connection, entity_uid: UUID, *, known_at: datetime | None = None) -> Sequence[Document]:
     """Read every version of one entity and its details, in order of valid_from; empty if it was never known."""
-    values: Values = {"after_from": None, "after_code": None}
-    return _all_of(connection, "history", values | {"entity_uid": entity_uid}, known_at)
+    values: Values = {"entity_uid": entity_uid, "after_from": None, "after_code": None, "offset": 0, "limit": None}
+    with as_known(connection, known_at):
+        return [document for document, *_ in rows(connection, "history", values)]
 
 
 def audit(connection: Connection, entity_uid: UUID, *, known_at: datetime | None = None) -> Sequence[Document]:
     """Read the ledger of one entity in recording order, each change with what it did when it was recorded."""
-    values: Values = {"after_batch": None, "after_row": None}
-    return _all_of(connection, "audit", values | {"entity_uid": entity_uid}, known_at)
+    values: Values = {"entity_uid": entity_uid, "after_batch": None, "after_row": None, "offset": 0, "limit": None}
+    with as_known(connection, known_at):
+        found = rows(connection, "audit", values)
+    return documents(connection, found)
 
 
 def diff(
@@ -288,11 +292,6 @@ def _entities_streamed(connection: Connection, values: Values, known_at: datetim
             yield from (document for document, _ in documents)
 
     return lines(connection, known_at, found())
-
-
-def _all_of(connection: Connection, name: str, values: Values, known_at: datetime | None) -> Sequence[Document]:
-    with as_known(connection, known_at):
-        return [document for document, *_ in rows(connection, name, values | {"offset": 0, "limit": None})]
 
 
 def _transitions_at(

@@ -1,4 +1,4 @@
--- What changed: net changes between two instants, transitions one by one, and what a change did when it was recorded.
+-- What changed: net changes between two instants, transitions one by one, and where a change came from.
 -- In: instants. Out: documents of JSON, each shape spelled out once; the first two are inlined where they are called.
 
 -- Where a change came from, by the columns of its batch, its drop and its row.
@@ -97,65 +97,4 @@ returns table (at timestamptz, entity_uid uuid, document text) language sql stab
     ) t
     join batch b on b.batch_id = t.last[1]
     left join drop_file f on f.sha256 = b.drop_sha256
-$$;
-
--- The state of an entity at an instant by what was recorded up to a row of a batch; null if it did not exist. It is the walk
--- of the fold for one instant, from its end backwards: whatever was said last since the entity began stands.
-create or replace function recorded_state(uid uuid, instant timestamptz, last_batch bigint, last_row integer)
-returns json language sql stable as $$
-    select (select row_to_json(state)
-            from (select named.display_name, et.code as entity_type, coalesce(shown.details, '{}') as details) state)
-    from (
-        select l.change_ts, l.batch_id, l.row_no
-        from (
-            select coalesce(max(d.change_ts), '-infinity') as change_ts, coalesce(max(d.batch_id), 0) as batch_id,
-                   coalesce(max(d.row_no), 0) as row_no
-            from (
-                select d.change_ts, d.batch_id, d.row_no
-                from ledger d
-                where d.entity_uid = uid and d.change_ts <= instant and (d.batch_id, d.row_no) <= (last_batch, last_row)
-                  and d.op = 'delete'
-                order by d.change_ts desc, d.batch_id desc, d.row_no desc
-                limit 1
-            ) d
-        ) died
-        join ledger l on (l.change_ts, l.batch_id, l.row_no) > (died.change_ts, died.batch_id, died.row_no)
-        where l.entity_uid = uid and l.change_ts <= instant and (l.batch_id, l.row_no) <= (last_batch, last_row)
-          and l.op = 'upsert'
-        order by l.change_ts, l.batch_id, l.row_no
-        limit 1
-    ) began
-    cross join lateral (
-        select l.display_name
-        from ledger l
-        where l.entity_uid = uid and l.change_ts <= instant and (l.batch_id, l.row_no) <= (last_batch, last_row)
-          and (l.change_ts, l.batch_id, l.row_no) >= (began.change_ts, began.batch_id, began.row_no)
-          and l.display_name is not null
-        order by l.change_ts desc, l.batch_id desc, l.row_no desc
-        limit 1
-    ) named
-    cross join lateral (
-        select l.entity_type_id
-        from ledger l
-        where l.entity_uid = uid and l.change_ts <= instant and (l.batch_id, l.row_no) <= (last_batch, last_row)
-          and (l.change_ts, l.batch_id, l.row_no) >= (began.change_ts, began.batch_id, began.row_no)
-          and l.entity_type_id is not null
-        order by l.change_ts desc, l.batch_id desc, l.row_no desc
-        limit 1
-    ) typed
-    join entity_type et on et.entity_type_id = typed.entity_type_id
-    cross join lateral (
-        select json_object_agg(dt.code, listed.value order by dt.code) as details
-        from detail_type dt
-        cross join lateral (
-            select l.details ->> dt.code as value
-            from ledger l
-            where l.entity_uid = uid and l.change_ts <= instant and (l.batch_id, l.row_no) <= (last_batch, last_row)
-              and (l.change_ts, l.batch_id, l.row_no) >= (began.change_ts, began.batch_id, began.row_no)
-              and l.details ? dt.code
-            order by l.change_ts desc, l.batch_id desc, l.row_no desc
-            limit 1
-        ) listed
-        where listed.value is not null
-    ) shown
 $$;

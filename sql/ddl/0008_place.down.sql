@@ -1,0 +1,2 @@
+-- A place that is kept.
+select 1;
