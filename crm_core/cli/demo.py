@@ -80,7 +80,7 @@ def run_demo(settings: Settings, then: Callable[[Database], None] = lambda _: No
     console = Console(markup=False, highlight=False, soft_wrap=True)
     with ExitStack() as stack:
         status = stack.enter_context(console.status("Starting PostgreSQL …"))
-        database = stack.enter_context(open_database(settings))
+        database = stack.enter_context(open_database(settings, is_kept=True))
         where = (
             f"the embedded one in {shown_path(settings.home)}" if settings.database_url is None else "the given server"
         )

@@ -95,7 +95,7 @@ def serve(host: str, port: int, workers: int, fd: int | None) -> None:
     from crm_core.server.api import run_api
 
     settings = Settings.from_environment()
-    with open_migrated(settings) as database:
+    with open_migrated(settings, is_kept=True) as database:
         run_api(
             settings,
             database,

@@ -92,10 +92,10 @@ class Database:
 
 
 @contextmanager
-def open_database(settings: Settings) -> Iterator[Database]:
+def open_database(settings: Settings, *, is_kept: bool = False) -> Iterator[Database]:
     """Open the database that the settings name; an embedded server runs until its last user leaves.
 
-    Raises EmbeddedServerFailed.
+    One that `is_kept`, for those who serve for long, is started again if it is killed. Raises EmbeddedServerFailed.
     """
     bounds = Bounds(work=settings.merge_timeout, idle=settings.idle_timeout)
     if settings.database_url is not None:
@@ -103,17 +103,17 @@ def open_database(settings: Settings) -> Iterator[Database]:
         return
     for name in _variables_of_libpq():  # they speak of another server than ours
         os.environ.pop(name, None)
-    with running_server(settings.home) as conninfo:
+    with running_server(settings.home, is_kept=is_kept) as conninfo:
         yield Database(conninfo, bounds)
 
 
 @contextmanager
-def open_migrated(settings: Settings, *, even_incomplete: bool = False) -> Iterator[Database]:
-    """Open the database of the settings, of this release's schema, and whole unless said otherwise.
+def open_migrated(settings: Settings, *, even_incomplete: bool = False, is_kept: bool = False) -> Iterator[Database]:
+    """Open the database of the settings likewise, of this release's schema, and whole unless said otherwise.
 
     Raises DatabaseError, SchemaTooOld, SchemaTooNew and SchemaIncomplete among it.
     """
-    with open_database(settings) as database:
+    with open_database(settings, is_kept=is_kept) as database:
         with database.connect() as connection:
             _require_schema(connection, even_incomplete=even_incomplete)
         yield database

@@ -2,7 +2,8 @@
 
 Each command holds a shared lock on `postgres.users` while it uses the server; the kernel drops it however the command
 ends. Starting and stopping happen one at a time, under an exclusive lock on `postgres.lock`. The first to come starts
-the server, or takes the one that a killed command left running; the last to leave stops it. POSIX only.
+the server, or takes the one that a killed command left running; the last to leave stops it. Those that serve for long
+start it again if it is killed. POSIX only.
 
 PostgreSQL refuses to run as root. A root process lets it run as the owner of the data, for new data as the owner of the
 home or else the system user postgres or nobody. Where that user cannot reach the data and the binaries, their parents
@@ -23,8 +24,9 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -35,6 +37,8 @@ from psycopg.conninfo import make_conninfo
 
 from crm_core.errors import EmbeddedServerFailed
 from crm_core.postgres import private
+from crm_core.postgres.keeping import repeated
+from crm_core.postgres.locks import held, held_if_free, is_last
 from crm_core.postgres.session import PINNED, Bounds, as_options
 from crm_core.postgres.sqlstates import connection_error, is_starting
 from crm_core.postgres.tuning import as_configuration, server_settings
@@ -62,25 +66,30 @@ OTHER_SERVER = "set CRM_DATABASE_URL to use a PostgreSQL of your own"
 
 @contextmanager
 def running_server(
-    home: Path, *, binaries: Path | None = None, settings: Mapping[str, str] = MappingProxyType({})
+    home: Path,
+    *,
+    binaries: Path | None = None,
+    settings: Mapping[str, str] = MappingProxyType({}),
+    is_kept: bool = False,
 ) -> Iterator[str]:
     """Yield the conninfo of the database `crm` on the server of `home`, which runs until its last user leaves.
 
-    `binaries` is the bin folder of another PostgreSQL, `settings` stand over those scaled to the machine.
-    Raises EmbeddedServerFailed.
+    `binaries` is the bin folder of another PostgreSQL, `settings` stand over those scaled to the machine. If the server
+    is killed meanwhile, one that `is_kept` is started again. Raises EmbeddedServerFailed.
     """
     with ExitStack() as files:
         with _system_errors(home):
             server = _Server.at(home, binaries or bundled_binaries(), settings)
             turn, users = (files.enter_context(server.open(f"postgres.{name}")) for name in ("lock", "users"))
         try:
-            with _held(turn), _system_errors(home):
+            with held(turn), _system_errors(home):
                 fcntl.flock(users, fcntl.LOCK_SH)
                 conninfo = server.start()
-            yield conninfo
+            with repeated(partial(_revive, server, turn)) if is_kept else nullcontext():
+                yield conninfo
         finally:
-            with _held(turn), _system_errors(home):
-                if _is_last(users):
+            with held(turn), _system_errors(home):
+                if is_last(users):
                     server.stop()
 
 
@@ -172,6 +181,12 @@ class _Server:
                 raise EmbeddedServerFailed(cause, "if it recovers from a crash, give it time and run the command again")
             else:
                 time.sleep(0.05)
+
+    def revive(self) -> None:
+        """Start the server again if it is gone, over the data that it had; who connects waits for its recovery."""
+        if self._socket() is None:
+            private.LOG.warning("the server over %s is gone, and is started again", self.data)
+            self._launch(time.monotonic() + START_SECONDS)
 
     def stop(self) -> None:
         """Stop the server if it runs, also one that a full disk holds in its recovery; transactions are rolled back."""
@@ -338,23 +353,11 @@ class _Server:
         )
 
 
-@contextmanager
-def _held(turn: IO[str]) -> Iterator[None]:
-    """Wait for our turn to start or stop the server, and hold it."""
-    fcntl.flock(turn, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        fcntl.flock(turn, fcntl.LOCK_UN)
-
-
-def _is_last(users: IO[str]) -> bool:
-    """Return whether nobody else holds the users' lock; ours is gone afterwards, one way or the other."""
-    try:
-        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def _revive(server: _Server, turn: IO[str]) -> None:
+    """Start a server that is gone, unless somebody else is about to start or to stop it."""
+    with held_if_free(turn) as is_ours, _system_errors(server.home):
+        if is_ours:
+            server.revive()
 
 
 @contextmanager

@@ -77,7 +77,7 @@ def run_up(
         address, api_address = url_of(dagster_host, port_of(web)), url_of(host, port_of(api))
         print(os.getpid(), address, file=lock, flush=True)
         status = stack.enter_context(console.status("Starting PostgreSQL …"))
-        database = stack.enter_context(open_database(settings))
+        database = stack.enter_context(open_database(settings, is_kept=True))
         where = f"the embedded one in {settings.home}" if settings.database_url is None else "the given server"
         console.print(f"✓ PostgreSQL: {where}")
         status.update("Migrating …")
