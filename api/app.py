@@ -15,7 +15,7 @@ from starlette.middleware.httpsredirect import HTTPSRedirectMiddleware
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api import drops, entities, operations, problems, reference, timeline
+from api import changes, drops, entities, operations, problems, reference, timeline
 from api.departures import Departures
 from api.document import CrmApi
 from api.edge import PROBES, Edge, Figures
@@ -79,7 +79,7 @@ def create_app(
     app.state.probe = probe = operations.Probe(database)
     app.state.figures = figures = Figures()
     problems.install(app)
-    for part in (entities, timeline, drops, reference, operations):
+    for part in (entities, timeline, changes, drops, reference, operations):
         app.router.routes.extend(part.router.routes)  # included routers would be searched one by one, each time
 
     @app.get("/", include_in_schema=False)

@@ -335,8 +335,7 @@ async def _asked(http: Request, who: Principal, change_ts: str | None, key: str 
     tags, unless = tags_of(http, "If-Match"), tags_of(http, "If-None-Match")
     if unless is not None and not (http.method == "POST" and unless.strong == [ANY]):  # a POST creates, or is refused
         refuse("header.If-None-Match", "is for reads; to change only what is still as you know it, send If-Match")
-    if key is not None and not (0 < len(key) <= KEY_LENGTH and key.isprintable()):
-        refuse("header.Idempotency-Key", f"has not 1 to {KEY_LENGTH} printable characters")
+    require_key(key)
     fingerprint = None
     if key is not None:
         said = (http.method, http.url.path, http.url.query, http.headers.getlist("if-match"))
@@ -349,6 +348,12 @@ async def _asked(http: Request, who: Principal, change_ts: str | None, key: str 
         key=key,
         fingerprint=fingerprint,
     )
+
+
+def require_key(key: str | None) -> None:
+    """Raise Refusal for an Idempotency-Key that cannot be kept."""
+    if key is not None and not (0 < len(key) <= KEY_LENGTH and key.isprintable()):
+        refuse("header.Idempotency-Key", f"has not 1 to {KEY_LENGTH} printable characters")
 
 
 def _written(http: Request, status: HTTPStatus, answer: Answer) -> Response:
