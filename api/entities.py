@@ -335,13 +335,18 @@ async def _preconditions(http: Request, key: str | None) -> Preconditions:
     tags, unless = tags_of(http, "If-Match"), tags_of(http, "If-None-Match")
     if unless is not None and not (http.method == "POST" and unless.strong == [ANY]):  # a POST creates, or is refused
         refuse("header.If-None-Match", "is for reads; to change an entity only if it is still the same, send If-Match")
-    if key is not None and not (0 < len(key) <= KEY_LENGTH and key.isprintable()):
-        refuse("header.Idempotency-Key", f"must have 1 to {KEY_LENGTH} printable characters")
+    require_key(key)
     fingerprint = None
     if key is not None:
         said = (http.method, http.url.path, http.url.query, http.headers.getlist("if-match"))
         fingerprint = hashlib.sha256(repr(said).encode() + await http.body()).digest()
     return Preconditions(None if tags is None else tags.strong, key, fingerprint)
+
+
+def require_key(key: str | None) -> None:
+    """Raise Refusal for an Idempotency-Key that cannot be kept."""
+    if key is not None and not (0 < len(key) <= KEY_LENGTH and key.isprintable()):
+        refuse("header.Idempotency-Key", f"must have 1 to {KEY_LENGTH} printable characters")
 
 
 def _written(http: Request, status: HTTPStatus, result: ChangeResult) -> Response:

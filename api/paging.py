@@ -87,18 +87,18 @@ def envelope(request: Request, want: Wanted[P], found: PageOf[P] | registry.Page
     following = previous = None
     if found.next is not None:
         if want.page is not None and want.offset + want.limit <= DEEPEST:
-            following = _link(request, page=str(want.page + 1), cursor=None)
+            following = link(request, page=str(want.page + 1), cursor=None)
         else:
-            following = _link(request, page=None, cursor=_cursor(found.next, _fingerprint(request)))
+            following = link(request, page=None, cursor=_cursor(found.next, _fingerprint(request)))
     if want.page is not None and want.page > 1:
-        previous = _link(request, page=str(want.page - 1), cursor=None)
+        previous = link(request, page=str(want.page - 1), cursor=None)
     return listed_response(found.documents, count, following, previous)
 
 
 def numbered(request: Request, documents: Sequence[str], count: int, page: int, limit: int) -> Response:
     """Return a page of a list that has numbers alone, however deep."""
-    following = _link(request, page=str(page + 1)) if page * limit < count else None
-    previous = _link(request, page=str(page - 1)) if page > 1 else None
+    following = link(request, page=str(page + 1)) if page * limit < count else None
+    previous = link(request, page=str(page - 1)) if page > 1 else None
     return listed_response(documents, count, following, previous)
 
 
@@ -124,6 +124,14 @@ def envelope_head(count: int | None, following: str | None = None, previous: str
 def counted(state: State, connection: Connection, key: tuple[object, ...], count: Callable[..., int]) -> int:
     """Return how many a list has; `count(connection, at_most=…)` counts."""
     return state.counts.count(key, lambda at_most: count(connection, at_most=at_most))
+
+
+def link(request: Request, **changed: str | None) -> str:
+    """Return the address of a request with some parameters changed, and those without (None)."""
+    given: dict[str, str | None] = {**_query(request), **changed}
+    query = {name: value for name, value in given.items() if value is not None}
+    host = request.headers.get("host", "localhost")
+    return f"{request.scope['scheme']}://{host}{request.scope['root_path']}{request.scope['path']}?{urlencode(query)}"
 
 
 def wants_stream(request: Request) -> bool:
@@ -158,14 +166,6 @@ def require_no_pages(params: PageParams) -> None:
     """Raise Refusal if a part is named of an answer that comes whole."""
     if given := PageParams.model_fields.keys() & params.model_fields_set:
         refuse(f"query.{min(given)}", "is for pages, but NDJSON and CSV return everything at once; leave it out")
-
-
-def _link(request: Request, **changed: str | None) -> str:
-    """Return the address of a request with some parameters changed, and those without (None)."""
-    given: dict[str, str | None] = {**_query(request), **changed}
-    query = {name: value for name, value in given.items() if value is not None}
-    host = request.headers.get("host", "localhost")
-    return f"{request.scope['scheme']}://{host}{request.scope['root_path']}{request.scope['path']}?{urlencode(query)}"
 
 
 def _query(request: Request) -> dict[str, str]:

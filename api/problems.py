@@ -19,6 +19,7 @@ from crm_core import errors
 MEDIA_TYPE = "application/problem+json"
 STATUS: Mapping[type[errors.CrmError], HTTPStatus] = {
     errors.ChangeRefused: HTTPStatus.BAD_REQUEST,
+    errors.ChangesRefused: HTTPStatus.BAD_REQUEST,
     errors.DropRefused: HTTPStatus.BAD_REQUEST,
     errors.UnknownType: HTTPStatus.BAD_REQUEST,
     errors.TooMuchToFold: HTTPStatus.BAD_REQUEST,
@@ -140,6 +141,12 @@ def refusal_of(error: errors.CrmError, part: str = "body") -> Refusal:
         faults = [
             {"where": f"{part}.{field}", "detail": said, "reason": str(code)} for code, field, said in error.faults
         ]
+    if isinstance(error, errors.ChangesRefused):
+        faults = [
+            {"where": f"line {fault.line}", "detail": fault.said} | ({"reason": fault.reason} if fault.reason else {})
+            for fault in error.faults
+        ]
+        return Refusal(status, str(error), faults)
     if isinstance(error, errors.DatabaseError) and not isinstance(error, errors.SchemaTooOld | errors.SchemaTooNew):
         ours = error.owner == "ours"
         logging.getLogger("crm.api").log(  # strangers need not know where the database is

@@ -37,6 +37,7 @@ COUNTS_KEPT = 1_000
 STREAMS = 4  # answers of everything at once, at one time
 HEAVY = 2  # reads that take long, at one time: they have connections and threads of their own
 HEAVY_QUEUE = 8  # of them that may wait for their turn
+FOLLOWERS = 64  # readers of the feed that wait for news, at one time
 SPOOLS = 2  # answers that are written to our disk first, at one time; the others wait
 TRUST_SECONDS = 0.5  # to look whether a connection still stands costs a read more than to be wrong at times
 AGAIN = 2  # times that a read whose connection is lost is made again
@@ -115,6 +116,7 @@ class State:
         self.uploads = Uploads(settings.home / "uploads")
         self.streaming = CapacityLimiter(STREAMS)
         self.spooling = CapacityLimiter(SPOOLS)
+        self.following = CapacityLimiter(FOLLOWERS)
 
     @property
     def pools(self) -> Mapping[str, Pool]:

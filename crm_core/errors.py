@@ -25,6 +25,8 @@ CrmError
 ├── UnknownDrop              no drop of that name or SHA-256 was ever received
 ├── FixtureRefused           a fixture that cannot be loaded: nothing of it goes in
 ├── ChangeRefused            a single change with a fault, named by the reason codes of the drop contract
+├── ChangesRefused           some lines of many changes in one call have faults: nothing of them goes in
+├── CursorRefused            a text that is no cursor of the feed
 ├── RequestRefused           a change that was asked for, and is valid, does not meet the state of its entity
 │   ├── EntityExists         it was to be created
 │   ├── UnknownEntity        there never was such an entity
@@ -50,6 +52,7 @@ CrmError
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -203,6 +206,33 @@ class ChangeRefused(CrmError):
     def __init__(self, faults: Sequence[tuple[str, str, str]]) -> None:
         self.faults = tuple(faults)
         super().__init__("; ".join(f"{field}: {said}" for _, field, said in faults))
+
+
+@dataclass(frozen=True, slots=True)
+class LineFault:
+    """What is wrong with one of many changes."""
+
+    line: int  # the first is 1
+    said: str  # what is wrong, or the line as it stood
+    reason: str | None = None  # reason codes of the drop contract, with commas between them
+
+
+class ChangesRefused(CrmError):
+    """Some lines of many changes in one call have faults, so nothing of them goes in."""
+
+    def __init__(self, faults: Sequence[LineFault]) -> None:
+        self.faults = tuple(faults)
+        bad = len({fault.line for fault in faults})
+        lines = "1 line is" if bad == 1 else f"{bad:,} lines are"
+        super().__init__(f"{lines} bad, and nothing went in; correct them, and send all again")
+
+
+class CursorRefused(CrmError):
+    """A text that is no cursor of the feed."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        super().__init__("is no cursor of the feed; take it from `next`, as it stands, or leave it blank to begin")
 
 
 class RequestRefused(CrmError):

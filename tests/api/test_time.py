@@ -373,7 +373,7 @@ def test_changes_over_http_agree_with_the_model(client: httpx.Client, changes: l
             assert status == (done if existed or is_again else 409 if was_known else 404)
         if status < 400:
             model.record(change)
-            known.append((now(), len(model.changes)))
+            known.append((now(), len(model.batches)))
     mine = {str(uid) for uid in uids}
     for known_at, model_then in [(None, model), *((at, model.known_after(count)) for at, count in known[-2:])]:
         more = {} if known_at is None else {"known_at": known_at}

@@ -1,6 +1,6 @@
 """A small model of the rules of time (docs/semantics.md) that is obviously right: slow, in memory, from the text.
 
-It keeps the set of changes in recording order and answers every question by walking them from the start.
+It keeps the batches of changes in recording order and answers every question by walking them from the start.
 """
 
 from __future__ import annotations
@@ -52,10 +52,22 @@ class State:
 
 
 @dataclass
-class Model:
-    """The changes in the order in which they were recorded."""
+class Batch:
+    """What one transaction recorded."""
 
-    changes: list[Change] = field(default_factory=list)
+    changes: list[Change]  # in order
+
+
+@dataclass
+class Model:
+    """The batches in the order in which they were recorded."""
+
+    batches: list[Batch] = field(default_factory=list)
+
+    @property
+    def changes(self) -> list[Change]:
+        """The changes in the order in which they were recorded."""
+        return [change for batch in self.batches for change in batch.changes]
 
     def record(self, *changes: Change) -> list[Change]:
         """Record a batch of a drop or of fixtures: its changes in order, but for repeats; return those recorded.
@@ -63,7 +75,7 @@ class Model:
         A change is a repeat if an earlier batch said the same of the same instant and nothing before it in this batch
         is news of that instant. A change that says what the change before it at its instant says is recorded once.
         """
-        earlier, recorded = list(self.changes), list[Change]()
+        earlier, recorded = self.changes, list[Change]()
         last: dict[tuple[UUID, datetime], Change] = {}  # recorded by this batch
         for change in changes:
             moment = (change.entity_uid, change.change_ts)
@@ -71,13 +83,14 @@ class Model:
                 continue
             last[moment] = change
             recorded.append(change)
-            self.changes.append(change)
+        self.batches.append(Batch(recorded))
         return recorded
 
-    def request(self, change: Change) -> None:
-        """Record a change by request, which is never a repeat; one that names nothing is nothing."""
-        if change.op != "patch" or change.display_name or change.entity_type or change.details:
-            self.changes.append(change)
+    def request(self, *changes: Change) -> None:
+        """Record changes by request, which are never repeats; a partial one that names nothing is nothing."""
+        said = [c for c in changes if c.op != "patch" or c.display_name or c.entity_type or c.details]
+        if said:
+            self.batches.append(Batch(said))
 
     def refuses(self, change: Change) -> str | None:
         """Say why a request is refused; None if it is not."""
@@ -93,8 +106,17 @@ class Model:
         return "absent" if self.entity_versions(change.entity_uid) else "unknown"
 
     def known_after(self, count: int) -> Model:
-        """The model as it was when only the first `count` changes were recorded."""
-        return Model(self.changes[:count])
+        """The model as it was when only the first `count` batches were recorded."""
+        return Model(self.batches[:count])
+
+    def events(self) -> list[tuple[UUID, datetime, str]]:
+        """The feed: for each batch its entities by uid, since when, and what was said of the latest instant."""
+        return [
+            (uid, min(c.change_ts for c in said), max(reversed(said), key=lambda c: c.change_ts).op)
+            for batch in self.batches
+            for uid in sorted({c.entity_uid for c in batch.changes})
+            for said in [[c for c in batch.changes if c.entity_uid == uid]]
+        ]
 
     def uids(self) -> list[UUID]:
         """All entities ever named."""

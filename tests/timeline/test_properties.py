@@ -24,6 +24,7 @@ from crm_core.model import Change, ReferenceTypes
 from crm_core.postgres.connection import Connection, Database
 from crm_core.reference import reference_types
 from crm_core.timeline import reads
+from crm_core.timeline.feed import feed, parse_cursor
 from crm_core.timeline.invariants import check
 from crm_core.timeline.merge import Origin, record
 from crm_core.timeline.single_change import Provenance, apply_change
@@ -60,7 +61,8 @@ class Product:
         self.connection, self.folder = connection, folder
         self.types: ReferenceTypes = reference_types(connection)
         self.model = Model()
-        self.known: list[tuple[datetime, int]] = []  # when it was recorded, and how many changes the model held then
+        self.known: list[tuple[datetime, int]] = []  # when it was recorded, and how many batches the model held then
+        self.follower = Follower(connection)
 
     def take(self, steps: Sequence[Step]) -> None:
         taken: list[tuple[Kind, list[Change]]] = []
@@ -86,7 +88,8 @@ class Product:
                 self.model.record(*changes)
             (recorded_at,) = self.connection.execute("select max(recorded_at) from batch").fetchone() or ()
             if recorded_at is not None:
-                self.known.append((recorded_at, len(self.model.changes)))
+                self.known.append((recorded_at, len(self.model.batches)))
+            self.follower.go_on()
 
     def ask_for(self, changes: Sequence[Change]) -> None:
         """Make changes by request, one by one; what the model refuses, the product refuses for the same reason."""
@@ -98,6 +101,13 @@ class Product:
                 apply_change(self.connection, self.types, request, now=datetime.now(UTC), time_zone=UTC)
             if refusal is None:
                 self.model.request(change)
+
+    def agrees_with_the_feed(self) -> None:
+        """Compare what a follower was told, and its copy."""
+        assert self.follower.events == self.model.events()
+        page = reads.entities(self.connection, self.types, limit=200)
+        documents = {json.loads(document)["entity_uid"]: json.loads(document) for document in page.documents}
+        assert {uid: entity for uid, entity in self.follower.copy.items() if entity is not None} == documents
 
     def agrees(self, model: Model, known_at: datetime | None = None) -> None:
         """Compare history, as-of and diff, as known at an instant."""
@@ -137,6 +147,24 @@ class Product:
                 assert document[origin] == entry[origin]
 
 
+class Follower:
+    """A reader of the feed, which keeps a copy of what every entity is."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.cursor = ""
+        self.events: list[tuple[UUID, datetime, str]] = []
+        self.copy: dict[str, object] = {}
+
+    def go_on(self) -> None:
+        while (found := feed(self.connection, parse_cursor(self.cursor), limit=2, with_entities=True)).documents:
+            self.cursor = str(found.next)
+            for event in map(json.loads, found.documents):
+                since = datetime.fromisoformat(event["since"])
+                self.events.append((UUID(event["entity_uid"]), since, event["op"]))
+                self.copy[event["entity_uid"]] = event["entity"]
+
+
 TIMES = int(os.environ.get("CRM_TEST_TIMES", "1"))  # how many times the usual number of examples
 
 
@@ -168,6 +196,7 @@ def _take_and_compare(database: Database, folders: pytest.TempPathFactory, steps
         product = Product(connection, folders.mktemp("drops"))
         product.take(steps)
         product.agrees(product.model)
+        product.agrees_with_the_feed()
         for known_at, count in product.known:
             product.agrees(product.model.known_after(count), known_at)
         assert [(c.name, c.examples) for c in check(connection) if not c.holds] == []
