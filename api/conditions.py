@@ -23,7 +23,7 @@ _LIST = re.compile(rf"[ \t,]*{_TAG}[ \t]*(?:,[ \t]*(?:{_TAG}[ \t]*)?)*")  # it m
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """The tags that a condition lists; `strong` is `["*"]` if any will do."""
+    """The tags that a condition lists; `strong` is `["*"]` if any tag matches."""
 
     strong: Sequence[str]
     weak: Sequence[str] = ()
@@ -35,7 +35,7 @@ def etag(document: str) -> str:
 
 
 def tags_of(request: Request, header: str) -> Tags | None:
-    """Read a list of tags, of one header or of several that make one list; None if there is none. Raises Refusal."""
+    """Read a list of tags from one or more headers of a name; None if the header is missing. Raises Refusal."""
     fields = request.headers.getlist(header)
     if not fields:
         return None
@@ -49,13 +49,13 @@ def tags_of(request: Request, header: str) -> Tags | None:
 
 
 def is_unchanged(request: Request, document: str) -> bool:
-    """Return whether the client has the document already: If-None-Match compares weakly."""
+    """Return whether the client already has the document; If-None-Match compares weakly."""
     tags = tags_of(request, "If-None-Match")
     return tags is not None and (tags.strong == [ANY] or _digest(document) in (*tags.strong, *tags.weak))
 
 
 def require_strong(request: Request) -> None:
-    """Raise Refusal if If-Match, which compares strongly and has matched nothing, lists a weak tag."""
+    """Raise Refusal if If-Match, which compares strongly, matched nothing but lists a weak tag."""
     tags = tags_of(request, "If-Match")
     if tags is not None and tags.weak:
         raise Refusal(HTTPStatus.PRECONDITION_FAILED, WEAK)

@@ -1,4 +1,4 @@
-"""What is done for every request, whatever it asks: its id, limits, headers, log line and figures. Pure ASGI."""
+"""The outermost layer, for every request: its id, limits, headers, log line and metrics. Pure ASGI."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ _LOG = logging.getLogger("crm.api")
 
 
 class Figures:
-    """What /metrics tells of the requests."""
+    """The metrics of requests, for /metrics."""
 
     def __init__(self) -> None:
-        """Begin with nothing counted."""
+        """Start with all counts at zero."""
         self.registry = CollectorRegistry()
         labels = ("method", "route", "status")
         told = "Seconds that requests took"
@@ -58,17 +58,17 @@ class Figures:
 
 
 class _Body:
-    """What a client sends, which has a limit and a time-out."""
+    """The body of a request, with a size limit and a time-out."""
 
     def __init__(self, receive: Receive, most: int, patience: float) -> None:
-        """Take the bytes that it may have, and the seconds that nothing of it may come."""
+        """Take the largest size in bytes, and how many seconds the client may send nothing."""
         self._receive, self._most, self._patience = receive, most, patience
         self._received, self._begun = 0, time.monotonic()
         self.is_wanted = True  # False: it is whole, and who waits for more waits for the client to leave
         self.is_answered = self.is_cut = False
 
     async def receive(self) -> Message:
-        """Receive a part; raises Refusal for one too many, and if none comes."""
+        """Receive a part; raise Refusal if the body is too large or too slow."""
         if self.is_answered or not self.is_wanted:
             message = await self._receive()
             self.is_cut |= not self.is_answered and message["type"] == "http.disconnect"
@@ -91,7 +91,7 @@ class Edge:
     """The outermost layer of the application."""
 
     def __init__(self, app: ASGIApp, settings: Settings, figures: Figures) -> None:
-        """Stand around `app`."""
+        """Wrap `app`."""
         self.app, self.settings, self.figures = app, settings, figures
         self._headers = dict(SECURITY_HEADERS)
         if settings.secure and settings.hsts_seconds:
@@ -143,7 +143,7 @@ class Edge:
             self._tell(scope, method, path, GONE if body.is_cut else status, time.perf_counter() - started)
 
     def _require_sound(self, scope: Scope, headers: Headers) -> None:
-        """Raise Refusal for a request that is refused before anyone looks at what it asks."""
+        """Raise Refusal for a request that is refused whatever it asks for."""
         host = headers.get("host", "")
         if (
             self._hosts is not None
@@ -208,12 +208,12 @@ def _too_slow(patience: float) -> Refusal:
 
 
 def _is_among(hosts: set[str], host: str) -> bool:
-    """Return whether a host is one of those; .example.org is a domain and all below it."""
+    """Return whether a host is in the list; .example.org means a domain and everything below it."""
     return host in hosts or any(known[0] == "." and f".{host}".endswith(known) for known in hosts)
 
 
 def _require_readable(scope: Scope) -> None:
-    """Raise Refusal for an address that is no text, or has a parameter twice."""
+    """Raise Refusal if the address is not valid text, or gives a parameter twice."""
     address, query = scope.get("raw_path") or b"", scope["query_string"]
     if b"%" in address or b"%" in query:
         text = unquote_to_bytes(address + b"?" + query)

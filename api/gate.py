@@ -1,4 +1,4 @@
-"""Who may do what: bearer tokens, their roles, and the open door of a loopback bind without tokens."""
+"""Who may do what: bearer tokens, their roles, and open access on a loopback address without tokens."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ bearer = HTTPBearer(
 
 
 class Gate:
-    """Lets requests in, or refuses them."""
+    """Admit requests, or refuse them."""
 
     def __init__(self, state: State, limiter: Limiter, *, is_loopback: bool) -> None:
-        """Take where the application listens; whoever does not know says that it is no loopback."""
+        """Take where the application listens; `is_loopback` is False if that is not known."""
         self._state, self._limiter, self._is_loopback = state, limiter, is_loopback
         self._closed: tuple[bool, float] = (True, -math.inf)
         self._known: dict[bytes, tuple[Principal | None, float]] = {}  # by the SHA-256 of what was presented
@@ -55,7 +55,7 @@ class Gate:
         self._limits = parse_many(state.settings.rate_limit) if state.settings.rate_limit else []
 
     async def admit(self, request: Request, role: Role) -> Principal:
-        """Return who asks; raises Refusal when they may not, or ask too often."""
+        """Return who makes the request; raise Refusal if they may not, or call too often."""
         address = _address(request)
         try:
             principal = await self._principal(request.headers.get("authorization"), role, address)
@@ -67,14 +67,14 @@ class Gate:
         return principal
 
     def _count(self, limits: Sequence[RateLimitItem], who: str) -> None:
-        """Raise Refusal if that is a call too many."""
+        """Raise Refusal if this call exceeds the limit."""
         for limit in limits:
             if (seconds := self._limiter.hit(limit, who)) > 0:
                 what = f"more than {self._state.settings.rate_limit}"
                 raise _too_many(what, seconds)
 
     def _require_no_guessing(self, address: str, *, has_failed: bool) -> None:
-        """Raise Refusal for an address from which too many wrong tokens came; it need not be looked at any more."""
+        """Raise Refusal if too many wrong tokens came from an address; the token is not looked up then."""
         now = time.monotonic()
         if has_failed and (seconds := self._limiter.hit(FAILURES, f"failed {address}")) > 0:
             if len(self._guessing) >= TOKENS_KEPT:
@@ -124,7 +124,7 @@ class Gate:
         return closed
 
     def _was_good(self, presented: str) -> bool:
-        """Return whether the token was good when it was last looked at: its bearer does not suffer from others."""
+        """Return whether the token was valid when it was last looked up: others' failures do not affect its bearer."""
         return self._known.get(_key(presented), (None, 0.0))[0] is not None
 
     async def _of_token(self, presented: str) -> Principal | None:
@@ -141,7 +141,7 @@ class Gate:
         return principal
 
     def _note(self, principal: Principal | None, now: datetime, asked: float) -> None:
-        """Write down when a token was last used, once a minute; nobody waits for it."""
+        """Record when a token was last used, once a minute and in the background."""
         token_id = principal and principal.token_id
         if token_id and asked - self._noted.get(token_id, -USE_NOTED) >= USE_NOTED:
             self._noted[token_id] = asked
@@ -159,7 +159,7 @@ def _key(presented: str) -> bytes:
 
 
 def _address(request: Request) -> str:
-    """Return the address of who asks; of IPv6 the network, for one client has as many addresses as it likes."""
+    """Return the client's address; for IPv6 its network, because one client has many addresses in it."""
     host = request.client.host if request.client else "unknown"
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
@@ -181,29 +181,29 @@ def _found(presented: str, now: datetime, connection: Connection) -> Principal |
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request that may be answered: who asks, and what there is to answer with."""
+    """A request that was admitted: who makes it, and the state to answer it with."""
 
     who: Principal
     state: State
 
 
 class Admission:
-    """Lets a call of a role in; a dependency of FastAPI, to which it also says that there are tokens."""
+    """A FastAPI dependency that admits a call of a role, and documents that tokens are used."""
 
     def __init__(self, role: Role) -> None:
-        """Take the least role that may."""
+        """Take the lowest role that is admitted."""
         self.role: Role = role
 
     async def __call__(
         self, request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)] = None
     ) -> Call:
-        """Return the call; raises Refusal."""
+        """Return the call; raise Refusal."""
         gate: Gate = request.app.state.gate
         return Call(await gate.admit(request, self.role), state_of(request))
 
 
 def admission(annotation: object) -> Admission:
-    """Return what lets in a parameter that is annotated as Reader, Writer or Admin."""
+    """Return the admission of a parameter that is annotated as Reader, Writer or Admin."""
     _, depends = get_args(annotation)
     assert isinstance(depends.dependency, Admission)
     return depends.dependency

@@ -1,4 +1,4 @@
-"""What the requests of a process share: connections, threads to wait in, and what is remembered for a moment."""
+"""What the requests of a process share: connections, threads that wait for them, and short-lived caches."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ CountKey = tuple[object, ...]
 
 @dataclass(slots=True)
 class Counts:
-    """Counts of lists: small ones are counted each time, large ones are remembered for some seconds."""
+    """Counts of lists: small ones are counted each time, large ones are cached for some seconds."""
 
     clock: Callable[[], float] = time.monotonic
     _large: dict[CountKey, tuple[int, float, float]] = field(default_factory=dict)  # how many, when, when last begun
     _lock: Lock = field(default_factory=Lock)
 
     def count(self, key: CountKey, counted: Callable[[int | None], int]) -> int:
-        """Return how many there are; `counted(at_most)` counts, up to a number or (None) all."""
+        """Return the number of results; `counted(at_most)` counts up to a number, or all with None."""
         now = self.clock()
         with self._lock:
             number, at, begun = self._large.get(key, (0, -math.inf, -math.inf))
@@ -77,7 +77,7 @@ class Counts:
 
 
 class State:
-    """The shared things of one process that serves."""
+    """The objects that all requests of a serving process share."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         """Take the settings and the database; nothing is connected before `open`."""
@@ -116,7 +116,7 @@ class State:
 
     @property
     def pools(self) -> Mapping[str, Pool]:
-        """The pools of connections by what is done over them."""
+        """Return the pools of connections, by what they are used for."""
         return {
             "reading": self.readers,
             "reading heavily": self.heavy_readers,
@@ -125,13 +125,13 @@ class State:
         }
 
     def open(self) -> None:
-        """Begin to connect, and remove what a process that was killed has left."""
+        """Start to connect, and remove what a killed process has left behind."""
         for pool in self.pools.values():
             pool.open()
         self.uploads.sweep()
 
     def close(self) -> None:
-        """Give the threads, the connections and the files up."""
+        """Close the threads, the connections and the files."""
         every = (self._reading, self._reading_heavily, self._writing, self._merging)
         for threads in every:
             threads.shutdown(wait=False, cancel_futures=True)
@@ -142,17 +142,17 @@ class State:
         self.uploads.close()
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Return what the work reads, done in a thread over a connection of its own for the time.
+        """Run `work` in a thread over a connection that can only read, and return its result.
 
-        Raises Refusal when the database neither answers nor fails.
+        Raises Refusal when the database neither answers nor fails in time.
         """
         answer = asyncio.get_running_loop().run_in_executor(self._reading, self._read, self.readers, work)
         return await _heard(answer, self._silent_after)
 
     async def read_heavily(self, work: Callable[[Connection], T]) -> T:
-        """Return what the work reads, which may take long: no other read waits for it, and few such run at one time.
+        """Run `work`, which may take long, in a separate lane so that no other read waits for it.
 
-        Raises Refusal when as many as may wait do so already.
+        Raises Refusal when as many such reads as allowed are waiting already.
         """
         if self._heavy_reads >= HEAVY + HEAVY_QUEUE:
             said = f"too many long reads are under way; try again in {RETRY_SECONDS} seconds, or ask for less"
@@ -167,7 +167,7 @@ class State:
 
     @contextmanager
     def long_read(self, seconds: int) -> Iterator[Connection]:
-        """Open a connection for a read that may take so long; raises DatabaseError."""
+        """Open a connection for a read that may take a long time; raise DatabaseError."""
         options = f"-c statement_timeout={seconds}s -c default_transaction_read_only=on"
         with self.database.connect(autocommit=True, options=options) as connection:
             try:
@@ -178,11 +178,11 @@ class State:
                 raise ours from error
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        """Do the work likewise, over a connection that may write, as soon as the locks allow; raises Refusal."""
+        """Run `work` over a connection that can write, as soon as the locks allow it; raise Refusal."""
         return await self._in_turn(self._writing, LOCK_SECONDS, self.writers, work, LOCK_SECONDS + self._silent_after)
 
     async def merge(self, work: Callable[[Connection], T]) -> T:
-        """Do the work on a drop likewise: it may wait, and take, far longer."""
+        """Run the work on a drop, which may wait and take far longer."""
         return await self._in_turn(self._merging, MERGE_SECONDS, self.mergers, work)
 
     async def _in_turn(
@@ -193,7 +193,7 @@ class State:
         work: Callable[[Connection], T],
         silent_after: float | None = None,
     ) -> T:
-        """Do the work in one of the threads; if its turn does not come in time, it is not done any more."""
+        """Run the work in one of the threads; if its turn does not come in time, it is not run at all."""
         future = threads.submit(self._write, pool, until_left(work))
         waiting = asyncio.wrap_future(future)
         done, _ = await asyncio.wait([waiting], timeout=seconds)
@@ -203,18 +203,18 @@ class State:
         return await _heard(waiting, silent_after, UNKNOWN)
 
     def types(self, connection: Connection) -> ReferenceTypes:
-        """Return the entity and detail types, at most a second old."""
+        """Return the entity and detail types, at most one second old."""
         now = time.monotonic()
         if self._types is None or now - self._types[1] > TYPES_SECONDS:
             self._types = (reference_types(connection), now)
         return self._types[0]
 
     def forget_types(self) -> None:
-        """Read the types anew when they are next wanted: one was changed."""
+        """Read the types again the next time, because one was changed."""
         self._types = None
 
     def _read(self, pool: Pool, work: Callable[[Connection], T]) -> T:
-        """Read, and if the connection is lost over it, again: it was trusted, and reading changes nothing."""
+        """Read, and once more if the connection is lost: reading changes nothing."""
         for _ in range(AGAIN):
             try:
                 return self._with(pool, work)
@@ -224,7 +224,7 @@ class State:
         return self._with(pool, work)
 
     def _write(self, pool: Pool, work: Callable[[Connection], T]) -> T:
-        """Write, and if the connection is read-only, over a new one: that may have passed, and nothing went in."""
+        """Write, and once more over a new connection if this one is read-only, which may have passed."""
         try:
             return self._with(pool, work)
         except DatabaseReadOnly:
@@ -237,9 +237,9 @@ class State:
 
 
 async def _heard(answer: asyncio.Future[T], seconds: float | None, more: str = "") -> T:
-    """Wait for what a thread does; raises Refusal if nothing is heard of the database for so long.
+    """Wait for a thread; raise Refusal if the database is not heard of in time.
 
-    The bounds that a server keeps itself end nothing while its machine stands still. The thread waits on.
+    The limits that a server enforces itself end nothing while its machine is frozen. The thread goes on waiting.
     """
     try:
         async with asyncio.timeout(seconds) as patience:

@@ -1,4 +1,4 @@
-"""Who may do what: API tokens with a role, of which only a hash is kept, and the superusers of the admin panel."""
+"""Who may do what: API tokens with a role, stored as hashes only, and the superusers of the admin panel."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ _NO_SECRET = bytes(32)  # no text is known whose SHA-256 this is
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks: the bearer of a token, or whom the edge takes for somebody."""
+    """The one who makes a request: the bearer of a token, or the anonymous user of an open API."""
 
     name: str  # the actor in the ledger
     role: Role
     token_id: str | None = None
 
     def may(self, role: Role) -> bool:
-        """Return whether what the role may is allowed."""
+        """Return whether this principal may do what a role may do."""
         return ROLES.index(self.role) >= ROLES.index(role)
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """An API token, without its secret: nobody knows that but its bearer."""
+    """An API token without its secret, which only its bearer knows."""
 
     token_id: str  # the part of it that may be shown
     name: str  # one token in use has it at a time
@@ -60,9 +60,9 @@ class Token:
 def create_token(
     connection: Connection, name: str, role: Role, *, now: datetime, expires_at: datetime | None = None
 ) -> tuple[Token, str]:
-    """Make a token, and return it with the text to present, which cannot be had again.
+    """Create a token, and return it with its text, which cannot be shown again.
 
-    Raises NameRefused, or TokenExists when a token of that name is neither revoked nor expired.
+    Raises NameRefused, or TokenExists if a token with that name is neither revoked nor expired.
     """
     token_id = "".join(secrets.choice(_ID_CHARACTERS) for _ in range(_ID_LENGTH))
     secret = "".join(secrets.choice(_SECRET_CHARACTERS) for _ in range(_SECRET_LENGTH))
@@ -87,10 +87,10 @@ def tokens(connection: Connection) -> list[Token]:
 
 
 def revoke_token(connection: Connection, name_or_id: str, *, now: datetime) -> Token:
-    """Revoke a token for good, and return it; to do it again changes nothing.
+    """Revoke a token for good, and return it; revoking it again changes nothing.
 
-    A name means the token in use that has it, or else the last one that had; the whole text of a token, found where
-    it leaked, will do too. Raises UnknownToken.
+    A name means the active token with that name, or else the last one that had it. The whole text of a token, found
+    where it leaked, works too. Raises UnknownToken.
     """
     row = None
     whole = _TOKEN.fullmatch(name_or_id.strip())
@@ -103,7 +103,7 @@ def revoke_token(connection: Connection, name_or_id: str, *, now: datetime) -> T
 
 
 def principal(connection: Connection, presented: str, *, now: datetime) -> Principal | None:
-    """Return whose token this is; None if it is malformed, unknown, revoked or expired, whatever was presented."""
+    """Return the bearer of a token; None if it is malformed, unknown, revoked or expired."""
     parts = _TOKEN.fullmatch(presented)
     if parts is None:
         return None
@@ -115,12 +115,12 @@ def principal(connection: Connection, presented: str, *, now: datetime) -> Princ
 
 
 def mark_used(connection: Connection, token_id: str, *, now: datetime) -> None:
-    """Note that a token was used; it is written once a minute at most."""
+    """Record that a token was used; this is written at most once a minute."""
     connection.execute(statement("access/touch_token"), {"token_id": token_id, "now": now})
 
 
 def is_closed(connection: Connection) -> bool:
-    """Return whether a token was ever made, revoked or not: who once asked for tokens goes on asking."""
+    """Return whether a token was ever created, even if it was revoked: from then on the API needs tokens."""
     return connection.execute(statement("access/has_tokens")).fetchone() == (True,)
 
 
@@ -130,7 +130,7 @@ def has_active_token(connection: Connection, *, now: datetime) -> bool:
 
 
 def create_superuser(connection: Connection, username: str, password: str, *, now: datetime) -> None:
-    """Make a superuser of the admin panel.
+    """Create a superuser of the admin panel.
 
     Raises NameRefused, SuperuserExists or WeakPassword.
     """
@@ -144,7 +144,7 @@ def create_superuser(connection: Connection, username: str, password: str, *, no
 
 
 def available_username(connection: Connection, username: str) -> str:
-    """Return a username in normal form, if it can be taken.
+    """Return a username in normal form if it is still free.
 
     Raises NameRefused or SuperuserExists.
     """
@@ -155,13 +155,13 @@ def available_username(connection: Connection, username: str) -> str:
 
 
 def verify_superuser(connection: Connection, username: str, password: str) -> bool:
-    """Return whether that is the superuser's password; it takes as long if there is no such superuser."""
+    """Return whether the password is right; this takes as long if there is no such superuser."""
     known = _password_hash(connection, username)
     return _hasher().verify(_as_bytes(password), known or _hash_of_nobody()) and known is not None
 
 
 def password_faults(username: str, password: str) -> list[str]:
-    """Return what is wrong with a password, a sentence each, as Django's validators see it."""
+    """Return what is wrong with a password, one sentence each, by the rules of Django's validators."""
     folded, name = password.casefold(), username.casefold()
     faults = []
     if len(password) < PASSWORD_LENGTH:
@@ -176,7 +176,7 @@ def password_faults(username: str, password: str) -> list[str]:
 
 
 def _in_form(name: str) -> str | None:
-    """Return a name in normal form, or None if nobody can have it."""
+    """Return a name in normal form, or None if it is not a valid name."""
     normal = unicodedata.normalize("NFC", name)
     return normal if _NAME.fullmatch(normal) else None
 
@@ -193,7 +193,7 @@ def _sha256(secret: str) -> bytes:
 
 
 def _as_bytes(password: str) -> bytes:
-    """Return the bytes to hash: keyboards compose accents or do not, and a lone surrogate is no reason to fail."""
+    """Return the bytes to hash, in NFC because keyboards differ; a lone surrogate must not fail."""
     return unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")
 
 

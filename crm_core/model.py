@@ -1,4 +1,4 @@
-"""The nouns of the product as frozen records: what goes in, what stands, what was refused, what a merge did."""
+"""The records of the product: types, changes, rejects, and the report on a merge."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Status = Literal["merged", "replayed", "refused"]
 
 
 class Reason(enum.StrEnum):
-    """Why a row is rejected: the codes of the drop contract, one a fault."""
+    """Why a row is rejected: the reason codes of the drop contract, one for each fault."""
 
     INVALID_UID = "invalid_uid"
     MISSING_DISPLAY_NAME = "missing_display_name"
@@ -66,7 +66,7 @@ class ReferenceTypes:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One accepted statement: from `change_ts` on, this is so."""
+    """One accepted statement: from `change_ts` on, this is true."""
 
     entity_uid: UUID
     change_ts: datetime  # aware, microseconds
@@ -78,7 +78,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A row of a drop that was refused."""
+    """A row of a drop that was rejected."""
 
     line: int  # physical line of the file where the row starts; the header is line 1
     reasons: tuple[Reason, ...]
@@ -98,7 +98,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class MergeReport:
-    """What one drop did: the books, which always balance."""
+    """What one drop did: its counts, which always balance."""
 
     file: str
     sha256: str | None
@@ -122,7 +122,7 @@ class MergeReport:
     rejects: tuple[Reject, ...] = ()  # the first few, to show; all of a merged drop's are kept in the database
 
     def as_json(self) -> dict[str, object]:
-        """Return the object that `crm ingest --json` prints: every field but the rejects; differences of a dry run."""
+        """Return what `crm ingest --json` prints: all fields but the rejects; differences only of a dry run."""
         left_out = ("rejects",) if self.dry_run else ("rejects", "differences")
         fields = {name: value for name, value in asdict(self).items() if name not in left_out}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
@@ -130,7 +130,7 @@ class MergeReport:
 
 @dataclass(frozen=True, slots=True)
 class EntityTypeFixture:
-    """A kind of entity, before the database gives it an id."""
+    """A kind of entity that does not have an id of the database yet."""
 
     code: str  # upper case
     name: str
@@ -140,7 +140,7 @@ class EntityTypeFixture:
 
 @dataclass(frozen=True, slots=True)
 class DetailTypeFixture:
-    """A kind of detail, before the database gives it an id."""
+    """A kind of detail that does not have an id of the database yet."""
 
     code: str  # lower case
     name: str

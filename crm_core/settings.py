@@ -1,4 +1,4 @@
-"""The settings, read once at the edge from the environment and from `.env`; `.env.example` explains them all."""
+"""The settings, read once at the start from the environment and from `.env`; `.env.example` explains them all."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All that the surroundings decide."""
+    """Everything that the environment decides."""
 
     home: Path  # absolute; the embedded server's data, and all else that the product writes
     database_url: str | None = field(repr=False)  # conninfo or URL; None: the embedded server
@@ -79,9 +79,9 @@ class Settings:
     def from_environment(
         cls, environ: Mapping[str, str] | None = None, env_file: Path | None = Path(".env")
     ) -> Settings:
-        """Return the settings; the environment wins over the file, and an empty value is a missing one.
+        """Return the settings; the environment wins over the file, and an empty value counts as missing.
 
-        Raises SettingsError for a value that cannot be used; it never shows a password.
+        Raises SettingsError for a value that cannot be used, without ever showing a password.
         """
         of_file = _present(dotenv_values(env_file)) if env_file else {}
         of_environment = _present(os.environ if environ is None else environ)
@@ -167,7 +167,7 @@ def _present(values: Mapping[str, str | None]) -> dict[str, str]:
 
 
 def _warn_of_unknown(of_file: Mapping[str, str], environ: Mapping[str, str]) -> None:
-    """Warn of names that are no setting, once each: of all in the file, and in the environment of slips of the pen."""
+    """Warn once of each unknown name: all in the file, and probable misspellings in the environment."""
     known = {*("_".join(("CRM", field.name.upper())) for field in fields(Settings)), *POSTGRES, *OF_COMPOSE}
     known |= {*ALIASES.values()}
     for name in sorted({*of_file, *environ} - known - _WARNED_OF):
@@ -180,19 +180,19 @@ def _warn_of_unknown(of_file: Mapping[str, str], environ: Mapping[str, str]) -> 
 
 
 def _over(of_file: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
-    """Lay the environment over the file; its aliases too win over what the file says."""
+    """Merge the file and the environment, which wins; an alias there also wins over the name in the file."""
     hidden = {name for name, alias in ALIASES.items() if alias in environ}
     return {name: value for name, value in of_file.items() if name not in hidden} | dict(environ)
 
 
 def _name(given: Mapping[str, str], name: str) -> str:
-    """Return the name under which a setting was given: its own, unless the alias alone is there."""
+    """Return the name under which a setting was given: its own, unless only the alias is set."""
     alias = ALIASES.get(name, name)
     return alias if name not in given and alias in given else name
 
 
 def _read(given: Mapping[str, str], name: str, default: str, parse: Callable[[str], T], cure: str) -> T:
-    """Return a setting's value; what `parse` refuses becomes a SettingsError under the name that was given."""
+    """Return a setting's value; raise SettingsError, under the name that was given, if `parse` refuses it."""
     value = given.get(_name(given, name), default).strip()
     try:
         return parse(value)
@@ -281,7 +281,7 @@ def _long_key(value: str) -> str:
 
 
 def _proxies(value: str) -> tuple[str, ...]:
-    """Parse the addresses of proxies: one with a slip would be trusted by nobody, and without a word."""
+    """Parse the addresses of proxies strictly: a misspelt one would silently not be trusted."""
     from ipaddress import ip_address, ip_network
 
     def parsed(proxy: str) -> str:
@@ -293,7 +293,7 @@ def _proxies(value: str) -> tuple[str, ...]:
 
 
 def _list_of(item: str) -> Callable[[str], tuple[str, ...]]:
-    """Return a parser of items with commas between, each of which matches the pattern."""
+    """Return a parser for comma-separated items that each match the pattern."""
 
     def parse(value: str) -> tuple[str, ...]:
         items = tuple(part.strip() for part in value.split(",") if part.strip())

@@ -1,11 +1,11 @@
-"""The asset checks: what must hold of each drop and of all data, and what should hold of a drop.
+"""The asset checks: what must hold for each drop and for all data, and what should hold for a drop.
 
-Of each drop: its books balance, and the invariants of the core hold for the entities that it names; of a large drop for
-about 1,000 of them, so that they cost next to nothing. These are blocking: the run fails, and no report is made by
-itself while one of them stands broken. The rate of rejects only warns above 10 %, and is an error above 50 % without
-blocking: the good rows have gone in, as the drop contract has it, and the report has to tell of the bad ones.
+For each drop: its counts balance, and the invariants of the core hold for the entities that it names; for a large drop
+for about 1,000 of them, so that the checks cost little. These are blocking: the run fails, and no report is made
+automatically while one of them is broken. The rate of rejects warns above 10 % and is an error above 50 %, but does not
+block: the good rows went in, as the drop contract says, and the report must show the bad ones.
 
-Of all data: the same invariants, daily, as checks of the asset `invariants`.
+For all data: the same invariants, daily, as checks of the asset `invariants`.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ DROPS_KEEP_COMING = dg.AssetCheckSpec(
 
 
 def judge_drop(instance: dg.DagsterInstance, key: str, taken: Taken) -> Iterator[dg.AssetCheckEvaluation]:
-    """Judge what one drop did, after its assets have been materialized."""
+    """Yield the checks of a drop, after its assets have been materialized."""
     for spec in OF_DROPS:
         result = (
             _judge_books(taken.drop)
@@ -87,9 +87,9 @@ def judge_drop(instance: dg.DagsterInstance, key: str, taken: Taken) -> Iterator
 
 
 def judge_refused(instance: dg.DagsterInstance, key: str, refused: Refused) -> Iterator[dg.AssetCheckEvaluation]:
-    """Judge what stands of the name of a drop that was refused: what came before under that name, or nothing.
+    """Yield the checks of a refused drop: those of the earlier drop with its name, or nothing to check.
 
-    A check that a failed run leaves without a result would be told as one that failed.
+    A check without a result from a failed run would be shown as failed.
     """
     if refused.before is not None:
         yield from judge_drop(instance, key, refused.before)
@@ -118,7 +118,7 @@ def _evaluation(
 
 
 def judge(found: Check, entities: int | None = None) -> dg.AssetCheckResult:
-    """Judge an invariant, of all data or of so many entities."""
+    """Return the result of an invariant, over all data or over a number of entities."""
     metadata: dict[str, dg.MetadataValue] = {"breaches": dg.MetadataValue.int(found.breaches)}
     if entities is not None:
         metadata["entities"] = dg.MetadataValue.int(entities)
@@ -129,7 +129,7 @@ def judge(found: Check, entities: int | None = None) -> dg.AssetCheckResult:
 
 
 def judge_freshness(age_seconds: float | None) -> dg.AssetCheckResult:
-    """Judge the age of the newest drop; None is that none ever came."""
+    """Return the result for the age of the newest drop; None means that none has arrived."""
     hours = None if age_seconds is None else round(age_seconds / 3600, 1)
     return dg.AssetCheckResult(
         passed=age_seconds is not None and age_seconds <= FRESH.total_seconds(),

@@ -1,4 +1,4 @@
-"""The Dagster project: what there is, and where it comes from."""
+"""The definitions of the Dagster project, and where each comes from."""
 
 import dagster as dg
 
@@ -13,7 +13,7 @@ from pipelines.sensors import SENSORS
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """Define the project; the environment is read now, not at the import."""
+    """Return the definitions of the project; the environment is read now, not at import."""
     return dg.Definitions(
         assets=ASSETS,
         jobs=JOBS,

@@ -1,6 +1,6 @@
-"""A small story in five drops, and what is true of it: the questions that `crm bench --compare` puts to every tool.
+"""A small story in five drops with known answers: the questions that `crm bench --compare` asks every tool.
 
-The answer to each is known by construction. One function judges them all, whoever is asked.
+The answer to each question is known by construction. One function grades all tools.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from crm_core.bench.generator import COLUMNS
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """What a tool says that an entity was during `[valid_from, valid_to)`."""
+    """What a tool says an entity was during `[valid_from, valid_to)`."""
 
     display_name: str | None
     entity_type: str | None
@@ -30,7 +30,7 @@ Histories = Mapping[str, Sequence[Version]]  # by entity_uid
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a tool answered while the story was told to it."""
+    """What a tool answered while it loaded the story."""
 
     after_twice: Histories
     after_late: Histories
@@ -113,7 +113,7 @@ def write_story(folder: Path) -> Story:
 
 
 def judge(answers: Answers) -> Iterator[Verdict]:
-    """Say of each question whether the answers are right."""
+    """Grade the answers to each question."""
     late = answers.after_late
 
     passed = f"day 2 {_at(late, PASSED, 2)}, now {_now(late, PASSED)}"
@@ -142,7 +142,7 @@ def judge(answers: Answers) -> Iterator[Verdict]:
 
 
 def current(versions: Sequence[Version]) -> Sequence[Version]:
-    """Return the versions that are open: one, if all is well."""
+    """Return the open versions; there should be one."""
     return [version for version in versions if version.valid_to is None]
 
 
@@ -151,7 +151,7 @@ def _now(histories: Histories, uid: str) -> str:
 
 
 def _at(histories: Histories, uid: str, day: int) -> str:
-    """Return what held at the noon of a day."""
+    """Return the value that held at noon of a day."""
     noon = _on(day, 12)
     return _names(
         version

@@ -1,4 +1,4 @@
-"""`crm`, the command line: a command reads the settings, does one thing, and says what came of it.
+"""`crm`, the command line: a command reads the settings, does one thing, and prints the result.
 
 A command imports what it needs when it runs, so that `crm --help` is quick.
 """
@@ -27,18 +27,18 @@ TERMINATED = 143  # and to one that SIGTERM ended
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP came: everything is rolled back and closed, as on Ctrl-C; the embedded server too."""
+    """SIGTERM or SIGHUP came: everything is rolled back and closed, as on Ctrl-C, the embedded server too."""
 
 
 class Commands(click.Group):
-    """The commands in the order in which they are added; an expected error is one line, unless CRM_DEBUG is set."""
+    """The commands in the order in which they are added; an expected error is one line unless CRM_DEBUG is set."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the names of the commands in the order in which a newcomer needs them."""
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command; an expected error ends it with 1, Ctrl-C with 130 and SIGTERM with 143."""
+        """Run the command; an expected error exits with 1, Ctrl-C with 130 and SIGTERM with 143."""
         try:
             return super().invoke(ctx)
         except Exception as error:
@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def _matters(record: logging.LogRecord) -> bool:
-    """Return False for the note that a lost connection could not be rolled back: the server does that by itself."""
+    """Return False for the message that a lost connection could not be rolled back: the server does that itself."""
     return _debug() or not record.getMessage().startswith("error ignored")
 
 
@@ -106,7 +106,7 @@ def _terminate(_number: int, _frame: object) -> None:
 
 
 def _ours(error: Exception) -> CrmError | None:
-    """Return the expected error that this is, or that stands for what the database said; None for any other."""
+    """Return the expected error that this is, or that the database's message means; None for any other."""
     if isinstance(error, CrmError):
         return error
     if "psycopg" not in sys.modules:  # nobody has talked to a database

@@ -1,4 +1,4 @@
-"""The header of a drop: which columns it has, in which order; or why the file is no drop."""
+"""The header of a drop: which columns it has, in which order; or why the file is not a drop."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Header:
 
 
 def read_header(path: Path, start: bytes, detail_types: Iterable[str] = ()) -> Header:
-    """Read the header from the first HEADER_BYTES of a file; a column may be of a detail type, named by its code.
+    """Read the header from the first HEADER_BYTES of a file; a column may be a detail type, named by its code.
 
     Raises DropRefused if it is not the header of a drop.
     """
@@ -91,7 +91,7 @@ def read_header(path: Path, start: bytes, detail_types: Iterable[str] = ()) -> H
 
 
 def without_end_of_file(text: bytes) -> bytes:
-    """Return the last bytes of a file without the Ctrl-Z that old systems put behind a text."""
+    """Return the last bytes of a file without the Ctrl-Z that old systems append to a text."""
     return text.rstrip(_END_OF_FILE)
 
 
@@ -112,7 +112,7 @@ def _columns(path: Path, record: bytes, codes: Set[str], body: bytes, *, is_soun
 
 
 def _lines_above_header(body: bytes) -> int:
-    """Count the lines above what looks like a header, as a title is; 0 if nothing near the start does."""
+    """Count the lines, such as a title, above what looks like a header; 0 if nothing near the start does."""
     for above, line in enumerate(body.split(b"\n", SEARCHED)[:SEARCHED]):
         if len({cell.strip(b' "\r').lower() for cell in line.split(b",")} & {name.encode() for name in COLUMNS}) > 1:
             return above
@@ -120,7 +120,7 @@ def _lines_above_header(body: bytes) -> int:
 
 
 def _column(text: str, known: Set[str]) -> str:
-    """Return the name of a column: as it is known, or else as it stands."""
+    """Return the name of a column: the known spelling, or else the text in lower case."""
     name = (normal_form(text) or "").lower()
     return name if name in known else text.strip().lower()
 
@@ -149,7 +149,7 @@ def _faults(columns: tuple[str, ...], codes: Set[str]) -> list[str]:
 
 
 def _without_nameless(columns: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the columns without those at the end that have no name, which a spreadsheet leaves behind."""
+    """Return the columns without the nameless ones at the end, which spreadsheets leave behind."""
     last = max((place for place, name in enumerate(columns) if name), default=-1)
     return columns[: last + 1]
 

