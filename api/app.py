@@ -66,7 +66,7 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         state.open()
         gc.collect()
-        gc.freeze()  # what was made at the start stays: no collection need look at it again
+        gc.freeze()  # these objects live until the end: garbage collections need not look at them again
         yield
         state.close()
         limiter.close()

@@ -12,7 +12,7 @@ from fastapi import Request
 
 from api.problems import refuse, refuse_all
 
-READ = ("utf-8", "ascii")  # names of codecs; ASCII is UTF-8 too
+READ = ("utf-8", "ascii")  # names of Python's codecs; ASCII is a part of UTF-8
 UNPACK = "is {given!r}, which is not decoded here; decode the body first, and send the plain bytes"
 
 
@@ -41,7 +41,7 @@ def require_utf8(content_type: str, where: str) -> None:
     message = Message()
     message["content-type"] = content_type
     for name, given in message.get_params(failobj=[]):
-        # RFC 2231 (charset*=…) makes it a tuple, of which the last is the value
+        # RFC 2231 (charset*=…) makes it a tuple whose last member is the value
         charset = str(given[-1] if isinstance(given, tuple) else given).strip("'\" ")
         if name.lower() == "charset" and charset and _codec(charset) not in READ:
             refuse(where, f"says charset={charset}, but only UTF-8 is accepted; convert the text to UTF-8")

@@ -17,8 +17,8 @@ WEAK = (
     "If-Match needs a strong ETag, but W/… is a weak one: a proxy that compresses answers has probably weakened it. "
     "Send the tag without the W/, or keep the proxy from compressing answers that have an ETag"
 )
-_TAG = r'(W/)?"([^"\x00-\x1f\x7f]*)"'  # a comma may be in it
-_LIST = re.compile(rf"[ \t,]*{_TAG}[ \t]*(?:,[ \t]*(?:{_TAG}[ \t]*)?)*")  # it may have empty places
+_TAG = r'(W/)?"([^"\x00-\x1f\x7f]*)"'  # it may contain a comma
+_LIST = re.compile(rf"[ \t,]*{_TAG}[ \t]*(?:,[ \t]*(?:{_TAG}[ \t]*)?)*")  # it may have empty members
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,8 @@ def tags_of(request: Request, header: str) -> Tags | None:
         return Tags([ANY])
     if not _LIST.fullmatch(text):
         refuse(f"header.{header}", 'is not a list of ETags; send the ETag exactly as you received it, as "…"')
-    found = [(bool(weak), tag) for weak, tag in re.findall(_TAG, text) if tag != ANY]  # "*" is not *, and none of ours
+    # The tag "*" in quotes is not *, and never one of ours.
+    found = [(bool(weak), tag) for weak, tag in re.findall(_TAG, text) if tag != ANY]
     return Tags([tag for is_weak, tag in found if not is_weak], [tag for is_weak, tag in found if is_weak])
 
 

@@ -16,8 +16,8 @@ from crm_core.errors import TimedOut
 from crm_core.postgres.connection import Connection
 
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
-AGAIN_SECONDS = 0.1  # between two attempts to cancel: between two statements there is nothing to cancel
-CANCEL_SECONDS = 2.0  # that the server has to hear of it
+AGAIN_SECONDS = 0.1  # between two attempts to cancel, which have no effect between two statements
+CANCEL_SECONDS = 2.0  # that the server has to receive it
 ATTEMPTS = 100
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ class Visit:
     def leave(self) -> bool:
         """Cancel the current work; return whether there was any, in which case more may follow."""
         self.has_left.set()
-        with self._lock:  # it is not lent to anybody else meanwhile
+        with self._lock:  # so that the connection is not lent to anybody else meanwhile
             if self._connection is None:
                 return False
             self._connection.cancel_safe(timeout=CANCEL_SECONDS)

@@ -19,7 +19,7 @@ from crm_core.model import DetailType
 
 ADDRESS = "/openapi.json"
 FILTERED = ("/api/v1/entities", "/api/v1/entities-asof")
-TYPES_SECONDS = 1.0  # that the document waits for the detail types
+TYPES_SECONDS = 1.0  # for which the document waits for the detail types
 TITLE = "CRM core"
 DESCRIPTION = """\
 A CRM core that keeps the full history of every entity and detail.
@@ -40,9 +40,9 @@ class CrmApi(FastAPI):
             description=DESCRIPTION,
             lifespan=lifespan,
             redirect_slashes=False,
-            telemetry={"tracing": False, "metrics": False, "logs": False},  # we log and count ourselves
+            telemetry={"tracing": False, "metrics": False, "logs": False},  # this application logs and counts by itself
             debug=debug,
-            openapi_url=None,  # ours is below
+            openapi_url=None,  # defined below
         )
         self._may_be_open = may_be_open
         pages = FastAPIOffline(title=TITLE, openapi_url=ADDRESS, swagger_ui_parameters={"tryItOutEnabled": True})

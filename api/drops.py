@@ -29,7 +29,7 @@ from crm_core.postgres.connection import Connection
 from crm_core.settings import MAX_PAGE_SIZE
 
 router = APIRouter(prefix="/api/v1", tags=["drops"], route_class=Direct)
-SPOOL_SECONDS = 300  # that the database may take over all rejected rows of a drop
+SPOOL_SECONDS = 300  # that the database may take for all rejected rows of a drop
 Sha256 = Annotated[str, PathParam(pattern="^[0-9a-f]{64}$", description="SHA-256 of the drop's bytes")]
 LINES: dict[str, object] = {CSV: {"schema": {"type": "string"}}}
 BODY: dict[str, object] = {

@@ -23,18 +23,18 @@ from crm_core.settings import Settings
 
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 DROPS = "/api/v1/drops"
-PROBES = ("/healthz", "/readyz")  # asked by machines, under any name of this one
+PROBES = ("/healthz", "/readyz")  # called by machines, under any host name
 SECURITY_HEADERS = {
     b"x-content-type-options": b"nosniff",
     b"x-frame-options": b"DENY",
     b"referrer-policy": b"same-origin",
     b"cross-origin-opener-policy": b"same-origin",
 }
-ONCE = frozenset(  # of these headers two would leave open which is meant
+ONCE = frozenset(  # if one of these headers came twice, it would be unclear which one counts
     (b"authorization", b"content-encoding", b"content-type", b"host", b"idempotency-key", b"origin")
 )
-SLOWEST = 1_000  # bytes of a body that have to come in a second, once the time-out of a client has passed
-GONE = 499  # in the log and the figures: the client left before it was answered
+SLOWEST = 1_000  # bytes of a body that have to arrive per second, once the time-out of a client has passed
+GONE = 499  # in the log and the metrics: the client left before it got an answer
 OURS = Refusal(
     HTTPStatus.INTERNAL_SERVER_ERROR,
     "an internal error; report it with the request_id, under which the log has the details",
@@ -64,7 +64,7 @@ class _Body:
         """Take the largest size in bytes, and how many seconds the client may send nothing."""
         self._receive, self._most, self._patience = receive, most, patience
         self._received, self._begun = 0, time.monotonic()
-        self.is_wanted = True  # False: it is whole, and who waits for more waits for the client to leave
+        self.is_wanted = True  # False: the body is complete, and waiting for more means waiting for the client to leave
         self.is_answered = self.is_cut = False
 
     async def receive(self) -> Message:
@@ -111,9 +111,10 @@ class Edge:
         request_id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         scope.setdefault("state", {})["request_id"] = request_id
         method, path = scope["method"], scope["path"]
-        scope["path"] = path.rstrip("/") if path.startswith("/api/") else path  # as Django would have it
+        scope["path"] = path.rstrip("/") if path.startswith("/api/") else path  # as Django does it
         if method == "HEAD":
-            scope = {**scope, "method": "GET"}  # a copy: the server's own still says that no body is to be sent
+            # A copy: in the server's own scope it stays HEAD, so that no body is sent.
+            scope = {**scope, "method": "GET"}
         body = _Body(receive, self._most(scope), self.settings.client_timeout)
         status = 0
 
@@ -136,7 +137,7 @@ class Edge:
             body.is_cut = True
         except Exception as error:
             _LOG.error("an internal error", exc_info=error, extra={"request_id": request_id})
-            if status:  # the answer has begun: to break it off is all that is left
+            if status:  # the answer has begun, so it can only be cut off
                 raise
             await problem(request_id, OURS)(scope, receive, answer)
         finally:
@@ -186,7 +187,8 @@ class Edge:
                 "ms": round(seconds * 1000, 1),
                 "actor": state.get("actor"),
             }
-            record = logging.LogRecord(_LOG.name, logging.INFO, "", 0, "", None, None)  # who logs need not be looked up
+            # Looking up the caller takes time.
+            record = logging.LogRecord(_LOG.name, logging.INFO, "", 0, "", None, None)
             record.told = told
             _LOG.handle(record)
 

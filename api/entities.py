@@ -63,14 +63,14 @@ LINES: dict[str, object] = {
 }
 AS_OF = Field(description="What was true at this instant (ISO 8601)", json_schema_extra=INSTANT)
 KEY_LENGTH = 255
-LONGEST_Q = 2_000  # characters of q: no name is longer, however it is written
-SHORTEST = 3  # characters of q that an index finds
-EVERYTHING = 1_000  # versions that come from memory, as one answer; more are streamed
+LONGEST_Q = 2_000  # characters of q: no name is longer, in any spelling
+SHORTEST = 3  # the fewest characters of q that an index can find
+EVERYTHING = 1_000  # versions that are returned as one answer from memory; more are streamed
 IfMatch = Annotated[str | None, Header(alias="If-Match", description="The ETag that the entity must still have")]
 Key = Annotated[
     str | None, Header(description="The same request with the same key is carried out only once within a day")
 ]
-Made = partial[Change]  # wants the types, `now` and `time_zone`
+Made = partial[Change]  # needs the types, `now` and `time_zone`
 
 
 class Search(PageParams):
@@ -131,7 +131,7 @@ class Deletion(Params):
     """When the entity ended."""
 
     change_ts: Annotated[
-        str | None,  # blank is none: a name that was left empty must not end an entity now
+        str | None,  # blank is refused: a value that was left empty must not end an entity now
         Field(description="Default: now", json_schema_extra=INSTANT, pattern=r"\S"),
     ] = None
 
@@ -180,7 +180,7 @@ async def list_entities(http: Request, call: Reader, params: Annotated[Search, Q
         count = partial(reads.count_entities, types=types, which=which)
         return page, counted(call.state, connection, ("current", filter_key(which)), count) if want.is_counted else None
 
-    takes_long = params.q is not None and len(params.q.strip()) < SHORTEST  # no index finds it
+    takes_long = params.q is not None and len(params.q.strip()) < SHORTEST  # no index can find it
     page, count = await (call.state.read_heavily if takes_long else call.state.read)(read)
     return envelope(http, want, page, count)
 
@@ -344,7 +344,8 @@ def _make(state: State, change: Made, asked: Requested, connection: Connection) 
 async def _asked(http: Request, who: Principal, change_ts: str | None, key: str | None) -> Requested:
     """Read the conditions of a change; raise Refusal for malformed ones."""
     tags, unless = tags_of(http, "If-Match"), tags_of(http, "If-None-Match")
-    if unless is not None and not (http.method == "POST" and unless.strong == [ANY]):  # a POST creates, or is refused
+    # A POST creates an entity or is refused.
+    if unless is not None and not (http.method == "POST" and unless.strong == [ANY]):
         refuse("header.If-None-Match", "is for reads; to change an entity only if it is still the same, send If-Match")
     if key is not None and not (0 < len(key) <= KEY_LENGTH and key.isprintable()):
         refuse("header.Idempotency-Key", f"must have 1 to {KEY_LENGTH} printable characters")

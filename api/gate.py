@@ -28,9 +28,9 @@ from crm_core.errors import DatabaseError
 from crm_core.postgres.connection import Connection
 
 REMEMBERED = 0.9  # seconds: a revoked token is refused within one
-TOKENS_KEPT = 10_000  # that a process remembers
-USE_NOTED = 60.0  # seconds between two notes of a token's use
-FAILURES = parse("30/minute")  # tokens that are none, from one address
+TOKENS_KEPT = 10_000  # tokens that a process remembers
+USE_NOTED = 60.0  # seconds between two records of a token's use
+FAILURES = parse("30/minute")  # wrong tokens from one address
 ANYBODY = Principal("anonymous", "admin")
 READS_ONLY = Principal("anonymous", "reader")
 INVALID = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
@@ -60,7 +60,7 @@ class Gate:
         try:
             principal = await self._principal(request.headers.get("authorization"), role, address)
         except Refusal:
-            self._count(self._limits, address)  # who is refused has asked too
+            self._count(self._limits, address)  # refused requests count too
             raise
         request.state.actor = principal.name
         self._count(self._limits, principal.token_id or address)

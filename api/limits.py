@@ -17,8 +17,8 @@ from pathlib import Path
 from limits import RateLimitItem
 
 _LOG = logging.getLogger("crm.api")
-SWEEP_SECONDS = 60.0  # between two looks for files that nobody needs any more
-SWEPT = 1_000  # files that one look takes
+SWEEP_SECONDS = 60.0  # seconds between two searches for files that are not needed any more
+SWEPT = 1_000  # files that one search looks at
 
 
 class Limiter:

@@ -10,11 +10,11 @@ import os
 import threading
 import time
 
-FLUSH_SECONDS = 0.2  # that a line may wait; a warning takes all with it at once
+FLUSH_SECONDS = 0.2  # that a line may wait; a warning writes all lines at once
 STDERR = 2
-END_SECONDS = 2.0  # that the last lines have to be written
-KEPT = 10_000  # lines that wait to be written, where they cannot be; those that come then are counted
-_ENCODED = json.JSONEncoder(default=str).encode  # json.dumps would make one each time
+END_SECONDS = 2.0  # that writing the last lines may take
+KEPT = 10_000  # lines that are kept while they cannot be written; further ones are only counted
+_ENCODED = json.JSONEncoder(default=str).encode  # json.dumps would create an encoder each time
 LOGGERS = ("crm.api", "uvicorn.error")
 
 
@@ -30,7 +30,7 @@ class Lines(logging.Handler):
         self._descriptor = descriptor
         self._lines: list[str] = []
         self._lost = 0
-        self._unwritten = b""  # the rest of what was begun
+        self._unwritten = b""  # the rest of a line that was partly written
         self._is_due = threading.Event()
         threading.Thread(target=self._write_in_time, name="log", daemon=True).start()
 
@@ -56,7 +56,7 @@ class Lines(logging.Handler):
             self._is_due.clear()
             try:
                 self._write()
-            except OSError:  # nobody can be told; the next time may be better
+            except OSError:  # the error cannot be logged; the next attempt may work
                 time.sleep(FLUSH_SECONDS)
 
     def _write(self) -> None:

@@ -42,7 +42,7 @@ class PostedDetail(Posted):
     detail_value: Annotated[str | None, Field(examples=["john.doe@example.com"])]
 
 
-# One an active type at most; a list without a bound would have as many faults to be told as it has items.
+# At most one for each active type; a list without a bound could have any number of faults to report.
 Details = Annotated[list[PostedDetail], Field(max_length=10_000)]
 
 

@@ -21,8 +21,8 @@ from crm_core.postgres.connection import Database
 from crm_core.postgres.readiness import Readiness, readiness
 
 router = APIRouter(tags=["operations"])
-READY_SECONDS = 3.0  # that the database has to answer a probe
-STUCK_SECONDS = 10.0  # a write that waits so long for others is worth a word
+READY_SECONDS = 3.0  # within which the database has to answer a probe
+STUCK_SECONDS = 10.0  # from which on a waiting write is reported
 
 
 class Health(BaseModel):

@@ -23,7 +23,7 @@ from crm_core.timeline.history import ChangePosition, VersionPosition
 from crm_core.timeline.lists import PageOf, Position
 
 FINGERPRINT = 16  # digits at the beginning of a cursor
-DEEPEST = 10_000  # rows that a page may lie deep
+DEEPEST = 10_000  # the deepest row at which a page may begin
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 CSV = "text/csv"
@@ -63,7 +63,7 @@ class Wanted(Generic[P]):
     limit: int
     offset: int
     after: P | None
-    page: int | None  # None: by cursor
+    page: int | None  # None: the page is found by its cursor
     is_counted: bool
 
 
@@ -143,7 +143,7 @@ def _liked_best(request: Request) -> str:
         name, *parameters = (text.strip() for text in part.split(";"))
         if (form := FORMS.get(name)) and (quality := _quality(parameters)) > 0:
             liked.append((quality, "*" not in name, form))
-    return max(liked, key=lambda each: each[:2])[2]  # the first of equal ones
+    return max(liked, key=lambda each: each[:2])[2]  # the first of several equal ones
 
 
 def _quality(parameters: Sequence[str]) -> float:

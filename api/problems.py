@@ -32,10 +32,10 @@ STATUS: Mapping[type[errors.CrmError], HTTPStatus] = {
     errors.DatabaseFault: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-RETRY_SECONDS = 5  # when to come again, if the database does not answer
-SHOWN, TOLD = 20, 3  # faults of one request that are listed, and that its detail tells
-LONGEST = 600  # characters of what is said of a fault: it may quote what was sent
-UNPARSED = "There was an error parsing the body"  # what the framework says where a JSON parser gives up
+RETRY_SECONDS = 5  # seconds after which to retry if the database does not answer
+SHOWN, TOLD = 20, 3  # faults of one request that are listed, and that its detail names
+LONGEST = 600  # characters of the text of a fault, which may quote what was sent
+UNPARSED = "There was an error parsing the body"  # the framework's text when a JSON parser gives up
 METHODS = ("GET", "POST", "PATCH", "DELETE", "PUT")
 
 
@@ -142,7 +142,7 @@ def refusal_of(error: errors.CrmError, part: str = "body") -> Refusal:
         ]
     if isinstance(error, errors.DatabaseError) and not isinstance(error, errors.SchemaTooOld | errors.SchemaTooNew):
         ours = error.owner == "ours"
-        logging.getLogger("crm.api").log(  # strangers need not know where the database is
+        logging.getLogger("crm.api").log(  # clients need not know where the database is
             logging.ERROR if ours else logging.WARNING, "%s", error, exc_info=error if ours else None
         )
         return Refusal(status, error.told, headers={} if ours else {"Retry-After": str(RETRY_SECONDS)})

@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from api.problems import MEDIA_TYPE
 from crm_core.settings import Settings
 
-HEAD_BYTES = 64 << 10  # of a request's line and headers, together
+HEAD_BYTES = 64 << 10  # of a request's line and headers together
 
 
 class ServerConfig(uvicorn.Config):
@@ -54,7 +54,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to wait for a request head."""
         super().connection_made(transport)
-        self._head_bytes = self._idle_bytes = 0  # of the head so far; since anything came of what is read
+        self._head_bytes = self._idle_bytes = 0  # of the head so far; and when reading of the current part began
         self._is_too_large = self._is_in_head = False
         self._waits_for_head: TimerHandle | None = None
         self._waits_for_client: TimerHandle | None = None
@@ -145,7 +145,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._head_bytes > HEAD_BYTES:
             self._is_too_large = True
             message = "the head is too large"
-            raise ValueError(message)  # ends the parser, which is how a callback tells it to
+            raise ValueError(message)  # stops the parser, which a callback can do only by raising
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
         told = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}

@@ -27,21 +27,21 @@ from crm_core.postgres.sqlstates import domain_error
 from crm_core.reference import reference_types
 from crm_core.settings import Settings
 
-TYPES_SECONDS = 1.0  # another process's new type is known after so long
-LARGE = 10_000  # a count above it may be a little old
-COUNT_SECONDS = 10.0  # as old as this
-RENEW_SECONDS = 5.0  # older than this, one request counts anew, and the others still take what there is
+TYPES_SECONDS = 1.0  # after which a type that another process added is known
+LARGE = 10_000  # counts above it may be slightly out of date
+COUNT_SECONDS = 10.0  # seconds by which they may be out of date
+RENEW_SECONDS = 5.0  # from this age on one request counts again, while the others still use the old count
 COUNTS_KEPT = 1_000
-STREAMS = 4  # answers of everything at once, at one time
-HEAVY = 2  # reads that take long, at one time: they have connections and threads of their own
-HEAVY_QUEUE = 8  # of them that may wait for their turn
-SPOOLS = 2  # answers that are written to our disk first, at one time; the others wait
-TRUST_SECONDS = 0.5  # to look whether a connection still stands costs a read more than to be wrong at times
-AGAIN = 2  # times that a read whose connection is lost is made again
+STREAMS = 4  # streams that run at the same time
+HEAVY = 2  # long reads that run at the same time: they have connections and threads of their own
+HEAVY_QUEUE = 8  # long reads that may wait for their turn
+SPOOLS = 2  # answers that are first written to disk at the same time; the others wait
+TRUST_SECONDS = 0.5  # checking a connection each time costs reads more than being wrong sometimes
+AGAIN = 2  # how often a read is retried when its connection is lost
 PATIENCE = 10.0  # seconds that a read waits for a connection
-STATEMENTS = 3  # that take as long as one may; a database that has not answered by then is silent
-LOCK_SECONDS = 20  # that a write waits for others, and as long again for its turn
-MERGE_SECONDS = 300  # likewise that a drop waits, for other drops above all
+STATEMENTS = 3  # time-outs after which a database that has not answered counts as silent
+LOCK_SECONDS = 20  # that a write waits for locks, and as long again for its turn
+MERGE_SECONDS = 300  # the same for a drop, which mostly waits for other drops
 UNKNOWN = ". It is not known whether it was recorded: look, or send it again with the same Idempotency-Key"
 TEN_YEARS = 315_360_000.0
 
@@ -54,7 +54,8 @@ class Counts:
     """Counts of lists: small ones are counted each time, large ones are cached for some seconds."""
 
     clock: Callable[[], float] = time.monotonic
-    _large: dict[CountKey, tuple[int, float, float]] = field(default_factory=dict)  # how many, when, when last begun
+    # The count, when it was made, when counting last began.
+    _large: dict[CountKey, tuple[int, float, float]] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     def count(self, key: CountKey, counted: Callable[[int | None], int]) -> int:
@@ -64,7 +65,7 @@ class Counts:
             number, at, begun = self._large.get(key, (0, -math.inf, -math.inf))
             if now - at < COUNT_SECONDS and now - begun < RENEW_SECONDS:
                 return number
-            if number:  # whoever comes next need not count
+            if number:  # the next request need not count
                 self._large[key] = (number, at, now)
         if number == 0 and (few := counted(LARGE + 1)) <= LARGE:
             return few
@@ -104,12 +105,13 @@ class State:
         self.mergers = Pool(
             database, merges, patience=PATIENCE, max_idle=idle, options=f"-c lock_timeout={MERGE_SECONDS}s"
         )
-        # As many threads as connections: who waits does so in the loop, and writes that wait keep no read waiting.
+        # As many threads as connections: requests wait in the event loop, and waiting writes do not block reads.
         self._reading = ThreadPoolExecutor(settings.pool_size, "reading")
         self._reading_heavily = ThreadPoolExecutor(HEAVY, "reading-heavily")
-        self._heavy_reads = 0  # that are under way or wait
+        self._heavy_reads = 0  # long reads that run or wait
         self._writing = ThreadPoolExecutor(settings.pool_size, "writing")
-        self._merging = ThreadPoolExecutor(merges, "merging")  # drops keep no other write waiting for a thread
+        # Drops have their own thread, so that other writes need not wait for one.
+        self._merging = ThreadPoolExecutor(merges, "merging")
         self.uploads = Uploads(settings.home / "uploads")
         self.streaming = CapacityLimiter(STREAMS)
         self.spooling = CapacityLimiter(SPOOLS)
@@ -219,7 +221,7 @@ class State:
             try:
                 return self._with(pool, work)
             except ServerUnreachable as error:
-                if error.__cause__ is None:  # there was no connection at all
+                if error.__cause__ is None:  # no connection could be opened
                     raise
         return self._with(pool, work)
 

@@ -21,9 +21,10 @@ from api.problems import RETRY_SECONDS, Refusal
 from api.state import State
 from crm_core.postgres.connection import Connection
 
-STREAM_SECONDS = 1_800  # that the database may take over an answer of everything
-SEND_SECONDS = 30.0  # that a client may take to read one block; then its place is another's
-COLUMNS = ("entity_uid", "display_name", "entity_type")  # of a file of entities, before one for each detail type
+STREAM_SECONDS = 1_800  # that the database may take for a stream
+SEND_SECONDS = 30.0  # that a client may take to read one block; then its place is freed
+# Columns of a file of entities, before one for each detail type.
+COLUMNS = ("entity_uid", "display_name", "entity_type")
 Blocks = Callable[[Connection], Iterator[bytes]]
 
 

@@ -32,7 +32,7 @@ CSV = "text/csv"
 FORM = "multipart/form-data"
 KINDS = (CSV, "application/csv", "application/octet-stream", "text/plain")
 SEND = "send the CSV file as the part `file`: curl -F file=@drop.csv"
-NAME_BYTES = 200  # of a file's name that are kept
+NAME_BYTES = 200  # bytes of a file's name that are kept
 BLOCK = 1 << 20  # bytes that are written at once
 
 
@@ -42,7 +42,7 @@ class Uploads:
     def __init__(self, root: Path) -> None:
         """Take the folder of all processes, which need not exist."""
         self._root = root
-        self._own: tuple[Path, int] | None = None  # our folder, and the lock on it
+        self._own: tuple[Path, int] | None = None  # the folder of this process, and the lock on it
         self._making = Lock()
 
     def sweep(self) -> None:
@@ -85,7 +85,7 @@ class Uploads:
                 return self._own[0]
             self._root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._root.mkdir(mode=0o700, exist_ok=True)
-            self._root.chmod(0o700)  # an earlier release let others look
+            self._root.chmod(0o700)  # an earlier release made it readable by others
             with _alone(self._root):
                 _sweep(self._root)
                 own = Path(tempfile.mkdtemp(prefix="process-", dir=self._root))
@@ -123,7 +123,7 @@ def room() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        logging.getLogger("crm.api").warning("an upload cannot be stored: %s", error)  # the path is for us alone
+        logging.getLogger("crm.api").warning("an upload cannot be stored: %s", error)  # clients must not see the path
         said = f"this server cannot store the file now ({error.strerror}), and nothing was changed; "
         said += "make room on its disk or tell its operator, then send it again"
         raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, said, headers={"Retry-After": "60"}) from error
@@ -155,7 +155,7 @@ class _Form:
         self._header = self._value = b""
         self._headers: dict[str, str] = {}
         self._name: str | None = None  # of the file
-        self._others: list[str] = []  # parts that we know nothing of
+        self._others: list[str] = []  # names of unknown parts
         self._is_file = self._is_whole = False
         try:
             self._parser = MultipartParser(
@@ -258,7 +258,7 @@ def _alone(root: Path) -> Iterator[None]:
 
 def _sweep(root: Path) -> None:
     for folder in [path for path in root.iterdir() if path.is_dir() and not path.is_symlink()]:
-        with suppress(OSError):  # it is locked: its process lives
+        with suppress(OSError):  # it is locked if its process is alive
             lock = _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
             os.close(lock)

@@ -20,7 +20,7 @@ from crm_core.postgres.connection import Connection
 from crm_core.resources import statement
 
 Role = Literal["reader", "writer", "admin"]
-ROLES: tuple[Role, ...] = get_args(Role)  # each may what those before it may
+ROLES: tuple[Role, ...] = get_args(Role)  # each role may do what those before it may do
 
 PASSWORD_LENGTH = 10
 _ID_LENGTH, _SECRET_LENGTH = 12, 43  # 43 of 62 characters are 256 bits
@@ -28,7 +28,7 @@ _ID_CHARACTERS = string.ascii_lowercase + string.digits
 _SECRET_CHARACTERS = string.ascii_letters + string.digits
 _TOKEN = re.compile(rf"crm_([a-z0-9]{{{_ID_LENGTH}}})_([A-Za-z0-9]{{{_SECRET_LENGTH}}})")
 _NAME = re.compile(r"[^\W_][\w.@+-]{0,99}")
-_NO_SECRET = bytes(32)  # no text is known whose SHA-256 this is
+_NO_SECRET = bytes(32)  # no known text has this SHA-256
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ class Principal:
 class Token:
     """An API token without its secret, which only its bearer knows."""
 
-    token_id: str  # the part of it that may be shown
-    name: str  # one token in use has it at a time
+    token_id: str  # the part of the token that may be shown
+    name: str  # only one active token has it
     role: Role
     created_at: datetime
     expires_at: datetime | None  # None: never

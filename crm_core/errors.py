@@ -59,7 +59,7 @@ Owner = Literal["client", "operator", "database", "ours"]
 class CrmError(Exception):
     """The root of every error that the product raises on purpose."""
 
-    owner: ClassVar[Owner] = "client"  # who can mend it
+    owner: ClassVar[Owner] = "client"  # who can fix it
 
 
 def _utc(instant: datetime) -> str:
@@ -78,8 +78,8 @@ class DatabaseError(CrmError):
     """The database cannot be used as asked; nothing was changed."""
 
     owner: ClassVar[Owner] = "operator"
-    passes: ClassVar[bool] = False  # it can pass by itself, so the same may be tried again later
-    told: ClassVar[str] = "the database cannot be used now; tell its operator"  # all that strangers learn
+    passes: ClassVar[bool] = False  # it can pass by itself, so the same work may be tried again later
+    told: ClassVar[str] = "the database cannot be used now; tell its operator"  # the text that clients of the API get
 
     def __init__(self, cause: str, cure: str) -> None:
         self.cause, self.cure = cause, cure

@@ -53,7 +53,7 @@ class DetailType:
     name: str
     description: str
     is_active: bool
-    compares: Compares  # exact: byte by byte; text: in normal form; casefold: in normal form, whatever the case
+    compares: Compares  # exact: byte by byte; text: in normal form; casefold: in normal form, ignoring case
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Change:
 
     entity_uid: UUID
     change_ts: datetime  # aware, microseconds
-    op: Op  # upsert is complete, patch sets only what it names, delete ends the entity
+    op: Op  # upsert is complete, patch sets only the given fields, delete ends the entity
     display_name: str | None = None  # normal form; None in a patch: keep
     entity_type: str | None = None  # canonical code; None in a patch: keep
     details: Mapping[str, str | None] = field(default_factory=dict)  # canonical code → value; None ends the detail
@@ -82,7 +82,7 @@ class Reject:
 
     line: int  # physical line of the file where the row starts; the header is line 1
     reasons: tuple[Reason, ...]
-    raw: str  # the row as it stood, of a long one the beginning; bytes that are not UTF-8 are written \xNN
+    raw: str  # the row unchanged, but cut if long; bytes that are not UTF-8 are written \xNN
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +108,18 @@ class MergeReport:
     rows_rejected: int = 0
     rows_changed: int = 0  # rows after which a timeline differs
     rows_unchanged: int = 0  # confirmations, replays, and rows superseded at their own instant
-    rows_late: int = 0  # rows older than what was known of their entity
-    rows_superseded: int = 0  # changes that a later recorded one at the same instant stands over
+    rows_late: int = 0  # rows about an earlier time than the newest one known of their entity
+    rows_superseded: int = 0  # changes that a later recorded one at the same instant supersedes
     entity_versions_added: int = 0
     detail_versions_added: int = 0
     seconds: float = 0.0
     error: str | None = None
     rows_ending_nobody: int = 0  # deletions of an entity that did not exist just before
-    rows_fallen_together: int = 0  # rows without entity_uid that say the same as one before them: one entity
-    notes: tuple[str, ...] = ()  # what the sender should know, a sentence each
-    dry_run: bool = False  # nothing went in: the rest is what would be
-    differences: tuple[Difference, ...] = ()  # of a dry run: the first changes of fields that it would make
+    # Rows without entity_uid that say the same as an earlier row, and are the same entity.
+    rows_fallen_together: int = 0
+    notes: tuple[str, ...] = ()  # for the sender, one sentence each
+    dry_run: bool = False  # nothing was changed: the other fields say what would have been
+    differences: tuple[Difference, ...] = ()  # in a dry run: the first changes of fields that it would make
     rejects: tuple[Reject, ...] = ()  # the first few, to show; all of a merged drop's are kept in the database
 
     def as_json(self) -> dict[str, object]:

@@ -88,7 +88,7 @@ def put_detail_types(connection: Connection, types: Iterable[DetailTypeFixture])
 def _claim(connection: Connection, kind: DetailType, compares: Compares) -> None:
     """Make sure that a detail type has no values, and keep others from writing one until the transaction ends."""
     values = {"detail_type_id": kind.detail_type_id}
-    for _ in range(2):  # before waiting for those who write now, and after
+    for _ in range(2):  # before and after waiting for those who are writing now
         if connection.execute(statement("reference/has_values"), values).fetchone() == (True,):
             raise DetailTypeInUse(kind.code, kind.compares, compares)
         connection.execute(statement("reference/claim_detail_type"), values)

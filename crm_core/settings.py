@@ -20,7 +20,7 @@ MAX_PAGE_SIZE = 200
 SECRET_KEY_LENGTH = 32
 POSTGRES = ("POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD")
 LOOPBACK_HOSTS = "localhost,127.0.0.1,[::1]"
-ALIASES = {  # names that Django deployments have; ours win
+ALIASES = {  # names that Django deployments use; ours take precedence
     "CRM_DEBUG": "DJANGO_DEBUG",
     "CRM_LANGUAGE_CODE": "DJANGO_LANGUAGE_CODE",
     "CRM_TIME_ZONE": "DJANGO_TIME_ZONE",
@@ -32,7 +32,7 @@ ALIASES = {  # names that Django deployments have; ours win
     "CRM_HSTS_SECONDS": "DJANGO_HSTS_SECONDS",
     "CRM_DB_CONN_MAX_AGE": "DJANGO_DB_CONN_MAX_AGE",
 }
-OF_COMPOSE = ("CRM_UI_ADDRESS", "CRM_API_ADDRESS")  # read by compose.yaml alone
+OF_COMPOSE = ("CRM_UI_ADDRESS", "CRM_API_ADDRESS")  # only compose.yaml reads them
 _OURS = re.compile(r"(CRM|POSTGRES|DJANGO|DRF)_(?!TEST_)")
 _WARNED_OF: set[str] = set()  # settings are read more than once
 _TEN_YEARS = 315_360_000  # seconds
@@ -48,31 +48,31 @@ T = TypeVar("T")
 class Settings:
     """Everything that the environment decides."""
 
-    home: Path  # absolute; the embedded server's data, and all else that the product writes
+    home: Path  # absolute; the embedded server's data, and everything else that crm writes
     database_url: str | None = field(repr=False)  # conninfo or URL; None: the embedded server
     drop_dir: Path  # absolute; where drops arrive
     time_zone: ZoneInfo  # naive timestamps are read in it
     language_code: str
     page_size: int  # of lists, unless a request says otherwise
     debug: bool
-    secret_key: str | None = field(repr=False)  # signs sessions; None: one that lasts as long as the process
-    allowed_hosts: tuple[str, ...]  # "*" is any, ".example.org" a domain and all below it
+    secret_key: str | None = field(repr=False)  # signs sessions; None: a new key for each process
+    allowed_hosts: tuple[str, ...]  # "*" means any, ".example.org" a domain and all below it
     csrf_trusted_origins: tuple[str, ...]  # with scheme
-    secure: bool  # HTTPS alone: redirects to it, cookies are Secure
+    secure: bool  # HTTPS only: redirects, Secure cookies
     hsts_seconds: int
     db_conn_max_age: int | None  # seconds that an idle connection is kept; None: for ever
-    auth: Auth  # auto: the API is open on loopback while no token was ever made, and closed otherwise
+    auth: Auth  # auto: the API is open on loopback until the first token is created, and closed otherwise
     public_read: bool  # reading needs no token
-    rate_limit: str | None  # in the notation of the library limits, as 100/minute; None: no limit
+    rate_limit: str | None  # in the notation of the library limits, such as 100/minute; None: no limit
     cors_origins: tuple[str, ...]  # with scheme, or "*"
     max_body_bytes: int  # of a request
     max_drop_bytes: int  # of a request that brings a drop
     statement_timeout: int  # seconds that a request may keep the database busy
-    idle_timeout: int  # seconds that a transaction may stand still before the server ends it
-    merge_timeout: int  # seconds that one statement of a merge, a check or a report may take; 0: no bound
-    pool_size: int  # connections of each of the API's processes: so many that read, and as many that write
-    trusted_proxies: tuple[str, ...] = ()  # addresses and networks whose X-Forwarded-* is believed; "*" is any
-    client_timeout: int = 30  # seconds that a client may take over the head of a request, and each part of its body
+    idle_timeout: int  # seconds that a transaction may be idle before the server ends it
+    merge_timeout: int  # seconds that one statement of a merge, a check or a report may take; 0: no limit
+    pool_size: int  # connections of each API process: this many for reading, and as many for writing
+    trusted_proxies: tuple[str, ...] = ()  # addresses and networks whose X-Forwarded-* is believed; "*" means any
+    client_timeout: int = 30  # seconds that a client may take for the head of a request, and for each part of its body
     actor: str | None = None  # shown in the audit for what a command records; None: the user's login
 
     @classmethod
@@ -206,7 +206,7 @@ def _database_url(given: Mapping[str, str]) -> str | None:
         return _read(given, "CRM_DATABASE_URL", "", _conninfo, cure)
     if not any(name in given for name in POSTGRES):
         return None
-    from psycopg.conninfo import make_conninfo  # here: it takes longer to import than `crm --help` may
+    from psycopg.conninfo import make_conninfo  # imported here: it takes longer to import than `crm --help` may take
 
     return make_conninfo(
         host=given.get("POSTGRES_HOST", "localhost"),
@@ -239,7 +239,7 @@ def _conninfo(value: str) -> str:
     url = re.sub(r"^postgres(ql)?\+\w+://", "postgresql://", value)  # SQLAlchemy's spelling
     try:
         parts = conninfo_to_dict(url)
-    except ProgrammingError:  # its text quotes the value
+    except ProgrammingError:  # its text would show the value
         raise ValueError from None
     places = f"{parts.get('host', '')}{parts.get('dbname', '')}"
     if "@" in places or not re.fullmatch(r"[0-9,]*", str(parts.get("port", ""))):

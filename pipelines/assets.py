@@ -1,6 +1,6 @@
 """The assets in the order of the flow: a drop, what its transaction made of it, the report."""
 
-# No `from __future__ import annotations`: Dagster reads the annotations of an asset's arguments, and takes no text.
+# No `from __future__ import annotations`: Dagster needs the annotations of an asset's arguments as types, not as text.
 
 import time
 from collections.abc import Iterator
@@ -111,7 +111,7 @@ def _refused(refusals: list[str], of: int) -> dg.Failure:
     return dg.Failure(text, allow_retries=False)
 
 
-# When something of a drop is new and none is under way.
+# When an asset of a drop was updated and none is being updated.
 AFTER_DROPS = (
     dg.AutomationCondition.any_deps_updated().since_last_handled()
     & ~dg.AutomationCondition.any_deps_in_progress()

@@ -16,7 +16,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-# It has no public name; without it the UI takes a check of one partition of many for outdated.
+# It has no public name; without it the UI shows a check of one of many partitions as outdated.
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
 from crm_core.report.numbers import DropReport
@@ -29,7 +29,7 @@ REJECTS_WARN, REJECTS_ERROR = 0.1, 0.5  # rejected / read
 FRESH = timedelta(hours=36)  # drops are expected daily
 INVARIANTS: Mapping[str, str] = {name[3:]: description(f"check/{name}") for name in CHECKS}
 
-_ASSETS = {  # what each invariant is told of; those of entities that are not named here, of the versions of entities
+_ASSETS = {  # the asset of each invariant; the default is entity_versions
     "02_one_current_detail": "detail_versions",
     "04_detail_intervals": "detail_versions",
     "06_detail_within_entity": "detail_versions",
@@ -41,7 +41,8 @@ _ASSETS = {  # what each invariant is told of; those of entities that are not na
 
 def _of_drops(name: str, asset: str, text: str, *, blocking: bool = True) -> dg.AssetCheckSpec:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.PreviewWarning)  # without partitions_def the last drop would hide all others
+        # Without partitions_def the last drop would hide the checks of all others.
+        warnings.simplefilter("ignore", dg.PreviewWarning)
         return dg.AssetCheckSpec(name, asset=asset, description=text, blocking=blocking, partitions_def=drops)
 
 

@@ -12,7 +12,8 @@ import dagster as dg
 from pipelines import pools
 from pipelines.plain_logs import write_plain_logs
 
-RUNS_IMPORT = ["dagster", "dagster._grpc.impl", "dagster_postgres", "psycopg"]  # not polars: its threads do not fork
+# Not polars: its threads do not survive a fork.
+RUNS_IMPORT = ["dagster", "dagster._grpc.impl", "dagster_postgres", "psycopg"]
 LIVE = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 

@@ -20,5 +20,5 @@ def defs() -> dg.Definitions:
         schedules=schedules(Settings.from_environment().time_zone.key),
         sensors=SENSORS,
         resources={"crm_database": CrmDatabase(), "drop_folder": DropFolder()},
-        executor=dg.in_process_executor,  # a process a step would cost ten times the work of a small drop
+        executor=dg.in_process_executor,  # one process per step would cost ten times the work of a small drop
     )

@@ -51,7 +51,7 @@ from crm_core.timeline import reads
 from crm_core.values.text import one_line
 
 PEERS = tuple(sorted(folder.name for folder in (DATA / "peers").iterdir() if folder.is_dir()))
-PACKAGES_OF = "2026-11-22T00:00:00Z"  # none that is newer, so that the same are installed everywhere
+PACKAGES_OF = "2026-11-22T00:00:00Z"  # no newer packages, so that the same ones are installed everywhere
 OURS = "crm"
 QUIET = {  # nothing is sent to the makers of the tools
     "DO_NOT_TRACK": "1",
@@ -59,7 +59,7 @@ QUIET = {  # nothing is sent to the makers of the tools
     "RUNTIME__DLTHUB_TELEMETRY": "false",
     "SQLMESH__DISABLE_ANONYMIZED_ANALYTICS": "true",
 }
-NOT_TOLD = ("PYTHONDONTWRITEBYTECODE",)  # what the story has compiled is kept for the drops
+NOT_TOLD = ("PYTHONDONTWRITEBYTECODE",)  # files compiled for the story are used again for the drops
 
 Tell = Callable[[str], None]
 Wanted = Mapping[str, tuple[str, str, frozenset[tuple[str, str]]]]  # by entity_uid: name, type, details
@@ -71,7 +71,7 @@ class Step:
 
     what: str
     seconds: float
-    error: str | None  # why it did not go in, in one line
+    error: str | None  # why it was not loaded, in one line
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Compared:
 
     tool: str
     version: str | None
-    error: str | None  # why it could not be had, in one line
+    error: str | None  # why it could not be installed, in one line
     steps: tuple[Step, ...]
     verdicts: tuple[Verdict, ...]
 
@@ -175,7 +175,8 @@ def _take_in(
     ):
         for tool, world in worlds.items():
             tell(f"{what}: {tool}")
-            goes_on = all(step.error is None for step in steps[tool])  # a tool may first finish what it failed at
+            # A tool that failed once may do that work in the next step.
+            goes_on = all(step.error is None for step in steps[tool])
             loaded = world.load(drop) if goes_on else _Loaded(0, "not tried, because the drop before it failed")
             steps[tool].append(Step(what, loaded.seconds, loaded.error))
             found = world.versions([*wanted])
@@ -320,7 +321,7 @@ class _Peer:
     """Another tool, through its driver."""
 
     database: Database
-    folder: Path  # a copy of the peer's files, and what the tool keeps beside the database
+    folder: Path  # a copy of the peer's files, and the files that the tool keeps
     limit: float
     python: Path
 
@@ -332,7 +333,7 @@ class _Peer:
     def versions(self, uids: Sequence[str]) -> Histories:
         found: dict[str, list[Version]] = {}
         rows = (self.folder / "rows.sql").read_bytes()
-        with self.database.connect() as connection, suppress(UndefinedTable):  # the first drop did not go in
+        with self.database.connect() as connection, suppress(UndefinedTable):  # the first drop was not loaded
             for uid, *version in connection.execute(rows, {"entity_uids": [*uids]}):
                 found.setdefault(uid, []).append(Version(*version))
         return found

@@ -42,7 +42,7 @@ STREET = ("Main Street", "Lange Straße", "Rue de l'Exemple", "Calle Mayor", "Ul
 CITY = ("Aarhus", "Bremen", "Cádiz", "Đà Nẵng", "Évora", "Gdańsk", "İzmir", "Kraków", "Lyon", "Malmö", "札幌", "Львів")
 DOMAIN = ("example.org", "example.com", "example.net")
 
-FAULTS: Mapping[Reason, tuple[str, Sequence[str]]] = {  # the column, and what stands in it in turn
+FAULTS: Mapping[Reason, tuple[str, Sequence[str]]] = {  # the column, and the wrong values that it gets in turn
     Reason.INVALID_UID: ("entity_uid", ("not-a-uuid", "1234", "zzzzzzzz-zzzz-4zzz-8zzz-zzzzzzzzzzzz")),
     Reason.MISSING_DISPLAY_NAME: ("display_name", ("", "   ", "\u00a0")),
     Reason.UNKNOWN_ENTITY_TYPE: ("entity_type", ("ROBOT", "", "PERSONS")),
@@ -72,14 +72,14 @@ FAULTS: Mapping[Reason, tuple[str, Sequence[str]]] = {  # the column, and what s
 
 PERSON = "{given} {middle} {family}"
 INSTITUTION = "{founder} {trade}{form}"
-DETAILS = {  # a detail whose revision is null misses a word, and is null with it
+DETAILS = {  # a detail whose revision is null lacks a word, which makes it null
     "email": "{handle}@{mail_domain}",
     "phone": "+1 {area} 555 01{line}",
     "address": "{house} {street}, {city}",
     "website": "https://{handle}.{web_domain}",
 }
 COLUMNS = ("entity_uid", "display_name", "entity_type", "details", "change_ts")
-ROW_BYTES = 287  # of a line on average
+ROW_BYTES = 287  # bytes of a line on average
 CHUNK_ROWS = 100_000
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -94,7 +94,7 @@ class Drops:
     initial: Path  # every entity once
     delta: Path  # a month later, as many rows: 70 % unchanged, 20 % changed, 10 % new
     replay: Path  # the rows of the delta in another order
-    late: Path  # 5 % as many rows, all different from the initial ones, of instants between initial and delta
+    late: Path  # 5 % as many rows, all different from the initial ones, with instants between initial and delta
 
 
 def write_drops(folder: Path, entities: int, *, seed: int = 1) -> Drops:

@@ -39,8 +39,8 @@ from crm_core.resources import statement
 from crm_core.timeline import reads
 from crm_core.timeline.requests import Requested, request
 
-CALLS = 300  # of each read and write
-FIXED_ROWS = 20_000  # of the drop that meets a table and one five times as large
+CALLS = 300  # repetitions of each read and write
+FIXED_ROWS = 20_000  # rows of the drop for a table and one five times as large
 GROWTH = 5
 NOON = START + MONTH / 2  # an instant between the first load and the next drop
 
@@ -53,8 +53,8 @@ class Figure:
 
     what: str
     rows: int
-    seconds: float  # of a read or write: its median
-    limit: float | None  # seconds of the limit, where there is one
+    seconds: float  # for a read or write: the median
+    limit: float | None  # seconds of the limit, if there is one
     limited_by: str | None  # what the limit is
 
     @property
@@ -71,8 +71,8 @@ class Bench:
     cores: int
     server: str  # version of PostgreSQL
     figures: tuple[Figure, ...]
-    peak_mib: int  # resident memory of this process, at most
-    compared: tuple[Compared, ...] = ()  # this product and the peers, if any was asked for
+    peak_mib: int  # peak of this process's resident memory
+    compared: tuple[Compared, ...] = ()  # this product and the peers, if any was requested
 
     def as_json(self) -> dict[str, object]:
         """Return the object that `crm bench --json` prints."""
@@ -279,7 +279,7 @@ def _median(call: Callable[[UUID], object], uids: list[UUID]) -> float:
         call(uid)
         return time.perf_counter() - started
 
-    for uid in uids[:10]:  # a plan is kept from the tenth run on
+    for uid in uids[:10]:  # from the tenth run on, the plan is cached
         call(uid)
     return statistics.median(map(seconds, uids))
 

@@ -20,7 +20,7 @@ class Version:
 
     display_name: str | None
     entity_type: str | None
-    details: str | None  # JSON list, as a drop has it; of a version that is current now
+    details: str | None  # JSON list as in a drop; only of a version that is current now
     valid_from: datetime  # aware
     valid_to: datetime | None  # None: current
 
@@ -44,7 +44,7 @@ class Verdict:
 
     question: str
     is_right: bool
-    found: str  # what it answered, in a few words
+    found: str  # its answer, in a few words
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Story:
     """The files of the story, in the order of telling."""
 
     first: Path
-    twice: Path  # a row twice; a file of its own, for some tools take none of it
+    twice: Path  # a row twice; in a file of its own, because some tools refuse all of it
     second: Path
     late: Path
     bad: Path
@@ -67,7 +67,8 @@ PASSED, RETURNED, TWICE, IN_ORDER, OUT_OF_ORDER, GOOD, ALSO_GOOD, BLANK, ROBOT, 
 )
 NO_UUID = "not-a-uuid"
 UIDS = (PASSED, RETURNED, TWICE, IN_ORDER, OUT_OF_ORDER, GOOD, ALSO_GOOD, BLANK, ROBOT, BROKEN, NO_UUID)
-DETAILS = '[{"detail_type": "phone", "detail_value": "1"}]'  # of every row, so that each tool has some to keep
+# The details of every row, so that each tool has some to keep.
+DETAILS = '[{"detail_type": "phone", "detail_value": "1"}]'
 BAD_LINES = {NO_UUID: 3, BLANK: 4, ROBOT: 5, BROKEN: 6}  # lines of the bad drop
 
 Row = tuple[str, str, str, str, datetime]  # COLUMNS

@@ -82,7 +82,7 @@ def shown_path(path: Path) -> str:
 
 def this_command() -> str:
     """Return how the user calls `crm` here: `crm`, `uv run crm` if uv started this process, or its full path."""
-    if "UV_RUN_RECURSION_DEPTH" in os.environ:  # uv sets it; our folder is in PATH for this process alone
+    if "UV_RUN_RECURSION_DEPTH" in os.environ:  # uv sets it; the folder of `crm` is in PATH only for this process
         uv = Path(os.environ.get("UV", "uv"))
         return f"{'uv' if shutil.which('uv') else shlex.quote(shown_path(uv))} run crm"
     beside = Path(sys.executable).with_name("crm")
@@ -145,7 +145,7 @@ def drop_progress(path: Path) -> Iterator[Progress]:
         task = progress.add_task(f"{name}: opening", total=None, amount="")
 
         def on_progress(phase: str, done: int, total: int | None) -> None:
-            # A task that has reached its total is finished, and its clock stands still: so it never gets there.
+            # The clock of a task stops once it reaches its total, so a total that is reached is not shown.
             progress.tasks[0].total = total if total and done < total else None
             shown = decimal if phase == READING else str
             amount = f"{shown(done)} of {shown(total)}" if total else ""

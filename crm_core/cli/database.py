@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from crm_core.postgres.connection import Connection
     from crm_core.postgres.schema_version import Revision
 
-USAGE = 2  # the exit status for a command that was not given what it needs
-NOT_FOUND = 127  # the exit status of a shell for a program that is not there
+USAGE = 2  # the exit status for wrong usage
+NOT_FOUND = 127  # the exit status of a shell for a program that does not exist
 _DROPPED_TABLES = re.compile(r"(?im)^\s*drop table (?:if exists )?([\w, ]+?)(?: cascade| restrict)?\s*;")
 _DROPPED_COLUMN = re.compile(r"(?im)^\s*alter table (\w+)\s+drop column (?:if exists )?(\w+)")
 
@@ -185,7 +185,7 @@ def _lost(connection: Connection, way_down: Iterable[Revision]) -> Mapping[str, 
         try:
             with connection.cursor() as cursor, cursor.copy(count) as copy:
                 held = int(b"".join(copy))
-        except (UndefinedTable, UndefinedColumn):  # somebody removed it by hand
+        except (UndefinedTable, UndefinedColumn):  # it was removed by hand
             continue
         if held:
             lost[f"{table}.{column}" if column else table] = held

@@ -26,7 +26,7 @@ from crm_core.settings import Settings
 from crm_core.timeline import reads
 from crm_core.timeline.lists import Document, Filter
 
-KINDS = {  # how the name of a sample ends → what kind of drop it is
+KINDS = {  # the end of a sample's name → the kind of drop
     "initial": "the first load",
     "delta": "some changes among many unchanged rows",
     "late": "facts learnt late",
@@ -124,7 +124,7 @@ def serve_demo(settings: Settings, port: int | None, database: Database) -> None
 
 
 def _run_job(drops: Sequence[Path]) -> Iterator[MergeReport]:
-    from pipelines.runs import run_drops  # here: it takes seconds, and the core knows no orchestration framework
+    from pipelines.runs import run_drops  # imported here: it takes seconds, and the core must not depend on Dagster
 
     return run_drops(drops)
 

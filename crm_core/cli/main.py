@@ -88,9 +88,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    os.umask(os.umask(0o077) | 0o077)  # what is written holds personal data: it is for its user alone
+    os.umask(os.umask(0o077) | 0o077)  # files that are written hold personal data, so only their user may read them
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:  # nohup has SIGHUP ignored
+        if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores SIGHUP
             signal.signal(number, _terminate)
     logging.getLogger("psycopg").addFilter(_matters)
     crm()
@@ -109,7 +109,7 @@ def _ours(error: Exception) -> CrmError | None:
     """Return the expected error that this is, or that the database's message means; None for any other."""
     if isinstance(error, CrmError):
         return error
-    if "psycopg" not in sys.modules:  # nobody has talked to a database
+    if "psycopg" not in sys.modules:  # no database was used
         return None
     from crm_core.postgres.sqlstates import domain_error
 

@@ -145,7 +145,7 @@ def _judge(rows: pl.DataFrame, schema: DataFrameSchema) -> pl.DataFrame:
     except SchemaErrors as errors:
         failures = errors.failure_cases.select(pl.col("index").cast(pl.UInt32), reason="check")
         if failures["index"].null_count():
-            raise  # a column or a check that does not work is a mistake of ours, no fault of a row
+            raise  # a column or a check that does not work is our mistake, not a fault of a row
         found = failures.group_by("index").agg("reason")
         return rows.select("line", "row").join(found, left_on="row", right_on="index", maintain_order="left")
     return pl.DataFrame(schema={"row": pl.UInt32, "line": pl.Int64, "reason": pl.List(pl.String)})

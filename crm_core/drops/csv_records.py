@@ -17,9 +17,9 @@ import polars as pl
 from crm_core.model import Reason, Reject
 
 UTF_8_MARK = b"\xef\xbb\xbf"
-RAW_BYTES = 64 << 10  # of a rejected record that are kept
-CUT = "[cut: "  # begins what stands for the rest of it
-RECORD_BYTES = 8 << 20  # a longer record is damaged: most likely a quote that nobody closed
+RAW_BYTES = 64 << 10  # bytes of a rejected record that are kept
+CUT = "[cut: "  # the beginning of the text that replaces the rest
+RECORD_BYTES = 8 << 20  # a longer record is damaged, most likely by an unclosed quote
 
 _QUOTED = rb'"[^"]*+(?:""[^"]*+)*+"'
 _QUOTED_IN_LINE = rb'"[^"\n]*+(?:""[^"\n]*+)*+"'
@@ -28,7 +28,7 @@ _FIELD = rb"(?:" + _QUOTED + rb"|" + _UNQUOTED + rb"|)"
 _RECORD = re.compile(_FIELD + rb"(?:(?>," + _FIELD + rb"))*+\r?\n")
 _FIELDS = re.compile(rb"(?:\A|,)(" + _FIELD + rb")")
 _BEGUN = re.compile(rb"(?:(?>" + _FIELD + rb',))*+(?:"[^"]*+(?:""[^"]*+)*+"?\r?|' + _UNQUOTED + rb"|)")
-_MARK = UTF_8_MARK + rb"|\x1a"  # files that were joined begin with a mark each, or end with a Ctrl-Z
+_MARK = UTF_8_MARK + rb"|\x1a"  # joined files may each begin with a byte order mark or end with a Ctrl-Z
 _MARKS = re.compile(rb"(?:(?>" + _MARK + rb"))*+")
 _BLANK = re.compile(rb"(?:(?>\r?\n|" + _MARK + rb"))++")
 _TEXT = re.compile(  # UTF-8 without NUL, which PostgreSQL cannot store
@@ -44,7 +44,7 @@ class Split:
     sound: bytes  # records of the right number of fields in UTF-8, each ended by a newline
     lines: list[int]  # the line on which each of them starts
     rejects: list[Reject]
-    end: int  # the block is read up to here; what follows has begun and goes on in the next block
+    end: int  # the block was read up to here; the rest continues in the next block
     next_line: int  # the line at `end`
     in_long_line: bool  # `end` is in the middle of a rejected line
 
@@ -70,13 +70,13 @@ class Splitter:
         size = len(block)
         at = block.find(b"\n") + 1 if in_long_line else 0
         line, in_long_line = line + int(in_long_line), False
-        fault = size if _is_text(block) else -1  # the first byte, from `at` on, that is no text
+        fault = size if _is_text(block) else -1  # the first byte from `at` on that is not text
         while at < size:
             if fault < at:
                 fault = end_of_text(block, at)
             limit = min(at + self.record_bytes, fault if fault == size else block.rfind(b"\n", 0, fault) + 1)
             run = self._lines.match(block, at, limit)
-            if run and run.end() > at:  # by far the most: records of one line each
+            if run and run.end() > at:  # by far the most frequent case: records of one line each
                 sound.append(run.group())
                 lines.append(range(line, line + sound[-1].count(b"\n")))
                 at, line = run.end(), lines[-1].stop
@@ -146,7 +146,7 @@ def raw_of(record: bytes, line: int) -> str:
     end = RAW_BYTES
     while record[end] & 0b1100_0000 == 0b1000_0000 and end > RAW_BYTES - 4:  # in the middle of a character
         end -= 1
-    quote = '"' * (record.count(b'"', 0, end) % 2)  # that no reader takes the next record for a part of this one
+    quote = '"' * (record.count(b'"', 0, end) % 2)  # so that no reader takes the next record for a part of this one
     rest = f"{CUT}{len(record) - end:,} bytes or more are left out; see line {line} of the file]"
     return f"{as_text(record[:end])}{rest}{quote}"
 

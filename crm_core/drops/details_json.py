@@ -20,7 +20,7 @@ from crm_core.values.columns import reworked
 
 _SPACE = r"[ \t\r\n]*"
 _HEX = "[0-9a-fA-F]"
-_ESCAPE = (  # not of a quote, at which lists are taken apart; no NUL and no half of a surrogate pair
+_ESCAPE = (  # not of a quote, at which lists are split; no NUL and no half of a surrogate pair
     r"\\(?:[\\/bfnrt]|u(?:"
     rf"000[1-9a-fA-F]|00[1-9a-fA-F]{_HEX}|0[1-9a-fA-F]{_HEX}{{2}}|[1-9a-cefA-CEF]{_HEX}{{3}}|[dD][0-7]{_HEX}{{2}}"
     rf"|[dD][89abAB]{_HEX}{{2}}\\u[dD][c-fC-F]{_HEX}{{2}}))"
@@ -34,7 +34,8 @@ _USUAL = rf"^{_SPACE}(?:\[{_SPACE}(?:{_DETAIL}{_SPACE}(?:,{_SPACE}{_DETAIL}{_SPA
 _QUOTED_NULL = '"detail_value":"\x00"'
 _QUOTES = 8  # around two keys and two values
 _SAID = ("detail_type", "detail_value")
-_OF_ANSWERS = {"valid_from": str, "valid_to": str, "is_current": bool, "hashdiff": str}  # members that may stand beside
+# Further members that are allowed.
+_OF_ANSWERS = {"valid_from": str, "valid_to": str, "is_current": bool, "hashdiff": str}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -78,7 +79,7 @@ def _apart(rows: pl.DataFrame) -> pl.DataFrame:
     place = pl.int_range(len(texts), dtype=pl.UInt32, eager=True).repeat_by(counts).explode(empty_as_null=False)
     start = (
         pl.int_range(len(place), dtype=pl.UInt32, eager=True) * _QUOTES + place
-    )  # a list has one part after its last
+    )  # a list has one more part after its last detail
     parts = parts.explode()
     values = parts.gather(start + 7)
     values = reworked(values, values.str.contains("\\", literal=True), _unescaped).replace({"\x00": None})

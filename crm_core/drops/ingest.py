@@ -25,13 +25,13 @@ from crm_core.resources import statement
 from crm_core.timeline.merge import Merged, Origin, encoded, merge, stage, staging
 from crm_core.timeline.reads import transitions_at
 
-Progress = Callable[[str, int, int | None], None]  # the phase, how much of it is done, and how much there is if known
-READING = "reading"  # the phase that counts bytes; those of the merge count steps, and nobody knows how many
-AHEAD = 2  # batches that are judged while one is staged
-_Judged = tuple[RawBatch, ValidBatch, list[bytes]]  # the last: what is accepted, encoded
+Progress = Callable[[str, int, int | None], None]  # the phase, how much of it is done, and its total if known
+READING = "reading"  # the phase that counts bytes; those of the merge count steps without a known total
+AHEAD = 2  # batches that are validated while one is staged
+_Judged = tuple[RawBatch, ValidBatch, list[bytes]]  # the last member: the accepted rows, encoded
 SHOWN = 10  # rejects that a report shows, and differences of a dry run
-MOMENTS = 100  # of the first rows, at which a dry run looks for differences
-NAMED = 3  # of them, that a refusal under --strict or a note names
+MOMENTS = 100  # moments of the first rows, at which a dry run looks for differences
+NAMED = 3  # of these lines, how many a refusal under --strict or a note names
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,11 @@ class Options:
     """The options for taking in a drop."""
 
     actor: str = "crm"  # written to the ledger
-    time_zone: tzinfo = UTC  # of naive change_ts
+    time_zone: tzinfo = UTC  # for a change_ts without an offset
     dry_run: bool = False  # do everything, keep nothing
     strict: bool = False  # refuse the drop if a row is bad
-    shown_as: str | None = None  # what answers call the file, if not by its path
-    sha256: str | None = None  # of the bytes that are meant, if they were read before: a file with others is refused
+    shown_as: str | None = None  # the name of the file in reports, if not its path
+    sha256: str | None = None  # of the expected bytes, if they were read before: a file with other bytes is refused
 
 
 def ingest(
@@ -112,7 +112,7 @@ class _Known:
     is_merged: bool = False
     read: int = 0
     accepted: int = 0
-    rejected: int = 0  # of a merged drop: they are judged again
+    rejected: int = 0  # of a merged drop: they are validated again
 
 
 @dataclass(slots=True)

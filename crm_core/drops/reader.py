@@ -31,7 +31,7 @@ from crm_core.model import Reason, Reject
 from crm_core.values.hashing import normal_forms
 
 BLOCK_BYTES = 8 << 20
-NAMELESS = "\0"  # begins the name that a column without one is given
+NAMELESS = "\0"  # the beginning of the name that a nameless column gets
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class RawBatch:
     bytes_read: int = 0  # of the file, so far
     block: bytes = b""  # the bytes that the rows were read from
     first_line: int = 1  # of the block
-    header: str = ""  # of the drop, as it stood
+    header: str = ""  # of the drop, unchanged
     is_whole: bool = True  # False: the file ends in the middle of a line
 
     def only(self, lines: npt.NDArray[np.int64]) -> RawBatch:
@@ -121,7 +121,7 @@ def _rows(split: Split, header: Header) -> pl.DataFrame:
     rows = pl.read_csv(split.sound, has_header=False, schema=dict.fromkeys(columns, pl.String), raise_if_empty=False)
     assert rows.height == len(split.lines), "Polars and the grammar disagree on what a record is"
     absent = [pl.lit(None, pl.String).alias(name) for name in COLUMNS if name not in header.columns]
-    present = pl.col(columns).replace({"": None})  # a quoted nothing is nothing too
+    present = pl.col(columns).replace({"": None})  # empty quotes are empty too
     return rows.select(pl.Series("line", split.lines, pl.Int64), present, *absent)
 
 

@@ -101,7 +101,7 @@ def open_database(settings: Settings) -> Iterator[Database]:
     if settings.database_url is not None:
         yield Database(settings.database_url, bounds)
         return
-    for name in _variables_of_libpq():  # they speak of another server than ours
+    for name in _variables_of_libpq():  # they are about a server other than the embedded one
         os.environ.pop(name, None)
     with running_server(settings.home) as conninfo:
         yield Database(conninfo, bounds)

@@ -44,14 +44,14 @@ from crm_core.resources import statement
 DATABASE = "crm"
 SUPERUSER = "postgres"
 LOG = "server.log"
-PORT = 5432  # no TCP: it only names the socket
+PORT = 5432  # TCP is off: the number is only a part of the socket's name
 SOCKET_PATH_BYTES = 100  # the kernels' limits are 104 to 108
-LAST_BYTES = 8 << 10  # of the log, that errors show the end of
-LOG_BYTES = 16 << 20  # the log of earlier runs is kept once beyond it
-STOP_SECONDS = 60  # then it is stopped without a checkpoint, and recovers at its next start
+LAST_BYTES = 8 << 10  # bytes at the end of the log from which errors quote
+LOG_BYTES = 16 << 20  # a log that is longer is set aside, once
+STOP_SECONDS = 60  # after that it is stopped without a checkpoint, and recovers at its next start
 START_SECONDS = 600  # recovery after a crash may have 8 GB of WAL to read
-UNFINISHED = "postgres.new"  # the beginning of the name of a data folder that is being made
-STARTS = 2  # the first after a crash may fail over what the second clears away
+UNFINISHED = "postgres.new"  # the beginning of the name of a data folder that is being created
+STARTS = 2  # the first start after a crash may fail over files that the second one removes
 # What a killed server leaves: backends on their way out; and the file of an unlogged table whose end was not yet in the
 # WAL, over which recovery stumbles when it makes the table again (PostgreSQL's bug #17731, seen on 18).
 _STILL_THERE = b"pre-existing shared memory block"
@@ -110,7 +110,7 @@ class _Server:
     home: Path  # absolute, without symbolic links
     binaries: Path
     settings: Mapping[str, str]
-    account: pwd.struct_passwd | None  # whom it runs as; None: as ourselves
+    account: pwd.struct_passwd | None  # the account that the server runs as; None: our own
 
     @classmethod
     def at(cls, home: Path, binaries: Path, settings: Mapping[str, str]) -> _Server:
@@ -203,7 +203,7 @@ class _Server:
                 os.fchown(folder, *self.owner)
         # C.UTF-8 sorts by code point and knows Unicode's letters: ILIKE folds É and Ş, trigrams see 李.
         locale = ["--locale=C", "--lc-ctype=C.UTF-8"]
-        if major_version(self.binaries) >= 17:  # older ones have the same from the C library alone
+        if major_version(self.binaries) >= 17:  # older versions have it from the C library only
             locale += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         made = self._run("initdb", "-D", fresh, "-U", SUPERUSER, "--auth=trust", "--encoding=UTF8", *locale)
         if made.returncode != 0:
@@ -224,7 +224,7 @@ class _Server:
         written = os.fsencode(as_configuration({**values, **self.settings}))
         private.write_private(self.data, "postgresql.conf", written, self.owner)
         log_before = private.turn_over(self.data, LOG, LOG_BYTES, self.owners)
-        # pg_ctl has a shell start it: what stands between its quotation marks must be nothing to a shell.
+        # pg_ctl starts it through a shell, so its options must hold nothing that is special to a shell.
         where = "-D " + shlex.quote(str(self.data))
         for _ in range(STARTS):
             started = self._run("pg_ctl", "start", "-o", where, "-l", LOG, "-w", "-t", "60", within=self.data)

@@ -11,7 +11,7 @@ from crm_core.errors import DatabaseUnfit, MissingPrivilege, SchemaIncomplete
 from crm_core.resources import SQL, statement
 
 EXTENSIONS = ("btree_gist", "pg_trgm")
-OBJECTS = SQL / "objects.txt"  # what the schema of this release holds, a line each, in order
+OBJECTS = SQL / "objects.txt"  # the objects of this release's schema, one per line, in order
 SHOWN = 3
 RESTORE = "restore a whole backup into an empty database (pg_restore without --table, --schema and --section)"
 
@@ -72,7 +72,7 @@ def require_empty(connection: psycopg.Connection[TupleRow]) -> None:
         cause = "permission denied for schema public (usage)"
         raise MissingPrivilege(cause, f"let its owner run: grant usage on schema public to {connection.info.user}")
     names = {name.removeprefix("table ") for name in expected_objects() if name.startswith("table ")}
-    tables = sorted(names - {"alembic_version"})  # it stays, empty, when all steps are undone
+    tables = sorted(names - {"alembic_version"})  # it stays, but empty, when all steps are undone
     there = [name for (name,) in connection.execute(statement("server/tables"), {"names": tables})]
     if there:
         cause = f"the database has tables of these names already, but no schema of crm: {', '.join(there)}"

@@ -71,9 +71,7 @@ def migrate(database: Database, revision: str = "head", *, folder: Path = SQL / 
                 context.run_migrations()
                 applied = _apply_routines(connection) if has_routines and reached == steps[-1].number else []
         except DBAPIError as error:  # Alembic's own table
-            if (
-                interrupts
-            ):  # in the middle of a command there is nothing to roll back over this connection: it is closed
+            if interrupts:  # in the middle of a command this connection cannot roll back, so it is closed
                 raise interrupts[0] from None
             if isinstance(error.orig, psycopg.Error):
                 raise _refusal(error.orig, "") from error
@@ -100,7 +98,8 @@ def _apply_routines(connection: Connection) -> list[str]:
         return []
     connection.execute(statement("server/create_schema_routine"))
     connection.execute(statement("server/forget_routines"))
-    connection.execute(statement("server/leave_bodies_unchecked"))  # a body may name what only a search path makes
+    # A body may use names that exist only in some search path.
+    connection.execute(statement("server/leave_bodies_unchecked"))
     for each in wanted:
         _run(connection, each.file)
         connection.execute(statement("server/record_routines"), {"name": each.name, "sha256": each.sha256})

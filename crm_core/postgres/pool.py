@@ -15,7 +15,7 @@ from crm_core.errors import DatabaseReadOnly, ServerUnreachable
 from crm_core.postgres.connection import Connection, Database
 from crm_core.postgres.sqlstates import domain_error
 
-CANCEL_SECONDS = 2.0  # that the server has to hear of it
+CANCEL_SECONDS = 2.0  # that the server has to receive it
 
 
 class Pool:
@@ -79,7 +79,8 @@ class Pool:
         except psycopg.Error as error:
             ours = domain_error(error)
             if isinstance(ours, ServerUnreachable | DatabaseReadOnly):
-                self._pool.drain()  # the others are lost too, or may be; or lead to a server that was made read-only
+                # The other connections are probably lost too, or lead to a server that became read-only.
+                self._pool.drain()
             raise ours or error from error
 
     def _require_open(self, connection: Connection) -> None:

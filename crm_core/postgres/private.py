@@ -17,7 +17,7 @@ from pathlib import Path
 LOG = logging.getLogger("crm")
 
 
-# What stands in a home of ours; a folder with anything else in it may serve others too, and is not closed to them.
+# The entries of a home; a folder with any other entry may be used by others too, and is not closed to them.
 OURS = {
     "postgres",
     "postgres.lock",

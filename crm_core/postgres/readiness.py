@@ -14,7 +14,7 @@ class Readiness:
     """Whether a database that answers and is migrated accepts writes."""
 
     is_read_only: bool
-    waiting_seconds: float  # that a write has waited for others; 0: none waits
+    waiting_seconds: float  # seconds that a write has waited for others; 0: none waits
 
 
 def readiness(database: Database) -> Readiness:

@@ -21,7 +21,7 @@ LACKS = "run `crm check`, which lists what is missing, and restore a whole backu
 REPORT = "nothing was changed; this is a fault of crm: report it with what CRM_DEBUG=1 shows"
 POOLER = "let the pooler give each client a connection of its own (PgBouncer: pool_mode = session)"
 
-# By the whole SQLSTATE, else by its class, which is its first two characters.
+# By the whole SQLSTATE, or else by its class, which is the first two characters.
 STATES: Mapping[str, Told] = {
     "08": (errors.ServerUnreachable, f"check that the server runs; {AGAIN}"),
     "08P01": (errors.DatabaseUnfit, POOLER),
@@ -62,7 +62,7 @@ STATES: Mapping[str, Told] = {
     ),
     "F0": (errors.StorageFailed, "see the server's log and its configuration"),
 }
-_GRANTED: Mapping[str, str] = {  # what crm needs of each kind of thing
+_GRANTED: Mapping[str, str] = {  # the privileges that crm needs on each kind of object
     "schema": "usage",
     "database": "create",
     "table": "select, insert, update, delete",
@@ -100,7 +100,7 @@ def domain_error(error: Exception) -> DatabaseError | None:
         return errors.DatabaseFault(said, REPORT)
     kind, cure = STATES.get(state) or STATES.get(state[:2]) or (errors.DatabaseFault, REPORT)
     if kind is not errors.DatabaseFault and error.diag.message_primary:
-        said = error.diag.message_primary  # where in our code it happened is of use for faults alone
+        said = error.diag.message_primary  # the place in our code is useful for faults only
     if denied := _NO_TEMPORARY.search(said):
         cure = f"let its owner grant temporary on database {denied[1]} to the user of crm; {GRANTS}"
     if denied := _DENIED.search(said):

@@ -32,7 +32,7 @@ def server_settings(folder: Path) -> dict[str, str]:
         "random_page_cost": "1.1",
         "jit": "off",
         "dynamic_shared_memory_type": _dynamic_shared_memory(),
-        "client_connection_check_interval": "1s",  # else a killed client's statement runs on to its end
+        "client_connection_check_interval": "1s",  # otherwise the statement of a killed client runs to its end
         "timezone": "UTC",
         "log_timezone": "UTC",
         "lc_messages": "C",

@@ -35,7 +35,7 @@ BREACHES_NAMED = 10
 ROW_BEGINS = 240  # characters of a rejected row
 
 CONTRACT_WORDS = frozenset({"detail_type", "detail_value", "upsert", "delete", "null", "true", "false"})
-_WORD = r"0-9A-Za-z_\x80-\U0010ffff"  # whatever is not ASCII is part of a word
+_WORD = r"0-9A-Za-z_\x80-\U0010ffff"  # everything that is not ASCII is part of a word
 _TOKEN = re.compile(
     rf"(?P<uuid>[0-9A-Fa-f]{{8}}(-[0-9A-Fa-f]{{4}}){{3}}-[0-9A-Fa-f]{{12}}(?![{_WORD}]))"
     rf"|(?P<number>[0-9]+(?![{_WORD}]))|[{_WORD}]+"
@@ -63,8 +63,8 @@ class FieldChanges:
     """
 
     field: str  # display_name, entity_type or details.<code>
-    created: int  # there is no value just before: the entity or detail is new, or comes back
-    changed: int  # there is another value just before, in the field's own comparison
+    created: int  # there is no value just before: the entity or detail is new, or returns
+    changed: int  # there is a different value just before, as the field compares
     ended: int  # there is no value from then on
 
 
@@ -76,8 +76,8 @@ class Superseded:
     change_ts: datetime
     source: Literal["drop", "request", "fixture"]  # it came from
     file_name: str | None  # of the drop that it came from, which may be the same
-    line: int  # where it stands there
-    by_line: int  # the line of the drop that stood over it when the drop was merged
+    line: int  # its line there
+    by_line: int  # the line of the drop that superseded it when the drop was merged
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +85,9 @@ class DropReport:
     """What one drop did."""
 
     sha256: str
-    file_name: str  # under which its bytes first came
+    file_name: str  # the name under which its bytes first came
     bytes: int
-    status: Literal["merged", "refused", "seen"]  # seen: begun, and neither merged nor refused yet
+    status: Literal["merged", "refused", "seen"]  # seen: begun, but neither merged nor refused yet
     first_seen_at: datetime
     merged_at: datetime | None
     batch_id: int | None  # its place in recording order
@@ -104,9 +104,10 @@ class DropReport:
     error: str | None  # why it was refused
     rows_ending_nobody: int
     rows_fallen_together: int
-    notes: list[str]  # what the sender should know
+    notes: list[str]  # for the sender
     reject_share: float | None  # of the rows read; None if there are none
-    balances: bool  # read = accepted + rejected, accepted = changed + unchanged, and rejects and ledger hold as many
+    # Read = accepted + rejected, accepted = changed + unchanged, and rejects and ledger hold as many rows.
+    balances: bool
     reasons: tuple[ReasonCount, ...] = ()  # most frequent first
     field_changes: tuple[FieldChanges, ...] = ()  # in order of the field; fields without a change are left out
     superseded: tuple[Superseded, ...] = ()  # the first of rows_superseded

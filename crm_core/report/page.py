@@ -41,7 +41,7 @@ MEANING: Mapping[Reason, str] = {
     Reason.VALUE_TOO_LONG: "a name has more than 500 characters, or a detail more than 100,000 bytes",
 }
 
-WIDTH, HEIGHT = 400, 200  # of a picture, in its own units: about the pixels that it gets on a phone
+WIDTH, HEIGHT = 400, 200  # of a picture, in its own units: roughly its pixels on a phone
 LEFT, RIGHT, TOP, BOTTOM = 46, 392, 12, 172  # of the plot in it
 WIDEST_BAR = 32
 
@@ -70,7 +70,7 @@ class Bar:
     drop: DropReport
     x: float
     width: float
-    segments: tuple[Segment, ...]  # from the bottom up; those without rows are left out
+    segments: tuple[Segment, ...]  # from the bottom up, without empty ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def as_html(report: Report) -> str:
         completeness=completeness,
         worst_rejects=_worst_rejects(report.drops),
         meaning=MEANING,
-        style=Markup(style),  # a file of ours
+        style=Markup(style),  # our own file, so it needs no escaping
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         plot={"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM},
     )

@@ -20,10 +20,10 @@ from crm_core.settings import Settings
 
 HOST, PORT = "127.0.0.1", 8000
 PORTS_TRIED = 100
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # who listens everywhere is asked here
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # a server that listens on all addresses is called here
 BACKLOG = 2048
 START_SECONDS = 60  # that a worker has to start
-STOP_SECONDS = 10  # that requests under way have when we are asked to stop
+STOP_SECONDS = 10  # seconds that running requests have when the server is asked to stop
 
 
 def run_api(
@@ -42,7 +42,7 @@ def run_api(
     processes; a worker that dies is replaced. Raises OpenToAll for an address that others can reach while no token
     exists, AddressUnusable, DatabaseError.
     """
-    from api.app import served_app  # here: the core knows no web framework
+    from api.app import served_app  # imported here: the core must not depend on a web framework
     from api.protocol import ServerConfig
 
     require_closed(settings, database, host)
@@ -53,7 +53,8 @@ def run_api(
     def told() -> None:
         tell(url_of(host, port_of(listening)))
 
-    with listening, suppress(KeyboardInterrupt):  # it has stopped in order then, and that is how it is stopped
+    # Ctrl-C is the normal way to stop it, and it has stopped in order then.
+    with listening, suppress(KeyboardInterrupt):
         if workers == 1:
             _Server(config, told).run(sockets=[listening])
         else:
@@ -88,7 +89,7 @@ class _Workers(Multiprocess):
 
 def require_closed(settings: Settings, database: Database, host: str) -> None:
     """Raise OpenToAll if others can reach the address without a token, and the settings do not allow that."""
-    if is_loopback(host) or settings.auth != "auto":  # on: whoever comes needs a token, even while there is none
+    if is_loopback(host) or settings.auth != "auto":  # on: every client needs a token, even while none exists
         return
     with database.connect() as connection:
         if not access.has_active_token(connection, now=datetime.now(UTC)):

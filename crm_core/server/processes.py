@@ -25,8 +25,9 @@ from typing import IO, BinaryIO, Self
 from crm_core.errors import ServiceFailed, SettingsError
 
 GRACE = 6.0  # seconds that the processes have, together, to end by themselves once they are asked to
-LAST_LINES, LAST_BYTES = 20, 100_000  # of a log, that are shown of a process that failed
-LOG_BYTES, LOGS_KEPT = 5_000_000, 3  # of one log, and older ones of it: <name>.log.1 is the newest of them
+LAST_LINES, LAST_BYTES = 20, 100_000  # lines of the log that are shown when a process failed
+# Bytes of one log, and the number of older ones: <name>.log.1 is the newest of them.
+LOG_BYTES, LOGS_KEPT = 5_000_000, 3
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -36,7 +37,7 @@ class Processes:
 
     logs: Path  # a folder; each process writes to <name>.log in it, of at most LOG_BYTES and what comes meanwhile
     environ: Mapping[str, str]
-    lock: IO[str]  # an open lock file: what is locked stays so until the last process has ended, even if we are killed
+    lock: IO[str]  # an open lock file: the lock is held until the last process has ended, even if this one is killed
     started: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)  # by name, in order
     began_at: dict[str, int] = field(default_factory=dict)  # by name: the byte of its log where this start begins
     _watchman: subprocess.Popen[str] | None = None
@@ -55,7 +56,7 @@ class Processes:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         watchman, orders = self._writes_to()
-        with orders:  # to close them is to order
+        with orders:  # they are closed to tell the watchman that all is in order
             _end(process.pid for process in reversed(self.started.values()))
             for process in self.started.values():
                 process.wait()
@@ -71,7 +72,8 @@ class Processes:
         with self._log_to_append(name) as output:
             self.began_at[name] = output.tell()
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", *command],  # -P: no file of the working folder stands for a module of ours
+                # -P: a file in the working folder must not replace one of our modules.
+                [sys.executable, "-P", "-m", *command],
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -149,7 +151,7 @@ def _end(leaders: Iterable[int]) -> None:
     while left and time.monotonic() < deadline:
         time.sleep(0.05)
         for leader in left:
-            with suppress(ChildProcessError):  # it is not ours: we are the watchman
+            with suppress(ChildProcessError):  # it is not a child of this process, which is the watchman
                 os.waitpid(leader, os.WNOHANG)
         left = [leader for leader in left if _signal(leader, 0)]
     for leader in alive:

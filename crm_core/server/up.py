@@ -69,7 +69,8 @@ def run_up(
     Nothing that others can reach is started before it is known that they need a token. Raises AlreadyUp,
     AddressUnusable, OpenToAll, ServiceFailed, SettingsError or DatabaseError.
     """
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background job ignores it, as its children do
+    # A background job of a script ignores SIGINT, and its children would too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     console = Console(markup=False, highlight=False, soft_wrap=True)
     with ExitStack() as stack:
         lock = stack.enter_context(only_one(settings.home))
@@ -95,7 +96,8 @@ def run_up(
         _wait(processes, API, lambda: _is_ready(api_address))
         console.print(f"✓ The API: {api_address}")
         _wait(processes, CODE, lambda: _listens(location))
-        processes.start(DAEMON, "pipelines.daemon", "--workspace", workspace)  # it retries what it can load, once
+        # After the code server: a retry of a run is lost if its definitions cannot be loaded.
+        processes.start(DAEMON, "pipelines.daemon", "--workspace", workspace)
         _wait(processes, WEB, lambda: _loaded(address))
         console.print(f"✓ Dagster's web server: {address}")
         _wait(processes, DAEMON, lambda: _beats(address, since))
@@ -195,7 +197,7 @@ def _environment(settings: Settings, database: Database) -> dict[str, str]:
         "CRM_DROP_DIR": str(_folder(settings.drop_dir)),
         "DAGSTER_HOME": str(dagster_home),
         "DAGSTER_PG_URL": dagster_url(database),
-        "PYTHONUNBUFFERED": "1",  # the end of a log is there when a process dies
+        "PYTHONUNBUFFERED": "1",  # so that the end of a log is written when a process dies
     }
 
 
@@ -238,7 +240,7 @@ def _prepare(console: Console, settings: Settings, database: Database) -> None:
 def _wait(processes: Processes, name: str, ready: Callable[[], bool]) -> None:
     """Wait until a process is ready; raise ServiceFailed if it does not get ready, or if any process ends."""
     deadline = time.monotonic() + START_SECONDS
-    asking = ThreadPoolExecutor(1)  # who starts may keep a question waiting, and another one may end meanwhile
+    asking = ThreadPoolExecutor(1)  # a starting process may be slow to answer, and another one may end meanwhile
     try:
         answer = asking.submit(ready)
         while not (answer.done() and answer.result()):

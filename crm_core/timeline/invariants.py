@@ -34,7 +34,7 @@ CHECKS = (
 )
 OF_THE_SCHEMA = CHECKS[-3:]
 NOT_OF_ENTITIES = ("11_books_balance", *OF_THE_SCHEMA)
-EXACT_BELOW = 5_000_000  # rows of a table; counting more takes too long to do it for every drop
+EXACT_BELOW = 5_000_000  # rows of a table; counting more would take too long for every drop
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Check:
     name: str
     invariant: str  # one sentence
     breaches: int
-    examples: tuple[str, ...]  # the first breaches, a line each
+    examples: tuple[str, ...]  # the first breaches, one line each
 
     @property
     def holds(self) -> bool:
@@ -81,7 +81,7 @@ def _breaches(
     match name:
         case "13_schema_is_whole":
             missing = missing_objects(connection)
-            return len(missing), missing  # all: each takes a cure of its own
+            return len(missing), missing  # all of them, because each has its own cure
         case "14_indexes_are_sound":
             indexes = [str(index) for (index,) in connection.execute(statement(f"check/{name}"))]
             unsound = [line for index in indexes for line in _faults_of_index(connection, index)]

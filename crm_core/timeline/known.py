@@ -21,8 +21,8 @@ from crm_core.postgres.streams import in_blocks
 from crm_core.resources import statement
 from crm_core.timeline.lists import Document, Values
 
-FEWEST, MOST = 40, 2_000  # entities that one statement folds: few at first, for a page needs few
-MOST_WALKED = 400_000  # entities that one answer may look through; some seconds
+FEWEST, MOST = 40, 2_000  # entities that one statement folds: few at first, because a page needs few
+MOST_WALKED = 400_000  # entities that one answer may search, which takes some seconds
 
 
 @contextmanager
@@ -103,7 +103,7 @@ def rows(connection: Connection, name: str, values: Values) -> Sequence[TupleRow
 
 def lines(connection: Connection, known_at: datetime | None, found: Iterator[Document]) -> Iterator[bytes]:
     """Stream documents that several statements find, in one transaction with one snapshot."""
-    is_within = connection.info.transaction_status != TransactionStatus.IDLE  # then it is the caller's
+    is_within = connection.info.transaction_status != TransactionStatus.IDLE  # then the transaction is the caller's
     if known_at is not None:
         connection.execute(statement("query/await_commits"))  # before the snapshot is taken
     with connection.transaction():

@@ -28,9 +28,9 @@ NAME_BYTES = 200  # of a name, as JSON, that a short position holds
 class Filter:
     """Which entities a list has; all parts that are given must match."""
 
-    name_contains: str | None = None  # any part of display_name, whatever the case
-    entity_type: str | None = None  # a code, whatever the case
-    details: Mapping[str, str] | None = None  # detail type code → value, equal in the type's own comparison
+    name_contains: str | None = None  # any part of display_name, in upper or lower case
+    entity_type: str | None = None  # a code, in upper or lower case
+    details: Mapping[str, str] | None = None  # detail type code → value; it must be equal as the type compares
 
     def values(self, types: ReferenceTypes) -> Values:
         """Return the filter as parameters of the statements; raise UnknownType."""
@@ -56,7 +56,7 @@ class Position:
         if _size(self.display_name) <= NAME_BYTES:
             return self
         beginning = self.display_name.encode()[:NAME_BYTES].decode(errors="ignore")
-        while _size(beginning) > NAME_BYTES:  # each turn takes one of at most NAME_BYTES characters
+        while _size(beginning) > NAME_BYTES:  # each turn removes one of at most NAME_BYTES characters
             beginning = beginning[:-1]
         return replace(self, display_name=beginning, digest=name_digest(self.display_name))
 

@@ -22,7 +22,7 @@ from crm_core.postgres.connection import Connection
 from crm_core.resources import statement
 from crm_core.values.hashing import detail_hashdiff, entity_hashdiff
 
-BULK_LOAD_AT_LEAST = 5_000  # changes; below it building the indexes afterwards gains nothing
+BULK_LOAD_AT_LEAST = 5_000  # changes; with fewer it does not pay to build the indexes afterwards
 
 Value = str | int | bool | datetime | None  # of a statement
 OnStep = Callable[[str], None]
@@ -38,7 +38,7 @@ CHANGE_SCHEMA: Schema = {
     "hashdiff": pl.String,  # of the entity, 64 hexadecimal digits; null unless complete
 }
 DETAIL_SCHEMA: Schema = {
-    "line": pl.Int64,  # of the change that lists it
+    "line": pl.Int64,  # line of the change that lists it
     "detail_type": pl.String,  # canonical code
     "detail_value": pl.String,  # null ends the detail
     "hashdiff": pl.String,  # null with the value
@@ -62,7 +62,7 @@ class Merged:
     batch_id: int  # its place in recording order
     recorded_at: datetime
     rows_changed: int  # changes after which a timeline differs
-    rows_late: int  # changes older than what was known of their entity
+    rows_late: int  # changes about an earlier time than the newest one known of their entity
     rows_superseded: int  # changes that a later recorded one at the same instant supersedes
     entity_versions_added: int
     detail_versions_added: int

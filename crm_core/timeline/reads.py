@@ -21,9 +21,9 @@ from crm_core.resources import statement
 from crm_core.timeline.known import as_known, lines, matches, moments, rows, uids
 from crm_core.timeline.lists import FIRST_UID, LAST_UID, Document, Filter, Page, PageOf, Position, Values, page_of
 
-FIRST = 101  # entities of a list without a filter that come by a plan that is kept; the statements say so too
-PARTS = 4**15  # of a window of time: the first is searched for moments alone, each next one is four times as long
-PART = 1_000  # moments that are looked up at once for a stream
+FIRST = 101  # entities of a list without a filter that a cached plan returns; the statements contain this number too
+PARTS = 4**15  # parts of a window: the first one is searched for moments, each following one is four times as long
+PART = 1_000  # moments that a stream looks up at once
 
 
 def snapshot(

@@ -23,11 +23,11 @@ class Requested:
     """Who asks for a change, and on which conditions."""
 
     actor: str  # written to the ledger
-    request_id: str  # likewise
-    is_dated: bool = True  # False: the change is of the moment when it is recorded, whatever its change_ts
+    request_id: str  # written to the ledger too
+    is_dated: bool = True  # False: the change takes effect when it is recorded, whatever its change_ts
     only_if: Sequence[str] | None = None  # ETags (MD5 of the document), of which the entity's must be one; "*" is any
-    key: str | None = None  # the same actor's same request under this key is made once within a day
-    fingerprint: bytes | None = None  # by which the same request is known
+    key: str | None = None  # within a day the same request of the same actor with this key is carried out once
+    fingerprint: bytes | None = None  # a digest that identifies the request
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Answer:
 
     outcome: Outcome
     document: str | None  # JSON: the entity as it is now, or as it was at the change if it has ended since
-    was_replayed: bool  # this is what the first request under its key was answered
+    was_replayed: bool  # this is the answer of the first request with its key
 
 
 def request(connection: Connection, types: ReferenceTypes, change: Change, asked: Requested) -> Answer:

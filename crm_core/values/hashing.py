@@ -23,32 +23,32 @@ from crm_core.values.columns import reworked
 
 # The 25 code points of the Unicode property White_Space, spelled out: `\s` of Python has four more (U+001C to U+001F).
 _WHITE_SPACE = "[\t\n\x0b\x0c\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+"
-_UNTIDY = r"[^!-~ ]|  |^ | $|^$"  # what may differ from its normal form; printable ASCII, well spaced, cannot
+_UNTIDY = r"[^!-~ ]|  |^ | $|^$"  # text that may differ from its normal form; well-spaced printable ASCII cannot
 _NEWER_THAN_PYTHON = r"[^\p{age:14.0}]"  # Unicode 14 is Python 3.11's; Polars knows later compositions
 
-# What is never seen: the Unicode property Default_Ignorable_Code_Point, spelled out; the first two join letters.
+# Invisible characters: the Unicode property Default_Ignorable_Code_Point, spelled out; the first two join letters.
 _JOINERS = "\u200c\u200d"
 _NEVER_SEEN = (
     "\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
     "\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 _UNSEEN = f"[{_JOINERS}{_NEVER_SEEN}]"
-_PICTURES = (  # the blocks that have emoji, and none of letters or marks
+_PICTURES = (  # the blocks that contain emoji but no letters or marks
     "\xa9\xae\u203c\u2049\u2122\u2139\u2190-\u23ff\u24c2\u25a0-\u27bf\u2934\u2935\u2b00-\u2bff\u3030\u303d\u3297\u3299"
     "\U0001f000-\U0001ffff"
 )
-_NEEDED = re.compile(  # the style of a picture, the keycap of a digit, the tags of a flag; or else what goes
+_NEEDED = re.compile(  # the style of a picture, the keycap of a digit, the tags of a flag; everything else is removed
     f"([{_PICTURES}][\ufe0e\ufe0f]|[#*0-9]\ufe0f(?=\u20e3)|\U0001f3f4[\U000e0020-\U000e007e]+\U000e007f)|[{_NEVER_SEEN}]"
 )
 _WORD = rf"[\p{{L}}--{_UNSEEN}][\p{{M}}--{_UNSEEN}]*"
-_JOINED = rf"^(?:{_WORD}(?:[{_JOINERS}]{_WORD})*|[^\p{{L}}{_JOINERS}{_NEVER_SEEN}])*$"  # nothing of it goes
+_JOINED = rf"^(?:{_WORD}(?:[{_JOINERS}]{_WORD})*|[^\p{{L}}{_JOINERS}{_NEVER_SEEN}])*$"  # nothing of this is removed
 _JOINER = re.compile(f"([{_JOINERS}])[{_JOINERS}]*")
 _PICTURE = re.compile(f"[{_PICTURES}]")
 _END_OF_PICTURE = re.compile(f"[{_PICTURES}\ufe0e\ufe0f\u20e3\U000e007f]")
 
-NAME_CHARACTERS = 500  # the most that a name has in normal form
-VALUE_BYTES = 100_000  # the most that a detail value has as it is stored, in UTF-8
-NOBODY = frozenset({UUID(int=0), UUID(int=2**128 - 1)})  # the nil and the max UUID: RFC 9562 has them name nothing
+NAME_CHARACTERS = 500  # the longest name, in normal form
+VALUE_BYTES = 100_000  # the longest stored detail value, in UTF-8
+NOBODY = frozenset({UUID(int=0), UUID(int=2**128 - 1)})  # the nil and the max UUID, which by RFC 9562 identify nothing
 
 
 def normal_form(value: str) -> str | None:
@@ -67,7 +67,7 @@ def _seen(text: str) -> str:
     """Remove invisible characters; of several adjacent joiners only the first can stay."""
     text = _JOINER.sub(r"\1", unicodedata.normalize("NFC", _NEEDED.sub(r"\1", text)))
     kept: list[str] = []
-    in_word = False  # what stands before is a letter with its marks
+    in_word = False  # preceded by a letter with its marks
     for char, after in zip(text, f"{text[1:]} ", strict=False):
         kind = unicodedata.category(char)[0]
         if char not in _JOINERS:
@@ -124,7 +124,7 @@ def case_folding() -> dict[int, str]:
     folding: dict[int, str] = {}
     for code in range(0x10426):  # the last code point of Unicode 3.2 that has a case is U+10425
         char = chr(code)
-        if char.casefold() == char == char.lower():  # by far the most
+        if char.casefold() == char == char.lower():  # by far the most frequent case
             continue
         folded = next((form for form in (char.casefold(), char.lower()) if len(form) == 1), char)
         if folded != char and unicodedata.ucd_3_2_0.category(char) != "Cn":

@@ -9,7 +9,7 @@ import polars as pl
 
 from crm_core.values.columns import each_distinct
 
-CLOCK_SKEW = timedelta(minutes=5)  # a change_ts may be ahead of now by so much
+CLOCK_SKEW = timedelta(minutes=5)  # by how much a change_ts may be ahead of now
 
 _END = (  # of a second, and of the time
     r"(?:[.,](?P<fraction>\d{1,9}))?)?"
@@ -35,7 +35,7 @@ def parse_instant(text: str, time_zone: tzinfo) -> datetime:
         raise ValueError(fault)
     year, month, day, hour, minute, second = (int(match[part] or 0) for part in ("y", "mo", "d", "h", "mi", "s"))
     microsecond = int((match["fraction"] or "").ljust(6, "0")[:6])
-    clock = datetime(year, month, day, hour, minute, second, microsecond, UTC)  # what a clock on the wall shows
+    clock = datetime(year, month, day, hour, minute, second, microsecond, UTC)  # the time on a wall clock
     try:
         return clock - _offset(clock, match, time_zone)
     except OverflowError as error:
@@ -89,7 +89,8 @@ def _start_of_day(midnight: datetime, before: timedelta, after: timedelta, time_
     """Return the start of a day whose midnight comes twice or never; None for a day that was skipped."""
     if before > after:  # twice
         return midnight - before
-    early, late = midnight - after, midnight - before  # the clocks are put forward after `early`, by `late`
+    # The clocks are put forward between `early` and `late`.
+    early, late = midnight - after, midnight - before
     while late - early > timedelta(microseconds=1):
         middle = early + (late - early) // 2
         if middle.astimezone(time_zone).utcoffset() == before:
