@@ -1,5 +1,5 @@
--- The ledger of one entity in recording order, from behind a change: who changed what, when it was recorded, from where, and
--- the state at its instant before and after it, as it was when it was recorded.
+-- Return the ledger of one entity in recording order, after a given change: who changed what, when it was recorded, from where, and
+-- the state at its instant before and after it, as known when it was recorded.
 -- In: entity_uid, after_batch and after_row (null: from the start), limit (null: all), offset. Out: document, batch_id, row_no.
 select (select row_to_json(recorded)::text
         from (select l.entity_uid, utc(l.change_ts) as change_ts, utc(b.recorded_at) as recorded_at, l.op, b.actor,
