@@ -1,4 +1,4 @@
-"""`crm demo`, `up` and `serve`: the commands that start something and go on."""
+"""`crm demo`, `up` and `serve`: the commands that start something that keeps running."""
 
 from __future__ import annotations
 

@@ -5,11 +5,15 @@ It keeps the batches of changes in recording order and answers every question by
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TypeVar
 from uuid import UUID
 
 from crm_core.model import Change, Compares
+
+T = TypeVar("T")
 
 COMPARES: dict[str, Compares] = {
     "email": "casefold",
@@ -191,16 +195,17 @@ class Model:
         return sorted({change.change_ts for change in self.walk(uid)})
 
 
-def _runs(values, key):
+def _runs(
+    values: Iterable[tuple[datetime, T | None]], key: Callable[[T], object]
+) -> list[tuple[T, datetime, datetime | None]]:
     """Make runs of equal neighbours: (value of the first, start, end or None); None values are gaps."""
-    runs = []
+    runs: list[tuple[T, datetime, datetime | None]] = []
     for at, value in values:
-        last_value, _, last_end = runs[-1] if runs else (None, None, at)
-        is_open = bool(runs) and last_end is None
-        if is_open and value is not None and key(last_value) == key(value):
-            continue
-        if is_open:
-            runs[-1] = (last_value, runs[-1][1], at)
+        if runs and runs[-1][2] is None:
+            last_value, start, _ = runs[-1]
+            if value is not None and key(last_value) == key(value):
+                continue
+            runs[-1] = (last_value, start, at)
         if value is not None:
             runs.append((value, at, None))
     return runs

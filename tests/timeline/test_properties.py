@@ -26,6 +26,7 @@ from crm_core.reference import reference_types
 from crm_core.timeline import reads
 from crm_core.timeline.feed import feed, parse_cursor
 from crm_core.timeline.invariants import check
+from crm_core.timeline.lists import Page
 from crm_core.timeline.merge import Origin, record
 from crm_core.timeline.single_change import Provenance, apply_change
 
@@ -134,7 +135,7 @@ class Product:
             assert reads.count_transitions(self.connection, from_, to, known_at=known_at) == len(page.documents)
             self.agree_with_the_audit(page, known_at)
 
-    def agree_with_the_audit(self, page: reads.Page, known_at: datetime | None) -> None:
+    def agree_with_the_audit(self, page: Page, known_at: datetime | None) -> None:
         """A transition is recorded with the last change of its instant."""
         ledger = {
             (entry["change_ts"], entry["entity_uid"]): entry  # the last one of each moment
@@ -242,7 +243,7 @@ def _detail_versions(documents: list[dict[str, str]], detail_type: str) -> list[
     ]
 
 
-def _snapshots(page: reads.Page) -> dict[UUID, tuple[str, str, dict[str, str]]]:
+def _snapshots(page: Page) -> dict[UUID, tuple[str, str, dict[str, str]]]:
     answer = {}
     for document in map(json.loads, page.documents):
         details = {d["detail_type"]: d["detail_value"] for d in document["details"]}
@@ -250,7 +251,7 @@ def _snapshots(page: reads.Page) -> dict[UUID, tuple[str, str, dict[str, str]]]:
     return answer
 
 
-def _diffs(page: reads.Page) -> dict[UUID, tuple[str, dict[str, tuple[str | None, str | None]]]]:
+def _diffs(page: Page) -> dict[UUID, tuple[str, dict[str, tuple[str | None, str | None]]]]:
     answer = {}
     for document in map(json.loads, page.documents):
         changes = {change["field"]: (change["from"], change["to"]) for change in document["changes"]}
@@ -258,11 +259,11 @@ def _diffs(page: reads.Page) -> dict[UUID, tuple[str, dict[str, tuple[str | None
     return answer
 
 
-def _lines(page: reads.Page) -> bytes:
+def _lines(page: Page) -> bytes:
     return "".join(f"{document}\n" for document in page.documents).encode()
 
 
-def _transitions(page: reads.Page) -> list[tuple[object, ...]]:
+def _transitions(page: Page) -> list[tuple[object, ...]]:
     return [
         (
             _instant(document["at"]),
