@@ -1,7 +1,7 @@
 """The server under the application: HTTP whose clients have limits and time-outs, and proxies that are trusted by name.
 
 What is guarded here never gets as far as the application: heads without an end, connections on which nothing comes,
-and clients that do not take their answer. The time-out of a request's body is the edge's (`api.edge`).
+and clients that do not take their answer. The time-out of a request's body is the edge's (`api.middleware.edge`).
 """
 
 from __future__ import annotations

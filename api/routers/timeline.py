@@ -9,12 +9,12 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import ConfigDict, Field
 
-from api.direct import Direct
-from api.entities import AS_OF, INSTANT, KNOWN_AT, Search, filter_key, instant, instant_or_none
-from api.gate import Reader
-from api.messages import Difference, Entity, ListOf, Transition
+from api.auth import Reader
+from api.fast_path import Direct
 from api.paging import CSV, NDJSON, PageParams, counted, envelope, require_no_pages, wanted, wants_csv, wants_stream
 from api.problems import documented, refuse
+from api.routers.entities import AS_OF, INSTANT, KNOWN_AT, Search, filter_key, instant, instant_or_none
+from api.schemas import Difference, Entity, ListOf, Transition
 from api.streams import as_csv, stream
 from crm_core.postgres.connection import Connection
 from crm_core.timeline import reads

@@ -16,10 +16,9 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
+from api.auth import Call, Reader, Writer
 from api.conditions import ANY, etag, is_unchanged, require_strong, tags_of
-from api.direct import Direct
-from api.gate import Call, Reader, Writer
-from api.messages import DetailVersion, Entity, EntityPatch, EntityVersion, ListOf, NewEntity, Recorded
+from api.fast_path import Direct
 from api.paging import (
     CSV,
     JSON,
@@ -36,6 +35,7 @@ from api.paging import (
     wants_stream,
 )
 from api.problems import Refusal, documented, refuse
+from api.schemas import DetailVersion, Entity, EntityPatch, EntityVersion, ListOf, NewEntity, Recorded
 from api.state import State
 from api.streams import as_array, as_csv, stream
 from crm_core.errors import EntityStale

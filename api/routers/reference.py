@@ -11,14 +11,14 @@ from fastapi import APIRouter, Path, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.direct import Direct
-from api.entities import Search, Then
-from api.gate import Admin, Reader
-from api.messages import ListOf
+from api.auth import Admin, Reader
+from api.fast_path import Direct
 from api.paging import JSON
 from api.problems import Refusal, documented, refuse
+from api.routers.entities import Search, Then
+from api.routers.timeline import AsOf
+from api.schemas import ListOf
 from api.state import State
-from api.timeline import AsOf
 from crm_core.model import Compares, DetailType, EntityType, ReferenceTypes
 from crm_core.postgres.connection import Connection
 from crm_core.reference import lock_types, put_detail_type, put_entity_type, reference_types
