@@ -1,4 +1,4 @@
-"""The nouns of the product as frozen records: what goes in, what stands, what was refused, what a merge did."""
+"""The records of the product: types, changes, rejects, and the report on a merge."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Status = Literal["merged", "replayed", "refused"]
 
 
 class Reason(enum.StrEnum):
-    """Why a row is rejected: the codes of the drop contract, one a fault."""
+    """Why a row is rejected: the reason codes of the drop contract, one for each fault."""
 
     INVALID_UID = "invalid_uid"
     MISSING_DISPLAY_NAME = "missing_display_name"
@@ -53,7 +53,7 @@ class DetailType:
     name: str
     description: str
     is_active: bool
-    compares: Compares  # exact: byte by byte; text: in normal form; casefold: in normal form, whatever the case
+    compares: Compares  # exact: byte by byte; text: in normal form; casefold: in normal form, ignoring case
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +66,11 @@ class ReferenceTypes:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One accepted statement: from `change_ts` on, this is so."""
+    """One accepted statement: from `change_ts` on, this is true."""
 
     entity_uid: UUID
     change_ts: datetime  # aware, microseconds
-    op: Op  # upsert is complete, patch sets only what it names, delete ends the entity
+    op: Op  # upsert is complete, patch sets only the given fields, delete ends the entity
     display_name: str | None = None  # normal form; None in a patch: keep
     entity_type: str | None = None  # canonical code; None in a patch: keep
     details: Mapping[str, str | None] = field(default_factory=dict)  # canonical code → value; None ends the detail
@@ -78,11 +78,11 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A row of a drop that was refused."""
+    """A row of a drop that was rejected."""
 
     line: int  # physical line of the file where the row starts; the header is line 1
     reasons: tuple[Reason, ...]
-    raw: str  # the row as it stood, of a long one the beginning; bytes that are not UTF-8 are written \xNN
+    raw: str  # the row unchanged, but cut if long; bytes that are not UTF-8 are written \xNN
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class MergeReport(RowCounts):
 
 @dataclass(frozen=True, slots=True)
 class EntityTypeFixture:
-    """A kind of entity, before the database gives it an id."""
+    """A kind of entity that does not have an id of the database yet."""
 
     code: str  # upper case
     name: str
@@ -149,7 +149,7 @@ class EntityTypeFixture:
 
 @dataclass(frozen=True, slots=True)
 class DetailTypeFixture:
-    """A kind of detail, before the database gives it an id."""
+    """A kind of detail that does not have an id of the database yet."""
 
     code: str  # lower case
     name: str

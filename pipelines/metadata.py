@@ -1,4 +1,4 @@
-"""What the assets tell: numbers, which the UI plots from run to run, and small tables without values of entities."""
+"""The metadata of the assets: numbers, which the UI plots over runs, and small tables without personal values."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def of_drop(taken: Taken) -> Mapping[str, Metadata]:
 
 
 def of_refusal(refused: Refused) -> Metadata:
-    """Tell of a drop of which nothing went in."""
+    """Return the metadata of a refused drop."""
     told: Metadata = {"status": "refused", "error": refused.fault}
     if refused.sha256 is not None:
         told["sha256"] = refused.sha256
@@ -91,7 +91,7 @@ def of_refusal(refused: Refused) -> Metadata:
 
 
 def of_invariants(found: Sequence[Check], seconds: float) -> Metadata:
-    """Tell how the invariants stand."""
+    """Return the metadata of the invariants."""
     return {
         "breaches": sum(one.breaches for one in found),
         "seconds": round(seconds, 3),
@@ -100,7 +100,7 @@ def of_invariants(found: Sequence[Check], seconds: float) -> Metadata:
 
 
 def of_report(report: Report, page: Path, numbers: Path) -> Metadata:
-    """Tell the numbers of the data-quality report that fit, and where it lies."""
+    """Return the numbers of the data-quality report that fit, and the path of its files."""
     totals = report.totals
     told: Metadata = {
         "page": dg.MetadataValue.path(page),

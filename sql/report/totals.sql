@@ -1,5 +1,5 @@
--- All drops that ever came, added up.
--- In: nothing. Out: the fields of the totals.
+-- Return the sums over all drops that were ever received.
+-- In: nothing. Out: the fields of Totals.
 select count(*) filter (where status = 'merged') as drops_merged, count(*) filter (where status = 'refused') as drops_refused,
        count(*) filter (where status = 'seen') as drops_unfinished,
        coalesce(sum(rows_read), 0)::bigint as rows_read, coalesce(sum(rows_accepted), 0)::bigint as rows_accepted,
