@@ -19,8 +19,8 @@ from api.auth import Reader, Writer
 from api.body import require_utf8
 from api.fast_path import Direct
 from api.paging import JSON, NDJSON, Params, link
+from api.parameters import Key, require_key
 from api.problems import RETRY_SECONDS, Refusal, documented, refuse
-from api.routers.entities import Key, require_key
 from api.schemas import Entity, Instant, Uid
 from api.state import FOLLOWERS, State
 from crm_core.drops.many_changes import Recorded, Sender, record_lines

@@ -14,9 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.auth import Admin, Reader
 from api.fast_path import Direct
 from api.paging import JSON
+from api.parameters import AsOf, Instants, Search
 from api.problems import Refusal, documented, refuse
-from api.routers.entities import Search, Then
-from api.routers.timeline import AsOf
 from api.schemas import ListOf
 from api.state import State
 from crm_core.model import Compares, DetailType, EntityType, ReferenceTypes
@@ -30,7 +29,7 @@ Code = Annotated[
 CodeInPath = Annotated[str, Path(pattern="^[A-Za-z][A-Za-z0-9_]{0,62}$", examples=["email"])]
 Text = Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00]*$")]
 Name = Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$")]
-TAKEN = {*Search.model_fields, *AsOf.model_fields, *Then.model_fields}  # parameters of the lists
+TAKEN = {*Search.model_fields, *AsOf.model_fields, *Instants.model_fields}  # parameters of the lists
 
 
 class TypeDocument(BaseModel):
