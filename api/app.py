@@ -13,15 +13,16 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.httpsredirect import HTTPSRedirectMiddleware
 from starlette.types import Receive, Scope, Send
 
-from api import changes, drops, entities, operations, problems, reference, timeline
+from api import problems
+from api.auth import Gate
 from api.cockpit import site
-from api.departures import Departures
-from api.document import CrmApi
-from api.edge import PROBES, Edge, Figures
-from api.gate import Gate
-from api.limits import Limiter
 from api.log import flush, install
+from api.middleware.disconnects import Departures
+from api.middleware.edge import PROBES, Edge, Figures
+from api.openapi import CrmApi
 from api.problems import Refusal
+from api.rate_limits import Limiter
+from api.routers import changes, drops, entities, health, reference, timeline
 from api.state import State
 from crm_core.postgres.connection import Database
 from crm_core.settings import Settings
@@ -76,10 +77,10 @@ def create_app(
     app = CrmApi(debug=settings.debug, may_be_open=may_be_open, lifespan=lifespan)
     app.state.crm = state
     app.state.gate = Gate(state, limiter, is_loopback=is_loopback)
-    app.state.probe = probe = operations.Probe(database)
+    app.state.probe = probe = health.Probe(database)
     app.state.figures = figures = Figures()
     problems.install(app)
-    for part in (entities, timeline, changes, drops, reference, operations):
+    for part in (entities, timeline, changes, drops, reference, health):
         app.router.routes.extend(part.router.routes)  # included routers would be searched one by one, each time
 
     site.install(app, state, app.state.gate)

@@ -1,7 +1,7 @@
 """The HTTP server under the application: it limits and times out clients, and knows the trusted proxies.
 
 It handles what never reaches the application: request heads that do not end, connections on which nothing arrives, and
-clients that do not read their answer. The time-out of a request's body is in `api.edge`.
+clients that do not read their answer. The time-out of a request's body is in `api.middleware.edge`.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from typing import TypeVar
 from anyio import CapacityLimiter
 from fastapi import Request
 
-from api.departures import until_left
+from api.middleware.disconnects import until_left
 from api.problems import RETRY_SECONDS, Refusal
 from api.uploads import Uploads
 from crm_core.errors import DatabaseReadOnly, ServerUnreachable

@@ -13,12 +13,12 @@ from crm_core.report.numbers import as_json, collect
 from crm_core.report.page import as_html
 from crm_core.settings import Settings
 from crm_core.timeline.invariants import check
-from pipelines import checks, columns, metadata, pools
+from pipelines import checks, metadata, pools, table_schemas
 from pipelines.folder import DropFolder
-from pipelines.interrupts import interruptible
+from pipelines.ingestion import FILE_TAG, Refused, take_in
 from pipelines.partitions import drops
 from pipelines.resources import CrmDatabase
-from pipelines.taking import FILE_TAG, Refused, take_in
+from pipelines.signals import interruptible
 
 OWNERS = ["team:crm"]
 
@@ -28,7 +28,7 @@ DROP_ASSETS = (
         description="A CSV file that arrived in the drop folder (CRM_DROP_DIR). It is known by its SHA-256.",
         group_name="drops",
         kinds={"csv"},
-        metadata={"dagster/column_schema": columns.DROP},
+        metadata={"dagster/column_schema": table_schemas.DROP},
     ),
     dg.AssetSpec(
         "staged_changes",
@@ -36,7 +36,7 @@ DROP_ASSETS = (
         description="The valid rows, in normal form and with their hashes, in table `ledger`.",
         group_name="drops",
         kinds={"polars", "postgres"},
-        metadata={"dagster/column_schema": columns.LEDGER, "dagster/table_name": "public.ledger"},
+        metadata={"dagster/column_schema": table_schemas.LEDGER, "dagster/table_name": "public.ledger"},
     ),
     dg.AssetSpec(
         "rejected_rows",
@@ -44,7 +44,7 @@ DROP_ASSETS = (
         description="The rejected rows, with line, text and a reason code for each fault, in table `reject`.",
         group_name="drops",
         kinds={"polars", "postgres"},
-        metadata={"dagster/column_schema": columns.REJECT, "dagster/table_name": "public.reject"},
+        metadata={"dagster/column_schema": table_schemas.REJECT, "dagster/table_name": "public.reject"},
     ),
     dg.AssetSpec(
         "entity_versions",
@@ -52,7 +52,7 @@ DROP_ASSETS = (
         description="The name and the type of each entity, from when to when, in table `entity`.",
         group_name="timelines",
         kinds={"postgres"},
-        metadata={"dagster/column_schema": columns.ENTITY, "dagster/table_name": "public.entity"},
+        metadata={"dagster/column_schema": table_schemas.ENTITY, "dagster/table_name": "public.entity"},
     ),
     dg.AssetSpec(
         "detail_versions",
@@ -60,7 +60,7 @@ DROP_ASSETS = (
         description="The value of each detail of an entity, from when to when, in table `entity_detail`.",
         group_name="timelines",
         kinds={"postgres"},
-        metadata={"dagster/column_schema": columns.ENTITY_DETAIL, "dagster/table_name": "public.entity_detail"},
+        metadata={"dagster/column_schema": table_schemas.ENTITY_DETAIL, "dagster/table_name": "public.entity_detail"},
     ),
 )
 

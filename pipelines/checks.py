@@ -22,8 +22,8 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetC
 from crm_core.report.numbers import DropReport
 from crm_core.resources import description
 from crm_core.timeline.invariants import CHECKS, NOT_OF_ENTITIES, Check
+from pipelines.ingestion import Refused, Taken
 from pipelines.partitions import drops
-from pipelines.taking import Refused, Taken
 
 REJECTS_WARN, REJECTS_ERROR = 0.1, 0.5  # rejected / read
 FRESH = timedelta(hours=36)  # drops are expected daily

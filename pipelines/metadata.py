@@ -11,7 +11,7 @@ import dagster as dg
 from crm_core.report.numbers import FieldChanges, ReasonCount, Report
 from crm_core.timeline.invariants import Check
 from pipelines.folder import shown
-from pipelines.taking import Refused, Taken
+from pipelines.ingestion import Refused, Taken
 
 ROWS = 20  # of a table: the event log is no place for more
 

@@ -12,9 +12,9 @@ import dagster as dg
 from crm_core.model import MergeReport
 from pipelines.definitions import defs
 from pipelines.folder import DropFolder
-from pipelines.interrupts import interrupts_kept
 from pipelines.jobs import ingest_drop
 from pipelines.partitions import drop_key, drops
+from pipelines.signals import interrupts_kept
 
 REPORT = {field.name for field in fields(MergeReport)} - {"rejects"}
 

@@ -13,10 +13,10 @@ import dagster as dg
 from crm_core.drops.registry import judged
 from crm_core.errors import CrmError
 from pipelines.folder import DropFile, DropFolder, Listing
+from pipelines.ingestion import FILE_TAG
 from pipelines.jobs import ingest_drop
 from pipelines.partitions import drops, read_files
 from pipelines.resources import CrmDatabase, one_line
-from pipelines.taking import FILE_TAG
 
 REQUESTS = 100  # runs of drops that are under way at once, the others of the folder wait here
 WAITING, LATER = 1_000, 10_000  # files that the cursor holds

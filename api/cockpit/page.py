@@ -19,7 +19,7 @@ from api.cockpit import templates
 from api.cockpit.kept import Kept
 from api.cockpit.time_bar import TimeBar, address, thinned, time_bar
 from api.cockpit.visitor import FORM_FIELD, Visitor, Visitors
-from api.edge import OURS
+from api.middleware.edge import OURS
 from api.problems import Refusal, refusal_of
 from api.state import State, state_of
 from crm_core.access.principal import Principal, Role

@@ -9,12 +9,12 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Message, Receive, Scope, Send
 
 from api import problems
+from api.auth import Gate
 from api.cockpit import accounts, audit, compare, overview, quality
 from api.cockpit.kept import Kept
 from api.cockpit.page import not_found
 from api.cockpit.templates import STATIC, VENDOR, vendor_folder
 from api.cockpit.visitor import Visitors
-from api.gate import Gate
 from api.state import State
 
 FOREVER = b"public, max-age=31536000, immutable"  # for addresses that name a version of the file

@@ -25,8 +25,8 @@ from serve_process import serving
 from servers import CARELESS, Server
 from serving import ENTITIES, V1, a_problem, create, served, served_with_types, waiters
 
-from api.limits import Limiter
 from api.log import Lines
+from api.rate_limits import Limiter
 from crm_core.access.tokens import create_token
 from crm_core.postgres.connection import Database
 from crm_core.postgres.embedded import running_server
@@ -106,7 +106,7 @@ def test_readiness_says_what_does_not_work(fresh_database: Database) -> None:
 
 
 def test_readiness_says_that_a_write_is_stuck(fresh_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.operations.STUCK_SECONDS", 0.5)
+    monkeypatch.setattr("api.routers.health.STUCK_SECONDS", 0.5)
     with served_with_types(fresh_database) as client, fresh_database.connect() as holder:
         entity = create(client)
         holder.execute("lock table ledger in access exclusive mode")

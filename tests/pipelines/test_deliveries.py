@@ -20,9 +20,9 @@ from crm_core.postgres.connection import Connection
 from crm_core.resources import DATA
 from pipelines.checks import OF_DROPS
 from pipelines.folder import DropFolder
+from pipelines.ingestion import FILE_TAG
 from pipelines.partitions import read_files
 from pipelines.resources import RETRIES
-from pipelines.taking import FILE_TAG
 
 pytestmark = pytest.mark.integration
 

@@ -25,7 +25,7 @@ from crm_core.drops.reader import fingerprint
 from crm_core.model import Change, MergeReport
 from crm_core.postgres.connection import Connection, Database
 from crm_core.resources import DATA
-from pipelines import columns
+from pipelines import table_schemas
 from pipelines.definitions import defs
 from pipelines.partitions import drop_key
 from pipelines.runs import REPORT, run_drops
@@ -343,10 +343,10 @@ def test_a_drop_with_an_awkward_name_is_found_by_its_key(project: Project) -> No
 @pytest.mark.parametrize(
     ("table", "schema"),
     [
-        ("ledger", columns.LEDGER),
-        ("reject", columns.REJECT),
-        ("entity", columns.ENTITY),
-        ("entity_detail", columns.ENTITY_DETAIL),
+        ("ledger", table_schemas.LEDGER),
+        ("reject", table_schemas.REJECT),
+        ("entity", table_schemas.ENTITY),
+        ("entity_detail", table_schemas.ENTITY_DETAIL),
     ],
 )
 def test_the_columns_that_the_ui_shows_are_those_of_the_table(

@@ -16,10 +16,10 @@ from servers import Server
 from crm_core.postgres.connection import Database
 from pipelines.definitions import defs
 from pipelines.folder import DropFolder
+from pipelines.ingestion import FILE_TAG
 from pipelines.partitions import drops, remember_read
 from pipelines.resources import CrmDatabase
 from pipelines.sensors import LONGEST_PAUSE, REQUESTS, WAITING, Cursor, drop_folder, report_after_drops
-from pipelines.taking import FILE_TAG
 
 SHA = "ab" * 32
 FAILED, DONE, ENDED = dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.CANCELED

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from pipelines.interrupts import interruptible, interrupts_kept
+from pipelines.signals import interruptible, interrupts_kept
 
 pytestmark = pytest.mark.unit
 

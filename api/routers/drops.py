@@ -15,11 +15,11 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
-from api.direct import Direct
-from api.gate import Reader, Writer
-from api.messages import Instant, ListOf
+from api.auth import Reader, Writer
+from api.fast_path import Direct
 from api.paging import JSON, PageParams, Params, envelope, numbered, wanted, wants_csv
 from api.problems import Refusal, documented
+from api.schemas import Instant, ListOf
 from api.state import State
 from api.uploads import BLOCK, CSV, FORM, receive, room
 from crm_core.drops import registry

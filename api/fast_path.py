@@ -15,8 +15,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from api.auth import Call, admission
 from api.body import StrictRequest
-from api.gate import Call, admission
 
 Read = Callable[[Request], object]
 

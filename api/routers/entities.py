@@ -5,27 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import ConfigDict, Field
-from pydantic.config import JsonDict
+from fastapi import APIRouter, Query, Request, Response
 
+from api.auth import Call, Reader, Writer
 from api.conditions import ANY, etag, is_unchanged, require_strong, tags_of
-from api.direct import Direct
-from api.gate import Call, Reader, Writer
-from api.messages import DetailVersion, Entity, EntityPatch, EntityVersion, ListOf, NewEntity, Recorded
+from api.fast_path import Direct
 from api.paging import (
     CSV,
     JSON,
     NDJSON,
-    PageParams,
-    Params,
     counted,
     envelope,
     envelope_head,
@@ -35,114 +30,25 @@ from api.paging import (
     wants_csv,
     wants_stream,
 )
+from api.parameters import Deletion, IfMatch, Instants, Key, Search, Versions, filter_key, instant_or_none, require_key
 from api.problems import Refusal, documented, refuse
-from api.state import State
+from api.schemas import DetailVersion, Entity, EntityPatch, EntityVersion, ListOf, NewEntity, Recorded
 from api.streams import as_array, as_csv, stream
 from crm_core.errors import EntityStale
-from crm_core.model import Op, ReferenceTypes
+from crm_core.model import Op
 from crm_core.postgres.connection import Connection
 from crm_core.settings import MAX_PAGE_SIZE
 from crm_core.timeline import history, reads
 from crm_core.timeline.history import ChangePosition, VersionPosition
-from crm_core.timeline.lists import Filter, Page, PageOf, Position
+from crm_core.timeline.lists import Page, PageOf, Position
 from crm_core.timeline.single_change import ChangeRequest, ChangeResult, Preconditions, Provenance
-from crm_core.values.instants import parse_instant
 
 router = APIRouter(prefix="/api/v1", tags=["entities"], route_class=Direct)
-INSTANT: JsonDict = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}]}
-KNOWN_AT = Field(
-    description="What was known at this instant, from the changes recorded by then (ISO 8601)",
-    json_schema_extra=INSTANT,
-)
 LINES: dict[str, object] = {
     kind: {"schema": {"type": "string", "description": "All rows, one per line"}} for kind in (NDJSON, CSV)
 }
-AS_OF = Field(description="What was true at this instant (ISO 8601)", json_schema_extra=INSTANT)
-KEY_LENGTH = 255
-LONGEST_Q = 2_000  # characters of q: no name is longer, in any spelling
 SHORTEST = 3  # the fewest characters of q that an index can find
 EVERYTHING = 1_000  # versions that are returned as one answer from memory; more are streamed
-IfMatch = Annotated[str | None, Header(alias="If-Match", description="The ETag that the entity must still have")]
-Key = Annotated[
-    str | None, Header(description="The same request with the same key is carried out only once within a day")
-]
-
-
-class Search(PageParams):
-    """The parameters of the list; each code of a detail type is a parameter too, such as email."""
-
-    model_config = ConfigDict(extra="allow")
-
-    q: Annotated[
-        str | None,
-        Field(
-            description="Part of the name, in upper or lower case",
-            examples=["john"],
-            pattern=r"^[^\x00]*$",
-            max_length=LONGEST_Q,
-        ),
-    ] = None
-    entity_type: Annotated[str | None, Field(description="The code of an entity type", examples=["PERSON"])] = None
-
-    def filter(self, types: ReferenceTypes) -> Filter:
-        """Return the filter; raise Refusal for an unknown parameter."""
-        codes = {kind.code.lower() for kind in types.detail_types}
-        details: dict[str, str] = {}
-        for name, value in (self.model_extra or {}).items():
-            if name.lower() not in codes:
-                known = ", ".join([*type(self).model_fields, *sorted(codes)])
-                elsewhere = " (/api/v1/entities-asof takes it)" if name in ("as_of", "known_at") else ""
-                refuse(f"query.{name}", f"is unknown here{elsewhere}; there are: {known}")
-            details[name] = value
-        return Filter(self.q or None, self.entity_type, details or None)
-
-
-class Then(Params):
-    """The instants that a read is about."""
-
-    as_of: Annotated[str | None, AS_OF] = None
-    known_at: Annotated[str | None, KNOWN_AT] = None
-
-
-class Versions(PageParams):
-    """All versions, or one page of them."""
-
-    page_size: Annotated[int | None, Field(ge=1, le=MAX_PAGE_SIZE, description="All, unless a page is asked for")] = (
-        None
-    )
-    known_at: Annotated[str | None, KNOWN_AT] = None
-
-    def is_whole(self) -> bool:
-        """Return whether no page is asked for; raise Refusal for a page without a page size."""
-        if self.page_size is None and self.page > 1:
-            refuse(
-                "query.page",
-                "has no effect without page_size, for all come at once; give page_size too, or leave it out",
-            )
-        return self.page_size is None and self.cursor is None
-
-
-class Deletion(Params):
-    """When the entity ended."""
-
-    change_ts: Annotated[
-        str | None,  # blank is refused: a value that was left empty must not end an entity now
-        Field(description="Default: now", json_schema_extra=INSTANT, pattern=r"\S"),
-    ] = None
-
-
-def instant(state: State, where: str, text: str) -> datetime:
-    """Parse an instant from the address; raise Refusal if it is not one."""
-    try:
-        return parse_instant(text, state.settings.time_zone)
-    except ValueError as error:
-        hint = " (a + in an address is a space: write %2B)" if " " in text else ""
-        refuse(f"query.{where}", f"{error}{hint}")
-
-
-def instant_or_none(state: State, where: str, text: str | None) -> datetime | None:
-    """Parse an instant that is optional."""
-    return None if text is None else instant(state, where, text)
 
 
 @router.get(
@@ -199,7 +105,7 @@ async def create_entity(
 
 
 @router.get("/entities/{uid}", response_model=Entity, responses=documented(404, 410))
-async def read_entity(http: Request, uid: UUID, call: Reader, params: Annotated[Then, Query()]) -> Response:
+async def read_entity(http: Request, uid: UUID, call: Reader, params: Annotated[Instants, Query()]) -> Response:
     """Read an entity as it is now, or as it was at `as_of`."""
     as_of = instant_or_none(call.state, "as_of", params.as_of)
     known_at = instant_or_none(call.state, "known_at", params.known_at)
@@ -345,12 +251,6 @@ async def _preconditions(http: Request, key: str | None) -> Preconditions:
     return Preconditions(None if tags is None else tags.strong, key, fingerprint)
 
 
-def require_key(key: str | None) -> None:
-    """Raise Refusal for an Idempotency-Key that cannot be kept."""
-    if key is not None and not (0 < len(key) <= KEY_LENGTH and key.isprintable()):
-        refuse("header.Idempotency-Key", f"must have 1 to {KEY_LENGTH} printable characters")
-
-
 def _written(http: Request, status: HTTPStatus, result: ChangeResult) -> Response:
     headers = {"Idempotency-Replayed": "true"} if result.was_replayed else {}
     if result.document is None:
@@ -379,9 +279,3 @@ def _missing(connection: Connection, uid: UUID, as_of: datetime | None, known_at
 
 def _unknown(uid: UUID) -> Refusal:
     return Refusal(HTTPStatus.NOT_FOUND, f"no entity {uid} is known; look for it in /api/v1/entities")
-
-
-def filter_key(which: Filter) -> tuple[object, ...]:
-    """Return the key under which the count of a filter is remembered."""
-    details: Mapping[str, str] = which.details or {}
-    return which.name_contains, which.entity_type, tuple(sorted(details.items()))

@@ -15,13 +15,13 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
+from api.auth import Reader, Writer
 from api.body import require_utf8
-from api.direct import Direct
-from api.entities import Key, require_key
-from api.gate import Reader, Writer
-from api.messages import Entity, Instant, Uid
+from api.fast_path import Direct
 from api.paging import JSON, NDJSON, Params, link
+from api.parameters import Key, require_key
 from api.problems import RETRY_SECONDS, Refusal, documented, refuse
+from api.schemas import Entity, Instant, Uid
 from api.state import FOLLOWERS, State
 from crm_core.drops.many_changes import Recorded, Sender, record_lines
 from crm_core.errors import CursorRefused

@@ -19,8 +19,8 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from limits import RateLimitItem, parse, parse_many
 
-from api.limits import Limiter
 from api.problems import Refusal
+from api.rate_limits import Limiter
 from api.state import State, state_of
 from crm_core.access import tokens
 from crm_core.access.principal import Principal, Role

@@ -13,8 +13,8 @@ from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
 
-from api.edge import Figures
-from api.gate import Reader
+from api.auth import Reader
+from api.middleware.edge import Figures
 from api.problems import RETRY_SECONDS, Refusal, documented
 from api.state import state_of
 from crm_core.postgres.connection import Database

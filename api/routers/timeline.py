@@ -7,14 +7,14 @@ from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from api.direct import Direct
-from api.entities import AS_OF, INSTANT, KNOWN_AT, Search, filter_key, instant, instant_or_none
-from api.gate import Reader
-from api.messages import Difference, Entity, ListOf, Transition
+from api.auth import Reader
+from api.fast_path import Direct
 from api.paging import CSV, NDJSON, PageParams, counted, envelope, require_no_pages, wanted, wants_csv, wants_stream
+from api.parameters import INSTANT, KNOWN_AT, AsOf, filter_key, instant, instant_or_none
 from api.problems import documented, refuse
+from api.schemas import Difference, Entity, ListOf, Transition
 from api.streams import as_csv, stream
 from crm_core.postgres.connection import Connection
 from crm_core.timeline import reads
@@ -22,15 +22,6 @@ from crm_core.timeline.lists import Page, Position
 
 router = APIRouter(prefix="/api/v1", tags=["across time"], route_class=Direct)
 LINES: dict[str, object] = {NDJSON: {"schema": {"type": "string", "description": "All rows, one JSON object per line"}}}
-
-
-class AsOf(Search):
-    """The parameters of the list; each code of a detail type is a parameter too, such as email."""
-
-    model_config = ConfigDict(extra="allow")
-
-    as_of: Annotated[str, AS_OF]
-    known_at: Annotated[str | None, KNOWN_AT] = None
 
 
 class Between(PageParams):

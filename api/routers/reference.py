@@ -11,14 +11,13 @@ from fastapi import APIRouter, Path, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.direct import Direct
-from api.entities import Search, Then
-from api.gate import Admin, Reader
-from api.messages import ListOf
+from api.auth import Admin, Reader
+from api.fast_path import Direct
 from api.paging import JSON
+from api.parameters import AsOf, Instants, Search
 from api.problems import Refusal, documented, refuse
+from api.schemas import ListOf
 from api.state import State
-from api.timeline import AsOf
 from crm_core.model import Compares, DetailType, EntityType, ReferenceTypes
 from crm_core.postgres.connection import Connection
 from crm_core.reference import lock_types, put_detail_type, put_entity_type, reference_types
@@ -30,7 +29,7 @@ Code = Annotated[
 CodeInPath = Annotated[str, Path(pattern="^[A-Za-z][A-Za-z0-9_]{0,62}$", examples=["email"])]
 Text = Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00]*$")]
 Name = Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$")]
-TAKEN = {*Search.model_fields, *AsOf.model_fields, *Then.model_fields}  # parameters of the lists
+TAKEN = {*Search.model_fields, *AsOf.model_fields, *Instants.model_fields}  # parameters of the lists
 
 
 class TypeDocument(BaseModel):
