@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from psycopg.conninfo import make_conninfo
+from samples import DELTA, DIRTY, INITIAL, LATE, REPLAY
 from servers import Server
 
 from crm_core.bench.generator import write_drops
@@ -30,7 +31,6 @@ from crm_core.resources import DATA
 pytestmark = pytest.mark.integration
 
 FIXTURES = sorted((DATA / "fixtures").glob("*.json"))
-INITIAL, DELTA, LATE, REPLAY, DIRTY, LAST = sorted((DATA / "drops").glob("*.csv"))
 HEAVY = {"dagster", "polars", "pandera", "sqlalchemy", "alembic", "numpy", "psycopg", "rich", "fastapi", "pwdlib"}
 COMMANDS = [
     "demo", "up", "serve", "migrate", "loaddata", "types", "createsuperuser", "ingest", "rejects", "token", "check",
