@@ -1,4 +1,4 @@
-"""The sample drops tell two stories, a long one of public facts and a small one of contacts, and are safe to publish."""
+"""The sample drops tell a long story of public facts and a small one of contacts, and are safe to publish."""
 
 from __future__ import annotations
 
