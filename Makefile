@@ -9,7 +9,7 @@ format: ## format the code, and mend what the linter can mend
 	uv run ruff format
 	uv run ruff check --fix
 
-check: ## formatting, lint, import contracts, types: all that CI asks besides the tests
+check: ## formatting, lint, import contracts, types (tests too): all that CI asks besides the tests
 	uv run ruff format --check
 	uv run ruff check
 	uv run lint-imports

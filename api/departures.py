@@ -1,4 +1,4 @@
-"""A client that leaves takes its write along: what it still does in the database is cancelled, and nothing goes in."""
+"""Cancel the write of a client that disconnects, so that it has no effect."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from crm_core.errors import TimedOut
 from crm_core.postgres.connection import Connection
 
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
-AGAIN_SECONDS = 0.1  # between two attempts to cancel: between two statements there is nothing to cancel
-CANCEL_SECONDS = 2.0  # that the server has to hear of it
+AGAIN_SECONDS = 0.1  # between two attempts to cancel, which have no effect between two statements
+CANCEL_SECONDS = 2.0  # that the server has to receive it
 ATTEMPTS = 100
 
 T = TypeVar("T")
 
 
 class Visit:
-    """One client's request while it is under way, and what it does in the database."""
+    """The request of one client while it is handled, and the connection that works for it."""
 
     def __init__(self) -> None:
-        """Begin with a client that is there and does nothing yet."""
+        """Start with a client that is connected and uses no database connection yet."""
         self.has_left = Event()
         self._connection: Connection | None = None
         self._lock = Lock()
 
     @contextmanager
     def over(self, connection: Connection) -> Iterator[None]:
-        """Work over a connection while the client is there; raises TimedOut if it has left before."""
+        """Use a connection while the client is there; raise TimedOut if it has left already."""
         with self._lock:
             if self.has_left.is_set():
                 cause = "the client disconnected before its request began"
@@ -47,9 +47,9 @@ class Visit:
                 self._connection = None
 
     def leave(self) -> bool:
-        """Cancel what is under way; answer whether there was anything, and so may be again."""
+        """Cancel the current work; return whether there was any, in which case more may follow."""
         self.has_left.set()
-        with self._lock:  # it is not lent to anybody else meanwhile
+        with self._lock:  # so that the connection is not lent to anybody else meanwhile
             if self._connection is None:
                 return False
             self._connection.cancel_safe(timeout=CANCEL_SECONDS)
@@ -60,7 +60,7 @@ _VISIT: ContextVar[Visit | None] = ContextVar("visit", default=None)
 
 
 def until_left(work: Callable[[Connection], T]) -> Callable[[Connection], T]:
-    """Return the work of the request under way, as it is done only while its client is there."""
+    """Return `work` in a form that is cancelled when the client of the current request leaves."""
     visit = _VISIT.get()
     if visit is None:
         return work
@@ -73,7 +73,7 @@ def until_left(work: Callable[[Connection], T]) -> Callable[[Connection], T]:
 
 
 class _Client:
-    """What comes from a client: a body, of which the application is told, and then nothing but its departure."""
+    """The messages of a client: its body, which the application receives, and then only its departure."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         headers = Headers(scope=scope)
@@ -83,7 +83,7 @@ class _Client:
             self._is_whole.set()
 
     async def receive(self) -> Message:
-        """Receive for the application: it alone receives until the body is whole, and never after it."""
+        """Receive for the application, which alone receives until the body is complete, and never after it."""
         if self._is_told:
             await self._has_left.wait()
             return {"type": "http.disconnect"}
@@ -107,10 +107,10 @@ class _Client:
 
 
 class Departures:
-    """Looks out for clients of unsafe requests that leave. Pure ASGI."""
+    """Watch for clients of unsafe requests that leave. Pure ASGI."""
 
     def __init__(self, app: ASGIApp) -> None:
-        """Stand around `app`."""
+        """Wrap `app`."""
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,7 +1,7 @@
-"""Routes: what a read needs is read from the request as its signature says, and JSON that is sent is read strictly.
+"""Routes that read the arguments of a GET directly from its signature, and JSON bodies strictly.
 
-FastAPI's own way to solve dependencies may do far more, and takes longer than the database takes for the answer. The
-document (OpenAPI) is made from the same signature, as ever.
+FastAPI's own dependency solving can do far more, but takes longer than the database takes for the answer. The OpenAPI
+document is still made from the same signature.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ Read = Callable[[Request], object]
 
 
 class Direct(APIRoute):
-    """A route whose GETs are direct: they take the request, the call, one model of the query, and parts of the path.
+    """A route whose GETs take only the request, the call, one model of the query, and parts of the path.
 
-    All others are FastAPI's own, but for their JSON, which is read strictly.
+    All other methods are handled by FastAPI, except that their JSON is read strictly.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return what answers a request."""
+        """Return the function that answers a request."""
         if self.methods != {"GET"}:
             answer = super().get_route_handler()
 

@@ -1,4 +1,4 @@
-"""The application as it documents itself (OpenAPI): its problems, its door, and the detail types as parameters."""
+"""The OpenAPI document of the application, with its problems, its authentication and the detail types."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from crm_core.model import DetailType
 
 ADDRESS = "/openapi.json"
 FILTERED = ("/api/v1/entities", "/api/v1/entities-asof")
-TYPES_SECONDS = 1.0  # that the document waits for the detail types
+TYPES_SECONDS = 1.0  # for which the document waits for the detail types
 TITLE = "CRM core"
 DESCRIPTION = """\
 A CRM core that keeps the full history of every entity and detail.
@@ -30,19 +30,19 @@ ISO 8601; answers are in UTC. An error is a problem document (RFC 9457) that say
 
 
 class CrmApi(FastAPI):
-    """A FastAPI that documents only what it answers, with pages that need no other host."""
+    """A FastAPI that documents only the answers that it gives, and whose pages need no other host."""
 
     def __init__(self, *, debug: bool, may_be_open: bool, lifespan: Lifespan[Any]) -> None:
-        """Take whether it may answer without a token."""
+        """Create it; `may_be_open` means that it may answer without a token."""
         super().__init__(
             title=TITLE,
             version=version("crm-core"),
             description=DESCRIPTION,
             lifespan=lifespan,
             redirect_slashes=False,
-            telemetry={"tracing": False, "metrics": False, "logs": False},  # we log and count ourselves
+            telemetry={"tracing": False, "metrics": False, "logs": False},  # this application logs and counts by itself
             debug=debug,
-            openapi_url=None,  # ours is below
+            openapi_url=None,  # defined below
         )
         self._may_be_open = may_be_open
         pages = FastAPIOffline(title=TITLE, openapi_url=ADDRESS, swagger_ui_parameters={"tryItOutEnabled": True})
@@ -50,7 +50,7 @@ class CrmApi(FastAPI):
         self.add_api_route(ADDRESS, self._read_document, include_in_schema=False)
 
     def openapi(self) -> dict[str, Any]:
-        """Return the document, which is made once, without the detail types."""
+        """Return the document without the detail types; it is made once."""
         if self.openapi_schema is None:
             self.openapi_schema = _with_problems_alone(super().openapi())
             for call in _calls(self.openapi_schema):
@@ -59,7 +59,7 @@ class CrmApi(FastAPI):
         return self.openapi_schema
 
     async def _read_document(self, request: Request) -> JSONResponse:
-        """Read the document; who may read the entities is told the detail types too."""
+        """Return the document; a client that may read entities gets the detail types in it too."""
         document = self.openapi()
         if filters := _filters(await _detail_types(request)):
             paths = dict(document["paths"])
@@ -73,7 +73,7 @@ class CrmApi(FastAPI):
 
 
 async def _detail_types(request: Request) -> Sequence[DetailType]:
-    """Read the detail types; none for strangers, nor if the database does not answer at once."""
+    """Return the detail types; none if the client may not read, or the database does not answer at once."""
     state = state_of(request)
     try:
         async with asyncio.timeout(TYPES_SECONDS):
@@ -102,7 +102,7 @@ def _calls(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _with_problems_alone(document: dict[str, Any]) -> dict[str, Any]:
-    """Drop from the document what the framework adds by itself: errors of its own form, and its 422."""
+    """Remove what the framework adds by itself: its own form of errors, and its 422."""
     for call in _calls(document):
         for status, answer in [*call["responses"].items()]:
             if status >= "400":

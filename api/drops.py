@@ -1,4 +1,4 @@
-"""Drops over HTTP: sent in, what each did, and its rejected rows as a file to correct and send again."""
+"""Drops over HTTP: send one, read what it did, and get its rejected rows as a file to correct and send again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from crm_core.postgres.connection import Connection
 from crm_core.settings import MAX_PAGE_SIZE
 
 router = APIRouter(prefix="/api/v1", tags=["drops"], route_class=Direct)
-SPOOL_SECONDS = 300  # that the database may take over all rejected rows of a drop
+SPOOL_SECONDS = 300  # that the database may take for all rejected rows of a drop
 Sha256 = Annotated[str, PathParam(pattern="^[0-9a-f]{64}$", description="SHA-256 of the drop's bytes")]
 LINES: dict[str, object] = {CSV: {"schema": {"type": "string"}}}
 BODY: dict[str, object] = {
@@ -50,7 +50,7 @@ BODY: dict[str, object] = {
 
 
 class Sent(Params):
-    """How a drop is taken in."""
+    """The options for taking in a drop."""
 
     file_name: Annotated[
         str | None, Field(description="The name of the drop; default: the file name in the form, or upload.csv")
@@ -59,7 +59,7 @@ class Sent(Params):
     strict: Annotated[bool, Field(description="Refuse the whole drop if one of its rows is bad")] = False
 
 
-class Books(BaseModel):
+class DropOutcome(BaseModel):
     """What a drop did: read = accepted + rejected, accepted = changed + unchanged."""
 
     file: str
@@ -84,7 +84,7 @@ class Books(BaseModel):
 
 
 class FieldDifference(BaseModel):
-    """A change of one field of an entity at an instant; null is no value."""
+    """A change of one field of an entity at an instant; null means no value."""
 
     entity_uid: str
     field: str
@@ -93,7 +93,7 @@ class FieldDifference(BaseModel):
     after: str | None
 
 
-class Taken(Books):
+class Taken(DropOutcome):
     """What a drop that was sent did, or would do."""
 
     dry_run: bool
@@ -102,7 +102,7 @@ class Taken(Books):
     ] = None
 
 
-class Drop(Books):
+class Drop(DropOutcome):
     """A drop as it is kept."""
 
     bytes: int
@@ -111,7 +111,7 @@ class Drop(Books):
 
 
 class RejectedRow(BaseModel):
-    """A row that was refused."""
+    """A row that was rejected."""
 
     line: int
     reasons: list[str]
@@ -119,7 +119,7 @@ class RejectedRow(BaseModel):
 
 
 class RejectParams(Params):
-    """Which of the rejected rows, and how."""
+    """Which rejected rows to return, and in which form."""
 
     page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     page_size: Annotated[int | None, Field(ge=1, le=MAX_PAGE_SIZE)] = None
@@ -136,7 +136,7 @@ class RejectParams(Params):
     openapi_extra=BODY,
 )
 async def send_drop(http: Request, call: Writer, params: Annotated[Sent, Query()]) -> Response:
-    """Take a drop in: a CSV file as the body (`text/csv`), or as the part `file` of a form."""
+    """Take in a drop: a CSV file as the body (`text/csv`), or as the part `file` of a form."""
     async with call.state.uploads.folder() as folder:
         path = await receive(http, folder, params.file_name)
         options = Options(
@@ -192,7 +192,7 @@ async def read_drop(call: Reader, sha256: Sha256) -> Response:
 async def list_rejects(
     http: Request, call: Reader, sha256: Sha256, params: Annotated[RejectParams, Query()]
 ) -> Response:
-    """List the rejected rows of a drop by line; `format=csv`, or `Accept: text/csv`, answers all as a file."""
+    """List the rejected rows of a drop by line; `format=csv` or `Accept: text/csv` returns all as a file."""
     if params.format == "csv" or wants_csv(http):
         return await _as_csv(call.state, sha256)
     limit = params.page_size or call.state.settings.page_size
@@ -209,7 +209,7 @@ async def list_rejects(
 
 
 async def _as_csv(state: State, sha256: str) -> Response:
-    """Return all rejected rows as a file: first on our disk, so that a slow client keeps no connection busy."""
+    """Return all rejected rows as a file, written to disk first so that a slow client keeps no connection busy."""
     async with state.spooling:
         file = await anyio.to_thread.run_sync(_spooled, state, sha256)
     headers = {
@@ -220,7 +220,7 @@ async def _as_csv(state: State, sha256: str) -> Response:
 
 
 class _File(StreamingResponse):
-    """A file that is closed, and thus gone, when it was sent or the client has left."""
+    """A file that is closed, and so deleted, once it was sent or the client has left."""
 
     def __init__(self, file: BinaryIO, headers: Mapping[str, str]) -> None:
         file.seek(0)

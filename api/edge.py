@@ -1,4 +1,4 @@
-"""What is done for every request, whatever it asks: its id, limits, headers, log line and figures. Pure ASGI."""
+"""The outermost layer, for every request: its id, limits, headers, log line and metrics. Pure ASGI."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ SECURITY_HEADERS = {
     b"referrer-policy": b"same-origin",
     b"cross-origin-opener-policy": b"same-origin",
 }
-ONCE = frozenset(  # of these headers two would leave open which is meant
+ONCE = frozenset(  # if one of these headers came twice, it would be unclear which one counts
     (b"authorization", b"content-encoding", b"content-type", b"host", b"idempotency-key", b"origin")
 )
-SLOWEST = 1_000  # bytes of a body that have to come in a second, once the time-out of a client has passed
-GONE = 499  # in the log and the figures: the client left before it was answered
+SLOWEST = 1_000  # bytes of a body that have to arrive per second, once the time-out of a client has passed
+GONE = 499  # in the log and the metrics: the client left before it got an answer
 OURS = Refusal(
     HTTPStatus.INTERNAL_SERVER_ERROR,
     "an internal error; report it with the request_id, under which the log has the details",
@@ -45,10 +45,10 @@ _LOG = logging.getLogger("crm.api")
 
 
 class Figures:
-    """What /metrics tells of the requests."""
+    """The metrics of requests, for /metrics."""
 
     def __init__(self) -> None:
-        """Begin with nothing counted."""
+        """Start with all counts at zero."""
         self.registry = CollectorRegistry()
         labels = ("method", "route", "status")
         told = "Seconds that requests took"
@@ -58,17 +58,17 @@ class Figures:
 
 
 class _Body:
-    """What a client sends, which has a limit and a time-out."""
+    """The body of a request, with a size limit and a time-out."""
 
     def __init__(self, receive: Receive, most: int, patience: float) -> None:
-        """Take the bytes that it may have, and the seconds that nothing of it may come."""
+        """Take the largest size in bytes, and how many seconds the client may send nothing."""
         self._receive, self._most, self._patience = receive, most, patience
         self._received, self._begun = 0, time.monotonic()
-        self.is_wanted = True  # False: it is whole, and who waits for more waits for the client to leave
+        self.is_wanted = True  # False: the body is complete, and waiting for more means waiting for the client to leave
         self.is_answered = self.is_cut = False
 
     async def receive(self) -> Message:
-        """Receive a part; raises Refusal for one too many, and if none comes."""
+        """Receive a part; raise Refusal if the body is too large or too slow."""
         if self.is_answered or not self.is_wanted:
             message = await self._receive()
             self.is_cut |= not self.is_answered and message["type"] == "http.disconnect"
@@ -91,7 +91,7 @@ class Edge:
     """The outermost layer of the application."""
 
     def __init__(self, app: ASGIApp, settings: Settings, figures: Figures) -> None:
-        """Stand around `app`."""
+        """Wrap `app`."""
         self.app, self.settings, self.figures = app, settings, figures
         self._headers = dict(SECURITY_HEADERS)
         if settings.secure and settings.hsts_seconds:
@@ -111,9 +111,10 @@ class Edge:
         request_id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         scope.setdefault("state", {})["request_id"] = request_id
         method, path = scope["method"], scope["path"]
-        scope["path"] = path.rstrip("/") if path.startswith("/api/") else path  # as Django would have it
+        scope["path"] = path.rstrip("/") if path.startswith("/api/") else path  # as Django does it
         if method == "HEAD":
-            scope = {**scope, "method": "GET"}  # a copy: the server's own still says that no body is to be sent
+            # A copy: in the server's own scope it stays HEAD, so that no body is sent.
+            scope = {**scope, "method": "GET"}
         body = _Body(receive, self._most(scope), self.settings.client_timeout)
         status = 0
 
@@ -136,14 +137,14 @@ class Edge:
             body.is_cut = True
         except Exception as error:
             _LOG.error("an internal error", exc_info=error, extra={"request_id": request_id})
-            if status:  # the answer has begun: to break it off is all that is left
+            if status:  # the answer has begun, so it can only be cut off
                 raise
             await problem(request_id, OURS)(scope, receive, answer)
         finally:
             self._tell(scope, method, path, GONE if body.is_cut else status, time.perf_counter() - started)
 
     def _require_sound(self, scope: Scope, headers: Headers) -> None:
-        """Raise Refusal for a request that is refused before anyone looks at what it asks."""
+        """Raise Refusal for a request that is refused whatever it asks for."""
         host = headers.get("host", "")
         if (
             self._hosts is not None
@@ -186,7 +187,8 @@ class Edge:
                 "ms": round(seconds * 1000, 1),
                 "actor": state.get("actor"),
             }
-            record = logging.LogRecord(_LOG.name, logging.INFO, "", 0, "", None, None)  # who logs need not be looked up
+            # Looking up the caller takes time.
+            record = logging.LogRecord(_LOG.name, logging.INFO, "", 0, "", None, None)
             record.told = told
             _LOG.handle(record)
 
@@ -208,12 +210,12 @@ def _too_slow(patience: float) -> Refusal:
 
 
 def _is_among(hosts: set[str], host: str) -> bool:
-    """Return whether a host is one of those; .example.org is a domain and all below it."""
+    """Return whether a host is in the list; .example.org means a domain and everything below it."""
     return host in hosts or any(known[0] == "." and f".{host}".endswith(known) for known in hosts)
 
 
 def _require_readable(scope: Scope) -> None:
-    """Raise Refusal for an address that is no text, or has a parameter twice."""
+    """Raise Refusal if the address is not valid text, or gives a parameter twice."""
     address, query = scope.get("raw_path") or b"", scope["query_string"]
     if b"%" in address or b"%" in query:
         text = unquote_to_bytes(address + b"?" + query)

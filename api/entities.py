@@ -1,4 +1,4 @@
-"""One entity and the list of all: as they are now, their history and audit, and the changes to them."""
+"""Entities: the list, one entity, its history and audit, and the changes to it."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ LINES: dict[str, object] = {
 }
 AS_OF = Field(description="What was true at this instant (ISO 8601)", json_schema_extra=INSTANT)
 KEY_LENGTH = 255
-LONGEST_Q = 2_000  # characters of q: no name is longer, however it is written
-SHORTEST = 3  # characters of q that an index finds
-EVERYTHING = 1_000  # versions that come from memory, as one answer; more are streamed
+LONGEST_Q = 2_000  # characters of q: no name is longer, in any spelling
+SHORTEST = 3  # the fewest characters of q that an index can find
+EVERYTHING = 1_000  # versions that are returned as one answer from memory; more are streamed
 IfMatch = Annotated[str | None, Header(alias="If-Match", description="The ETag that the entity must still have")]
 Key = Annotated[
     str | None, Header(description="The same request with the same key is carried out only once within a day")
@@ -69,7 +69,7 @@ Key = Annotated[
 
 
 class Search(PageParams):
-    """The list; each code of a detail type is a parameter too, such as email."""
+    """The parameters of the list; each code of a detail type is a parameter too, such as email."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -85,7 +85,7 @@ class Search(PageParams):
     entity_type: Annotated[str | None, Field(description="The code of an entity type", examples=["PERSON"])] = None
 
     def filter(self, types: ReferenceTypes) -> Filter:
-        """Return the filter; raises Refusal for a parameter that there is not."""
+        """Return the filter; raise Refusal for an unknown parameter."""
         codes = {kind.code.lower() for kind in types.detail_types}
         details: dict[str, str] = {}
         for name, value in (self.model_extra or {}).items():
@@ -98,14 +98,14 @@ class Search(PageParams):
 
 
 class Then(Params):
-    """As of when, as known when."""
+    """The instants that a read is about."""
 
     as_of: Annotated[str | None, AS_OF] = None
     known_at: Annotated[str | None, KNOWN_AT] = None
 
 
 class Versions(PageParams):
-    """All versions, or a part of them."""
+    """All versions, or one page of them."""
 
     page_size: Annotated[int | None, Field(ge=1, le=MAX_PAGE_SIZE, description="All, unless a page is asked for")] = (
         None
@@ -113,7 +113,7 @@ class Versions(PageParams):
     known_at: Annotated[str | None, KNOWN_AT] = None
 
     def is_whole(self) -> bool:
-        """Return whether no part is asked for; raises Refusal for a page without a size."""
+        """Return whether no page is asked for; raise Refusal for a page without a page size."""
         if self.page_size is None and self.page > 1:
             refuse(
                 "query.page",
@@ -126,13 +126,13 @@ class Deletion(Params):
     """When the entity ended."""
 
     change_ts: Annotated[
-        str | None,  # blank is none: a name that was left empty must not end an entity now
+        str | None,  # blank is refused: a value that was left empty must not end an entity now
         Field(description="Default: now", json_schema_extra=INSTANT, pattern=r"\S"),
     ] = None
 
 
 def instant(state: State, where: str, text: str) -> datetime:
-    """Read an instant of the address; raises Refusal."""
+    """Parse an instant from the address; raise Refusal if it is not one."""
     try:
         return parse_instant(text, state.settings.time_zone)
     except ValueError as error:
@@ -141,7 +141,7 @@ def instant(state: State, where: str, text: str) -> datetime:
 
 
 def instant_or_none(state: State, where: str, text: str | None) -> datetime | None:
-    """Read an instant that need not be given."""
+    """Parse an instant that is optional."""
     return None if text is None else instant(state, where, text)
 
 
@@ -153,7 +153,8 @@ def instant_or_none(state: State, where: str, text: str | None) -> datetime | No
 async def list_entities(http: Request, call: Reader, params: Annotated[Search, Query()]) -> Response:
     """List the current entities, by display_name, then entity_uid.
 
-    `Accept: application/x-ndjson` or `text/csv` answers all at once; the file can be corrected and dropped again.
+    `Accept: application/x-ndjson` or `text/csv` returns all of them at once; the CSV file can be corrected and sent
+    again as a drop.
     """
     as_file = wants_csv(http)
     if as_file or wants_stream(http):
@@ -174,7 +175,7 @@ async def list_entities(http: Request, call: Reader, params: Annotated[Search, Q
         count = partial(reads.count_entities, types=types, which=which)
         return page, counted(call.state, connection, ("current", filter_key(which)), count) if want.is_counted else None
 
-    takes_long = params.q is not None and len(params.q.strip()) < SHORTEST  # no index finds it
+    takes_long = params.q is not None and len(params.q.strip()) < SHORTEST  # no index can find it
     page, count = await (call.state.read_heavily if takes_long else call.state.read)(read)
     return envelope(http, want, page, count)
 
@@ -199,7 +200,7 @@ async def create_entity(
 
 @router.get("/entities/{uid}", response_model=Entity, responses=documented(404, 410))
 async def read_entity(http: Request, uid: UUID, call: Reader, params: Annotated[Then, Query()]) -> Response:
-    """Read an entity as it is, or as it was at `as_of`."""
+    """Read an entity as it is now, or as it was at `as_of`."""
     as_of = instant_or_none(call.state, "as_of", params.as_of)
     known_at = instant_or_none(call.state, "known_at", params.known_at)
 
@@ -223,7 +224,7 @@ async def patch_entity(
     _if_match: IfMatch = None,
     idempotency_key: Key = None,
 ) -> Response:
-    """Change what is named, and nothing else; a detail whose value is null ends."""
+    """Change only the fields that are given; a detail whose value is null ends."""
     if body.entity_uid not in (None, uid):
         refuse("body.entity_uid", f"is not {uid}, the uid in the address; leave it out")
     request = await _request_of(http, call, "patch", uid, body, idempotency_key)
@@ -239,7 +240,7 @@ async def delete_entity(
     _if_match: IfMatch = None,
     idempotency_key: Key = None,
 ) -> Response:
-    """End an entity and its details; history, as-of and audit still answer."""
+    """End an entity and its details; its history, audit and as-of can still be read."""
     if await http.body():
         refuse("body", "is ignored in a DELETE; write the instant into the address: ?change_ts=2024-01-31")
     conditions = await _preconditions(http, idempotency_key)
@@ -279,9 +280,9 @@ async def read_history(http: Request, uid: UUID, call: Reader, params: Annotated
 
 @router.get("/entities/{uid}/audit", response_model=ListOf[Recorded], responses=documented(404))
 async def read_audit(http: Request, uid: UUID, call: Reader, params: Annotated[Versions, Query()]) -> Response:
-    """Read the ledger of an entity: every change in recording order, who made it, and what it did when it was recorded.
+    """Read the ledger of an entity: every change in recording order, who made it, and what it did.
 
-    Without page_size a page is as long as one may be.
+    Without page_size a page has the largest size.
     """
     known_at = instant_or_none(call.state, "known_at", params.known_at)
     if params.page_size is None:
@@ -333,15 +334,21 @@ async def _request_of(
 async def _preconditions(http: Request, key: str | None) -> Preconditions:
     """Read the conditions of a change; raises Refusal for malformed ones."""
     tags, unless = tags_of(http, "If-Match"), tags_of(http, "If-None-Match")
-    if unless is not None and not (http.method == "POST" and unless.strong == [ANY]):  # a POST creates, or is refused
+    # A POST creates an entity or is refused.
+    if unless is not None and not (http.method == "POST" and unless.strong == [ANY]):
         refuse("header.If-None-Match", "is for reads; to change an entity only if it is still the same, send If-Match")
-    if key is not None and not (0 < len(key) <= KEY_LENGTH and key.isprintable()):
-        refuse("header.Idempotency-Key", f"must have 1 to {KEY_LENGTH} printable characters")
+    require_key(key)
     fingerprint = None
     if key is not None:
         said = (http.method, http.url.path, http.url.query, http.headers.getlist("if-match"))
         fingerprint = hashlib.sha256(repr(said).encode() + await http.body()).digest()
     return Preconditions(None if tags is None else tags.strong, key, fingerprint)
+
+
+def require_key(key: str | None) -> None:
+    """Raise Refusal for an Idempotency-Key that cannot be kept."""
+    if key is not None and not (0 < len(key) <= KEY_LENGTH and key.isprintable()):
+        refuse("header.Idempotency-Key", f"must have 1 to {KEY_LENGTH} printable characters")
 
 
 def _written(http: Request, status: HTTPStatus, result: ChangeResult) -> Response:
@@ -356,7 +363,7 @@ def _written(http: Request, status: HTTPStatus, result: ChangeResult) -> Respons
 
 
 def _missing(connection: Connection, uid: UUID, as_of: datetime | None, known_at: datetime | None) -> str:
-    """Say why there is no snapshot: raises Refusal."""
+    """Raise the Refusal that says why the entity has no state to return."""
     span = history.span(connection, uid, known_at=known_at)
     if span is None:
         raise _unknown(uid)
@@ -375,6 +382,6 @@ def _unknown(uid: UUID) -> Refusal:
 
 
 def filter_key(which: Filter) -> tuple[object, ...]:
-    """Return what a count of the filter is remembered by."""
+    """Return the key under which the count of a filter is remembered."""
     details: Mapping[str, str] = which.details or {}
     return which.name_contains, which.entity_type, tuple(sorted(details.items()))

@@ -1,4 +1,4 @@
-"""Who may do what: bearer tokens, their roles, and the open door of a loopback bind without tokens."""
+"""Who may do what: bearer tokens, their roles, and open access on a loopback address without tokens."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from crm_core.errors import DatabaseError
 from crm_core.postgres.connection import Connection
 
 REMEMBERED = 0.9  # seconds: a revoked token is refused within one
-TOKENS_KEPT = 10_000  # that a process remembers
-USE_NOTED = 60.0  # seconds between two notes of a token's use
-FAILURES = parse("30/minute")  # tokens that are none, from one address
+TOKENS_KEPT = 10_000  # tokens that a process remembers
+USE_NOTED = 60.0  # seconds between two records of a token's use
+FAILURES = parse("30/minute")  # wrong tokens from one address
 ANYBODY = Principal("anonymous", "admin")
 READS_ONLY = Principal("anonymous", "reader")
 INVALID = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
@@ -42,7 +42,7 @@ bearer = HTTPBearer(
 
 
 class Gate:
-    """Lets requests in, or refuses them."""
+    """Admit requests, or refuse them."""
 
     def __init__(self, state: State, limiter: Limiter, *, is_loopback: bool) -> None:
         """Take where the application listens; whoever does not know says that it is no loopback."""
@@ -60,21 +60,21 @@ class Gate:
         try:
             principal = await self._principal(request.headers.get("authorization"), role, address)
         except Refusal:
-            self._count(self._limits, address)  # who is refused has asked too
+            self._count(self._limits, address)  # refused requests count too
             raise
         request.state.actor = principal.name
         self._count(self._limits, principal.token_id or address)
         return principal
 
     def _count(self, limits: Sequence[RateLimitItem], who: str) -> None:
-        """Raise Refusal if that is a call too many."""
+        """Raise Refusal if this call exceeds the limit."""
         for limit in limits:
             if (seconds := self.limiter.hit(limit, who)) > 0:
                 what = f"more than {self._state.settings.rate_limit}"
                 raise _too_many(what, seconds)
 
     def _require_no_guessing(self, address: str, *, has_failed: bool) -> None:
-        """Raise Refusal for an address from which too many wrong tokens came; it need not be looked at any more."""
+        """Raise Refusal if too many wrong tokens came from an address; the token is not looked up then."""
         now = time.monotonic()
         if has_failed and (seconds := self.limiter.hit(FAILURES, f"failed {address}")) > 0:
             if len(self._guessing) >= TOKENS_KEPT:
@@ -128,7 +128,7 @@ class Gate:
         return closed
 
     def _was_good(self, presented: str) -> bool:
-        """Return whether the token was good when it was last looked at: its bearer does not suffer from others."""
+        """Return whether the token was valid when it was last looked up: others' failures do not affect its bearer."""
         return self._known.get(_key(presented), (None, 0.0))[0] is not None
 
     async def _of_token(self, presented: str) -> Principal | None:
@@ -145,7 +145,7 @@ class Gate:
         return principal
 
     def _note(self, principal: Principal | None, now: datetime, asked: float) -> None:
-        """Write down when a token was last used, once a minute; nobody waits for it."""
+        """Record when a token was last used, once a minute and in the background."""
         token_id = principal and principal.token_id
         if token_id and asked - self._noted.get(token_id, -USE_NOTED) >= USE_NOTED:
             self._noted[token_id] = asked
@@ -185,29 +185,29 @@ def _found(presented: str, now: datetime, connection: Connection) -> Principal |
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request that may be answered: who asks, and what there is to answer with."""
+    """A request that was admitted: who makes it, and the state to answer it with."""
 
     who: Principal
     state: State
 
 
 class Admission:
-    """Lets a call of a role in; a dependency of FastAPI, to which it also says that there are tokens."""
+    """A FastAPI dependency that admits a call of a role, and documents that tokens are used."""
 
     def __init__(self, role: Role) -> None:
-        """Take the least role that may."""
+        """Take the lowest role that is admitted."""
         self.role: Role = role
 
     async def __call__(
         self, request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)] = None
     ) -> Call:
-        """Return the call; raises Refusal."""
+        """Return the call; raise Refusal."""
         gate: Gate = request.app.state.gate
         return Call(await gate.admit(request, self.role), state_of(request))
 
 
 def admission(annotation: object) -> Admission:
-    """Return what lets in a parameter that is annotated as Reader, Writer or Admin."""
+    """Return the admission of a parameter that is annotated as Reader, Writer or Admin."""
     _, depends = get_args(annotation)
     assert isinstance(depends.dependency, Admission)
     return depends.dependency

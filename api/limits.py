@@ -1,4 +1,4 @@
-"""How often a client may do something: counted in small files, so that all processes of a service count together."""
+"""Rate limits, counted in small files so that all processes of a service count together."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from pathlib import Path
 from limits import RateLimitItem
 
 _LOG = logging.getLogger("crm.api")
-SWEEP_SECONDS = 60.0  # between two looks for files that nobody needs any more
-SWEPT = 1_000  # files that one look takes
+SWEEP_SECONDS = 60.0  # seconds between two searches for files that are not needed any more
+SWEPT = 1_000  # files that one search looks at
 
 
 class Limiter:
-    """Counts calls in moving windows: a file a limit and client, with the instants of the calls that still count."""
+    """Count calls in moving windows: one file per limit and client, with the instants of the calls that count."""
 
     def __init__(self, folder: Path | None = None, clock: Callable[[], float] = time.time) -> None:
-        """Take the folder that the processes share; None: one of this process alone."""
+        """Take the folder that the processes share; None: count for this process alone."""
         self._folder, self._is_shared, self._clock = folder, folder is not None, clock
         self._swept = clock()
 
     def hit(self, limit: RateLimitItem, who: str) -> float:
-        """Count a call, unless it is one too many; return the seconds until the next may be made, 0 if this one may.
+        """Count a call unless it exceeds the limit; return the seconds until the next is allowed, 0 if this one is.
 
-        Where it cannot be counted it may be made: a disk that is full is no reason to turn clients away.
+        If calls cannot be counted, they are allowed: a full disk is no reason to turn clients away.
         """
         now, window = self._clock(), limit.get_expiry()
         try:
@@ -64,7 +64,7 @@ class Limiter:
         return max(calls[0] + window - now, 0.001) if len(calls) >= limit.amount else 0.0
 
     def close(self) -> None:
-        """Forget the calls, if no other process counts them."""
+        """Delete the counts if no other process uses them."""
         if self._folder is not None and not self._is_shared:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
@@ -76,7 +76,7 @@ class Limiter:
         return self._folder / hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()[:32]
 
     def _sweep(self, now: float, window: float) -> None:
-        """Remove files that were not written to for as long as any of them may count."""
+        """Remove files that were not written to for so long that none of their calls counts any more."""
         if now - self._swept < max(SWEEP_SECONDS, window):
             return
         self._swept = now

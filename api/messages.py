@@ -1,4 +1,4 @@
-"""The messages of the API: what may be posted, and what the bytes that PostgreSQL writes look like (for OpenAPI)."""
+"""The messages of the API: request bodies, and for OpenAPI the documents that PostgreSQL writes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Hashdiff = Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="SHA-256 o
 
 
 class Posted(BaseModel):
-    """A body; what only answers have may stand in it and is not looked at, what is unknown is refused."""
+    """A request body; fields that only answers have are ignored, unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -36,18 +36,18 @@ class Posted(BaseModel):
 
 
 class PostedDetail(Posted):
-    """One typed value; null ends it."""
+    """One typed value; null ends the detail."""
 
     detail_type: Annotated[str, Field(examples=["email"])]
     detail_value: Annotated[str | None, Field(examples=["john.doe@example.com"])]
 
 
-# One an active type at most; a list without a bound would have as many faults to be told as it has items.
+# At most one for each active type; a list without a bound could have any number of faults to report.
 Details = Annotated[list[PostedDetail], Field(max_length=10_000)]
 
 
 class NewEntity(Posted):
-    """An entity to be created."""
+    """An entity to create."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -73,7 +73,7 @@ class NewEntity(Posted):
 
 
 class EntityPatch(Posted):
-    """What changes; what is not named stays."""
+    """The fields to change; fields that are not given stay as they are."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -95,7 +95,7 @@ class EntityPatch(Posted):
 
 
 class Version(BaseModel):
-    """When something was so."""
+    """The time for which a version holds."""
 
     valid_from: Instant
     valid_to: Instant | None
@@ -148,7 +148,7 @@ class Source(BaseModel):
 
 
 class Asserted(BaseModel):
-    """What a change said; null is what it did not say."""
+    """What a change said; null means that it did not say it."""
 
     display_name: str | None
     entity_type: str | None
@@ -164,7 +164,7 @@ class Then(BaseModel):
 
 
 class Recorded(BaseModel):
-    """A change as the ledger has it."""
+    """A change as it is in the ledger."""
 
     entity_uid: Uid
     change_ts: Instant
@@ -205,7 +205,7 @@ class Transition(Difference):
 
 
 class ListOf(BaseModel, Generic[T]):
-    """A part of a list."""
+    """One page of a list."""
 
     count: Annotated[int | None, Field(description="The number of all results; null with a cursor or count=none")]
     next: Annotated[str | None, Field(description="The address of the next page")]

@@ -1,4 +1,4 @@
-"""For those who run it: liveness, readiness, figures."""
+"""For operators: liveness, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from crm_core.postgres.connection import Database
 from crm_core.postgres.readiness import Readiness, readiness
 
 router = APIRouter(tags=["operations"])
-READY_SECONDS = 3.0  # that the database has to answer a probe
-STUCK_SECONDS = 10.0  # a write that waits so long for others is worth a word
+READY_SECONDS = 3.0  # within which the database has to answer a probe
+STUCK_SECONDS = 10.0  # from which on a waiting write is reported
 
 
 class Health(BaseModel):
-    """How it is."""
+    """How well the service works."""
 
     status: Annotated[str, Field(examples=["ready", "degraded"])]
     detail: Annotated[str | None, Field(description="What does not work, if something does not")] = None
 
 
 class Probe:
-    """Asks the database how ready it is: once for all who want to know at one time, and in a thread of its own."""
+    """Ask the database whether it is ready: once for all callers at the same time, in a thread of its own."""
 
     def __init__(self, database: Database) -> None:
         """Take the database."""
@@ -42,26 +42,26 @@ class Probe:
         self._asked: Future[Readiness] | None = None
 
     async def readiness(self) -> Readiness:
-        """Return how ready it is; raises DatabaseError, and TimeoutError if it does not answer."""
+        """Return how ready the database is; raise DatabaseError, or TimeoutError if it does not answer."""
         if self._asked is None or self._asked.done():
             self._asked = self._thread.submit(readiness, self._database)
         async with asyncio.timeout(READY_SECONDS):
             return await asyncio.shield(asyncio.wrap_future(self._asked))
 
     def close(self) -> None:
-        """Ask no more."""
+        """Stop asking."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
 @router.get("/healthz", response_model=Health)
 async def is_alive() -> Response:
-    """Tell that the process serves."""
+    """Say that the process is running."""
     return Response(b'{"status":"ok"}', media_type="application/json")
 
 
 @router.get("/readyz", response_model=Health, responses={503: documented()[503]})
 async def is_ready(http: Request) -> Response:
-    """Tell that the database can be reached and is migrated to this release; degraded: it takes no writes now."""
+    """Say whether the database can be reached and is migrated to this release; degraded: no writes now."""
     probe: Probe = http.app.state.probe
     try:
         found = await probe.readiness()
@@ -89,7 +89,7 @@ def _degraded(detail: str) -> Response:
     responses={**documented(), HTTPStatus.OK: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 async def read_metrics(request: Request, _: Reader) -> Response:
-    """Read the figures of this process, as Prometheus does."""
+    """Return the metrics of this process in the format of Prometheus."""
     figures: Figures = request.app.state.figures
     for name, pool in state_of(request).pools.items():
         for figure, value in pool.figures().items():

@@ -1,4 +1,4 @@
-"""Reference data: the types of entities and of details; admins add to them."""
+"""Reference data: the entity types and detail types, which admins can add and change."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class DetailTypeDocument(TypeDocument):
 
 
 class TypePatch(BaseModel):
-    """What changes of an entity type."""
+    """The fields of an entity type to change."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -63,7 +63,7 @@ class TypePatch(BaseModel):
 
 
 class DetailTypePatch(TypePatch):
-    """What changes of a detail type."""
+    """The fields of a detail type to change."""
 
     compares: Annotated[Compares, Field(description="It cannot change once there are values")] = "text"
 
@@ -91,7 +91,7 @@ async def create_entity_type(call: Admin, body: TypeDocument) -> Response:
 
 @router.post("/detail-types", status_code=201, response_model=DetailTypeDocument, responses=documented(409))
 async def create_detail_type(call: Admin, body: DetailTypeDocument) -> Response:
-    """Add a detail type; its code is a parameter of the lists from then on."""
+    """Add a detail type; from then on its code is a parameter of the lists."""
     if body.code.lower() in TAKEN:
         refuse("body.code", f"{body.code} is already a parameter of the lists; choose another code")
     document = await _put(call.state, "detail", body.code, lambda _: body.model_dump(), is_new=True)
@@ -100,14 +100,14 @@ async def create_detail_type(call: Admin, body: DetailTypeDocument) -> Response:
 
 @router.patch("/entity-types/{code}", response_model=TypeDocument, responses=documented(404))
 async def patch_entity_type(call: Admin, code: CodeInPath, body: TypePatch) -> Response:
-    """Change what is named of an entity type."""
+    """Change the given fields of an entity type."""
     changed = body.model_dump(exclude_unset=True)
     return JSONResponse(await _put(call.state, "entity", code, lambda before: before | changed, is_new=False))
 
 
 @router.patch("/detail-types/{code}", response_model=DetailTypeDocument, responses=documented(404, 409))
 async def patch_detail_type(call: Admin, code: CodeInPath, body: DetailTypePatch) -> Response:
-    """Change what is named of a detail type."""
+    """Change the given fields of a detail type."""
     changed = body.model_dump(exclude_unset=True)
     return JSONResponse(await _put(call.state, "detail", code, lambda before: before | changed, is_new=False))
 

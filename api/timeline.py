@@ -1,4 +1,4 @@
-"""All entities at once, across time: as they were at an instant, and what changed between two."""
+"""All entities across time: as they were at an instant, and what changed between two instants."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LINES: dict[str, object] = {NDJSON: {"schema": {"type": "string", "description":
 
 
 class AsOf(Search):
-    """The list as it was; each code of a detail type is a parameter too, such as email."""
+    """The parameters of the list; each code of a detail type is a parameter too, such as email."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -34,7 +34,7 @@ class AsOf(Search):
 
 
 class Between(PageParams):
-    """From when to when."""
+    """The two instants to compare."""
 
     from_: Annotated[str, Field(alias="from", description="ISO 8601; before `to`", json_schema_extra=INSTANT)]
     to: Annotated[str, Field(description="ISO 8601", json_schema_extra=INSTANT)]
@@ -53,7 +53,7 @@ class Between(PageParams):
     responses={**documented(), 200: {"content": LINES, "description": "A page, or all as NDJSON"}},
 )
 async def list_entities_as_of(http: Request, call: Reader, params: Annotated[AsOf, Query()]) -> Response:
-    """List the entities as they were, by entity_uid; `Accept: application/x-ndjson` answers all at once."""
+    """List the entities as they were, by entity_uid; `Accept: application/x-ndjson` returns all at once."""
     as_of = instant(call.state, "as_of", params.as_of)
     known_at = instant_or_none(call.state, "known_at", params.known_at)
     as_file = wants_csv(http)
@@ -97,9 +97,9 @@ async def list_entities_as_of(http: Request, call: Reader, params: Annotated[AsO
     responses={**documented(), 200: {"content": LINES, "description": "A page, or all as NDJSON"}},
 )
 async def list_differences(http: Request, call: Reader, params: Annotated[Between, Query()]) -> Response:
-    """List what changed between two instants; `Accept: application/x-ndjson` answers all at once.
+    """List what changed between two instants; `Accept: application/x-ndjson` returns all at once.
 
-    `mode=net` has one result an entity, by entity_uid; `mode=changes` every transition in `(from, to]`, by time.
+    `mode=net` has one result per entity, by entity_uid; `mode=changes` has every transition in `(from, to]`, by time.
     """
     from_, to = instant(call.state, "from", params.from_), instant(call.state, "to", params.to)
     known_at = instant_or_none(call.state, "known_at", params.known_at)

@@ -1,4 +1,4 @@
-"""The columns of what the assets stand for, as the UI shows them."""
+"""The columns of the assets' tables, as the UI shows them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while Dagster runs: it takes them for its own, and neither psycopg nor its caller hear of them."""
+"""Ctrl-C and SIGTERM while Dagster runs, which otherwise reach neither psycopg nor its caller."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let an interrupt be a KeyboardInterrupt inside, upon which psycopg cancels the query, and Dagster's own outside.
+    """Inside the block, an interrupt raises KeyboardInterrupt, so psycopg cancels its query.
 
-    For work of the core in a step. Of Dagster's own interrupt psycopg knows nothing: it would leave a query behind that
-    waits for a lock for ever, on a connection that cannot be rolled back.
+    Outside it, Dagster's own handlers apply. This is for work of the core in a step: on Dagster's own interrupt psycopg
+    would leave a query behind that waits for a lock for ever, on a connection that cannot be rolled back.
     """
     if threading.current_thread() is not threading.main_thread():  # no signal comes here
         yield
@@ -37,9 +37,10 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def interrupts_kept() -> Iterator[None]:
-    """Deliver the interrupts that came meanwhile once more at the end, to whom they were for before.
+    """Deliver the interrupts that came during the block once more at its end, to the earlier handlers.
 
-    For a run of a job in the main thread: Dagster makes a failed run of them, or overlooks them, and returns.
+    This is for a job that runs in the main thread: Dagster makes a failed run of an interrupt, or overlooks it, and
+    returns.
     """
     handlers = {number: signal.getsignal(number) for number in INTERRUPTS}
     reader, writer = socket.socketpair()

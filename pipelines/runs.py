@@ -1,4 +1,4 @@
-"""The job here and now: no daemon, no home of Dagster's, no files, one drop after another in this process."""
+"""Run the job in this process, one drop after the other, without a daemon, a Dagster home or files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REPORT = {field.name for field in fields(MergeReport)} - {"rejects"}
 
 
 def run_drops(paths: Iterable[Path]) -> Iterator[MergeReport]:
-    """Run the job for each drop, as a partition of its own, and return what the assets' metadata tell of it."""
+    """Run the job for each drop as a partition of its own, and return the metadata of the assets."""
     job = defs().resolve_job_def(ingest_drop.name)
     with dg.DagsterInstance.ephemeral() as instance:
         for path in paths:

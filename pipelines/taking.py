@@ -1,4 +1,4 @@
-"""A drop taken in by the core, and what can be told of it."""
+"""Take in a drop through the core, and collect what can be reported about it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from crm_core.model import MergeReport
 from crm_core.postgres.connection import Connection
 from crm_core.report.numbers import DropReport, collect_drop
 from crm_core.settings import Settings
-from crm_core.timeline.invariants import Check, RowCounts, check, entities_of_drop, row_counts
+from crm_core.timeline.invariants import Check, TableSizes, check, entities_of_drop, table_sizes
 from pipelines.folder import DropFile, DropFolder, shown
 from pipelines.partitions import drop_key, read_files, remember_read
 
@@ -26,7 +26,7 @@ FIELDS_BELOW = 20_000  # changed rows, up to which it is quickly found out what 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A drop that is in, by this run or an earlier one."""
+    """A drop that was taken in, by this run or an earlier one."""
 
     key: str  # of its partition
     file: DropFile | None  # None: it is gone, and what it brought is in
@@ -34,11 +34,11 @@ class Taken:
     drop: DropReport  # of the run that merged it
     invariants: Mapping[str, Check]  # by name, over entities of the drop
     entities: int  # over so many
-    counts: RowCounts
+    sizes: TableSizes
 
     @property
     def is_repeat(self) -> bool:
-        """Say whether its bytes came before under another name, so that this drop of its own has done nothing."""
+        """Return whether its bytes came before under another name, so that this drop did nothing."""
         return self.report.status == "replayed" and drop_key(self.drop.file_name) != self.key
 
     @property
@@ -56,7 +56,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A drop of which nothing went in."""
+    """A drop that was refused: nothing was changed."""
 
     fault: str  # one line that names the file
     file: DropFile | None = None
@@ -67,11 +67,11 @@ class Refused:
 def take_in(
     connection: Connection, instance: dg.DagsterInstance, key: str, folder: DropFolder, asked: str | None = None
 ) -> Taken | Refused:
-    """Take the drop of a partition in, in one transaction, and look at what it did.
+    """Take in the drop of a partition, in one transaction, and collect what it did.
 
-    `asked` is the content that is meant, as `DropFile.content` tells it; None is whatever the file holds now. A file
-    that has gone, or has another content than is meant, is as good as there if the database holds what it brought.
-    Raises DatabaseError, or what psycopg raises; nothing of the drop has gone in then.
+    `asked` is the requested content, as in `DropFile.content`; None means whatever the file holds now. A file that is
+    gone or has other content counts as present if the database has the requested content. Raises DatabaseError, or what
+    psycopg raises; nothing was changed then.
     """
     file = folder.find(key)
     if file is not None and asked in (None, file.content):
@@ -118,7 +118,7 @@ def _tell(connection: Connection, key: str, file: DropFile | None, report: Merge
         drop=collect_drop(connection, sha256, with_field_changes=False),
         invariants={found.name: found for found in check(connection, uids=uids)},
         entities=len(uids),
-        counts=row_counts(connection),
+        sizes=table_sizes(connection),
     )
     if taken.is_repeat or taken.drop.rows_changed > FIELDS_BELOW:
         return taken
@@ -128,7 +128,7 @@ def _tell(connection: Connection, key: str, file: DropFile | None, report: Merge
 def _merged_before(
     connection: Connection, instance: dg.DagsterInstance, key: str, asked: str | None = None
 ) -> str | None:
-    """Return the SHA-256 of what a file brought that is there no more, if the database holds it."""
+    """Return the SHA-256 of the content of a missing file if the database has it."""
     sha256 = _last_materialized(instance, key) if asked is None else read_files(instance).get(asked)
     if sha256 is None and asked is None and drop_key(key) == key:
         sha256 = merged_as(connection, key)
@@ -145,7 +145,7 @@ def _last_materialized(instance: dg.DagsterInstance, key: str) -> str | None:
 
 
 def _known(connection: Connection, key: str, folder: DropFolder, sha256: str) -> Taken:
-    """Tell of what was merged before, as a replay of it does."""
+    """Return what was merged before, as a replay reports it."""
     drop = collect_drop(connection, sha256, with_field_changes=False)
     report = MergeReport(
         file=str(folder.path() / key),
@@ -161,7 +161,7 @@ def _known(connection: Connection, key: str, folder: DropFolder, sha256: str) ->
 
 
 def _changed(file: DropFile, asked: str) -> str:
-    """Say that a file is not what a run was asked for."""
+    """Return the message that a file is not the one that a run was requested for."""
     _, size, modified_ns = asked.rsplit(" ", 2)
     meant = DropFile(file.path, file.key, int(size), int(modified_ns))
     return (

@@ -1,4 +1,4 @@
-"""`crm demo`: from an empty database to a history that can be queried, on sample data, explained to a newcomer."""
+"""`crm demo`: from an empty database to a history that can be queried, on sample data, for newcomers."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ class Changed(TypedDict):
 def run_demo(settings: Settings, then: Callable[[Database], None] = lambda _: None) -> bool:
     """Migrate, load the fixtures, run the job over the sample drops and print what happened.
 
-    Return whether all of them went in; `then` is called first if so. Raises CrmError.
+    Return whether all of them were taken in; if so, `then` is called first. Raises CrmError.
     """
     console = Console(markup=False, highlight=False, soft_wrap=True)
     with ExitStack() as stack:
         status = stack.enter_context(console.status("Starting PostgreSQL …"))
-        database = stack.enter_context(open_database(settings))
+        database = stack.enter_context(open_database(settings, is_kept=True))
         where = (
             f"the embedded one in {shown_path(settings.home)}" if settings.database_url is None else "the given server"
         )
@@ -114,7 +114,10 @@ def run_demo(settings: Settings, then: Callable[[Database], None] = lambda _: No
 
 
 def serve_demo(settings: Settings, port: int | None, database: Database) -> None:
-    """Serve the API over the sample data until Ctrl-C, and say what to open; raises AddressUnusable, OpenToAll."""
+    """Serve the API over the sample data until Ctrl-C, and print what to open.
+
+    Raises AddressUnusable or OpenToAll.
+    """
     console = Console(markup=False, highlight=False, soft_wrap=True)
 
     def tell(address: str) -> None:
@@ -127,7 +130,7 @@ def serve_demo(settings: Settings, port: int | None, database: Database) -> None
 
 
 def _run_job(drops: Sequence[Path]) -> Iterator[MergeReport]:
-    from pipelines.runs import run_drops  # here: it takes seconds, and the core knows no orchestration framework
+    from pipelines.runs import run_drops  # imported here: it takes seconds, and the core must not depend on Dagster
 
     return run_drops(drops)
 
@@ -185,7 +188,7 @@ def _tell_late_fact(console: Console, connection: Connection) -> None:
 
 
 def _named(connection: Connection, name: str, as_of: datetime) -> UUID | None:
-    """Return the first entity that had this name; None if none had."""
+    """Return the first entity that ever had this name, or None."""
     named = Filter(name_contains=name)
     page = reads.entities(connection, reference_types(connection), named, as_of=as_of, limit=1)
     return UUID(_entity(page.documents[0])["entity_uid"]) if page.documents else None

@@ -203,7 +203,7 @@ def test_all_workers_count_together(server: Server, tmp_path: Path) -> None:
         with database.transaction() as connection:
             reference_data(connection)
         environment = {"CRM_HOME": str(tmp_path / "home"), "CRM_RATE_LIMIT": "5/hour"}
-        with serving(tmp_path, database, "--workers", "2", **environment) as serve:
+        with serving(tmp_path, database, "--workers", "2", log_to=None, **environment) as serve:
             address = serve.client.base_url
             statuses = []
             for _ in range(12):  # each over a connection of its own, which any of the workers takes

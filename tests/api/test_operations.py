@@ -170,8 +170,8 @@ def test_a_read_that_is_cut_in_the_middle_is_made_again_and_a_write_is_a_problem
     for method, lock in (("get", "lock table entity in access exclusive mode"), ("patch", "lock table ledger")):
         with database.connect() as holder, ThreadPoolExecutor(1) as waiting:
             holder.execute(lock.encode())
-            body = {"json": {"display_name": "B"}} if method == "patch" else {}
-            answer = waiting.submit(client.request, method, address, **body)
+            body = {"display_name": "B"} if method == "patch" else None
+            answer = waiting.submit(client.request, method, address, json=body)
             until(lambda: waiters(database), 20)
             cut(database, waiting=True)
             holder.rollback()

@@ -110,8 +110,8 @@ def test_a_form_that_does_not_end_is_no_whole_file(client: httpx.Client) -> None
         assert sent_form(client, a_form(content)[:cut]).status_code == 400, cut
     assert named(client, "Form") == 0
     a_problem(sent_form(client, a_form(content, name="other")), 400, "body.file", "curl -F file=@drop.csv")
-    fields = {"data": {"dry_run": "true"}, "files": {"file": ("a.csv", content)}}
-    a_problem(client.post(DROPS, **fields), 400, "body.dry_run", "?dry_run=true")
+    answer = client.post(DROPS, data={"dry_run": "true"}, files={"file": ("a.csv", content)})
+    a_problem(answer, 400, "body.dry_run", "?dry_run=true")
     assert named(client, "Form") == 0
     assert sent_form(client, a_form(content)).status_code == 201
 

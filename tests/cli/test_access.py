@@ -46,7 +46,7 @@ def whose(database: Database, text: str) -> Principal | None:
 
 def knows(database: Database, username: str, password: str = PASSWORD) -> bool:
     with database.connect() as connection:
-        return verified_account(connection, username, password)
+        return verified_account(connection, username, password) is not None
 
 
 # crm token

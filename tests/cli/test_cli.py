@@ -565,7 +565,7 @@ def test_check_shows_a_breach_and_ends_with_1(run: Run, fresh_database: Database
         connection.execute("update entity set display_name = 'Pear' where display_name = 'Apple Inc.'")
     result = run("check")
     assert result.exit_code == 1
-    assert "✗ Every entity hashdiff is that of the values it stands beside.\n    entity 5de05894" in result.stdout
+    assert "✗ Every entity hashdiff is the hash of the values in its row.\n    entity 5de05894" in result.stdout
     found = [json.loads(line) for line in run("check", "--json").stdout.splitlines()]
     assert {check["name"] for check in found if not check["holds"]} == {"entity_hashdiffs", "entities_are_the_fold"}
 

@@ -15,6 +15,7 @@ import time
 import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import example, given, settings
@@ -271,7 +272,7 @@ cells = st.text(
     block_bytes=st.integers(1, 200),
 )
 def test_what_the_csv_module_writes_is_read_back_on_its_line(
-    rows: list[list[str]], end: str, quoting: int, block_bytes: int
+    rows: list[list[str]], end: str, quoting: Literal[0, 1], block_bytes: int
 ) -> None:
     content, line = HEADER.replace("\n", end), 2
     good: list[Row] = []

@@ -173,7 +173,7 @@ def test_a_connection_that_is_cut_anywhere_in_a_drop_is_told_and_the_drop_goes_i
 ) -> None:
     chance = random.Random(21)
     with server.clone("template1") as measured, proxied(with_types(measured)) as (proxy, behind):
-        sent = []
+        sent: list[int] = []
         for drop in drops[:2]:
             assert run("ingest", drop, CRM_DATABASE_URL=behind.conninfo).status == 0
             sent.append(proxy.forwarded - sum(sent))

@@ -65,7 +65,7 @@ def numbers(outcome: Outcome) -> dict[str, object]:
 def status(project: Project, sha256: str) -> str | None:
     with project.database.connect() as connection:
         row = connection.execute("select status from drop_file where sha256 = %s", (sha256,)).fetchone()
-    return row and row[0]
+    return None if row is None else str(row[0])
 
 
 # The same name, with another content

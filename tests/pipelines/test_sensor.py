@@ -14,7 +14,6 @@ from dagster._core.test_utils import create_run_for_test
 from servers import Server
 
 from crm_core.postgres.connection import Database
-from pipelines import sensors
 from pipelines.definitions import defs
 from pipelines.folder import DropFolder
 from pipelines.partitions import drops, remember_read
@@ -39,8 +38,8 @@ class Ticks:
     def tick(self, *, dies: bool = False) -> list[str | None]:
         """Tick, and answer the partitions that were asked for; one that dies has added partitions and no more."""
         result = self.evaluate()
-        for request in result.dynamic_partitions_requests or []:
-            self.instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
+        for added in result.dynamic_partitions_requests or []:
+            self.instance.add_dynamic_partitions(added.partitions_def_name, list(added.partition_keys))
         if dies:
             return []
         self.cursor = result.cursor
@@ -79,7 +78,7 @@ class Ticks:
         }[status]
         event = dg.DagsterEvent(event_type_value=kind.value, job_name="ingest_drop")
         self.instance.handle_new_event(
-            dg.EventLogEntry(
+            dg.EventLogEntry(  # type: ignore[no-untyped-call]
                 error_info=None, level=20, user_message="", run_id=run.run_id, timestamp=at, dagster_event=event,
                 job_name="ingest_drop",
             )
@@ -119,7 +118,7 @@ def later(seconds: float) -> Iterator[None]:
     """Let the sensor's clock run ahead."""
     with pytest.MonkeyPatch.context() as patch:
         ahead = time.time() + seconds
-        patch.setattr(sensors.time, "time", lambda: ahead)
+        patch.setattr(time, "time", lambda: ahead)
         yield
 
 

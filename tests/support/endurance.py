@@ -78,7 +78,7 @@ def ended(command: subprocess.Popen[str], seconds: float = 120) -> Ended:
 
 def run(*arguments: str | Path, seconds: float = 120, **environ: str) -> Ended:
     """Run a `crm` command to its end."""
-    return ended(start(*arguments, **environ), seconds)
+    return ended(start(*arguments, output=subprocess.PIPE, **environ), seconds)
 
 
 @contextmanager

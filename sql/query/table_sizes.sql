@@ -1,4 +1,4 @@
--- Counts the rows of the ledger and of the versions: exactly, or as the planner estimates them where there are very many.
+-- Count the rows of the ledger and of the versions: exactly, or by the planner's estimate if there are very many.
 -- In: exact_below. Out: changes, entity_versions, detail_versions.
 select case when ledger_rows < %(exact_below)s then (select count(*) from ledger) else ledger_rows end as changes,
        case when entity_rows < %(exact_below)s then (select count(*) from entity) else entity_rows end as entity_versions,
