@@ -1,2 +1,0 @@
--- A place that is kept.
-select 1;
