@@ -22,7 +22,7 @@ from api.middleware.edge import PROBES, Edge, Figures
 from api.openapi import CrmApi
 from api.problems import Refusal
 from api.rate_limits import Limiter
-from api.routers import changes, drops, entities, health, reference, timeline
+from api.routers import audit, changes, drops, entities, health, reference, timeline
 from api.state import State
 from crm_core.postgres.connection import Database
 from crm_core.settings import Settings
@@ -80,7 +80,7 @@ def create_app(
     app.state.probe = probe = health.Probe(database)
     app.state.figures = figures = Figures()
     problems.install(app)
-    for part in (entities, timeline, changes, drops, reference, health):
+    for part in (entities, timeline, audit, changes, drops, reference, health):
         app.router.routes.extend(part.router.routes)  # included routers would be searched one by one, each time
 
     site.install(app, state, app.state.gate)
