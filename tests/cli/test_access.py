@@ -99,7 +99,7 @@ def test_wrong_usage_ends_with_2(run: Run, arguments: list[str]) -> None:
 
 def test_a_name_that_is_taken_or_cannot_be_used_is_one_line(run: Run) -> None:
     run("token", "create", "etl", "--role", "reader")
-    for name, said in (("etl", "there is a token 'etl'"), ("two words", "the name 'two words' cannot be used")):
+    for name, said in (("etl", "the token 'etl' exists already"), ("two words", "the name 'two words' cannot be used")):
         result = run("token", "create", name, "--role", "reader")
         assert result.exit_code == 1
         assert result.stdout == ""
@@ -175,7 +175,7 @@ def test_whatever_cannot_be_used_is_asked_for_again(run: Run, fresh_database: Da
     result = run("createsuperuser", typed="".join(f"{line}\n" for line in typed))
     assert result.exit_code == 0
     for said in (
-        "there is a superuser 'ann'",
+        "the superuser 'ann' exists already",
         "the name 'two words' cannot be used",
         "do not match",
         "too short",
@@ -204,7 +204,7 @@ def test_without_a_terminal_the_environment_answers(
     assert knows(fresh_database, "ann")
     again = run("createsuperuser", "--noinput")
     assert again.exit_code == 1
-    assert again.stderr == "error: there is a superuser 'ann'; choose another name\n"
+    assert again.stderr == "error: the superuser 'ann' exists already; choose another name\n"
 
 
 def test_without_a_terminal_what_is_missing_or_weak_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,7 +168,7 @@ def test_a_second_one_ends_at_once(up: Up) -> None:
     )
     assert (second.returncode, second.stdout) == (1, "")
     assert second.stderr == (
-        f"error: crm up runs already for {up.home} at {up.address} (process {up.process.pid});"
+        f"error: crm up is already running for {up.home} at {up.address} (process {up.process.pid});"
         " use it, or stop it first\n"
     )
     assert time.monotonic() - began < 15
