@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -30,6 +33,9 @@ from crm_core.timeline.invariants import check
 INITIAL = DATA / "drops" / "2020-01-01_initial.csv"
 LATE = INITIAL.with_name("2022-02-15_late.csv")
 STOP_SECONDS = 15
+ROOT = Path(__file__).parents[2]
+EVERY_DAY = re.compile(r"^## Every day\n\n```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+UV_RUN_CRM = f'uv() {{ shift 2; {shlex.quote(sys.executable)} -m crm_core "$@"; }}\n'
 
 
 # Where Dagster keeps its runs
@@ -246,6 +252,20 @@ def test_a_run_that_is_told_to_end_is_rolled_back_and_taken_again_by_itself(up: 
         holder.rollback()
         until(lambda: up.runs("t.csv")[0].status == "SUCCESS", 150)
         assert observer.execute(known).fetchone() == (1,)
+
+
+@pytest.mark.integration
+def test_the_readmes_commands_of_every_day_take_a_drop_in_and_report_on_it(up: Up, tmp_path: Path) -> None:
+    start, arrive, report = EVERY_DAY.findall((ROOT / "README.md").read_text())[0].strip().splitlines()
+    assert shlex.split(start, comments=True) == ["uv", "run", "crm", "up"], "that is what the fixture started"
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    (tmp_path / ".crm").symlink_to(up.home)
+    environment = clean_environment(CRM_HOME=str(up.home))
+    subprocess.run(["bash", "-ec", arrive], cwd=tmp_path, check=True, timeout=10)
+    name = Path(shlex.split(arrive, comments=True)[1]).name
+    until(lambda: [run.status for run in up.runs(name)] == ["SUCCESS"], 90)
+    subprocess.run(["bash", "-ec", UV_RUN_CRM + report], cwd=tmp_path, env=environment, check=True, timeout=60)
+    assert name in (tmp_path / "crm-report.html").read_text()
 
 
 @pytest.mark.integration
