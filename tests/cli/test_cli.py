@@ -454,7 +454,7 @@ def test_a_dry_run_says_what_would_happen_and_keeps_nothing(run: Run, fresh_data
     for table in (b"entity", b"entity_detail", b"ledger", b"drop_file", b"reject"):
         assert rows_of(fresh_database, b"select count(*) from " + table) == [(0,)], table
     shown = run("ingest", "--dry-run", DIRTY).stdout
-    assert "nothing goes in" in shown
+    assert "nothing is changed" in shown
     assert "future_change_ts" in shown
     assert "3 more rejected rows" in shown
 
@@ -575,7 +575,7 @@ def test_explain_shows_a_short_table_and_each_plan_if_it_is_asked_for(run: Run) 
     run("loaddata", *FIXTURES)
     result = run("explain")
     assert result.exit_code == 0
-    assert re.search(r"^✓ one entity as it is +\d+\.\d\d +1 +\d+  ", result.stdout, re.MULTILINE)
+    assert re.search(r"^✓ one entity, current +\d+\.\d\d +1 +\d+  ", result.stdout, re.MULTILINE)
     assert "Index Scan using" not in result.stdout
     assert len(result.stdout.splitlines()) < 25
     full = run("explain", "--full").stdout

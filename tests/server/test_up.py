@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -32,6 +35,9 @@ from crm_core.timeline.invariants import check
 INITIAL = DATA / "drops" / "2020-01-01_initial.csv"
 LATE = INITIAL.with_name("2022-02-15_late.csv")
 STOP_SECONDS = 15
+ROOT = Path(__file__).parents[2]
+EVERY_DAY = re.compile(r"^## Every day\n\n```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+UV_RUN_CRM = f'uv() {{ shift 2; {shlex.quote(sys.executable)} -m crm_core "$@"; }}\n'
 
 
 # Where Dagster keeps its runs
@@ -170,7 +176,7 @@ def test_a_second_one_ends_at_once(up: Up) -> None:
     )
     assert (second.returncode, second.stdout) == (1, "")
     assert second.stderr == (
-        f"error: crm up runs already for {up.home} at {up.address} (process {up.process.pid});"
+        f"error: crm up is already running for {up.home} at {up.address} (process {up.process.pid});"
         " use it, or stop it first\n"
     )
     assert time.monotonic() - began < 15
