@@ -8,14 +8,13 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
 
-from fastapi import FastAPI, Request
-from fastapi.responses import RedirectResponse
+from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.httpsredirect import HTTPSRedirectMiddleware
-from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from api import changes, drops, entities, operations, problems, reference, timeline
+from api.cockpit import site
 from api.departures import Departures
 from api.document import CrmApi
 from api.edge import PROBES, Edge, Figures
@@ -40,7 +39,7 @@ class HttpsAlone(HTTPSRedirectMiddleware):
             return
         if scope["scheme"] == "http" and (b"x-forwarded-proto", b"https") in scope["headers"]:
             said = (
-                "the proxy that says X-Forwarded-Proto: https is not trusted; name its address in CRM_TRUSTED_PROXIES"
+                "the proxy that sends X-Forwarded-Proto: https is not trusted; add its address to CRM_TRUSTED_PROXIES"
             )
             raise Refusal(HTTPStatus.BAD_REQUEST, said)
         await super().__call__(scope, receive, send)
@@ -82,11 +81,7 @@ def create_app(
     for part in (entities, timeline, changes, drops, reference, operations):
         app.router.routes.extend(part.router.routes)  # included routers would be searched one by one, each time
 
-    @app.get("/", include_in_schema=False)
-    async def begin(request: Request) -> Response:
-        """Lead to the documentation."""
-        return RedirectResponse(f"{request.scope['root_path']}/docs")
-
+    site.install(app, state, app.state.gate)
     app.add_middleware(Departures)
     if settings.cors_origins:
         app.add_middleware(

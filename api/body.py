@@ -13,7 +13,7 @@ from fastapi import Request
 from api.problems import refuse, refuse_all
 
 READ = ("utf-8", "ascii")  # names of codecs; ASCII is UTF-8 too
-UNPACK = "is {given!r}, which is not unpacked here; unpack it first, and send the bytes as they are"
+UNPACK = "is {given!r}, which is not decoded here; decode the body first, and send the plain bytes"
 
 
 class StrictRequest(Request):
@@ -44,7 +44,7 @@ def require_utf8(content_type: str, where: str) -> None:
         # RFC 2231 (charset*=…) makes it a tuple, of which the last is the value
         charset = str(given[-1] if isinstance(given, tuple) else given).strip("'\" ")
         if name.lower() == "charset" and charset and _codec(charset) not in READ:
-            refuse(where, f"says charset={charset}, and only UTF-8 is read here; convert the text, and send UTF-8")
+            refuse(where, f"says charset={charset}, but only UTF-8 is accepted; convert the text to UTF-8")
 
 
 def require_unpacked(headers: Mapping[str, str], prefix: str) -> None:

@@ -14,8 +14,8 @@ from api.problems import Refusal, refuse
 
 ANY = "*"
 WEAK = (
-    "If-Match needs a strong ETag, and W/… is a weak one: a proxy between has made it so, as those do that compress. "
-    "Send the tag without the W/, or have the proxy leave answers with an ETag uncompressed"
+    "If-Match needs a strong ETag, but W/… is a weak one: a proxy that compresses answers has probably weakened it. "
+    "Send the tag without the W/, or keep the proxy from compressing answers that have an ETag"
 )
 _TAG = r'(W/)?"([^"\x00-\x1f\x7f]*)"'  # a comma may be in it
 _LIST = re.compile(rf"[ \t,]*{_TAG}[ \t]*(?:,[ \t]*(?:{_TAG}[ \t]*)?)*")  # it may have empty places
@@ -43,7 +43,7 @@ def tags_of(request: Request, header: str) -> Tags | None:
     if text.strip(" \t") == ANY:
         return Tags([ANY])
     if not _LIST.fullmatch(text):
-        refuse(f"header.{header}", 'is no list of ETags; send the ETag of the answer as it stood, as "…"')
+        refuse(f"header.{header}", 'is not a list of ETags; send the ETag exactly as you received it, as "…"')
     found = [(bool(weak), tag) for weak, tag in re.findall(_TAG, text) if tag != ANY]  # "*" is not *, and none of ours
     return Tags([tag for is_weak, tag in found if not is_weak], [tag for is_weak, tag in found if is_weak])
 

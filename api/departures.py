@@ -37,8 +37,8 @@ class Visit:
         """Work over a connection while the client is there; raises TimedOut if it has left before."""
         with self._lock:
             if self.has_left.is_set():
-                cause = "the client has left before its turn came"
-                raise TimedOut(cause, "nothing went in; send the request again")
+                cause = "the client disconnected before its request began"
+                raise TimedOut(cause, "nothing was changed; send the request again")
             self._connection = connection
         try:
             yield

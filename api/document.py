@@ -22,10 +22,10 @@ FILTERED = ("/api/v1/entities", "/api/v1/entities-asof")
 TYPES_SECONDS = 1.0  # that the document waits for the detail types
 TITLE = "CRM core"
 DESCRIPTION = """\
-A CRM core whose every entity and detail is versioned in time.
+A CRM core that keeps the full history of every entity and detail.
 
-Every read can be asked `as_of` one instant and as `known_at` another. Instants are ISO 8601; answers are UTC. What is
-wrong with a request is answered as a problem document (RFC 9457) that says what to do.
+Reads can be asked what was true at an instant (`as_of`) and what was known at an instant (`known_at`). Instants are
+ISO 8601; answers are in UTC. An error is a problem document (RFC 9457) that says what was wrong and what to do.
 """
 
 
@@ -91,7 +91,7 @@ def _filters(types: Sequence[DetailType]) -> list[dict[str, object]]:
             "in": "query",
             "required": False,
             "schema": {"type": "string", "pattern": "^[^\\u0000]*$"},
-            "description": f"{kind.name}, as the type compares ({kind.compares})",
+            "description": f"{kind.name}; values compare as `{kind.compares}`",
         }
         for kind in types
     ]

@@ -52,9 +52,11 @@ BODY: dict[str, object] = {
 class Sent(Params):
     """How a drop is taken in."""
 
-    file_name: Annotated[str | None, Field(description="How to name it; that of the form, or upload.csv")] = None
-    dry_run: Annotated[bool, Field(description="Say what would happen; nothing goes in")] = False
-    strict: Annotated[bool, Field(description="Let nothing in if a row is bad")] = False
+    file_name: Annotated[
+        str | None, Field(description="The name of the drop; default: the file name in the form, or upload.csv")
+    ] = None
+    dry_run: Annotated[bool, Field(description="Only say what would happen; change nothing")] = False
+    strict: Annotated[bool, Field(description="Refuse the whole drop if one of its rows is bad")] = False
 
 
 class Books(BaseModel):
@@ -74,9 +76,11 @@ class Books(BaseModel):
     detail_versions_added: int
     seconds: float
     error: str | None
-    rows_ending_nobody: Annotated[int, Field(description="Deletions of an entity that did not exist then")]
-    rows_fallen_together: Annotated[int, Field(description="Rows without entity_uid that say the same as one before")]
-    notes: Annotated[list[str], Field(description="What the sender should know, a sentence each")]
+    rows_ending_nobody: Annotated[int, Field(description="Deletions of entities that did not exist at that time")]
+    rows_fallen_together: Annotated[
+        int, Field(description="Rows without entity_uid that say the same as an earlier row")
+    ]
+    notes: Annotated[list[str], Field(description="Notes for the sender, one sentence each")]
 
 
 class FieldDifference(BaseModel):
@@ -93,9 +97,9 @@ class Taken(Books):
     """What a drop that was sent did, or would do."""
 
     dry_run: bool
-    differences: Annotated[list[FieldDifference] | None, Field(description="Of a dry run: the first it would make")] = (
-        None
-    )
+    differences: Annotated[
+        list[FieldDifference] | None, Field(description="In a dry run: the first differences that it would make")
+    ] = None
 
 
 class Drop(Books):
@@ -119,16 +123,16 @@ class RejectParams(Params):
 
     page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     page_size: Annotated[int | None, Field(ge=1, le=MAX_PAGE_SIZE)] = None
-    format: Annotated[Literal["json", "csv"], Field(description="csv: all, ready to be corrected and sent again")] = (
-        "json"
-    )
+    format: Annotated[
+        Literal["json", "csv"], Field(description="csv: all rejects, as a file to correct and send again")
+    ] = "json"
 
 
 @router.post(
     "/drops",
     status_code=HTTPStatus.CREATED,
     response_model=Taken,
-    responses={**documented(), 200: {"model": Taken, "description": "It was known already, or dry_run"}},
+    responses={**documented(), 200: {"model": Taken, "description": "The drop was already known, or dry_run"}},
     openapi_extra=BODY,
 )
 async def send_drop(http: Request, call: Writer, params: Annotated[Sent, Query()]) -> Response:
@@ -182,7 +186,7 @@ async def read_drop(call: Reader, sha256: Sha256) -> Response:
     response_model=ListOf[RejectedRow],
     responses={
         **documented(404),
-        200: {"content": LINES, "description": "A part, or all as CSV"},
+        200: {"content": LINES, "description": "One page, or all rejects as CSV"},
     },
 )
 async def list_rejects(
@@ -245,4 +249,4 @@ def _spooled(state: State, sha256: str) -> BinaryIO:
 
 
 def _unknown(sha256: str) -> Refusal:
-    return Refusal(HTTPStatus.NOT_FOUND, f"no drop {sha256} ever came; /api/v1/drops lists those that did")
+    return Refusal(HTTPStatus.NOT_FOUND, f"no drop {sha256} was ever received; /api/v1/drops lists all drops")

@@ -22,7 +22,7 @@ from api.problems import Refusal, problem, refuse
 from crm_core.settings import Settings
 
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
-DROPS = "/api/v1/drops"
+DROPS = ("/api/v1/drops", "/drops")  # where drops are uploaded: by programs, and in the cockpit
 PROBES = ("/healthz", "/readyz")  # asked by machines, under any name of this one
 SECURITY_HEADERS = {
     b"x-content-type-options": b"nosniff",
@@ -51,9 +51,9 @@ class Figures:
         """Begin with nothing counted."""
         self.registry = CollectorRegistry()
         labels = ("method", "route", "status")
-        told = "Seconds that answers took"
+        told = "Seconds that requests took"
         self.seconds = Histogram("crm_http_request_seconds", told, labels, registry=self.registry)
-        told = "What the pools of connections tell of themselves"
+        told = "Statistics of the connection pools"
         self.pool = Gauge("crm_pool", told, ("pool", "figure"), registry=self.registry)
 
 
@@ -166,11 +166,11 @@ class Edge:
         if scope["method"] in UNSAFE and origin and "*" not in self._origins and origin.lower() not in self._origins:
             own = f"{scope['scheme']}://{headers.get('host', '')}"
             if origin.lower() != own.lower():
-                said = f"a page of {origin} may not write here; name it in CRM_CSRF_TRUSTED_ORIGINS if it is yours"
+                said = f"pages of {origin} may not write here; add it to CRM_CSRF_TRUSTED_ORIGINS if it is yours"
                 raise Refusal(HTTPStatus.FORBIDDEN, said)
 
     def _most(self, scope: Scope) -> int:
-        takes_drops = scope["method"] == "POST" and scope["path"] == DROPS
+        takes_drops = scope["method"] == "POST" and scope["path"] in DROPS
         return self.settings.max_drop_bytes if takes_drops else self.settings.max_body_bytes
 
     def _tell(self, scope: Scope, method: str, path: str, status: int, seconds: float) -> None:
@@ -192,13 +192,18 @@ class Edge:
 
 
 def _too_large(most: int) -> Refusal:
-    said = f"the body has more than {most:,} bytes; send less at a time, many entities as a drop (POST /api/v1/drops)"
+    said = (
+        f"the body has more than {most:,} bytes; send less at a time, or many entities as a drop (POST /api/v1/drops)"
+    )
     return Refusal(HTTPStatus.BAD_REQUEST, said)
 
 
 def _too_slow(patience: float) -> Refusal:
-    said = f"the body does not come: nothing of it, or less than {SLOWEST:,} bytes a second, within {patience:g} s; "
-    said += "nothing of it has gone in, so send it again"
+    said = (
+        f"the body arrives too slowly: nothing of it, or less than {SLOWEST:,} bytes per second, within "
+        f"{patience:g} s; "
+    )
+    said += "nothing was changed, so send it again"
     return Refusal(HTTPStatus.REQUEST_TIMEOUT, said, headers={"Connection": "close"})
 
 
@@ -213,12 +218,12 @@ def _require_readable(scope: Scope) -> None:
     if b"%" in address or b"%" in query:
         text = unquote_to_bytes(address + b"?" + query)
         if b"\0" in text:
-            said = "the address holds a NUL (%00), which no text here has; remove it"
+            said = "the address contains a NUL (%00), which is not allowed; remove it"
             raise Refusal(HTTPStatus.BAD_REQUEST, said)
         try:
             text.decode()
         except UnicodeDecodeError:
-            said = "the address is not UTF-8; write each byte of a character that is not ASCII as %XX"
+            said = "the address is not UTF-8; encode it as UTF-8, and write each byte outside ASCII as %XX"
             raise Refusal(HTTPStatus.BAD_REQUEST, said) from None
     if b"&" in query and scope["path"].startswith("/api/"):
         names = Counter(name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True))

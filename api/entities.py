@@ -6,8 +6,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 from typing import Annotated
@@ -39,33 +38,34 @@ from api.paging import (
 from api.problems import Refusal, documented, refuse
 from api.state import State
 from api.streams import as_array, as_csv, stream
-from crm_core.access import Principal
 from crm_core.errors import EntityStale
-from crm_core.model import Change, Op, ReferenceTypes
+from crm_core.model import Op, ReferenceTypes
 from crm_core.postgres.connection import Connection
-from crm_core.reference import held_types
 from crm_core.settings import MAX_PAGE_SIZE
 from crm_core.timeline import history, reads
-from crm_core.timeline.changes import valid_change
 from crm_core.timeline.history import ChangePosition, VersionPosition
 from crm_core.timeline.lists import Filter, Page, PageOf, Position
-from crm_core.timeline.requests import Answer, Requested, request
+from crm_core.timeline.single_change import ChangeRequest, ChangeResult, Preconditions, Provenance
 from crm_core.values.instants import parse_instant
 
 router = APIRouter(prefix="/api/v1", tags=["entities"], route_class=Direct)
 INSTANT: JsonDict = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}]}
-KNOWN_AT = Field(description="Answer as it was known then: from the changes recorded so far", json_schema_extra=INSTANT)
+KNOWN_AT = Field(
+    description="What was known at this instant, from the changes recorded by then (ISO 8601)",
+    json_schema_extra=INSTANT,
+)
 LINES: dict[str, object] = {
-    kind: {"schema": {"type": "string", "description": "All rows, one a line"}} for kind in (NDJSON, CSV)
+    kind: {"schema": {"type": "string", "description": "All rows, one per line"}} for kind in (NDJSON, CSV)
 }
-AS_OF = Field(description="Answer as it was then: ISO 8601", json_schema_extra=INSTANT)
+AS_OF = Field(description="What was true at this instant (ISO 8601)", json_schema_extra=INSTANT)
 KEY_LENGTH = 255
 LONGEST_Q = 2_000  # characters of q: no name is longer, however it is written
 SHORTEST = 3  # characters of q that an index finds
 EVERYTHING = 1_000  # versions that come from memory, as one answer; more are streamed
 IfMatch = Annotated[str | None, Header(alias="If-Match", description="The ETag that the entity must still have")]
-Key = Annotated[str | None, Header(description="The same request under it is made once a day")]
-Made = partial[Change]  # wants the types, `now` and `time_zone`
+Key = Annotated[
+    str | None, Header(description="The same request with the same key is carried out only once within a day")
+]
 
 
 class Search(PageParams):
@@ -76,7 +76,7 @@ class Search(PageParams):
     q: Annotated[
         str | None,
         Field(
-            description="Any part of the name, whatever the case",
+            description="Part of the name, in upper or lower case",
             examples=["john"],
             pattern=r"^[^\x00]*$",
             max_length=LONGEST_Q,
@@ -107,13 +107,18 @@ class Then(Params):
 class Versions(PageParams):
     """All versions, or a part of them."""
 
-    page_size: Annotated[int | None, Field(ge=1, le=MAX_PAGE_SIZE, description="All, if no part is asked for")] = None
+    page_size: Annotated[int | None, Field(ge=1, le=MAX_PAGE_SIZE, description="All, unless a page is asked for")] = (
+        None
+    )
     known_at: Annotated[str | None, KNOWN_AT] = None
 
     def is_whole(self) -> bool:
         """Return whether no part is asked for; raises Refusal for a page without a size."""
         if self.page_size is None and self.page > 1:
-            refuse("query.page", "is of no use without page_size: all come at once")
+            refuse(
+                "query.page",
+                "has no effect without page_size, for all come at once; give page_size too, or leave it out",
+            )
         return self.page_size is None and self.cursor is None
 
 
@@ -122,7 +127,7 @@ class Deletion(Params):
 
     change_ts: Annotated[
         str | None,  # blank is none: a name that was left empty must not end an entity now
-        Field(description="Now, if it is not given", json_schema_extra=INSTANT, pattern=r"\S"),
+        Field(description="Default: now", json_schema_extra=INSTANT, pattern=r"\S"),
     ] = None
 
 
@@ -188,9 +193,8 @@ async def create_entity(
 ) -> Response:
     """Create an entity; one that has ended starts again."""
     uid = body.entity_uid or uuid.uuid4()
-    asked = await _asked(http, call.who, body.change_ts, idempotency_key)
-    answer = await _change(http, call, _asserting("upsert", uid, body), asked)
-    return _written(http, HTTPStatus.CREATED, answer)
+    request = await _request_of(http, call, "upsert", uid, body, idempotency_key)
+    return _written(http, HTTPStatus.CREATED, await _apply(http, call, request))
 
 
 @router.get("/entities/{uid}", response_model=Entity, responses=documented(404, 410))
@@ -221,10 +225,9 @@ async def patch_entity(
 ) -> Response:
     """Change what is named, and nothing else; a detail whose value is null ends."""
     if body.entity_uid not in (None, uid):
-        refuse("body.entity_uid", f"is not {uid}, which the address names; leave it out")
-    asked = await _asked(http, call.who, body.change_ts, idempotency_key)
-    answer = await _change(http, call, _asserting("patch", uid, body), asked)
-    return _written(http, HTTPStatus.OK, answer)
+        refuse("body.entity_uid", f"is not {uid}, the uid in the address; leave it out")
+    request = await _request_of(http, call, "patch", uid, body, idempotency_key)
+    return _written(http, HTTPStatus.OK, await _apply(http, call, request))
 
 
 @router.delete("/entities/{uid}", status_code=HTTPStatus.NO_CONTENT, responses=documented(404, 409, 412, 422))
@@ -238,12 +241,10 @@ async def delete_entity(
 ) -> Response:
     """End an entity and its details; history, as-of and audit still answer."""
     if await http.body():
-        refuse("body", "is not looked at in a DELETE; write the instant into the address, as ?change_ts=2024-01-31")
-
-    change: Made = partial(valid_change, "delete", uid, change_ts=params.change_ts)
-    asked = await _asked(http, call.who, params.change_ts, idempotency_key)
-    answer = await _change(http, call, change, asked)
-    return _written(http, HTTPStatus.NO_CONTENT, answer)
+        refuse("body", "is ignored in a DELETE; write the instant into the address: ?change_ts=2024-01-31")
+    conditions = await _preconditions(http, idempotency_key)
+    request = ChangeRequest("delete", uid, _provenance(http, call), params.change_ts, preconditions=conditions)
+    return _written(http, HTTPStatus.NO_CONTENT, await _apply(http, call, request))
 
 
 @router.get("/entities/{uid}/history", response_model=ListOf[EntityVersion | DetailVersion], responses=documented(404))
@@ -300,71 +301,63 @@ async def read_audit(http: Request, uid: UUID, call: Reader, params: Annotated[V
     return envelope(http, want, page, count)
 
 
-def _asserting(op: Op, uid: UUID, body: NewEntity | EntityPatch) -> Made:
-    """Return what makes a change of a body: it sets what is named, and a name or type that is null is none."""
-    named = body.model_fields_set
-    return partial(
-        valid_change,
-        op,
-        uid,
-        change_ts=body.change_ts,
-        display_name=body.display_name or "" if "display_name" in named else None,
-        entity_type=body.entity_type or "" if "entity_type" in named else None,
-        details=[(detail.detail_type, detail.detail_value) for detail in body.details],
-    )
-
-
-async def _change(http: Request, call: Call, change: Made, asked: Requested) -> Answer:
+async def _apply(http: Request, call: Call, request: ChangeRequest) -> ChangeResult:
     try:
-        return await call.state.write(partial(_make, call.state, change, asked))
+        return await call.state.change(request)
     except EntityStale:
         require_strong(http)
         raise
 
 
-def _make(state: State, change: Made, asked: Requested, connection: Connection) -> Answer:
-    codes = [code for code, _ in change.keywords.get("details", ())]
-    with connection.transaction() if codes else nullcontext():
-        types = held_types(connection, state.types(connection), codes) if codes else state.types(connection)
-        made = change(types, now=datetime.now(UTC), time_zone=state.settings.time_zone)
-        return request(connection, types, made, asked)
+def _provenance(http: Request, call: Call) -> Provenance:
+    return Provenance(call.who.name, http.state.request_id)
 
 
-async def _asked(http: Request, who: Principal, change_ts: str | None, key: str | None) -> Requested:
+async def _request_of(
+    http: Request, call: Call, op: Op, uid: UUID, body: NewEntity | EntityPatch, key: str | None
+) -> ChangeRequest:
+    """Return the change that a body asks for: it sets what it names, and a name or type that is null is blank."""
+    named = body.model_fields_set
+    return ChangeRequest(
+        op,
+        uid,
+        _provenance(http, call),
+        body.change_ts,
+        display_name=body.display_name or "" if "display_name" in named else None,
+        entity_type=body.entity_type or "" if "entity_type" in named else None,
+        details=[(detail.detail_type, detail.detail_value) for detail in body.details],
+        preconditions=await _preconditions(http, key),
+    )
+
+
+async def _preconditions(http: Request, key: str | None) -> Preconditions:
     """Read the conditions of a change; raises Refusal for malformed ones."""
     tags, unless = tags_of(http, "If-Match"), tags_of(http, "If-None-Match")
     if unless is not None and not (http.method == "POST" and unless.strong == [ANY]):  # a POST creates, or is refused
-        refuse("header.If-None-Match", "is for reads; to change only what is still as you know it, send If-Match")
+        refuse("header.If-None-Match", "is for reads; to change an entity only if it is still the same, send If-Match")
     require_key(key)
     fingerprint = None
     if key is not None:
         said = (http.method, http.url.path, http.url.query, http.headers.getlist("if-match"))
         fingerprint = hashlib.sha256(repr(said).encode() + await http.body()).digest()
-    return Requested(
-        actor=who.name,
-        request_id=http.state.request_id,
-        is_dated=change_ts is not None,
-        only_if=None if tags is None else tags.strong,
-        key=key,
-        fingerprint=fingerprint,
-    )
+    return Preconditions(None if tags is None else tags.strong, key, fingerprint)
 
 
 def require_key(key: str | None) -> None:
     """Raise Refusal for an Idempotency-Key that cannot be kept."""
     if key is not None and not (0 < len(key) <= KEY_LENGTH and key.isprintable()):
-        refuse("header.Idempotency-Key", f"has not 1 to {KEY_LENGTH} printable characters")
+        refuse("header.Idempotency-Key", f"must have 1 to {KEY_LENGTH} printable characters")
 
 
-def _written(http: Request, status: HTTPStatus, answer: Answer) -> Response:
-    headers = {"Idempotency-Replayed": "true"} if answer.was_replayed else {}
-    if answer.document is None:
+def _written(http: Request, status: HTTPStatus, result: ChangeResult) -> Response:
+    headers = {"Idempotency-Replayed": "true"} if result.was_replayed else {}
+    if result.document is None:
         return Response(status_code=status, headers=headers)
-    headers["ETag"] = etag(answer.document)
+    headers["ETag"] = etag(result.document)
     if status is HTTPStatus.CREATED:
-        uid = json.loads(answer.document)["entity_uid"]
+        uid = json.loads(result.document)["entity_uid"]
         headers["Location"] = f"{http.scope['root_path']}/api/v1/entities/{uid}"
-    return Response(answer.document.encode(), status, headers, JSON)
+    return Response(result.document.encode(), status, headers, JSON)
 
 
 def _missing(connection: Connection, uid: UUID, as_of: datetime | None, known_at: datetime | None) -> str:
@@ -374,11 +367,11 @@ def _missing(connection: Connection, uid: UUID, as_of: datetime | None, known_at
         raise _unknown(uid)
     if as_of is not None:
         if as_of < datetime.fromisoformat(span.began_at):
-            said = f"the entity {uid} did not exist then: it begins at {span.began_at}"
+            said = f"the entity {uid} did not exist at that time; it begins at {span.began_at}"
         else:
-            said = f"the entity {uid} did not exist then; its history says when it did"
+            said = f"the entity {uid} did not exist at that time; see its history for when it did"
         raise Refusal(HTTPStatus.NOT_FOUND, said)
-    said = f"the entity {uid} ended at {span.ended_at}; its history, audit and as_of still answer"
+    said = f"the entity {uid} ended at {span.ended_at}; its history, audit and as_of can still be read"
     raise Refusal(HTTPStatus.GONE, said, members={"valid_to": span.ended_at or ""})
 
 

@@ -22,8 +22,8 @@ from limits import RateLimitItem, parse, parse_many
 from api.limits import Limiter
 from api.problems import Refusal
 from api.state import State, state_of
-from crm_core import access
-from crm_core.access import Principal, Role
+from crm_core.access import tokens
+from crm_core.access.principal import Principal, Role
 from crm_core.errors import DatabaseError
 from crm_core.postgres.connection import Connection
 
@@ -36,7 +36,9 @@ READS_ONLY = Principal("anonymous", "reader")
 INVALID = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
 CREATE = "make a token with `crm token create NAME --role {role}` and send it as Authorization: Bearer …"
 
-bearer = HTTPBearer(auto_error=False, description="A token of `crm token create`; none is needed while there are none")
+bearer = HTTPBearer(
+    auto_error=False, description="A token made by `crm token create`; not needed as long as there is no token"
+)
 
 
 class Gate:
@@ -44,7 +46,7 @@ class Gate:
 
     def __init__(self, state: State, limiter: Limiter, *, is_loopback: bool) -> None:
         """Take where the application listens; whoever does not know says that it is no loopback."""
-        self._state, self._limiter, self._is_loopback = state, limiter, is_loopback
+        self._state, self.limiter, self._is_loopback = state, limiter, is_loopback
         self._closed: tuple[bool, float] = (True, -math.inf)
         self._known: dict[bytes, tuple[Principal | None, float]] = {}  # by the SHA-256 of what was presented
         self._guessing: dict[str, float] = {}  # addresses that presented too many wrong tokens, and until when
@@ -54,7 +56,7 @@ class Gate:
 
     async def admit(self, request: Request, role: Role) -> Principal:
         """Return who asks; raises Refusal when they may not, or ask too often."""
-        address = _address(request)
+        address = address_of(request)
         try:
             principal = await self._principal(request.headers.get("authorization"), role, address)
         except Refusal:
@@ -67,14 +69,14 @@ class Gate:
     def _count(self, limits: Sequence[RateLimitItem], who: str) -> None:
         """Raise Refusal if that is a call too many."""
         for limit in limits:
-            if (seconds := self._limiter.hit(limit, who)) > 0:
+            if (seconds := self.limiter.hit(limit, who)) > 0:
                 what = f"more than {self._state.settings.rate_limit}"
                 raise _too_many(what, seconds)
 
     def _require_no_guessing(self, address: str, *, has_failed: bool) -> None:
         """Raise Refusal for an address from which too many wrong tokens came; it need not be looked at any more."""
         now = time.monotonic()
-        if has_failed and (seconds := self._limiter.hit(FAILURES, f"failed {address}")) > 0:
+        if has_failed and (seconds := self.limiter.hit(FAILURES, f"failed {address}")) > 0:
             if len(self._guessing) >= TOKENS_KEPT:
                 self._guessing.clear()
             self._guessing[address] = now + seconds
@@ -97,7 +99,7 @@ class Gate:
                 said = f"the token is unknown, expired or revoked; {CREATE.format(role=role)}"
                 raise Refusal(HTTPStatus.UNAUTHORIZED, said, headers=INVALID)
             if not principal.may(role):
-                said = f"the token {principal.name!r} is of a {principal.role}, and this takes a {role}"
+                said = f"the token {principal.name!r} has the role {principal.role}, but this needs the role {role}"
                 raise Refusal(HTTPStatus.FORBIDDEN, said)
             return principal
         if authorization is not None:
@@ -108,8 +110,12 @@ class Gate:
             return ANYBODY
         if role == "reader" and self._state.settings.public_read:
             return READS_ONLY
-        said = f"this takes the token of a {role}; {CREATE.format(role=role)}"
+        said = f"this needs a token with the role {role}; {CREATE.format(role=role)}"
         raise Refusal(HTTPStatus.UNAUTHORIZED, said, headers={"WWW-Authenticate": "Bearer"})
+
+    async def is_open(self) -> bool:
+        """Return whether anybody may do everything: there is neither a token nor an account, or CRM_AUTH=off."""
+        return self._state.settings.auth == "off" or not await self._is_closed()
 
     async def _is_closed(self) -> bool:
         if self._state.settings.auth == "on" or not self._is_loopback:
@@ -117,7 +123,7 @@ class Gate:
         closed, at = self._closed
         if time.monotonic() - at > REMEMBERED:
             asked = time.monotonic()
-            closed = await self._state.read(access.is_closed)
+            closed = await self._state.read(tokens.is_closed)
             self._closed = (closed, asked)
         return closed
 
@@ -149,14 +155,14 @@ class Gate:
 
     async def _write_down(self, token_id: str, now: datetime) -> None:
         with suppress(DatabaseError):
-            await self._state.write(lambda connection: access.mark_used(connection, token_id, now=now))
+            await self._state.write(lambda connection: tokens.mark_used(connection, token_id, now=now))
 
 
 def _key(presented: str) -> bytes:
     return hashlib.sha256(presented.encode(errors="surrogateescape")).digest()
 
 
-def _address(request: Request) -> str:
+def address_of(request: Request) -> str:
     """Return the address of who asks; of IPv6 the network, for one client has as many addresses as it likes."""
     host = request.client.host if request.client else "unknown"
     try:
@@ -170,11 +176,11 @@ def _address(request: Request) -> str:
 
 def _too_many(what: str, seconds: float) -> Refusal:
     wait = math.ceil(seconds)
-    return Refusal(HTTPStatus.TOO_MANY_REQUESTS, f"{what}; come again in {wait} s", headers={"Retry-After": str(wait)})
+    return Refusal(HTTPStatus.TOO_MANY_REQUESTS, f"{what}; retry in {wait} s", headers={"Retry-After": str(wait)})
 
 
 def _found(presented: str, now: datetime, connection: Connection) -> Principal | None:
-    return access.principal(connection, presented, now=now)
+    return tokens.principal(connection, presented, now=now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,8 +47,21 @@ class Limiter:
                 os.close(descriptor)
             self._sweep(now, window)
         except OSError as error:
-            _LOG.warning("calls cannot be counted, so the limits do not hold now: %s", error)
+            _LOG.warning("calls cannot be counted, so rate limits are not enforced now: %s", error)
         return 0.0
+
+    def wait(self, limit: RateLimitItem, who: str) -> float:
+        """Return the seconds until the next call may be made, 0 if one may now; nothing is counted."""
+        now, window = self._clock(), limit.get_expiry()
+        try:
+            descriptor = os.open(self._file(f"{limit} {who}"), os.O_RDONLY | os.O_NOFOLLOW)
+        except OSError:
+            return 0.0
+        try:
+            calls = [at for at in _read(descriptor) if now - window < at <= now]
+        finally:
+            os.close(descriptor)
+        return max(calls[0] + window - now, 0.001) if len(calls) >= limit.amount else 0.0
 
     def close(self) -> None:
         """Forget the calls, if no other process counts them."""

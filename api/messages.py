@@ -14,14 +14,14 @@ ChangeInstant = Annotated[
     str | None,
     Field(
         json_schema_extra={"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}], "format": None},
-        description="From when on it is so: ISO 8601; without an offset, and a bare date, in CRM_TIME_ZONE. "
-        "Now, if it is not given",
+        description="From when on it is true (ISO 8601); without an offset, or as a date alone, in CRM_TIME_ZONE. "
+        "Default: now",
         pattern=r"\S",
         examples=["2024-01-15T10:30:00Z"],
     ),
 ]
 Uid = Annotated[UUID, Field(examples=["0b9f8a52-6c3e-4f0d-9a77-2d4e5c6b7a01"])]
-Hashdiff = Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of what is compared")]
+Hashdiff = Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the fields that are compared")]
 
 
 class Posted(BaseModel):
@@ -65,7 +65,7 @@ class NewEntity(Posted):
         },
     )
 
-    entity_uid: Annotated[UUID | None, Field(description="One is made if it is not given")] = None
+    entity_uid: Annotated[UUID | None, Field(description="Default: a new one")] = None
     display_name: Annotated[str, Field(examples=["John Doe"])]
     entity_type: Annotated[str, Field(examples=["PERSON"])]
     details: Details = []
@@ -87,7 +87,7 @@ class EntityPatch(Posted):
         },
     )
 
-    entity_uid: Annotated[UUID | None, Field(description="That of the address, if it is given")] = None
+    entity_uid: Annotated[UUID | None, Field(description="If given, it must be the uid in the address")] = None
     display_name: Annotated[str | None, Field(examples=["John Smith"])] = None
     entity_type: Annotated[str | None, Field(examples=["PERSON"])] = None
     details: Details = []
@@ -207,7 +207,7 @@ class Transition(Difference):
 class ListOf(BaseModel, Generic[T]):
     """A part of a list."""
 
-    count: Annotated[int | None, Field(description="All there are; null by cursor and with count=none")]
-    next: Annotated[str | None, Field(description="The address of the part that follows")]
+    count: Annotated[int | None, Field(description="The number of all results; null with a cursor or count=none")]
+    next: Annotated[str | None, Field(description="The address of the next page")]
     previous: str | None
     results: list[T]

@@ -29,7 +29,7 @@ class Health(BaseModel):
     """How it is."""
 
     status: Annotated[str, Field(examples=["ready", "degraded"])]
-    detail: Annotated[str | None, Field(description="What does not work, where something does not")] = None
+    detail: Annotated[str | None, Field(description="What does not work, if something does not")] = None
 
 
 class Probe:
@@ -71,7 +71,10 @@ async def is_ready(http: Request) -> Response:
     if found.is_read_only:
         return _degraded("the database is read-only now: reads are answered, and writes are refused")
     if found.waiting_seconds > STUCK_SECONDS:
-        said = f"a write has waited for others for {found.waiting_seconds:.0f} s: a large drop is merged, or is stuck"
+        said = (
+            f"a write has waited for others for {found.waiting_seconds:.0f} s: a large drop is being merged, "
+            "or one is stuck"
+        )
         return _degraded(said)
     return Response(b'{"status":"ready"}', media_type="application/json")
 

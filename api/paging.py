@@ -42,14 +42,14 @@ class PageParams(Params):
 
     page: Annotated[int, Field(ge=1, le=DEEPEST + 1, description="The number of the page")] = 1
     page_size: Annotated[
-        int | None, Field(ge=1, le=MAX_PAGE_SIZE, description="Results on a page; CRM_PAGE_SIZE if it is not given")
+        int | None, Field(ge=1, le=MAX_PAGE_SIZE, description="Results on a page; default: CRM_PAGE_SIZE")
     ] = None
     cursor: Annotated[
         str | None,
         Field(
             max_length=1_000,
             pattern="^[A-Za-z0-9_-]*$",
-            description="Where to go on, as `next` says; blank: from the start. However deep, a page costs the same; "
+            description="Where to go on, as `next` says; blank: from the start. Deep pages are as fast as the first; "
             "`count` is null",
         ),
     ] = None
@@ -72,7 +72,7 @@ def wanted(request: Request, params: PageParams, state: State, kind: type[P]) ->
     limit = params.page_size or state.settings.page_size
     if params.cursor is not None:
         if "page" in params.model_fields_set:
-            refuse("query.cursor", "is given beside page; give one of them")
+            refuse("query.cursor", "cannot be combined with page; give one of the two")
         after = _read_cursor(params.cursor, _fingerprint(request), kind) if params.cursor else None
         return Wanted(limit, 0, after, None, is_counted=False)
     offset = (params.page - 1) * limit
@@ -165,7 +165,7 @@ def _quality(parameters: Sequence[str]) -> float:
 def require_no_pages(params: PageParams) -> None:
     """Raise Refusal if a part is named of an answer that comes whole."""
     if given := PageParams.model_fields.keys() & params.model_fields_set:
-        refuse(f"query.{min(given)}", "is for pages, and NDJSON and CSV answer all at once; leave it out")
+        refuse(f"query.{min(given)}", "is for pages, but NDJSON and CSV return everything at once; leave it out")
 
 
 def _query(request: Request) -> dict[str, str]:
@@ -189,9 +189,9 @@ def _read_cursor(text: str, fingerprint: str, kind: type[P]) -> P:
         read = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
         belongs_to, position = read[:FINGERPRINT], TypeAdapter(kind).validate_json(read[FINGERPRINT:])
     except ValueError:
-        refuse("query.cursor", "is none of ours; take it from next, as it stands")
+        refuse("query.cursor", "is not a valid cursor; copy it unchanged from next")
     if belongs_to != fingerprint.encode() or not all(_is_sound(value) for value in asdict(position).values()):
-        refuse("query.cursor", "belongs to a list with other filters; begin that list anew")
+        refuse("query.cursor", "belongs to a list with other filters; begin again at the first page")
     return position
 
 

@@ -56,7 +56,7 @@ class Problem(BaseModel):
     status: int = Field(examples=[400])
     detail: str = Field(description="What was wrong, and what to do")
     request_id: str | None = None
-    valid_to: str | None = Field(None, description="When it ended, of what is gone")
+    valid_to: str | None = Field(None, description="When the entity ended, if it is gone")
     errors: list[Fault] | None = None
 
 
@@ -80,9 +80,9 @@ def documented(*statuses: int) -> dict[int | str, dict[str, object]]:
     every = {400: "What was asked is malformed", 401: "A token is missing or wrong", 403: "The token's role is too low"}
     told = every | {
         404: "Not found",
-        409: "The entity's state forbids it",
-        410: "It has ended; the problem says when",
-        412: "It has changed since: If-Match says otherwise",
+        409: "The state of the entity does not allow it",
+        410: "The entity has ended; the problem says when",
+        412: "The entity has changed: it has another ETag than If-Match",
         422: "The Idempotency-Key was used for another request",
         429: "Too many requests",
         503: "The database does not answer now",
@@ -130,7 +130,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(errors.CrmError, _of_ours)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _of_the_framework)
+    app.add_exception_handler(HTTPException, of_the_framework)
 
 
 def refusal_of(error: errors.CrmError, part: str = "body") -> Refusal:
@@ -172,17 +172,20 @@ def _invalid(request: Request, error: Exception) -> Response:
     return problem(_id(request), Refusal(HTTPStatus.BAD_REQUEST, _in_short(faults), faults))
 
 
-def _of_the_framework(request: Request, error: Exception) -> Response:
+def of_the_framework(request: Request, error: Exception) -> Response:
+    """Return the problem document of an error that the framework raised."""
     assert isinstance(error, HTTPException)
     path, status, headers = request.scope["path"], HTTPStatus(error.status_code), error.headers
     match status:
         case HTTPStatus.NOT_FOUND:
-            detail = f"there is nothing at {path}; /docs lists what there is"
+            detail = f"there is nothing at {path}; /docs lists all calls"
         case HTTPStatus.METHOD_NOT_ALLOWED:
             allowed = ", ".join(_methods(request))
             detail, headers = f"{path} does not take {request.method}; it takes {allowed}", {"Allow": allowed}
         case HTTPStatus.BAD_REQUEST if error.detail == UNPARSED:
-            detail = "body: is no JSON that can be read: not UTF-8, nested too deep, or with a number too long"
+            detail = (
+                "body: cannot be read as JSON: it is not UTF-8, is nested too deeply, or has a number that is too long"
+            )
         case _:
             detail = str(error.detail)
     return problem(_id(request), Refusal(status, detail, headers=headers))
@@ -216,13 +219,13 @@ def _where(fault: Mapping[str, Any]) -> str:
 def _said(fault: Mapping[str, Any]) -> str:
     match fault["type"]:
         case "extra_forbidden":
-            return "is unknown here; see /docs for what there is"
+            return "is unknown here; see /docs for the fields that exist"
         case "missing":
             return "is missing"
         case "json_invalid":
-            return f"is no JSON: {fault['ctx']['error']} at character {fault['loc'][-1]}"
+            return f"is not JSON: {fault['ctx']['error']} at character {fault['loc'][-1]}"
         case "model_attributes_type" | "dict_type" | "model_type":
-            return "is no JSON object; send one, with Content-Type: application/json"
+            return "is not a JSON object; send one, with Content-Type: application/json"
         case _:
             return str(fault["msg"]).removeprefix("Value error, ")
 

@@ -122,7 +122,7 @@ class GuardedProtocol(HttpToolsProtocol):
             said = f"the address and the headers have more than {HEAD_BYTES:,} bytes; send less in them"
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, said)
         else:
-            self._refuse(HTTPStatus.BAD_REQUEST, "this is no HTTP/1.1 request that can be read; send one")
+            self._refuse(HTTPStatus.BAD_REQUEST, "this is not a valid HTTP/1.1 request; send one")
 
     def on_response_complete(self) -> None:
         """End an answer: what the client has not taken yet it has to take in time."""
@@ -162,7 +162,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._is_in_head:
-            said = f"the head of the request did not come whole within {self.config.patience} s; send it again"
+            said = f"the head of the request did not arrive completely within {self.config.patience} s; send it again"
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, said)
         else:
             self.transport.close()

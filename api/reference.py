@@ -25,7 +25,7 @@ from crm_core.reference import lock_types, put_detail_type, put_entity_type, ref
 
 router = APIRouter(prefix="/api/v1", tags=["reference data"], route_class=Direct)
 Code = Annotated[
-    str, Field(pattern="^[A-Za-z][A-Za-z0-9_]{0,62}$", description="Matched whatever its case", examples=["fax"])
+    str, Field(pattern="^[A-Za-z][A-Za-z0-9_]{0,62}$", description="Matched in upper or lower case", examples=["fax"])
 ]
 CodeInPath = Annotated[str, Path(pattern="^[A-Za-z][A-Za-z0-9_]{0,62}$", examples=["email"])]
 Text = Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00]*$")]
@@ -48,7 +48,7 @@ class DetailTypeDocument(TypeDocument):
     """A detail type."""
 
     compares: Annotated[
-        Compares, Field(description="exact: byte by byte; text: in normal form; casefold: so, whatever the case")
+        Compares, Field(description="exact: byte by byte; text: in normal form; casefold: like text, but ignoring case")
     ] = "text"
 
 
@@ -93,7 +93,7 @@ async def create_entity_type(call: Admin, body: TypeDocument) -> Response:
 async def create_detail_type(call: Admin, body: DetailTypeDocument) -> Response:
     """Add a detail type; its code is a parameter of the lists from then on."""
     if body.code.lower() in TAKEN:
-        refuse("body.code", f"{body.code} is a parameter of the lists already; choose another")
+        refuse("body.code", f"{body.code} is already a parameter of the lists; choose another code")
     document = await _put(call.state, "detail", body.code, lambda _: body.model_dump(), is_new=True)
     return JSONResponse(document, HTTPStatus.CREATED)
 
@@ -125,7 +125,7 @@ async def _put(
             lock_types(connection)
             before = _find(reference_types(connection), kind, code)
             if is_new and before is not None:
-                said = f"there is a type {before['code']} already; change it with PATCH"
+                said = f"the type {before['code']} exists already; change it with PATCH"
                 raise Refusal(HTTPStatus.CONFLICT, said)
             if not is_new and before is None:
                 said = f"there is no {kind} type {code}; /api/v1/{kind}-types lists what there is"

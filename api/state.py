@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http import HTTPStatus
 from threading import Lock
 from typing import TypeVar
@@ -26,6 +27,7 @@ from crm_core.postgres.pool import Pool
 from crm_core.postgres.sqlstates import domain_error
 from crm_core.reference import reference_types
 from crm_core.settings import Settings
+from crm_core.timeline.single_change import ChangeRequest, ChangeResult, apply_change
 
 TYPES_SECONDS = 1.0  # another process's new type is known after so long
 LARGE = 10_000  # a count above it may be a little old
@@ -43,7 +45,7 @@ PATIENCE = 10.0  # seconds that a read waits for a connection
 STATEMENTS = 3  # that take as long as one may; a database that has not answered by then is silent
 LOCK_SECONDS = 20  # that a write waits for others, and as long again for its turn
 MERGE_SECONDS = 300  # likewise that a drop waits, for other drops above all
-UNKNOWN = ". It is not known whether it has gone in: look, or send it again under the same Idempotency-Key"
+UNKNOWN = ". It is not known whether it was recorded: look, or send it again with the same Idempotency-Key"
 TEN_YEARS = 315_360_000.0
 
 T = TypeVar("T")
@@ -183,6 +185,15 @@ class State:
         """Do the work likewise, over a connection that may write, as soon as the locks allow; raises Refusal."""
         return await self._in_turn(self._writing, LOCK_SECONDS, self.writers, work, LOCK_SECONDS + self._silent_after)
 
+    async def change(self, request: ChangeRequest) -> ChangeResult:
+        """Make one change, of now unless it is dated; raises Refusal and what `apply_change` raises."""
+
+        def apply(connection: Connection) -> ChangeResult:
+            types, time_zone = self.types(connection), self.settings.time_zone
+            return apply_change(connection, types, request, now=datetime.now(UTC), time_zone=time_zone)
+
+        return await self.write(apply)
+
     async def merge(self, work: Callable[[Connection], T]) -> T:
         """Do the work on a drop likewise: it may wait, and take, far longer."""
         return await self._in_turn(self._merging, MERGE_SECONDS, self.mergers, work)
@@ -200,7 +211,7 @@ class State:
         waiting = asyncio.wrap_future(future)
         done, _ = await asyncio.wait([waiting], timeout=seconds)
         if not done and future.cancel():
-            said = f"other writes have kept this one waiting for {seconds:g} s; nothing of it has gone in: try again"
+            said = f"other writes have kept this one waiting for {seconds:g} s, and nothing was changed; try again"
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, said, headers={"Retry-After": str(RETRY_SECONDS)})
         return await _heard(waiting, silent_after, UNKNOWN)
 

@@ -35,7 +35,7 @@ async def stream(
     Raises Refusal when as many such answers as may be are under way.
     """
     if state.streaming.available_tokens < 1:
-        said = "too many answers of everything are under way; try again in a moment, or ask for pages"
+        said = "too many streams are running; try again in a moment, or ask for pages"
         raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, said, headers={"Retry-After": str(RETRY_SECONDS)})
     blocks = _blocks(state, blocks_of)
     await state.streaming.acquire_on_behalf_of(blocks)
@@ -101,7 +101,9 @@ class _Stream(StreamingResponse):
             if not is_stalled:
                 raise
             # The answer ends unfinished, which the server shows by closing the connection.
-            logging.getLogger("crm.api").warning("a client read nothing for %g seconds; its answer ends", SEND_SECONDS)
+            logging.getLogger("crm.api").warning(
+                "a client read nothing for %g seconds, so its answer was cut off", SEND_SECONDS
+            )
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(self._blocks.close)

@@ -21,7 +21,7 @@ from crm_core.timeline import reads
 from crm_core.timeline.lists import Page, Position
 
 router = APIRouter(prefix="/api/v1", tags=["across time"], route_class=Direct)
-LINES: dict[str, object] = {NDJSON: {"schema": {"type": "string", "description": "All rows, a JSON object a line"}}}
+LINES: dict[str, object] = {NDJSON: {"schema": {"type": "string", "description": "All rows, one JSON object per line"}}}
 
 
 class AsOf(Search):
@@ -40,7 +40,9 @@ class Between(PageParams):
     to: Annotated[str, Field(description="ISO 8601", json_schema_extra=INSTANT)]
     mode: Annotated[
         Literal["net", "changes"],
-        Field(description="net: how each entity differs at the end from the beginning; changes: every transition"),
+        Field(
+            description="net: how each entity differs between the two instants; changes: every transition between them"
+        ),
     ] = "net"
     known_at: Annotated[str | None, KNOWN_AT] = None
 
@@ -102,7 +104,7 @@ async def list_differences(http: Request, call: Reader, params: Annotated[Betwee
     from_, to = instant(call.state, "from", params.from_), instant(call.state, "to", params.to)
     known_at = instant_or_none(call.state, "known_at", params.known_at)
     if from_ >= to:
-        refuse("query.from", f"{params.from_} is not before to={params.to}; exchange them")
+        refuse("query.from", f"{params.from_} is not before to={params.to}; swap them")
     is_net = params.mode == "net"
     if wants_stream(http):
         require_no_pages(params)

@@ -123,9 +123,9 @@ def room() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        logging.getLogger("crm.api").warning("there is no room: %s", error)  # the path is for us alone
-        said = f"this server cannot store it now ({error.strerror}), and nothing has gone in; "
-        said += "make room on its disk, or tell who runs it, then send it again"
+        logging.getLogger("crm.api").warning("an upload cannot be stored: %s", error)  # the path is for us alone
+        said = f"this server cannot store the file now ({error.strerror}), and nothing was changed; "
+        said += "make room on its disk or tell its operator, then send it again"
         raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, said, headers={"Retry-After": "60"}) from error
 
 
@@ -171,14 +171,14 @@ class _Form:
                 },
             )
         except FormParserError as error:
-            refuse("header.Content-Type", f"is no form's: {error}; {SEND}")
+            refuse("header.Content-Type", f"is not valid for a form: {error}; {SEND}")
 
     def feed(self, block: bytes) -> None:
         """Read a block; raises Refusal."""
         try:
             self._parser.write(block)
         except FormParserError as error:
-            refuse("body", f"is no form that can be read: {error}; {SEND}")
+            refuse("body", f"cannot be read as a form: {error}; {SEND}")
 
     def finish(self) -> str | None:
         """Return the name that the file has; raises Refusal if there is none, or it did not come whole."""
@@ -187,7 +187,7 @@ class _Form:
         if self._name is None:
             refuse("body.file", f"is missing; {SEND}")
         for other in self._others:
-            refuse(f"body.{other}", f"is unknown here; {SEND}, and the rest in the address: ?dry_run=true")
+            refuse(f"body.{other}", f"is unknown here; {SEND}, and options in the address: ?dry_run=true")
         return self._name
 
     def _on_header(self, data: bytes, start: int, end: int) -> None:

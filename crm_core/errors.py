@@ -40,10 +40,12 @@ CrmError
 ├── TooMuchToFold            an answer as known at an instant would have to look through too many entities
 ├── UnknownType              a code that names no entity type or detail type
 ├── DetailTypeInUse          how the values of a detail type compare cannot change while it has some
-├── NameRefused              a name that no token and no superuser can have
+├── NameRefused              a name that no token and no account can have
 ├── TokenExists              a token of that name is in use
 ├── UnknownToken             no token of that name or id was ever made
-├── SuperuserExists          there is a superuser of that name
+├── AccountExists            an account of that name exists
+├── UnknownAccount           no account of that name exists
+├── LastAdmin                no active admin would be left
 └── WeakPassword             a password that can be guessed
 """
 
@@ -82,7 +84,7 @@ class DatabaseError(CrmError):
 
     owner: ClassVar[Owner] = "operator"
     passes: ClassVar[bool] = False  # it can pass by itself, so the same may be tried again later
-    told: ClassVar[str] = "the database cannot be used now; its operator has to look at it"  # all that strangers learn
+    told: ClassVar[str] = "the database cannot be used now; tell its operator"  # all that strangers learn
 
     def __init__(self, cause: str, cure: str) -> None:
         self.cause, self.cure = cause, cure
@@ -116,7 +118,7 @@ class Contended(DatabaseError):
 
     owner = "database"
     passes = True
-    told = "others change the same now, and nothing went in; try again in a moment"
+    told = "others are changing the same data, and nothing was changed; try again in a moment"
 
 
 class TimedOut(DatabaseError):
@@ -134,7 +136,7 @@ class AccessRefused(DatabaseError):
 class MissingPrivilege(DatabaseError):
     """The user may not do what has to be done."""
 
-    told = "crm may not do that in its database; its operator has to grant what is missing"
+    told = "crm lacks a privilege in its database; ask its operator to grant it"
 
 
 class DatabaseUnfit(DatabaseError):
@@ -165,7 +167,7 @@ class DatabaseFault(DatabaseError):
     """The database refused a statement of ours."""
 
     owner = "ours"
-    told = "an error of ours; report it with the request_id, of which the log tells more"
+    told = "an internal error; report it with the request_id, under which the log has the details"
 
 
 class DropRefused(CrmError):
@@ -271,7 +273,9 @@ class EntityStale(RequestRefused):
 
     def __init__(self, entity_uid: UUID) -> None:
         self.entity_uid = entity_uid
-        super().__init__(f"the entity {entity_uid} has changed since; read it again, and repeat what still applies")
+        super().__init__(
+            f"the entity {entity_uid} has changed since you read it; read it again, and repeat what still applies"
+        )
 
 
 class KeyReused(RequestRefused):
@@ -288,7 +292,7 @@ class AlreadyUp(CrmError):
     def __init__(self, home: Path, pid: str, address: str) -> None:
         self.home, self.pid, self.address = home, pid, address
         where = f" at {address}" if address else ""
-        super().__init__(f"crm up runs already for {home}{where} (process {pid}); use it, or stop it first")
+        super().__init__(f"crm up is already running for {home}{where} (process {pid}); use it, or stop it first")
 
 
 class AddressUnusable(CrmError):
@@ -305,8 +309,8 @@ class OpenToAll(CrmError):
     def __init__(self, host: str) -> None:
         self.host = host
         super().__init__(
-            f"others may reach {host}, and there is no token yet; make one with `crm token create NAME --role admin`, "
-            "serve on 127.0.0.1, or say CRM_AUTH=off"
+            f"others can reach {host}, but no token exists yet; create one with `crm token create NAME --role admin`, "
+            "serve on 127.0.0.1, or set CRM_AUTH=off"
         )
 
 
@@ -315,7 +319,7 @@ class ServiceFailed(CrmError):
 
     def __init__(self, name: str, fault: str, log: Path, last_lines: Sequence[str]) -> None:
         self.name, self.fault, self.log, self.last_lines = name, fault, log, tuple(last_lines)
-        super().__init__(f"the {name} {fault}; all that it wrote is in {log}")
+        super().__init__(f"the {name} {fault}; its whole output is in {log}")
 
 
 class TooMuchToFold(CrmError):
@@ -324,8 +328,8 @@ class TooMuchToFold(CrmError):
     def __init__(self, at_most: int) -> None:
         self.at_most = at_most
         super().__init__(
-            f"as known at an instant, more than {at_most:,} entities would have to be looked through for this answer; "
-            "ask for everything as NDJSON, with count=none, for a shorter window, or without q and details"
+            f"with known_at, more than {at_most:,} entities would have to be searched for this answer; "
+            "ask for everything as NDJSON, use count=none or a shorter window, or leave out q and details"
         )
 
 
@@ -334,7 +338,7 @@ class UnknownType(CrmError):
 
     def __init__(self, kind: str, code: str, known: Sequence[str]) -> None:
         self.kind, self.code, self.known = kind, code, tuple(known)
-        super().__init__(f"unknown {kind} {code!r}; there are: {', '.join(known)}")
+        super().__init__(f"{code!r} is not a known {kind}; choose one of: {', '.join(known)}")
 
 
 class DetailTypeInUse(CrmError):
@@ -343,13 +347,13 @@ class DetailTypeInUse(CrmError):
     def __init__(self, code: str, compares: str, asked: str) -> None:
         self.code, self.compares, self.asked = code, compares, asked
         super().__init__(
-            f"detail type {code!r} has values that compare as {compares}, so it cannot change to {asked}; "
+            f"detail type {code!r} has values that compare as {compares}, so this cannot change to {asked}; "
             f"keep {compares}, or make a detail type with another code"
         )
 
 
 class NameRefused(CrmError):
-    """A name that no token and no superuser can have: the ledger and the logs show it as the actor."""
+    """A name that no token and no account can have: the ledger and the logs show it as the actor."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -364,7 +368,7 @@ class TokenExists(CrmError):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        super().__init__(f"there is a token {name!r}; choose another name, or revoke that one first")
+        super().__init__(f"the token {name!r} exists already; choose another name, or revoke that token first")
 
 
 class UnknownToken(CrmError):
@@ -372,15 +376,31 @@ class UnknownToken(CrmError):
 
     def __init__(self, name_or_id: str) -> None:
         self.name_or_id = name_or_id
-        super().__init__("there is no token of that name or id; `crm token list` names them all")
+        super().__init__("no token has that name or id; see `crm token list`")
 
 
-class SuperuserExists(CrmError):
-    """There is a superuser of that name."""
+class AccountExists(CrmError):
+    """An account of that name exists."""
 
     def __init__(self, username: str) -> None:
         self.username = username
-        super().__init__(f"there is a superuser {username!r}; choose another name")
+        super().__init__(f"an account {username!r} exists already; choose another name")
+
+
+class UnknownAccount(CrmError):
+    """No account of that name exists, or it cannot sign in."""
+
+    def __init__(self, username: str) -> None:
+        self.username = username
+        super().__init__(f"no account {username[:100]!r} exists that can sign in")
+
+
+class LastAdmin(CrmError):
+    """The last active admin can neither be demoted nor deactivated."""
+
+    def __init__(self, username: str) -> None:
+        self.username = username
+        super().__init__(f"{username!r} is the last active admin; make another account an admin first")
 
 
 class WeakPassword(CrmError):

@@ -94,7 +94,11 @@ class Settings:
             database_url=_database_url(given),
             drop_dir=_read(given, "CRM_DROP_DIR", str(home / "drops"), _folder, "write the path of a folder"),
             time_zone=_read(
-                given, "CRM_TIME_ZONE", "UTC", ZoneInfo, "write a name of the IANA time zone database, as Europe/Berlin"
+                given,
+                "CRM_TIME_ZONE",
+                "UTC",
+                ZoneInfo,
+                "write a name of the IANA time zone database, such as Europe/Berlin",
             ),
             language_code=_read(
                 given, "CRM_LANGUAGE_CODE", "en-us", _language_code, "write a language tag, such as en-us or de"
@@ -107,14 +111,14 @@ class Settings:
                 "CRM_ALLOWED_HOSTS",
                 LOOPBACK_HOSTS,
                 _list_of(r"\*|\.?[\w.-]+|\[[0-9A-Fa-f:.]+\]"),
-                "write host names without scheme, port and path, with commas between",
+                "write host names without scheme, port and path, separated by commas",
             ),
             csrf_trusted_origins=_read(
                 given,
                 "CRM_CSRF_TRUSTED_ORIGINS",
                 "",
                 _list_of(_ORIGIN),
-                "write origins with scheme and without path, as https://crm.example.org, with commas between",
+                "write origins with scheme and without path, such as https://crm.example.org, separated by commas",
             ),
             secure=secure,
             hsts_seconds=_whole_number(given, "CRM_HSTS_SECONDS", 0, range(_TEN_YEARS + 1)),
@@ -130,14 +134,15 @@ class Settings:
                 "CRM_RATE_LIMIT",
                 "",
                 _rate_limit,
-                "write a rate such as 100/minute, or several with commas between",
+                "write a rate such as 100/minute, or several, separated by commas",
             ),
             cors_origins=_read(
                 given,
                 "CRM_CORS_ORIGINS",
                 "",
                 _list_of(rf"\*|{_ORIGIN}"),
-                "write origins with scheme and without path, as https://crm.example.org, with commas between, or *",
+                "write origins with scheme and without path, such as https://crm.example.org, separated by "
+                "commas, or *",
             ),
             max_body_bytes=_whole_number(given, "CRM_MAX_BODY_BYTES", 1 << 20, range(1 << 10, (1 << 30) + 1)),
             max_drop_bytes=_whole_number(given, "CRM_MAX_DROP_BYTES", 2 << 30, range(1 << 10, (1 << 40) + 1)),
@@ -150,7 +155,7 @@ class Settings:
                 "CRM_TRUSTED_PROXIES",
                 "",
                 _proxies,
-                "write IP addresses or networks, as 10.0.0.7 or 10.0.0.0/8, with commas between, or *",
+                "write IP addresses or networks, such as 10.0.0.7 or 10.0.0.0/8, separated by commas, or *",
             ),
             client_timeout=_whole_number(given, "CRM_CLIENT_TIMEOUT", 30, range(1, 3601)),
             actor=given.get("CRM_ACTOR", "").strip() or None,
@@ -170,8 +175,8 @@ def _warn_of_unknown(of_file: Mapping[str, str], environ: Mapping[str, str]) -> 
         near = next(iter(get_close_matches(name, known, n=1, cutoff=0.8)), None)
         if ours and (near or (name in of_file and ours[1] == "CRM")):
             _WARNED_OF.add(name)
-            cure = f"did you mean {near}?" if near else "see .env.example for those that there are"
-            logging.getLogger("crm").warning("%s is no setting, so it does nothing; %s", name, cure)
+            cure = f"did you mean {near}?" if near else "see .env.example for all settings"
+            logging.getLogger("crm").warning("%s is not a setting, so it has no effect; %s", name, cure)
 
 
 def _over(of_file: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:

@@ -25,7 +25,7 @@ OWNERS = ["team:crm"]
 DROP_ASSETS = (
     dg.AssetSpec(
         "drop_file",
-        description="A CSV file that arrived. It lies in the drop folder (CRM_DROP_DIR) and is known by its SHA-256.",
+        description="A CSV file that arrived in the drop folder (CRM_DROP_DIR). It is known by its SHA-256.",
         group_name="drops",
         kinds={"csv"},
         metadata={"dagster/column_schema": columns.DROP},
@@ -33,7 +33,7 @@ DROP_ASSETS = (
     dg.AssetSpec(
         "staged_changes",
         deps=["drop_file"],
-        description="The rows that keep the drop contract, in normal form and hashed. They stay in table `ledger`.",
+        description="The valid rows, in normal form and with their hashes, in table `ledger`.",
         group_name="drops",
         kinds={"polars", "postgres"},
         metadata={"dagster/column_schema": columns.LEDGER, "dagster/table_name": "public.ledger"},
@@ -41,7 +41,7 @@ DROP_ASSETS = (
     dg.AssetSpec(
         "rejected_rows",
         deps=["drop_file"],
-        description="The rows that were refused, with line, text and a code for every fault, in table `reject`.",
+        description="The rejected rows, with line, text and a reason code for each fault, in table `reject`.",
         group_name="drops",
         kinds={"polars", "postgres"},
         metadata={"dagster/column_schema": columns.REJECT, "dagster/table_name": "public.reject"},
@@ -49,7 +49,7 @@ DROP_ASSETS = (
     dg.AssetSpec(
         "entity_versions",
         deps=["staged_changes"],
-        description="What each entity was called and which type it had, from when to when, in table `entity`.",
+        description="The name and the type of each entity, from when to when, in table `entity`.",
         group_name="timelines",
         kinds={"postgres"},
         metadata={"dagster/column_schema": columns.ENTITY, "dagster/table_name": "public.entity"},
@@ -57,7 +57,7 @@ DROP_ASSETS = (
     dg.AssetSpec(
         "detail_versions",
         deps=["staged_changes"],
-        description="Which value each detail of an entity had, from when to when, in table `entity_detail`.",
+        description="The value of each detail of an entity, from when to when, in table `entity_detail`.",
         group_name="timelines",
         kinds={"postgres"},
         metadata={"dagster/column_schema": columns.ENTITY_DETAIL, "dagster/table_name": "public.entity_detail"},
@@ -146,7 +146,7 @@ def invariants(context: dg.AssetExecutionContext, crm_database: CrmDatabase) -> 
     group_name="quality",
     kinds={"html", "json"},
     owners=OWNERS,
-    automation_condition=(AFTER_DROPS & ~BROKEN).with_label("after drops, unless an invariant stands broken"),
+    automation_condition=(AFTER_DROPS & ~BROKEN).with_label("after drops, unless an invariant is broken"),
     freshness_policy=dg.FreshnessPolicy.time_window(fail_window=checks.FRESH),
     check_specs=[checks.DROPS_KEEP_COMING],
 )

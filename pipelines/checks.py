@@ -57,7 +57,7 @@ OF_DROPS: tuple[dg.AssetCheckSpec, ...] = (
         _of_drops(
             name[3:],
             _ASSETS.get(name, "entity_versions"),
-            f"{INVARIANTS[name[3:]]} Of the entities that the drop names, or of about 1,000 of them.",
+            f"{INVARIANTS[name[3:]]} Checked for the entities that the drop names, or for about 1,000 of them.",
         )
         for name in CHECKS
         if name not in NOT_OF_ENTITIES
@@ -124,7 +124,7 @@ def judge(found: Check, entities: int | None = None) -> dg.AssetCheckResult:
         metadata["entities"] = dg.MetadataValue.int(entities)
     if found.examples:
         metadata["first"] = dg.MetadataValue.table([dg.TableRecord({"breach": line}) for line in found.examples])
-    text = None if found.holds else f"{found.breaches:,} breaches: see `crm check`, and restore what was damaged"
+    text = None if found.holds else f"{found.breaches:,} breaches: see `crm check`, and restore the damaged data"
     return dg.AssetCheckResult(passed=found.holds, check_name=found.name, metadata=metadata, description=text)
 
 
@@ -135,7 +135,7 @@ def judge_freshness(age_seconds: float | None) -> dg.AssetCheckResult:
         passed=age_seconds is not None and age_seconds <= FRESH.total_seconds(),
         check_name=DROPS_KEEP_COMING.name,
         severity=dg.AssetCheckSeverity.WARN,
-        description="no drop ever came" if hours is None else f"the newest drop came {hours:,} hours ago",
+        description="no drop has arrived yet" if hours is None else f"the newest drop arrived {hours:,} hours ago",
         metadata={} if hours is None else {"hours": hours},
     )
 

@@ -117,7 +117,7 @@ def _look_at(entry: os.DirEntry[str]) -> DropFile | PassedOver | None:
         )
     key = drop_key(entry.name)
     if stat.S_ISDIR(found.st_mode):
-        return PassedOver(key, shown(entry.name), "folders are not looked into; put its files here")
+        return PassedOver(key, shown(entry.name), "subfolders are not read; put its files here")
     file = DropFile(Path(entry.path), key, found.st_size, found.st_mtime_ns)
     name = entry.name.lower()
     if not name.endswith(".csv"):
@@ -126,7 +126,9 @@ def _look_at(entry: os.DirEntry[str]) -> DropFile | PassedOver | None:
     if not stat.S_ISREG(found.st_mode):
         return PassedOver(file.content, shown(entry.name), "not a regular file; save it as one")
     if not os.access(entry.path, os.R_OK):
-        return PassedOver(file.content, shown(entry.name), "it may not be read; give the account of Dagster the right")
+        return PassedOver(
+            file.content, shown(entry.name), "it cannot be read; give Dagster's user the right to read it"
+        )
     return file
 
 

@@ -7,13 +7,13 @@ from pipelines.assets import data_quality_report, drop_to_versions, invariants
 ingest_drop = dg.define_asset_job(
     "ingest_drop",
     selection=[drop_to_versions],
-    description="Take one drop in: its rows become changes in the ledger, and the versions follow.",
+    description="Take one drop in: record its rows as changes in the ledger, and bring the versions up to date.",
 )
 backfill_drops = dg.define_asset_job(
     "backfill_drops",
     selection=[drop_to_versions],
-    description="Take a range of drops in again, in one run: what is known changes nothing. "
-    "One that is refused stops none of the others; the run fails at its end and names it.",
+    description="Take a range of drops in again, in one run; what is already known changes nothing. "
+    "A refused drop does not stop the others; the run fails at its end and names it.",
     run_tags={"dagster/priority": "-1"},  # behind drops that have just arrived
 )
 data_quality = dg.define_asset_job(

@@ -68,8 +68,8 @@ class Cursor:
     job=ingest_drop,
     minimum_interval_seconds=3,  # the daemon looks every 5 seconds; were it 5 here, it would often be just too early
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Takes in each CSV file of the drop folder (CRM_DROP_DIR), in order of names, and again when it "
-    "changed, when its run failed, or when the database holds it no more. A file is complete when its size and time "
+    description="Takes in each CSV file of the drop folder (CRM_DROP_DIR) in order of names, and again when the file "
+    "changed, its run failed, or the database no longer has it. A file is complete when its size and time "
     "are the same in two ticks; to be sure, write it under a name that begins with a dot or ends with .tmp or .part, "
     "and rename it.",
 )
@@ -85,11 +85,11 @@ def drop_folder(
         fault = f"The folder {drop_folder.path()} cannot be listed ({error.strerror})"
         return _skip(f"{fault}: make it, or name another in CRM_DROP_DIR.", cursor)
     except CrmError as error:
-        return _skip(f"The database cannot be asked, so no run is: {one_line(error)}", cursor)
+        return _skip(f"The database cannot be reached, so no run is requested: {one_line(error)}", cursor)
     passed_over = listing.passed_over[:WAITING]
     for one in passed_over:
         if one.key not in cursor.told:
-            context.log.warning(f"{one.name} is passed over: {one.why}")
+            context.log.warning(f"{one.name} is skipped: {one.why}")
     now = time.time()
     complete = [file for file in new if file.content in cursor.waiting or file.content in cursor.later]
     later = {file.content: at for file in complete if (at := cursor.later.get(file.content, 0.0)) > now}
@@ -172,20 +172,20 @@ def _nothing_to_do(
     under_way = len(complete) - len(stopped) - len(failed)
     parts = []
     if written:
-        parts.append(f"Waiting until nobody writes to them any more: {_names(written)}.")
+        parts.append(f"Waiting until they are completely written: {_names(written)}.")
     if under_way:
         parts.append(f"Under way, or waiting for those that are: {under_way:,}.")
     if failed:
         first = min(after.later[file.content] for file in complete if file.key in failed)
-        parts.append(f"Their runs failed, and they are asked for again, the first {_clock(first)}: {_names(failed)}.")
+        parts.append(f"Their runs failed and are requested again, the first {_clock(first)}: {_names(failed)}.")
     if stopped:
-        parts.append(f"Their runs were ended by hand; materialize their partitions: {_names(stopped)}.")
+        parts.append(f"Their runs were stopped by hand; materialize their partitions: {_names(stopped)}.")
     if not listing.files:
         parts.append(f"There is no CSV file in {folder.path()}: drop one there.")
     elif not parts:
         parts.append(f"Nothing new: each of the {len(listing.files)} files in {folder.path()} was taken in or refused.")
     if listing.passed_over:
-        parts.append(f"Passed over: {_names([str(one) for one in listing.passed_over])}.")
+        parts.append(f"Skipped: {_names([str(one) for one in listing.passed_over])}.")
     return " ".join(parts)
 
 
@@ -203,7 +203,7 @@ report_after_drops = dg.AutomationConditionSensorDefinition(
     target=dg.AssetSelection.assets("invariants", "data_quality_report"),
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Makes the data-quality report when drops have been taken in and none is under way, unless an "
-    "invariant stands broken. The first time it has the invariants recomputed too, which is then done daily.",
+    description="Makes the data-quality report when drops have been taken in and none is being taken in, unless an "
+    "invariant is broken. The first time it also recomputes the invariants, which a schedule then does daily.",
 )
 SENSORS = (drop_folder, report_after_drops)

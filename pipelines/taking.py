@@ -46,7 +46,7 @@ class Taken:
         """Return one line about it."""
         done = self.report
         gone = (
-            "" if self.file else f"; its file is gone, and what it brought is in since {self.drop.merged_at:%Y-%m-%d}"
+            "" if self.file else f"; its file is gone, but its rows have been in since {self.drop.merged_at:%Y-%m-%d}"
         )
         return (
             f"{self.key}: {done.status}, {done.rows_read:,} rows read, {done.rows_rejected:,} rejected,"
@@ -93,13 +93,13 @@ def _read(connection: Connection, instance: dg.DagsterInstance, file: DropFile, 
     try:
         sha256 = fingerprint(file.path)
         if folder.find(file.key) != file:
-            return Refused(f"{name}: changed while it was read, and nothing of it is in; the sensor asks for it again")
+            return Refused(f"{name}: changed while it was read, so nothing was changed; the sensor requests it again")
         options = Options(ACTOR, Settings.from_environment().time_zone, sha256=sha256)
         report = ingest_over(connection, file.path, options)
     except DropRefused as refusal:
         return Refused(shown(str(refusal)), file, sha256)
     except FileNotFoundError:
-        return Refused(f"{name}: has gone while it was read, and nothing of it is in; put it back", file, sha256)
+        return Refused(f"{name}: disappeared while it was read, so nothing was changed; put it back", file, sha256)
     is_judged = bool(judged(connection, [sha256]))
     if is_judged and (report.error is None or folder.find(file.key) == file):  # else it was not this file that was bad
         remember_read(instance, file.content, sha256)
@@ -165,8 +165,8 @@ def _changed(file: DropFile, asked: str) -> str:
     _, size, modified_ns = asked.rsplit(" ", 2)
     meant = DropFile(file.path, file.key, int(size), int(modified_ns))
     return (
-        f"{file.key} has changed since this run was requested; what it held then ({_of(meant)}) is not in, and what it"
-        f" holds now ({_of(file)}) gets a run of its own: give each delivery a name of its own"
+        f"{file.key} has changed since this run was requested; what it held then ({_of(meant)}) was not taken in;"
+        f" what it holds now ({_of(file)}) gets a run of its own; give each delivery a file name of its own"
     )
 
 

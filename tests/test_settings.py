@@ -291,7 +291,7 @@ def test_a_misspelt_setting_is_told_once_with_the_nearest_name(
     env_file.write_text(f"{name}=x\n" if place == "file" else "")
     for _ in range(2):
         Settings.from_environment({name: "x"} if place == "environment" else {}, env_file)
-    assert caplog.messages == [f"{name} is no setting, so it does nothing; did you mean {near}?"]
+    assert caplog.messages == [f"{name} is not a setting, so it has no effect; did you mean {near}?"]
 
 
 def test_what_others_have_in_the_environment_is_not_told_and_every_setting_is_known(
@@ -305,4 +305,4 @@ def test_what_others_have_in_the_environment_is_not_told_and_every_setting_is_kn
     Settings.from_environment({}, tmp_path / "none")
     (tmp_path / "other").write_text("CRM_ZEBRA=1\n")
     Settings.from_environment({}, tmp_path / "other")
-    assert caplog.messages == ["CRM_ZEBRA is no setting, so it does nothing; see .env.example for those that there are"]
+    assert caplog.messages == ["CRM_ZEBRA is not a setting, so it has no effect; see .env.example for all settings"]

@@ -122,7 +122,7 @@ def compare(
         try:
             versions[tool], opens[tool] = _install(tool, folder / tool)
         except FileNotFoundError:
-            errors[tool] = "there is no uv to install it with: pip install uv"
+            errors[tool] = "uv is not installed, and it is needed to install the tool: pip install uv"
         except subprocess.CalledProcessError as failed:
             errors[tool] = f"it could not be installed: {_last_words(failed)}"
 
@@ -175,7 +175,7 @@ def _take_in(
         for tool, world in worlds.items():
             tell(f"{what}: {tool}")
             goes_on = all(step.error is None for step in steps[tool])  # a tool may first finish what it failed at
-            loaded = world.load(drop) if goes_on else _Loaded(0, "not tried, for the drop before did not go in")
+            loaded = world.load(drop) if goes_on else _Loaded(0, "not tried, because the drop before it failed")
             steps[tool].append(Step(what, loaded.seconds, loaded.error))
             found = world.versions([*wanted])
             if drop is drops.delta:
@@ -200,7 +200,7 @@ def _adds_nothing(before: Mapping[str, int], after: Mapping[str, int]) -> Verdic
 
 def _knows_current(histories: Histories, wanted: Wanted) -> Verdict:
     wrong = sum(not _is(histories.get(uid, ()), what) for uid, what in wanted.items())
-    return Verdict("what is current after late rows", wrong == 0, f"{wrong:,} of {len(wanted):,} wrong")
+    return Verdict("the current state after late rows", wrong == 0, f"{wrong:,} of {len(wanted):,} wrong")
 
 
 def _tell_story(world: _World, story: Story) -> Answers:
@@ -267,7 +267,7 @@ def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str], l
 
 def _last_words(failed: subprocess.CalledProcessError) -> str:
     """Return the line of what a command wrote that most likely says why it failed."""
-    said = [line for line in f"{failed.stdout}\n{failed.stderr}".splitlines() if line.strip()] or ["it said nothing"]
+    said = [line for line in f"{failed.stdout}\n{failed.stderr}".splitlines() if line.strip()] or ["it wrote nothing"]
     return one_line(next((line for line in reversed(said) if re.search("error|fail", line, re.IGNORECASE)), said[-1]))
 
 

@@ -31,13 +31,13 @@ from crm_core.drops.contract import validate
 from crm_core.drops.ingest import ingest
 from crm_core.drops.reader import read_drop
 from crm_core.fixtures.load import with_types
-from crm_core.model import Change, ReferenceTypes
+from crm_core.model import ReferenceTypes
 from crm_core.postgres.connection import Connection, Database
 from crm_core.postgres.embedded import bundled_binaries, running_server
 from crm_core.reference import reference_types
 from crm_core.resources import statement
 from crm_core.timeline import reads
-from crm_core.timeline.requests import Requested, request
+from crm_core.timeline.single_change import ChangeRequest, Provenance, apply_change
 
 CALLS = 300  # of each read and write
 FIXED_ROWS = 20_000  # of the drop that meets a table and one five times as large
@@ -254,11 +254,11 @@ def _patch(
     limit_seconds: int,
 ) -> Figure:
     turn = iter(range(1 << 30))
-    asked = Requested("bench", "bench", is_dated=False)
+    provenance = Provenance("bench", "bench")
 
     def change(uid: UUID) -> None:
-        name = f"Name {next(turn)}"
-        request(connection, types, Change(uid, datetime.now(UTC), "patch", name), asked)
+        request = ChangeRequest("patch", uid, provenance, display_name=f"Name {next(turn)}")
+        apply_change(connection, types, request, now=datetime.now(UTC), time_zone=UTC)
 
     seconds = _median(change, uids)
     unset = ("change_ts", "entity_type_id", "hashdiff", "detail_types", "detail_values", "detail_hashdiffs")

@@ -137,7 +137,7 @@ def judge(answers: Answers) -> Iterator[Verdict]:
 
     told = len(answers.told & {*BAD_LINES.values()})
     yield Verdict(
-        "bad rows are told, with reasons", answers.told == {*BAD_LINES.values()}, f"{told} of {len(BAD_LINES)}"
+        "bad rows are listed, with reasons", answers.told == {*BAD_LINES.values()}, f"{told} of {len(BAD_LINES)}"
     )
 
 

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 import click
 
 from crm_core.cli.console import login, table_lines
-from crm_core.errors import NameRefused, SuperuserExists
+from crm_core.errors import AccountExists, NameRefused
 from crm_core.settings import Settings
 from crm_core.values.text import json_line
 
 if TYPE_CHECKING:
-    from crm_core.access import Role, Token
+    from crm_core.access.principal import Role
+    from crm_core.access.tokens import Token
     from crm_core.postgres.connection import Connection
 
 _AGE = re.compile(r"(\d{1,5})([hdw])")
@@ -46,7 +47,7 @@ def create(name: str, role: Role, *, expires: str | None) -> None:
     The token is shown only this once, because only its hash is kept. The audit shows NAME as the actor of every change
     that is made with it.
     """
-    from crm_core.access import create_token
+    from crm_core.access.tokens import create_token
 
     now = datetime.now(UTC)
     expires_at = None if expires is None else _instant(expires, now, Settings.from_environment())
@@ -65,7 +66,7 @@ def create(name: str, role: Role, *, expires: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Write one line of JSON for each token.")
 def list_(*, as_json: bool) -> None:
     """List all tokens, the oldest first; revoked and expired ones too."""
-    from crm_core.access import tokens
+    from crm_core.access.tokens import tokens
 
     now = datetime.now(UTC)
     with _connection() as connection:
@@ -87,7 +88,7 @@ def revoke(name: str) -> None:
 
     NAME is the token's name or its id. Requests with this token are refused from then on, at the latest after a second.
     """
-    from crm_core.access import revoke_token
+    from crm_core.access.tokens import revoke_token
 
     with _connection() as connection:
         revoked = revoke_token(connection, name, now=datetime.now(UTC))
@@ -98,12 +99,12 @@ def revoke(name: str) -> None:
 @click.option("--username", help="The name to log in with.")
 @click.option("--noinput", "--no-input", is_flag=True, help="Ask nothing; take name and password from the environment.")
 def createsuperuser(username: str | None, *, noinput: bool) -> None:
-    """Create a superuser for the admin panel.
+    """Create an account with the role admin, for the cockpit and the admin panel.
 
     Without a terminal, give --noinput and the variables CRM_SUPERUSER_USERNAME and CRM_SUPERUSER_PASSWORD, or Django's:
     DJANGO_SUPERUSER_USERNAME and DJANGO_SUPERUSER_PASSWORD.
     """
-    from crm_core.access import available_username, create_superuser
+    from crm_core.access.accounts import available_username, create_account
 
     given = (username or _variable("USERNAME"), _variable("PASSWORD")) if noinput else None
     with _connection() as connection:
@@ -112,7 +113,7 @@ def createsuperuser(username: str | None, *, noinput: bool) -> None:
         else:
             name = available_username(connection, username) if username else _ask_username(connection)
             password = _ask_password(name)
-        create_superuser(connection, name, password, now=datetime.now(UTC))
+        create_account(connection, name, password, "admin", now=datetime.now(UTC))
     click.echo("Superuser created successfully.")
 
 
@@ -176,12 +177,12 @@ def _variable(what: str) -> str:
 
 def _ask_username(connection: Connection) -> str:
     """Ask until the name can be taken."""
-    from crm_core.access import available_username
+    from crm_core.access.accounts import available_username
 
     def checked(answer: str) -> str:
         try:
             return available_username(connection, answer)
-        except (NameRefused, SuperuserExists) as error:
+        except (NameRefused, AccountExists) as error:
             raise click.UsageError(str(error)) from None
 
     return str(click.prompt("Username", default=login(), value_proc=checked))
@@ -189,7 +190,7 @@ def _ask_username(connection: Connection) -> str:
 
 def _ask_password(username: str) -> str:
     """Ask, twice each time, until the password cannot be guessed."""
-    from crm_core.access import password_faults
+    from crm_core.access.accounts import password_faults
 
     while True:
         answer = str(click.prompt("Password", hide_input=True, confirmation_prompt="Password (again)"))

@@ -30,16 +30,16 @@ _DROPPED_COLUMN = re.compile(r"(?im)^\s*alter table (\w+)\s+drop column (?:if ex
 
 
 @click.command(
-    epilog="Example: crm migrate, or crm migrate 0004 to go there, crm migrate -1 to go back a step",
+    epilog="Example: crm migrate; crm migrate 0004 goes to that revision, crm migrate -1 one step back",
     context_settings={"ignore_unknown_options": True},  # -1 is not an option
 )
 @click.argument("revision", default="head")
-@click.option("--yes", is_flag=True, help="Do not ask before data are lost on the way down.")
+@click.option("--yes", is_flag=True, help="Do not ask before dropping tables that hold data.")
 def migrate(revision: str, *, yes: bool) -> None:
     """Bring the schema up to date.
 
-    REVISION is where to go if not to the newest: the number of a step in sql/ddl, head (the newest), base (before the
-    first), or a number of steps with its sign, such as -1. On the way down tables are dropped. If they hold data, the
+    REVISION is the revision to go to: head (the newest, which is the default), base (before the first), the number of a
+    step in sql/ddl, or a number of steps with a sign, such as -1. Going back drops tables. If they hold data, the
     command names them and asks first; without a terminal it needs --yes.
     """
     if not re.fullmatch(r"head|base|\d{1,4}|[+-]\d+", revision):
@@ -59,7 +59,7 @@ def migrate(revision: str, *, yes: bool) -> None:
             current = current_revision(connection)
     for step in steps:
         click.echo(step)
-    click.echo(f"The schema is at revision {current}." if current else "The schema is gone.")
+    click.echo(f"The schema is at revision {current}." if current else "The schema was removed.")
 
 
 @click.command(epilog="Example: crm loaddata data/fixtures/001_entity_types.json data/fixtures/002_detail_types.json")
@@ -67,8 +67,8 @@ def migrate(revision: str, *, yes: bool) -> None:
 def loaddata(files: Sequence[Path]) -> None:
     """Load fixtures in Django's format.
 
-    A fixture is a JSON file with entity types, detail types, entities or details. Either all of the files go in, or
-    none. Loading them again changes nothing.
+    A fixture is a JSON file with entity types, detail types, entities or details. Either all of the files are
+    loaded, or none. Loading them again changes nothing.
 
     Of the fixtures that ship in data/fixtures, 001 and 002 hold the types, which every database needs; 003 and 004 hold
     sample entities for trying things out.
@@ -130,7 +130,7 @@ def exec_(program: str, arguments: Sequence[str]) -> None:
     """Run psql, pg_dump or another program on the database.
 
     The variables PGHOST, PGDATABASE and so on tell the program where the database is. The embedded server runs at least
-    as long as the program. PostgreSQL's own programs ship with it; any other PROGRAM is looked for in PATH. The exit
+    as long as the program. PostgreSQL's own programs ship with it; any other PROGRAM is searched for in PATH. The exit
     status is that of the program.
     """
     from crm_core.postgres.connection import open_database

@@ -133,7 +133,7 @@ def _tell_drops(console: Console, reports: Sequence[MergeReport]) -> None:
         console.print(f"{path.name}: {KINDS[path.stem.rpartition('_')[2]]}", style="dim")
         console.print(counts(report) if report.error is None else f"error: {report.error}")
     if all(report.status == "replayed" for report in reports):
-        console.print("\nAll of them had gone in before, byte for byte: a replay changes nothing.")
+        console.print("\nAll these files were taken in before, byte for byte: a replay changes nothing.")
 
 
 def _tell_rejects(console: Console, connection: Connection, reports: Sequence[MergeReport]) -> None:

@@ -35,26 +35,28 @@ REJECTS_SHOWN = 1_000  # on a terminal; all of them go to a file
 
 @click.command(epilog="Example: crm ingest data/sample_ingest.csv")
 @click.argument("files", metavar="FILE…", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--dry-run", is_flag=True, help="Show what would happen; nothing goes in.")
-@click.option("--strict", is_flag=True, help="Let nothing of a file in if one of its rows is bad.")
+@click.option("--dry-run", is_flag=True, help="Show what would happen, but change nothing.")
+@click.option("--strict", is_flag=True, help="Refuse a whole file if one of its rows is bad.")
 @click.option("--json", "as_json", is_flag=True, help="Write one line of JSON for each file.")
 def ingest(files: Sequence[Path], *, dry_run: bool, strict: bool, as_json: bool) -> None:
     """Take in drops: CSV files of changes.
 
-    The files go in one after the other, each in one transaction. Bad rows are set aside with their reasons and do not
-    keep the good rows out; `crm rejects` gives them back as a file. A refused file does not keep the others out.
+    The files are taken in one after the other, each in one transaction. Bad rows are set aside with their reasons, and
+    the good rows still go in; `crm rejects` writes the bad rows as a file to correct. A refused file does not stop the
+    others.
 
     \b
-    accepted    rows that were good: changed + unchanged
-    changed     rows that made a difference to what is known
+    accepted    good rows: changed + unchanged
+    changed     rows that changed what is known
     unchanged   rows that say what was known already, or that another row
                 about the same instant replaces (superseded)
-    late        rows about a time before the newest that was known of their
-                entity; they go into the past
+    late        rows about an earlier time than the newest one known of their
+                entity; they change its past
     +versions   versions of entities and details that were added
-    merged      the file went in; replayed: it had gone in before, so nothing changed
+    merged      the file was taken in
+    replayed    the file was taken in before, so nothing changed
 
-    The exit status is 0 when every file was merged or replayed, 1 when one was refused. To treat bad rows as a failure,
+    The exit status is 0 if every file was merged or replayed, and 1 if one was refused. To treat bad rows as a failure,
     add --strict.
     """
     from crm_core.drops.ingest import Options
@@ -66,7 +68,7 @@ def ingest(files: Sequence[Path], *, dry_run: bool, strict: bool, as_json: bool)
     with open_migrated(settings) as database:
         options = Options(actor(settings.actor), settings.time_zone, dry_run=dry_run, strict=strict)
         if not as_json:
-            click.secho(f"{HEADING}{' (dry run: nothing goes in)' if dry_run else ''}", bold=True)
+            click.secho(f"{HEADING}{' (dry run: nothing is changed)' if dry_run else ''}", bold=True)
         for path in files:
             with drop_progress(path) as progress:
                 report = ingest_file(database, path, options, progress)
@@ -86,7 +88,7 @@ def ingest(files: Sequence[Path], *, dry_run: bool, strict: bool, as_json: bool)
 
 @click.command(epilog="Example: crm rejects dirty.csv > to_correct.csv")
 @click.argument("drop")
-@click.option("--csv", "as_csv", is_flag=True, help="Write CSV to a terminal too; elsewhere that is what is written.")
+@click.option("--csv", "as_csv", is_flag=True, help="Write CSV to a terminal too; a file or a pipe always gets CSV.")
 def rejects(drop: str, *, as_csv: bool) -> None:
     """Write the rejected rows of a drop.
 
@@ -117,15 +119,17 @@ def rejects(drop: str, *, as_csv: bool) -> None:
 
 @click.command(epilog="Example: crm report, or crm report data/sample_ingest.csv")
 @click.argument("drops", metavar="[DROP]…", nargs=-1)
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="The file to write: crm-report.html.")
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), help="The file to write; default: crm-report.html."
+)
 @click.option("--json", "as_json", is_flag=True, help="Write JSON, to standard output unless --output is given.")
 @click.option("--last", default=20, show_default=True, type=click.IntRange(1, 1_000), help="How many drops to include.")
 @click.option("--show-values", is_flag=True, help="Show rejected rows as they are instead of masking their values.")
 def report(drops: Sequence[str], *, output: Path | None, as_json: bool, last: int, show_values: bool) -> None:
     """Write the data-quality report.
 
-    The report is one HTML file that opens offline. It is about the last drops, or about each DROP that you name: a
-    file, the name of one that was received, or the first six or more digits of its SHA-256.
+    The report is one HTML file that opens offline. It covers the last drops, or each DROP that you name: a file, the
+    name of a drop that was received, or the first six or more digits of its SHA-256.
     """
     from crm_core.postgres.connection import open_migrated
     from crm_core.report import numbers as report_module

@@ -57,8 +57,8 @@ class Commands(click.Group):
 def crm() -> None:
     """Keep a CRM in PostgreSQL with the full history of every entity and detail.
 
-    Begin with `crm demo`. The database is an embedded PostgreSQL whose data are in CRM_HOME (.crm), unless
-    CRM_DATABASE_URL or POSTGRES_HOST and its siblings name a server, in the environment or in .env.
+    Begin with `crm demo`. The database is an embedded PostgreSQL whose data are in CRM_HOME (.crm). To use a server of
+    your own, set CRM_DATABASE_URL, or POSTGRES_HOST and the other POSTGRES_ variables, in the environment or in .env.
     """
 
 

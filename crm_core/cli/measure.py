@@ -47,21 +47,25 @@ def explain(*, full: bool) -> None:
                 click.echo(f"  {query.name} must use {_listed(query.must_use)}: {query.why}")
                 click.echo("".join(f"    {printable(line)}\n" for line in plan.text.splitlines()))
     if is_small:
-        click.echo("The tables are too small for every index to pay; take in more to see all of them used.")
+        click.echo(
+            "The tables are too small for every index to be worth using; ingest more data to see all of them used."
+        )
     if not plans:
-        click.echo("There is nothing to explain yet; take in a drop first, or run `crm demo`.")
+        click.echo("There is nothing to explain yet; ingest a drop first, or run `crm demo`.")
     if not all(plan.ok for plan in plans):
         sys.exit(1)
 
 
 @click.command(epilog="Example: crm bench --entities 200k")
 @click.option("--entities", default="20k", show_default=True, help="How many entities: 1k to 5m.")
-@click.option("--grow", is_flag=True, help="Also measure one drop on a table and on one five times as large.")
+@click.option(
+    "--grow", is_flag=True, help="Also measure how long one drop takes on a small table and on one five times as large."
+)
 @click.option("--seconds", default=3, show_default=True, type=click.IntRange(1, 60), help="How long each pgbench runs.")
 @click.option("--compare", default="", metavar="TOOL,…", help="Also measure these: dlt, dlt-nested, dbt, sqlmesh.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 def bench(entities: str, seconds: int, compare: str, *, grow: bool, as_json: bool) -> None:
-    """Measure how fast it is on this machine.
+    """Measure how fast crm is on this machine.
 
     Drops, reads and writes are measured in one run, on generated data and a server of their own. Each number is shown
     beside its limit: a plain COPY of the same rows, or pgbench with the same SQL. Run it on a machine that does nothing
@@ -79,7 +83,7 @@ def bench(entities: str, seconds: int, compare: str, *, grow: bool, as_json: boo
         raise click.BadParameter(f"{entities!r} is not a number from 1k to 5m", param_hint="--entities")  # noqa: EM102
     peers = tuple(dict.fromkeys(filter(None, map(str.strip, compare.lower().split(",")))))
     if unknown := [name for name in peers if name not in PEERS]:
-        message = f"{', '.join(unknown)}: unknown; there are: {', '.join(PEERS)}"
+        message = f"not a known tool: {', '.join(unknown)}; choose from {', '.join(PEERS)}"
         raise click.BadParameter(message, param_hint="--compare")
     with spinner() as tell:
         found = run_bench(count, grows=grow, pgbench_seconds=seconds, peers=peers, tell=tell)
@@ -103,7 +107,7 @@ def _row(state: str, query: str, milliseconds: str, rows: str, buffers: str, ind
 def check(*, as_json: bool) -> None:
     """Check that all data are consistent.
 
-    Every invariant is recomputed from the tables, over all data. The exit status is 1 if one of them does not hold.
+    The command recomputes every invariant from the tables. The exit status is 1 if one of them does not hold.
     """
     from crm_core.postgres.connection import open_migrated
     from crm_core.timeline.invariants import check as recompute

@@ -36,7 +36,7 @@ def demo(port: int | None, *, no_serve: bool) -> None:
     "--dagster-host",
     default="127.0.0.1",
     show_default=True,
-    help="The address to serve Dagster's UI on; it has no login, so whoever reaches it can run the jobs.",
+    help="The address to serve Dagster's UI on; it has no login, so everybody who can reach it can run the jobs.",
 )
 @click.option(
     "--port", type=click.IntRange(1, 65535), help="The port of Dagster's UI; default: the first free one from 3000."

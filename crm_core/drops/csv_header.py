@@ -105,7 +105,7 @@ def _columns(path: Path, record: bytes, codes: Set[str], body: bytes, *, is_soun
     columns = tuple(_column(text, KNOWN | codes) for text in texts)
     if not set(columns) & set(COLUMNS) and (above := _lines_above_header(body)):
         lines = "a line" if above == 1 else f"{above} lines"
-        raise DropRefused(path, f"has {lines} above its header; remove what stands there; {_RULE}")
+        raise DropRefused(path, f"has {lines} above its header; remove what is above it; {_RULE}")
     if faults := _faults(columns, codes) or ([] if is_sound else ["has a quote in its header that is not closed"]):
         raise DropRefused(path, f"{'; '.join(faults)}; {_RULE}")
     return columns

@@ -282,4 +282,4 @@ class _TooStrict(DropRefused):
         named = "; ".join(f"line {reject.line}: {', '.join(reject.reasons)}" for reject in shown[:NAMED])
         more = f" and {rejects - NAMED} more" if rejects > NAMED else ""
         rows = "1 row is" if rejects == 1 else f"{rejects} rows are"
-        super().__init__(path, f"{rows} bad and --strict lets nothing in then ({named}{more})")
+        super().__init__(path, f"{rows} bad, so --strict refused the whole file ({named}{more})")

@@ -72,24 +72,30 @@ def notes_on(
 
     def notes() -> Iterator[str]:
         if report.rows_rejected and not any(kind.is_active for kind in types.entity_types):
-            yield "no entity types are loaded, so every row is rejected; load them with crm loaddata, and drop it then"
+            yield (
+                "no entity types are loaded, so every row is rejected; load them with crm loaddata, then "
+                "ingest the file again"
+            )
         elif report.rows_rejected and not report.rows_accepted:
-            yield f"nothing went in: every row was rejected ({report.rows_rejected:,}); see the reasons"
+            yield f"nothing was changed: every row was rejected ({report.rows_rejected:,}); see the reasons"
         if is_replay and report.rows_rejected:
             what = _rows(report.rows_rejected)
-            yield f"rejected as before: {what}; correct them in the file of its rejects, and drop that"
+            yield f"rejected as before: {what}; correct them in the file of its rejects, and ingest that file"
         if ending_nobody.rows:
             yield (
-                f"deletions that ended nobody: {_rows(ending_nobody.rows)} ({_lines(ending_nobody)}); the entity did"
-                " not exist then, or has another name by now: look it up, and delete it by its entity_uid"
+                f"deletions that ended no entity: {_rows(ending_nobody.rows)} ({_lines(ending_nobody)}); the entity did"
+                " not exist at that time, or has another name now: look it up, and delete it by its entity_uid"
             )
         if fallen_together.rows:
             yield (
-                f"the same as a row before: {_rows(fallen_together.rows)} ({_lines(fallen_together)}); without"
-                " entity_uid they are one entity, so give each its own if they are several"
+                f"the same as an earlier row: {_rows(fallen_together.rows)} ({_lines(fallen_together)}); without"
+                " entity_uid they are one entity; if they are different ones, give each an entity_uid of its own"
             )
         if not is_whole:
-            yield "the last line has no line end; if the file was cut off there, drop it again when it is whole"
+            yield (
+                "the last line does not end with a line break; if the file was cut off there, ingest it again "
+                "when it is complete"
+            )
 
     return tuple(notes())
 

@@ -119,7 +119,7 @@ def read_drop(
 def _rows(split: Split, header: Header) -> pl.DataFrame:
     columns = [name or f"{NAMELESS}{place}" for place, name in enumerate(header.columns)]
     rows = pl.read_csv(split.sound, has_header=False, schema=dict.fromkeys(columns, pl.String), raise_if_empty=False)
-    assert rows.height == len(split.lines), "Polars and the grammar do not agree on what a record is"
+    assert rows.height == len(split.lines), "Polars and the grammar disagree on what a record is"
     absent = [pl.lit(None, pl.String).alias(name) for name in COLUMNS if name not in header.columns]
     present = pl.col(columns).replace({"": None})  # a quoted nothing is nothing too
     return rows.select(pl.Series("line", split.lines, pl.Int64), present, *absent)
@@ -170,10 +170,10 @@ def _opened(path: Path) -> Iterator[BufferedReader]:
         if path.is_dir():
             raise DropRefused(path, "is a folder; name a file in it")
         if path.exists() and not path.is_file():
-            raise DropRefused(path, "is no regular file; save it as one, so that a replay can be known")
+            raise DropRefused(path, "is not a regular file; save it as one, so that a replay can be recognized")
         with path.open("rb") as file:
             yield file
     except FileNotFoundError as error:
-        raise DropUnreadable(path, "does not exist; is the name spelled right?") from error
+        raise DropUnreadable(path, "does not exist; check how its name is spelled") from error
     except OSError as error:
         raise DropUnreadable(path, f"cannot be read: {error.strerror}") from error

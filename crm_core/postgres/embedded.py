@@ -168,7 +168,7 @@ class _Server:
             elif self._answers(socket):
                 return self._conninfo(socket, DATABASE)
             elif time.monotonic() > deadline:
-                cause = f"the server over {self.data} runs and takes no connections{self._last_words()}"
+                cause = f"the server in {self.data} runs but takes no connections{self._last_words()}"
                 raise EmbeddedServerFailed(cause, "if it recovers from a crash, give it time and run the command again")
             else:
                 time.sleep(0.05)
@@ -182,7 +182,7 @@ class _Server:
             if self._socket() is not None:
                 self._run("pg_ctl", "stop", "-D", self.data, "-m", mode, "-w", "-t", str(STOP_SECONDS))
         if self._socket() is not None:
-            cause = f"the server over {self.data} did not stop{self._last_words()}"
+            cause = f"the server in {self.data} did not stop{self._last_words()}"
             raise EmbeddedServerFailed(cause, f"stop the process named in {self.data / 'postmaster.pid'}")
         if socket != self.data:
             with suppress(OSError):
@@ -235,7 +235,7 @@ class _Server:
         if _STILL_THERE in said and time.monotonic() < deadline:
             time.sleep(0.2)
             return
-        cause = f"the server over {self.data} did not start{self._last_words()}"
+        cause = f"the server in {self.data} did not start{self._last_words()}"
         raise EmbeddedServerFailed(cause, MAKE_ROOM if _DISK_FULL in said else OTHER_SERVER)
 
     def _socket(self) -> Path | None:

@@ -40,8 +40,8 @@ def missing_objects(connection: psycopg.Connection[TupleRow]) -> list[str]:
 def require_whole(connection: psycopg.Connection[TupleRow]) -> None:
     """Raise SchemaIncomplete unless all of the schema is there: a restore may have brought a part of it."""
     if missing := missing_objects(connection):
-        more = f", and so for {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
-        cause = f"the schema is not whole: {', '.join(missing[:SHOWN])}{more}"
+        more = f", and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+        cause = f"the schema is incomplete: {', '.join(missing[:SHOWN])}{more}"
         raise SchemaIncomplete(cause, f"`crm check` names all that is missing; {RESTORE}")
 
 
@@ -55,8 +55,8 @@ def require_fit(connection: psycopg.Connection[TupleRow], *, is_new: bool) -> No
     ]
     database, user = connection.info.dbname, connection.info.user
     if absent := [name for what, name in found if what == "module"]:
-        cause = f"the server has no extension {' and no '.join(absent)}"
-        raise DatabaseUnfit(cause, "install PostgreSQL's contrib modules there, which have it")
+        cause = f"the server has no extension {' or '.join(absent)}"
+        raise DatabaseUnfit(cause, "install PostgreSQL's contrib modules on the server; they contain it")
     causes, cures = zip(*(_lacking(what, name, user) for what, name in found), strict=True) if found else ((), ())
     if causes:
         cure = f"let a superuser run in {database}: {' '.join(cures)} then run `crm migrate` again"
@@ -75,7 +75,7 @@ def require_empty(connection: psycopg.Connection[TupleRow]) -> None:
     tables = sorted(names - {"alembic_version"})  # it stays, empty, when all steps are undone
     there = [name for (name,) in connection.execute(statement("server/tables"), {"names": tables})]
     if there:
-        cause = f"the database has tables of these names, and no revision of crm: {', '.join(there)}"
+        cause = f"the database has tables of these names already, but no schema of crm: {', '.join(there)}"
         raise SchemaIncomplete(cause, f"name an empty database, or {RESTORE}")
 
 

@@ -128,7 +128,7 @@ def _way(steps: Iterable[Revision], connection: Connection, current: str | None,
             found = list(known.iterate_revisions(target, current or (), implicit_base=True))[::-1]
     except RevisionError as error:
         cause = f"the schema cannot go from revision {current} to {target}: {error}"
-        raise DatabaseError(cause, "name head, base, a number of sql/ddl, or steps such as -1") from None
+        raise DatabaseError(cause, "use head, base, a number such as 0004, or steps such as -1") from None
     return [RevisionStep(known, script, is_upgrade=not down) for script in found if isinstance(script, Script)]
 
 

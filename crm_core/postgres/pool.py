@@ -74,8 +74,8 @@ class Pool:
                 finally:
                     self._lent.discard(connection)
         except PoolTimeout:
-            cause = f"no connection to the database was to be had for {self._patience:g} seconds"
-            raise ServerUnreachable(cause, "see that the server runs, and try again") from None
+            cause = f"no database connection became free within {self._patience:g} seconds"
+            raise ServerUnreachable(cause, "check that the server runs, and try again") from None
         except psycopg.Error as error:
             ours = domain_error(error)
             if isinstance(ours, ServerUnreachable | DatabaseReadOnly):

@@ -87,7 +87,7 @@ def let_pass(path: Path, uid: int, gid: int) -> None:
     bit = stat.S_IXUSR if found.st_uid == uid else stat.S_IXGRP if found.st_gid == gid else stat.S_IXOTH
     if not found.st_mode & bit:
         path.chmod(stat.S_IMODE(found.st_mode) | bit)
-        LOG.warning("%s may now be passed through (not read) by the embedded server's user, number %d", path, uid)
+        LOG.warning("%s can now be passed through, but not read, by the embedded server's user (number %d)", path, uid)
 
 
 def permit(path: Path, bits: int) -> None:
@@ -117,7 +117,7 @@ def open_private(folder: int, name: str, flags: int, owners: Collection[int]) ->
     try:
         found = os.fstat(opened)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-            _refuse(name, "it is no plain file of one name")
+            _refuse(name, "it is not a regular file with a single name")
         _require_owner(opened, Path(name), owners)
         if os.geteuid() in (0, found.st_uid):
             os.fchmod(opened, 0o600)

@@ -101,7 +101,7 @@ def require_schema(connection: psycopg.Connection[TupleRow]) -> None:
     if current > head:
         raise too_new(current, head)
     if applied_routines(connection) != {each.name: each.sha256 for each in routines()}:
-        cause = "the functions and views of the database are those of another release"
+        cause = "the functions and views in the database belong to another release"
         raise SchemaTooOld(cause, "run `crm migrate`")
 
 

@@ -86,9 +86,9 @@ def pin(connection: psycopg.Connection[TupleRow], settings: Mapping[str, str]) -
     encoding = info.parameter_status("server_encoding")
     if encoding not in (None, ENCODING):
         cause = f"the encoding of the database {info.dbname} is {encoding}, not UTF8"
-        raise DatabaseUnfit(cause, "make one with `createdb -E UTF8 -T template0 NAME`, and name that")
+        raise DatabaseUnfit(cause, "make one with `createdb -E UTF8 -T template0 NAME`, and use that")
     if info.server_version < OLDEST * 10_000:
-        cause = f"the server is PostgreSQL {info.server_version // 10_000}, and this release needs {OLDEST} or later"
-        raise DatabaseUnfit(cause, "upgrade the server, or name another")
+        cause = f"the server is PostgreSQL {info.server_version // 10_000}, but this release needs {OLDEST} or later"
+        raise DatabaseUnfit(cause, "upgrade the server, or use another")
     newer = {"transaction_timeout": "0"} if info.server_version >= 170_000 else {}
     connection.execute(statement("server/pin_session"), {"settings": json.dumps({**settings, **newer})})

@@ -13,32 +13,33 @@ from crm_core.errors import DatabaseError
 
 Told: TypeAlias = tuple[type[DatabaseError], str]  # the error, and its cure
 
-AGAIN = "nothing went in; run the command again"
+UTF8 = "nothing was changed; use a database made with `createdb -E UTF8 -T template0 NAME`"
+AGAIN = "nothing was changed; run the command again"
 GRANTS = "data/grants.sql has all that a role needs"
-MAKE_ROOM = "nothing went in; make room on the server's disk, then run the command again"
-LACKS = "run `crm check`, which names what the database lacks, and restore a whole backup into an empty database"
-REPORT = "nothing went in; this is a fault of crm: report it with what CRM_DEBUG=1 shows"
+MAKE_ROOM = "nothing was changed; make room on the server's disk, then run the command again"
+LACKS = "run `crm check`, which lists what is missing, and restore a whole backup into an empty database"
+REPORT = "nothing was changed; this is a fault of crm: report it with what CRM_DEBUG=1 shows"
 POOLER = "let the pooler give each client a connection of its own (PgBouncer: pool_mode = session)"
 
 # By the whole SQLSTATE, else by its class, which is its first two characters.
 STATES: Mapping[str, Told] = {
-    "08": (errors.ServerUnreachable, f"see that the server runs; {AGAIN}"),
+    "08": (errors.ServerUnreachable, f"check that the server runs; {AGAIN}"),
     "08P01": (errors.DatabaseUnfit, POOLER),
-    "57P01": (errors.ServerUnreachable, f"see that the server runs; {AGAIN}"),
-    "57P02": (errors.ServerUnreachable, f"see that the server runs; {AGAIN}"),
+    "57P01": (errors.ServerUnreachable, f"check that the server runs; {AGAIN}"),
+    "57P02": (errors.ServerUnreachable, f"check that the server runs; {AGAIN}"),
     "57P03": (errors.ServerUnreachable, f"wait until the server takes connections; {AGAIN}"),
-    "57P04": (errors.ServerUnreachable, "the database was dropped; name another"),
+    "57P04": (errors.ServerUnreachable, "the database was dropped; use another"),
     "57P05": (errors.ServerUnreachable, AGAIN),
     "57014": (errors.TimedOut, AGAIN),
-    "25P03": (errors.TimedOut, f"crm stood still in a transaction for longer than CRM_IDLE_TIMEOUT; {AGAIN}"),
+    "25P03": (errors.TimedOut, f"crm was idle in a transaction for longer than CRM_IDLE_TIMEOUT; {AGAIN}"),
     "25P04": (errors.TimedOut, AGAIN),
     "25006": (
         errors.DatabaseReadOnly,
-        "nothing went in; write to the primary server, or set default_transaction_read_only off, then run it again",
+        "nothing was changed; write to the primary server, or turn default_transaction_read_only off, then retry",
     ),
     "40": (errors.Contended, AGAIN),
-    "55P03": (errors.Contended, f"others hold it for too long; {AGAIN}"),
-    "53": (errors.ServerFull, f"give the server more of it; {AGAIN}"),
+    "55P03": (errors.Contended, f"others hold the same lock for too long; {AGAIN}"),
+    "53": (errors.ServerFull, f"give the server more of what it lacks; {AGAIN}"),
     "53100": (errors.ServerFull, MAKE_ROOM),
     "53300": (errors.ServerFull, "try again in a moment, or raise the server's max_connections"),
     "28": (errors.AccessRefused, "check user, password and database in CRM_DATABASE_URL or POSTGRES_*"),
@@ -49,13 +50,16 @@ STATES: Mapping[str, Told] = {
     "42704": (errors.SchemaIncomplete, LACKS),
     "42883": (errors.SchemaIncomplete, LACKS),
     "3F000": (errors.SchemaIncomplete, LACKS),
-    "22021": (errors.DatabaseUnfit, "nothing went in; use a database made with `createdb -E UTF8 -T template0 NAME`"),
-    "22P05": (errors.DatabaseUnfit, "nothing went in; use a database made with `createdb -E UTF8 -T template0 NAME`"),
+    "22021": (errors.DatabaseUnfit, UTF8),
+    "22P05": (errors.DatabaseUnfit, UTF8),
     "26000": (errors.DatabaseUnfit, POOLER),
     "42P05": (errors.DatabaseUnfit, POOLER),
-    "58": (errors.StorageFailed, "see the server's log and its disk; nothing went in"),
-    "XX001": (errors.StorageFailed, "the data are damaged: restore a backup; nothing went in"),
-    "XX002": (errors.StorageFailed, "an index is damaged: run `reindex database`, then `crm check`; nothing went in"),
+    "58": (errors.StorageFailed, "see the server's log and its disk; nothing was changed"),
+    "XX001": (errors.StorageFailed, "the data are damaged: restore a backup; nothing was changed"),
+    "XX002": (
+        errors.StorageFailed,
+        "an index is damaged: run `reindex database`, then `crm check`; nothing was changed",
+    ),
     "F0": (errors.StorageFailed, "see the server's log and its configuration"),
 }
 _GRANTED: Mapping[str, str] = {  # what crm needs of each kind of thing
@@ -92,7 +96,7 @@ def domain_error(error: Exception) -> DatabaseError | None:
     state, said = error.sqlstate, _said(error)
     if state is None:
         if isinstance(error, psycopg.OperationalError):  # libpq lost the connection, or had none
-            return errors.ServerUnreachable(said, f"see that the server runs; {AGAIN}")
+            return errors.ServerUnreachable(said, f"check that the server runs; {AGAIN}")
         return errors.DatabaseFault(said, REPORT)
     kind, cure = STATES.get(state) or STATES.get(state[:2]) or (errors.DatabaseFault, REPORT)
     if kind is not errors.DatabaseFault and error.diag.message_primary:
@@ -120,7 +124,7 @@ def connection_error(error: psycopg.OperationalError) -> DatabaseError:
     if _OPTIONS.search(text):
         return errors.DatabaseUnfit(said, f"set ignore_startup_parameters = options in PgBouncer, and {POOLER}")
     if _UNKNOWN.search(text):
-        return errors.DatabaseUnfit(said, "use a server of PostgreSQL 14 or later, or mend the options of the URL")
+        return errors.DatabaseUnfit(said, "use a server of PostgreSQL 14 or later, or correct the options in the URL")
     if (_SERVER_SAID.search(text) and not is_starting(error)) or "no password supplied" in text:
         return errors.AccessRefused(said, STATES["28"][1])
     where = "check that the server runs, and host and port in CRM_DATABASE_URL or POSTGRES_*"

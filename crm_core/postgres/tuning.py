@@ -41,7 +41,7 @@ def server_settings(folder: Path) -> dict[str, str]:
 
 def as_configuration(settings: Mapping[str, str]) -> str:
     """Return the text of a postgresql.conf."""
-    lines = ["# Written anew at every start. To change a setting for good: alter system set name = value;"]
+    lines = ["# Written again at every start. To change a setting for good: alter system set name = value;"]
     for name, value in settings.items():
         quoted = value.replace("\\", "\\\\").replace("'", "''")
         lines.append(f"{name} = '{quoted}'")

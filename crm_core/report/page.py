@@ -25,20 +25,20 @@ WORST_REJECTS = 10  # of all drops together
 NOTHING = "—"
 
 MEANING: Mapping[Reason, str] = {
-    Reason.INVALID_UID: "entity_uid is no UUID",
+    Reason.INVALID_UID: "entity_uid is not a UUID",
     Reason.MISSING_DISPLAY_NAME: "display_name is blank",
-    Reason.UNKNOWN_ENTITY_TYPE: "entity_type is no known type",
-    Reason.DETAILS_NOT_JSON: "details is no JSON",
-    Reason.DETAILS_NOT_LIST: "details is JSON, but no list",
-    Reason.UNKNOWN_DETAIL_TYPE: "a detail is of no known type",
+    Reason.UNKNOWN_ENTITY_TYPE: "entity_type is not a known type",
+    Reason.DETAILS_NOT_JSON: "details is not JSON",
+    Reason.DETAILS_NOT_LIST: "details is JSON, but not a list",
+    Reason.UNKNOWN_DETAIL_TYPE: "a detail's type is not known",
     Reason.DUPLICATE_DETAIL_TYPE: "a detail type is listed twice",
-    Reason.INVALID_DETAIL_VALUE: "a detail's value is no text",
-    Reason.INVALID_CHANGE_TS: "change_ts is no ISO 8601 timestamp",
-    Reason.FUTURE_CHANGE_TS: "change_ts lies in the future",
+    Reason.INVALID_DETAIL_VALUE: "a detail's value is not text",
+    Reason.INVALID_CHANGE_TS: "change_ts is not an ISO 8601 timestamp",
+    Reason.FUTURE_CHANGE_TS: "change_ts is in the future",
     Reason.UNKNOWN_OP: "op is neither upsert nor delete",
     Reason.WRONG_FIELD_COUNT: "the row has too few or too many fields, or broken quotes",
-    Reason.INVALID_ENCODING: "the row has bytes that are no UTF-8",
-    Reason.VALUE_TOO_LONG: "a name has over 500 characters, or a detail over 100,000 bytes",
+    Reason.INVALID_ENCODING: "the row has bytes that are not UTF-8",
+    Reason.VALUE_TOO_LONG: "a name has more than 500 characters, or a detail more than 100,000 bytes",
 }
 
 WIDTH, HEIGHT = 400, 200  # of a picture, in its own units: about the pixels that it gets on a phone

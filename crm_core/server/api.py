@@ -13,7 +13,8 @@ from functools import partial
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from crm_core import access
+from crm_core.access.accounts import has_active_account
+from crm_core.access.tokens import has_active_token
 from crm_core.errors import AddressUnusable, OpenToAll
 from crm_core.postgres.connection import Database
 from crm_core.settings import Settings
@@ -91,7 +92,7 @@ def require_closed(settings: Settings, database: Database, host: str) -> None:
     if is_loopback(host) or settings.auth != "auto":  # on: whoever comes needs a token, even while there is none
         return
     with database.connect() as connection:
-        if not access.has_active_token(connection, now=datetime.now(UTC)):
+        if not (has_active_token(connection, now=datetime.now(UTC)) or has_active_account(connection)):
             raise OpenToAll(host)
 
 

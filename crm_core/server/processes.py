@@ -125,7 +125,7 @@ class Processes:
         try:
             output = os.fdopen(os.open(log, flags, 0o600), "ab")
         except OSError as error:
-            cure = f"{log} cannot be written ({error.strerror}); remove it, or name another folder"
+            cure = f"{log} cannot be written ({error.strerror}); remove it, or choose another folder"
             raise SettingsError(name="CRM_HOME", value=str(self.logs.parent), cure=cure) from None
         output.seek(0, os.SEEK_END)
         return output

@@ -120,7 +120,7 @@ def prepare(settings: Settings) -> None:
     with open_database(settings) as database:
         _prepare(console, settings, database)
         dagster_url(database)
-        console.print("✓ Dagster: its database is there")
+        console.print("✓ Dagster: its database is ready")
 
 
 @contextmanager
@@ -130,7 +130,7 @@ def only_one(home: Path) -> Iterator[IO[str]]:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC  # a link could lead anywhere
         file = os.fdopen(os.open(_folder(home) / "up.lock", flags, 0o600), "a+", encoding="utf-8")
     except OSError as error:
-        cure = f"name a folder that you may write to ({error.filename}: {error.strerror})"
+        cure = f"choose a folder that you can write to ({error.filename}: {error.strerror})"
         raise SettingsError(name="CRM_HOME", value=str(home), cure=cure) from None
     with file:
         deadline = time.monotonic() + 2 * GRACE
@@ -297,7 +297,7 @@ def _tell(console: Console, settings: Settings, dagster_host: str, address: str,
     console.print(f"Drop      CSV files into {settings.drop_dir}")
     console.print(f"Read      the logs in {settings.home / 'logs'}")
     if not is_loopback(dagster_host):
-        console.print("Beware    Dagster's UI has no login: who reaches it can run the jobs")
+        console.print("Warning   Dagster's UI has no login: everybody who can reach it can run the jobs")
     console.print("Stop      with Ctrl-C\n")
 
 

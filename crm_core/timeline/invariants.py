@@ -99,7 +99,7 @@ def _breaches(
         if not isinstance(domain_error(error), SchemaIncomplete):
             raise
         said = error.diag.message_primary
-        return 1, [f"cannot be recomputed, for a part of the schema is missing: {said}"]
+        return 1, [f"cannot be recomputed, because a part of the schema is missing: {said}"]
 
 
 def _changed_collations(connection: Connection) -> list[str]:

@@ -50,35 +50,40 @@ DETAIL = "unique_current_entity_detail|entity_detail_pkey"
 BY_TIME = ("entity_by_time", "entity_detail_by_time")
 KEY_QUERIES = (
     KeyQuery(
-        "entity_current", "one entity as it is", (ENTITY, DETAIL), "one row of a uid is current, and one of a type"
+        "entity_current",
+        "one entity, current",
+        (ENTITY, DETAIL),
+        "a uid has one current row, and one for each detail type",
     ),
-    KeyQuery("entity_as_of", "one entity as it was", (ENTITY, DETAIL), "the versions of a uid stand side by side"),
+    KeyQuery(
+        "entity_as_of", "one entity as of an instant", (ENTITY, DETAIL), "the versions of a uid are stored side by side"
+    ),
     KeyQuery(
         "entities_current_unfiltered",
         "the list by name",
         ("entity_by_name",),
-        "it has the order of the list, so a page reads only itself",
+        "it is in the order of the list, so a page reads only its own rows",
         ("after",),
     ),
     KeyQuery(
         "entities_current",
-        "the list by name, deep in it",
+        "the list by name, a deep page",
         ("entity_by_name",),
-        "it has the order of the list",
+        "it is in the order of the list",
         ("offset",),
     ),
     KeyQuery(
         "entities_current",
         "the list of one type by name",
         ("entity_by_type_and_name",),
-        "within a type it has the order of the list",
+        "within a type it is in the order of the list",
         ("entity_type_id", "after"),
     ),
     KeyQuery(
         "entities_current",
         "search by a part of the name",
         ("entity_by_part_of_name",),
-        "it knows the names by each three letters of their search form",
+        "it finds names by every three letters of their search form",
         ("like",),
     ),
     KeyQuery(
@@ -90,54 +95,58 @@ KEY_QUERIES = (
     ),
     KeyQuery(
         "entities_as_of_unfiltered",
-        "all entities as they were",
+        "all entities as of an instant",
         ("entity_pkey",),
-        "it has the order of the list, and the versions of a uid side by side",
+        "it is in the order of the list, and the versions of a uid side by side",
         ("after",),
     ),
     KeyQuery(
         "entities_as_of",
-        "all entities as they were, deep in the list",
+        "all entities as of an instant, a deep page",
         ("entity_pkey",),
-        "it has the order of the list",
+        "it is in the order of the list",
         ("after",),
     ),
     KeyQuery(
         "entities_as_of_with_details",
-        "search by a detail as it was",
+        "search by a detail as of an instant",
         ("entity_detail_by_value", ENTITY),
-        "past values are in it too",
+        "it contains past values too",
         ("hashdiffs",),
     ),
     KeyQuery(
         "known_uids",
-        "whom to fold for a list as known at an instant",
+        "whom to recompute for a list with known_at",
         ("ledger_pkey",),
-        "it has the uids in order, so a page folds only its own",
+        "it is in order of uids, so a page recomputes only its own",
         is_known=True,
     ),
     KeyQuery(
         "known_entities",
-        "some entities as known at an instant",
+        "some entities with known_at",
         ("ledger_pkey",),
-        "the changes of a uid stand side by side in the order of the fold",
+        "the changes of a uid are stored side by side in the order of the fold",
         is_known=True,
     ),
-    KeyQuery("history", "every version of one entity", (ENTITY, DETAIL), "the versions of a uid stand side by side"),
-    KeyQuery("audit", "the ledger of one entity", ("ledger_pkey",), "the changes of a uid stand side by side"),
+    KeyQuery(
+        "history", "every version of one entity", (ENTITY, DETAIL), "the versions of a uid are stored side by side"
+    ),
+    KeyQuery("audit", "the ledger of one entity", ("ledger_pkey",), "the changes of a uid are stored side by side"),
     KeyQuery(
         "diff_candidates",
         "what changed within a short window",
         BY_TIME,
-        "drops come in order of time, so few blocks may hold it",
+        "drops come in order of time, so only a few blocks match",
     ),
-    KeyQuery("diff", "the net changes of some entities", (ENTITY, DETAIL), "the versions of a uid stand side by side"),
-    KeyQuery("transition_candidates", "when something changed in a short window", BY_TIME, "few blocks may hold it"),
+    KeyQuery(
+        "diff", "the net changes of some entities", (ENTITY, DETAIL), "the versions of a uid are stored side by side"
+    ),
+    KeyQuery("transition_candidates", "when something changed in a short window", BY_TIME, "only a few blocks match"),
     KeyQuery(
         "transitions",
         "what changed at some moments",
         (ENTITY, DETAIL, "ledger_pkey"),
-        "the versions of a uid stand side by side",
+        "the versions of a uid are stored side by side",
     ),
 )
 

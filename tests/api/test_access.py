@@ -15,7 +15,8 @@ from running import until
 from servers import Server
 from serving import ENTITIES, V1, a_problem, a_raw_problem, ask_raw, create, served, served_with_types
 
-from crm_core.access import Role, create_token, revoke_token, tokens
+from crm_core.access.principal import Role
+from crm_core.access.tokens import create_token, revoke_token, tokens
 from crm_core.postgres.connection import Database
 
 pytestmark = [pytest.mark.integration, pytest.mark.api]
@@ -211,7 +212,7 @@ def test_a_client_that_asks_too_often_is_told_when_to_come_again(fresh_database:
     with served_with_types(fresh_database, rate_limit="3/minute") as client:
         assert [client.get(ENTITIES, headers=ann).status_code for _ in range(4)] == [200, 200, 200, 429]
         answer = client.get(ENTITIES, headers=ann)
-        a_problem(answer, 429, "3/minute", "come again in")
+        a_problem(answer, 429, "3/minute", "retry in")
         assert 1 <= int(answer.headers["retry-after"]) <= 61
         assert client.get(ENTITIES, headers=bob).status_code == 200, "each token has its own"
         assert client.get("/healthz").status_code == 200

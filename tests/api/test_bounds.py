@@ -27,7 +27,7 @@ from serving import ENTITIES, V1, a_problem, create, served, served_with_types, 
 
 from api.limits import Limiter
 from api.log import Lines
-from crm_core.access import create_token
+from crm_core.access.tokens import create_token
 from crm_core.postgres.connection import Database
 from crm_core.postgres.embedded import running_server
 from crm_core.postgres.migrations import migrate
@@ -184,7 +184,7 @@ def test_wrong_tokens_come_to_an_end_and_the_right_one_still_holds(fresh_databas
         statuses = [client.get(ENTITIES, headers=wrong(number)).status_code for number in range(40)]
         assert statuses == [401] * 30 + [429] * 10
         told = client.get(ENTITIES, headers=wrong(1))
-        a_problem(told, 429, "wrong tokens", "come again in")
+        a_problem(told, 429, "wrong tokens", "retry in")
         assert 1 <= int(told.headers["retry-after"]) <= 60
         assert client.get(ENTITIES, headers=reader).status_code == 200, "who has shown it before goes on"
         assert client.get(ENTITIES).status_code == 401, "and who shows none is told what is missing"
@@ -232,7 +232,7 @@ def test_where_calls_cannot_be_counted_they_may_be_made(tmp_path: Path, caplog: 
     (tmp_path / "limits").write_text("no folder")
     limiter = Limiter(tmp_path / "limits")
     assert [limiter.hit(parse("1/hour"), "ann") for _ in range(3)] == [0, 0, 0]
-    assert "the limits do not hold now" in caplog.text
+    assert "rate limits are not enforced now" in caplog.text
 
 
 def test_a_log_that_cannot_be_written_costs_lines_alone() -> None:

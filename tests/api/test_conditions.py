@@ -113,7 +113,7 @@ def test_a_patch_that_names_nothing_is_judged_and_records_nothing(client: httpx.
         assert (answer.status_code, answer.json(), answer.headers["etag"]) == (200, entity, tag)
     a_problem(client.patch(at(entity), json={}, headers={"If-Match": '"x"'}), 412, "has changed since")
     a_problem(client.patch(at(entity), json={"change_ts": "2024-01-01"}), 409, "does not exist at 2024-01-01")
-    a_problem(client.patch(at(entity), json={"change_ts": "2999-01-01"}), 400, "lies ahead")
+    a_problem(client.patch(at(entity), json={"change_ts": "2999-01-01"}), 400, "is in the future")
     a_problem(client.patch(f"{ENTITIES}/{uuid4()}", json={}), 404)
     assert ledger(client, entity) == 1
     client.delete(at(entity), params={"change_ts": "2025-01-01"})

@@ -137,7 +137,7 @@ def test_an_entity_that_ended_starts_again_without_its_old_details(client: httpx
         ("2024-01-01T00:00:00Z", "2024-02-01T00:00:00Z"),
         ("2024-03-01T00:00:00Z", None),
     ]
-    a_problem(client.get(at(entity), params={"as_of": "2024-02-15"}), 404, "did not exist then")
+    a_problem(client.get(at(entity), params={"as_of": "2024-02-15"}), 404, "did not exist at that time")
     assert values(read(client, entity, as_of="2024-01-15")) == {"email": ADA}
 
 
@@ -163,7 +163,7 @@ def test_an_instant_may_be_a_little_ahead_and_no_more(client: httpx.Client) -> N
     soon = ahead(minutes=4)
     assert create(client, body={"change_ts": soon})["valid_from"] == soon.replace("+00:00", "Z")
     refused = client.post(ENTITIES, json={"display_name": "A", "entity_type": "PERSON", "change_ts": ahead(minutes=6)})
-    told = a_problem(refused, 400, "body.change_ts", "lies ahead")
+    told = a_problem(refused, 400, "body.change_ts", "is in the future")
     assert told["errors"][0]["reason"] == "future_change_ts"
 
 
@@ -285,7 +285,7 @@ def test_a_patch_needs_an_entity_that_exists_then(client: httpx.Client) -> None:
 def test_a_body_that_names_another_entity_is_refused(client: httpx.Client) -> None:
     entity, other = create(client), create(client)
     a_problem(client.patch(at(entity), json={"entity_uid": other["entity_uid"]}), 400, "body.entity_uid")
-    a_problem(client.patch(at(entity), json={"display_name": None}), 400, "body.display_name", "an entity has a name")
+    a_problem(client.patch(at(entity), json={"display_name": None}), 400, "body.display_name", "give the entity a name")
     a_problem(client.patch(at(entity), json={"display_name": "  "}), 400, "body.display_name")
     a_problem(client.patch(at(entity), json={"entity_type": None}), 400, "body.entity_type")
     assert patch(client, entity, {"entity_uid": entity["entity_uid"].upper()}) == entity

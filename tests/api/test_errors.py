@@ -55,11 +55,13 @@ def test_a_problem_says_what_when_and_where(client: httpx.Client) -> None:
         "type": "about:blank",
         "title": "Bad Request",
         "status": 400,
-        "detail": "body.details[0].detail_value: is missing; body.nope: is unknown here; see /docs for what there is",
+        "detail": (
+            "body.details[0].detail_value: is missing; body.nope: is unknown here; see /docs for the fields that exist"
+        ),
         "request_id": answer.headers["x-request-id"],
         "errors": [
             {"where": "body.details[0].detail_value", "detail": "is missing"},
-            {"where": "body.nope", "detail": "is unknown here; see /docs for what there is"},
+            {"where": "body.nope", "detail": "is unknown here; see /docs for the fields that exist"},
         ],
     }
 
@@ -68,18 +70,18 @@ def test_a_problem_says_what_when_and_where(client: httpx.Client) -> None:
     ("content", "said"),
     [
         (b"", "body: is missing"),
-        (b"{", "body: is no JSON: Expecting property name enclosed in double quotes at character 1"),
-        (b"nonsense", "body: is no JSON"),
-        (b"{}x", "body: is no JSON"),
-        (b"[]", "body: is no JSON object"),
-        (b"null", "body: is no JSON object"),
-        (b'"text"', "body: is no JSON object"),
-        (b"12", "body: is no JSON object"),
-        (b"\xff\xfe\x00", "body: is no JSON"),
-        (b'{"display_name": "\xff", "entity_type": "PERSON"}', "body: is no JSON that can be read: not UTF-8"),
-        (b"[" * 100_000, "body: is no JSON that can be read"),
-        (b'{"a":' * 100_000, "body: is no JSON that can be read"),
-        (b'{"display_name": ' + b"9" * 10_000 + b"}", "body: is no JSON that can be read"),
+        (b"{", "body: is not JSON: Expecting property name enclosed in double quotes at character 1"),
+        (b"nonsense", "body: is not JSON"),
+        (b"{}x", "body: is not JSON"),
+        (b"[]", "body: is not a JSON object"),
+        (b"null", "body: is not a JSON object"),
+        (b'"text"', "body: is not a JSON object"),
+        (b"12", "body: is not a JSON object"),
+        (b"\xff\xfe\x00", "body: cannot be read as JSON"),
+        (b'{"display_name": "\xff", "entity_type": "PERSON"}', "body: cannot be read as JSON: it is not UTF-8"),
+        (b"[" * 100_000, "body: cannot be read as JSON"),
+        (b'{"a":' * 100_000, "body: cannot be read as JSON"),
+        (b'{"display_name": ' + b"9" * 10_000 + b"}", "body: cannot be read as JSON"),
         (person().replace(b'"A"', b"NaN"), "body.display_name"),
         (person(display_name=1), "body.display_name"),
         (person(display_name=[]), "body.display_name"),
@@ -185,7 +187,7 @@ def test_what_is_said_of_the_encoding_is_heeded(client: httpx.Client, declared: 
 def test_json_may_begin_with_a_mark_of_its_encoding_and_is_utf_8(client: httpx.Client) -> None:
     assert posted(client, b"\xef\xbb\xbf" + person()).status_code == 201
     for encoding in ("utf-16", "utf-16-le", "utf-32"):
-        a_problem(posted(client, person().decode().encode(encoding)), 400, "body: is no JSON")
+        a_problem(posted(client, person().decode().encode(encoding)), 400, "body: is not JSON")
     for packed in ("gzip", "br", "deflate, gzip"):
         answer = posted(client, person(), **{"Content-Encoding": packed})
         a_problem(answer, 400, "header.Content-Encoding", packed, "unpack it first")

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from serving import ENTITIES, Document, a_problem, create, served_with_types
 
-from crm_core.access import create_token
+from crm_core.access.tokens import create_token
 from crm_core.postgres.connection import Database
 
 pytestmark = [pytest.mark.integration, pytest.mark.api, pytest.mark.idempotency]

@@ -69,7 +69,10 @@ def test_an_entity_is_answered_as_it_was(client: httpx.Client, story: Document) 
     assert since == asked(client, address) == asked(client, address, as_of=now())
     assert asked(client, address, as_of="2022-01-01T01:00:00+01:00") == since
     a_problem(
-        client.get(address, params={"as_of": "2019-12-31"}), 404, "did not exist then", "begins at 2020-01-01T00:00:00Z"
+        client.get(address, params={"as_of": "2019-12-31"}),
+        404,
+        "did not exist at that time",
+        "begins at 2020-01-01T00:00:00Z",
     )
     a_problem(client.get(address, params={"as_of": "2019-12-31", "known_at": now()}), 404, "begins at 2020-01-01")
     a_problem(client.get(f"{ENTITIES}/{uuid4()}", params={"as_of": "2021-01-01"}), 404, "is known")

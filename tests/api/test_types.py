@@ -146,7 +146,7 @@ def test_an_inactive_type_keeps_its_history_and_takes_no_new_changes(client: htt
     assert client.get(address).json() == entity
     assert client.get(ENTITIES, params={"icq": "123", "entity_type": "CLUB"}).json()["results"] == [entity]
     refused = client.patch(address, json={"details": [{"detail_type": "icq", "detail_value": "4"}]})
-    a_problem(refused, 400, "body.details[0].detail_type", "none that is active")
+    a_problem(refused, 400, "body.details[0].detail_type", "not an active detail type")
     a_problem(client.post(ENTITIES, json={"display_name": "x", "entity_type": "CLUB"}), 400, "body.entity_type")
     assert client.patch(address, json={"display_name": "Chess Club"}).status_code == 200, "what is named is active"
     client.patch(f"{DETAIL_TYPES}/icq", json={"is_active": True})

@@ -81,7 +81,7 @@ def test_another_encoding_that_is_declared_is_refused_whole(client: httpx.Client
             ),
             sent_form(client, a_form(content, f"Content-Type: text/csv; charset={charset}")),
         ):
-            a_problem(answer, 400, "Content-Type", charset.strip('"'), "send UTF-8")
+            a_problem(answer, 400, "Content-Type", charset.strip('"'), "convert the text to UTF-8")
     assert named(client, "Charset") == 0
     for number, charset in enumerate(("utf-8", '"UTF-8"', "us-ascii", "utf8")):
         text = a_drop(f"Jürg Encoded {number}")
@@ -127,7 +127,7 @@ def test_an_upload_that_is_cut_or_stalls_takes_nothing_in(client: httpx.Client, 
     until(lambda: not files(home), 5)
     with posting(client, how) as connection:
         connection.sendall(part)
-        a_raw_problem(read_raw(connection), 408, "nothing of it has gone in", "send it again")
+        a_raw_problem(read_raw(connection), 408, "nothing was changed", "send it again")
         assert connection.recv(1) == b"", "who stalls is left"
     until(lambda: not files(home), 5)
     assert named(client, "Stal") == 0
@@ -184,7 +184,7 @@ def test_without_room_it_is_said_and_nothing_is_left(client: httpx.Client, datab
         folder.mkdir()
         (folder / "uploads").write_text("a file stands where the folder should be")
         told = own.post(DROPS, content=a_drop("No Room"), headers=CSV)
-        a_problem(told, 503, "cannot store it now", "make room", "send it again")
+        a_problem(told, 503, "cannot store the file now", "make room", "send it again")
         assert str(folder) not in told.text
         assert told.headers["retry-after"]
         (folder / "uploads").unlink()

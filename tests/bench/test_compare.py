@@ -44,7 +44,7 @@ RIGHT_ABOUT_ALL = {
     "the same, out of order": "noon A, now B",
     "good rows beside bad ones go in": "2 of 2",
     "bad rows stay out": "0 of 4 went in",
-    "bad rows are told, with reasons": "4 of 4",
+    "bad rows are listed, with reasons": "4 of 4",
 }
 
 
@@ -113,7 +113,7 @@ def test_a_tool_that_takes_everything_in_and_one_that_refuses_the_file_are_both_
     takes_all = {**TRUE, **GOOD_ONES, NO_UUID: a_history(("A", 80, None))}
     found = verdicts(replace(ALL_RIGHT, after_bad=takes_all, told=frozenset()))
     assert not found["bad rows stay out"].is_right
-    assert not found["bad rows are told, with reasons"].is_right
+    assert not found["bad rows are listed, with reasons"].is_right
     found = verdicts(replace(ALL_RIGHT, after_bad=TRUE, told=frozenset()))
     assert found["bad rows stay out"].is_right
     assert found["good rows beside bad ones go in"].found == "0 of 2"
@@ -122,7 +122,7 @@ def test_a_tool_that_takes_everything_in_and_one_that_refuses_the_file_are_both_
 @pytest.mark.unit
 def test_a_good_row_that_is_told_to_be_bad_is_wrong() -> None:
     found = verdicts(replace(ALL_RIGHT, told=ALL_RIGHT.told | {2}))
-    assert not found["bad rows are told, with reasons"].is_right
+    assert not found["bad rows are listed, with reasons"].is_right
 
 
 @pytest.mark.unit
@@ -139,13 +139,13 @@ def test_a_table_has_a_column_for_each_tool_and_says_what_failed() -> None:
     other = Compared(
         "b", "2", None, (Step("late rows", 9, "given up"),), (Verdict("Is it?", is_right=False, found="B"),)
     )
-    absent = Compared("c", None, "there is no uv", (), ())
+    absent = Compared("c", None, "uv is not installed", (), ())
     assert list(lines([ours, other, absent])) == [
         "           crm 1.0  b 2",
         "late rows  1.2 s    failed",
         "Is it?     ✓ A      ✗ B",
         "b: given up",
-        "c: there is no uv",
+        "c: uv is not installed",
     ]
 
 
@@ -154,7 +154,7 @@ def test_an_unknown_tool_is_wrong_usage_and_the_known_ones_are_named() -> None:
     ran = CliRunner().invoke(crm, ["bench", "--compare", "dlt,fivetran"])
     assert ran.exit_code == 2
     assert "fivetran" in ran.output
-    assert "there are: dbt, dlt, dlt-exclusion, dlt-nested, sqlmesh" in ran.output
+    assert "choose from dbt, dlt, dlt-exclusion, dlt-nested, sqlmesh" in ran.output
 
 
 @pytest.mark.unit
@@ -171,7 +171,7 @@ def test_peers_are_installed_as_of_the_same_day_as_the_product() -> None:
 @pytest.mark.parametrize(
     ("environment", "error"),
     [
-        ({"PATH": "/nowhere"}, "there is no uv to install it with"),
+        ({"PATH": "/nowhere"}, "uv is not installed"),
         ({"UV_OFFLINE": "1", "UV_CACHE_DIR": "empty"}, "it could not be installed"),
     ],
 )
@@ -207,7 +207,7 @@ def test_a_peer_takes_the_same_drops_in_and_is_asked_the_same() -> None:
             "late rows",
         ]
         assert all(step["seconds"] > 0 and step["error"] is None for step in tool["steps"])
-    questions = ["a replay adds nothing", "what is current after late rows", *RIGHT_ABOUT_ALL]
+    questions = ["a replay adds nothing", "the current state after late rows", *RIGHT_ABOUT_ALL]
     assert {verdict["question"]: verdict["is_right"] for verdict in ours["verdicts"]} == dict.fromkeys(questions, True)
     found = {verdict["question"]: verdict for verdict in dlt["verdicts"]}
     assert found["a replay adds nothing"]["is_right"]

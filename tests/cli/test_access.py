@@ -12,7 +12,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from click.testing import CliRunner, Result
 
-from crm_core.access import ROLES, Principal, create_token, is_closed, principal, tokens, verify_superuser
+from crm_core.access.accounts import verified_account
+from crm_core.access.principal import ROLES, Principal
+from crm_core.access.tokens import create_token, is_closed, principal, tokens
 from crm_core.cli.access import create
 from crm_core.cli.main import crm
 from crm_core.postgres.connection import Database
@@ -44,7 +46,7 @@ def whose(database: Database, text: str) -> Principal | None:
 
 def knows(database: Database, username: str, password: str = PASSWORD) -> bool:
     with database.connect() as connection:
-        return verify_superuser(connection, username, password)
+        return verified_account(connection, username, password)
 
 
 # crm token
@@ -142,7 +144,7 @@ def test_a_token_is_revoked_by_name_id_or_its_own_text(run: Run, fresh_database:
         assert whose(fresh_database, text) is None
     result = run("token", "revoke", "t9")
     assert result.exit_code == 1
-    assert result.stderr == "error: there is no token of that name or id; `crm token list` names them all\n"
+    assert result.stderr == "error: no token has that name or id; see `crm token list`\n"
 
 
 def test_a_shell_takes_the_token_from_a_pipe(run: Run, fresh_database: Database) -> None:
@@ -175,7 +177,7 @@ def test_whatever_cannot_be_used_is_asked_for_again(run: Run, fresh_database: Da
     result = run("createsuperuser", typed="".join(f"{line}\n" for line in typed))
     assert result.exit_code == 0
     for said in (
-        "there is a superuser 'ann'",
+        "an account 'ann' exists",
         "the name 'two words' cannot be used",
         "do not match",
         "too short",
@@ -204,7 +206,7 @@ def test_without_a_terminal_the_environment_answers(
     assert knows(fresh_database, "ann")
     again = run("createsuperuser", "--noinput")
     assert again.exit_code == 1
-    assert again.stderr == "error: there is a superuser 'ann'; choose another name\n"
+    assert again.stderr == "error: an account 'ann' exists already; choose another name\n"
 
 
 def test_without_a_terminal_what_is_missing_or_weak_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -192,7 +192,7 @@ def test_migrate_names_each_step_there_and_back(empty_database: Database, monkey
     assert run("migrate").stdout.splitlines() == [f"The schema is at revision {head}."]
     assert run("migrate", "-1").stdout.splitlines() == [names[-1], f"The schema is at revision {names[-2][:4]}."]
     assert run("migrate", "2").stdout.splitlines()[-1] == "The schema is at revision 0002."
-    assert run("migrate", "base").stdout.splitlines() == [names[1], names[0], "The schema is gone."]
+    assert run("migrate", "base").stdout.splitlines() == [names[1], names[0], "The schema was removed."]
 
 
 @pytest.mark.parametrize("target", ["base", "2", "-5"])
@@ -393,7 +393,7 @@ def test_a_file_of_which_all_rows_were_rejected_is_a_warning(run: Run, tmp_path:
     for arguments in (["ingest", bad], ["ingest", "--json", bad], ["ingest", "--dry-run", bad]):
         result = run(*arguments)
         assert result.exit_code == 0
-        assert "bad.csv: nothing went in: every row was rejected (2)" in result.stderr
+        assert "bad.csv: nothing was changed: every row was rejected (2)" in result.stderr
     assert "warning" not in run("ingest", a_drop(tmp_path / "half.csv", anna(), anna(entity_type="ROBOT"))).stderr
 
 

@@ -239,7 +239,7 @@ def test_on_the_embedded_server_it_writes_to_its_home_alone(tmp_path: Path) -> N
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert all("may now be passed through (not read)" in line for line in done.stderr.splitlines()), "as root alone"
+    assert all("can now be passed through, but not read" in line for line in done.stderr.splitlines()), "as root alone"
     assert "✓ PostgreSQL: the embedded one in .crm" in done.stdout
     assert [path.name for path in here.iterdir()] == [".crm"]
     assert list(user.iterdir()) == []

@@ -80,7 +80,7 @@ def test_rows_that_were_rejected_go_in_when_the_reason_has_passed(crm: Connectio
     again = take(crm, path, *lines)
     assert books(again) == ("replayed", 5, 1, 4, 0, 1)
     assert [reject.line for reject in again.rejects] == [3, 5, 6, 7]
-    assert again.notes == ("rejected as before: 4 rows; correct them in the file of its rejects, and drop that",)
+    assert again.notes == ("rejected as before: 4 rows; correct them in the file of its rejects, and ingest that file",)
     assert batches(crm) == 1, "what is in already records nothing"
 
     put_detail_type(crm, code="linkedin", name="LinkedIn")
@@ -130,7 +130,7 @@ def test_a_file_dropped_before_the_types_were_loaded_goes_in_afterwards(empty: C
     first = ingest_over(empty, drop, Options())
     assert books(first) == ("merged", 300, 0, 300, 0, 0)
     assert first.notes == (
-        "no entity types are loaded, so every row is rejected; load them with crm loaddata, and drop it then",
+        "no entity types are loaded, so every row is rejected; load them with crm loaddata, then ingest the file again",
     )
     assert kept(empty, first)["notes"] == list(first.notes)
     reference_data(empty)
@@ -142,7 +142,7 @@ def test_a_file_dropped_before_the_types_were_loaded_goes_in_afterwards(empty: C
 def test_a_file_of_which_every_row_is_rejected_says_so(crm: Connection, tmp_path: Path) -> None:
     report = take(crm, tmp_path / "drop.csv", "x,Ada,PERSON,[],,", "y,Bo,PERSON,[],,")
     assert books(report) == ("merged", 2, 0, 2, 0, 0)
-    assert report.notes == ("nothing went in: every row was rejected (2); see the reasons",)
+    assert report.notes == ("nothing was changed: every row was rejected (2); see the reasons",)
 
 
 def test_a_deletion_that_ends_nobody_is_counted_and_told(crm: Connection, tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_deletion_that_ends_nobody_is_counted_and_told(crm: Connection, tmp_pa
     )
     report = take(crm, tmp_path / "day9.csv", *lines)
     assert (report.status, report.rows_accepted, report.rows_ending_nobody) == ("merged", 5, 4)
-    assert report.notes[0].startswith("deletions that ended nobody: 4 rows (lines 2, 4, 5 and 1 more); ")
+    assert report.notes[0].startswith("deletions that ended no entity: 4 rows (lines 2, 4, 5 and 1 more); ")
     assert kept(crm, report)["rows_ending_nobody"] == 4
     assert collect_drop(crm, report.sha256 or "").notes == list(report.notes)
     again = take(crm, tmp_path / "again.csv", *lines, "")
@@ -173,7 +173,7 @@ def test_rows_without_a_uid_that_fall_together_are_counted_and_told(crm: Connect
     )
     report = take(crm, tmp_path / "drop.csv", *lines)
     assert (report.rows_accepted, report.rows_fallen_together) == (5, 2)
-    assert report.notes[0].startswith("the same as a row before: 2 rows (lines 4, 6); ")
+    assert report.notes[0].startswith("the same as an earlier row: 2 rows (lines 4, 6); ")
     assert kept(crm, report)["rows_fallen_together"] == 2
 
 
@@ -183,7 +183,8 @@ def test_a_last_line_without_an_end_is_taken_and_told(crm: Connection, tmp_path:
     report = ingest_over(crm, path, Options())
     assert books(report) == ("merged", 1, 1, 0, 1, 0)
     assert report.notes == (
-        "the last line has no line end; if the file was cut off there, drop it again when it is whole",
+        "the last line does not end with a line break; if the file was cut off there, ingest it again when "
+        "it is complete",
     )
 
 

@@ -398,8 +398,8 @@ def test_a_file_of_another_kind_is_refused_with_what_to_do(path: Path, content: 
 def test_a_file_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert refusal(tmp_path) == "is a folder; name a file in it"
-    assert refusal(tmp_path / "none.csv") == "does not exist; is the name spelled right?"
-    assert refusal(tmp_path / "pipe").startswith("is no regular file; ")
+    assert refusal(tmp_path / "none.csv") == "does not exist; check how its name is spelled"
+    assert refusal(tmp_path / "pipe").startswith("is not a regular file; ")
     assert refusal(tmp_path / ("n" * 300)) == "cannot be read: File name too long"
     with pytest.raises(DropRefused, match="does not exist"):
         fingerprint(tmp_path / "none.csv")

@@ -23,13 +23,13 @@ from psycopg.conninfo import make_conninfo
 
 from crm_core.bench.generator import ROW_BYTES, write_drops, write_wide
 from crm_core.drops.ingest import ingest
-from crm_core.model import Change, ReferenceTypes
+from crm_core.model import ReferenceTypes
 from crm_core.postgres.connection import Connection, Database
 from crm_core.postgres.embedded import running_server
 from crm_core.reference import reference_types
 from crm_core.timeline import reads
 from crm_core.timeline.plans import KEY_QUERIES, explain
-from crm_core.timeline.requests import Requested, request
+from crm_core.timeline.single_change import ChangeRequest, Provenance, apply_change
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -168,8 +168,9 @@ def test_a_patch_and_a_small_drop_read_no_table_of_a_million_through(large: Larg
     with large.database.connect(autocommit=True) as connection:
         types = reference_types(connection)
         before = rows_scanned(connection)
-        patch = Change(large.uids[0], datetime.now(UTC), "patch", "renamed")
-        assert request(connection, types, patch, Requested("test", "r")).outcome == "changed"
+        patch = ChangeRequest("patch", large.uids[0], Provenance("test", "r"), display_name="renamed")
+        result = apply_change(connection, types, patch, now=datetime.now(UTC), time_zone=UTC)
+        assert result.outcome == "changed"
         rows = [
             {
                 "entity_uid": str(uid),

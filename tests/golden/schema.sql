@@ -40,6 +40,19 @@ CREATE TABLE access_token (
     CONSTRAINT access_token_secret_is_hashed CHECK ((octet_length(secret_sha256) = 32))
 );
 
+CREATE TABLE account (
+    username text NOT NULL COLLATE pg_catalog."C",
+    password_hash text NOT NULL,
+    role text NOT NULL,
+    is_active boolean DEFAULT true NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    password_at timestamp with time zone NOT NULL,
+    last_login_at timestamp with time zone,
+    CONSTRAINT account_has_a_name CHECK ((username <> ''::text)),
+    CONSTRAINT account_password_is_hashed CHECK ((password_hash ~~ '$argon2%'::text)),
+    CONSTRAINT account_role_known CHECK ((role = ANY (ARRAY['reader'::text, 'writer'::text, 'admin'::text])))
+);
+
 ALTER TABLE batch ALTER COLUMN batch_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME batch_batch_id_seq
     START WITH 1
@@ -175,16 +188,23 @@ CREATE TABLE schema_routine (
     sha256 text NOT NULL
 );
 
-CREATE TABLE superuser (
+CREATE TABLE session (
+    session_id text NOT NULL COLLATE pg_catalog."C",
+    secret_sha256 bytea NOT NULL,
     username text NOT NULL COLLATE pg_catalog."C",
-    password_hash text NOT NULL,
     created_at timestamp with time zone NOT NULL,
-    CONSTRAINT superuser_has_a_name CHECK ((username <> ''::text)),
-    CONSTRAINT superuser_password_is_hashed CHECK ((password_hash ~~ '$argon2%'::text))
+    last_used_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    address text NOT NULL,
+    user_agent text NOT NULL,
+    CONSTRAINT session_secret_is_hashed CHECK ((octet_length(secret_sha256) = 32))
 );
 
 ALTER TABLE ONLY access_token
     ADD CONSTRAINT access_token_pkey PRIMARY KEY (token_id);
+
+ALTER TABLE ONLY account
+    ADD CONSTRAINT account_pkey PRIMARY KEY (username);
 
 ALTER TABLE ONLY batch
     ADD CONSTRAINT batch_pkey PRIMARY KEY (batch_id);
@@ -222,8 +242,8 @@ ALTER TABLE ONLY reject
 ALTER TABLE ONLY schema_routine
     ADD CONSTRAINT schema_routine_pkey PRIMARY KEY (name);
 
-ALTER TABLE ONLY superuser
-    ADD CONSTRAINT superuser_pkey PRIMARY KEY (username);
+ALTER TABLE ONLY session
+    ADD CONSTRAINT session_pkey PRIMARY KEY (session_id);
 
 CREATE UNIQUE INDEX access_token_one_of_a_name ON access_token USING btree (name) WHERE (revoked_at IS NULL);
 
@@ -255,6 +275,8 @@ CREATE INDEX ledger_by_batch ON ledger USING btree (batch_id, entity_uid);
 
 CREATE INDEX ledger_patches ON ledger USING btree (entity_uid, change_ts) WHERE (op = 'patch'::text);
 
+CREATE INDEX session_by_username ON session USING btree (username);
+
 CREATE UNIQUE INDEX unique_current_entity ON entity USING btree (entity_uid) WHERE is_current;
 
 CREATE UNIQUE INDEX unique_current_entity_detail ON entity_detail USING btree (entity_uid, detail_type_id) WHERE is_current;
@@ -269,3 +291,6 @@ ALTER TABLE ONLY entity
 
 ALTER TABLE ONLY reject
     ADD CONSTRAINT reject_of_a_drop FOREIGN KEY (drop_sha256) REFERENCES drop_file(sha256);
+
+ALTER TABLE ONLY session
+    ADD CONSTRAINT session_is_of_an_account FOREIGN KEY (username) REFERENCES account(username) ON DELETE CASCADE;

@@ -78,7 +78,7 @@ def test_a_file_overwritten_while_its_run_was_queued_fails_that_run_and_goes_in_
     outcome = asked(project, key, first)
     (failure,) = outcome.failures
     assert failure.startswith("daily.csv has changed since this run was requested; what it held then (")
-    assert ") is not in, and what it holds now (" in failure
+    assert ") was not taken in; what it holds now (" in failure
     assert "\n" not in failure
     assert outcome.retries == 0
     assert outcome.materializations == []

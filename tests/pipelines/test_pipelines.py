@@ -206,7 +206,7 @@ def test_a_range_goes_in_in_one_run_and_a_refused_drop_loses_none_of_the_others(
     assert told["rejected_rows", DIRTY.name]["rows_rejected"] == 13, "each partition has its own numbers"
     assert told["rejected_rows", INITIAL.name]["rows_rejected"] == 0
     failed = {(check.partition, check.check_name) for check in outcome.checks if not check.passed}
-    assert failed == {(DIRTY.name, "reject_rate")}, "no check is red for a drop of which nothing went in"
+    assert failed == {(DIRTY.name, "reject_rate")}, "no check is red for a drop of which nothing was changed"
     with project.database.connect() as connection:
         query = "select count(distinct batch_id), count(distinct merged_at) from drop_file where status = 'merged'"
         assert connection.execute(query).fetchone() == (4, 4), "each in a transaction of its own"

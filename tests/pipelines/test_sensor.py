@@ -242,7 +242,7 @@ def test_a_file_whose_run_failed_is_asked_for_again_and_again_at_longer_interval
     for pause in (60, 120, 240):
         ticks.end("a.csv", FAILED)
         assert ticks.ticks(3) == [], "at once it would fail again"
-        assert "Their runs failed, and they are asked for again, the first at " in ticks.reason()
+        assert "Their runs failed and are requested again, the first at " in ticks.reason()
         with later(pause - 5):
             assert ticks.ticks(2) == []
         with later(pause + 5):
@@ -280,7 +280,7 @@ def test_a_run_that_somebody_ended_is_not_started_again_and_the_sensor_says_what
     ticks.end("a.csv", ENDED)
     with later(10 * LONGEST_PAUSE):
         assert ticks.ticks(3) == []
-    assert ticks.reason() == "Their runs were ended by hand; materialize their partitions: a.csv."
+    assert ticks.reason() == "Their runs were stopped by hand; materialize their partitions: a.csv."
 
 
 @pytest.mark.unit
@@ -317,13 +317,13 @@ def test_while_the_database_cannot_be_asked_the_sensor_says_so_and_goes_on_when_
         monkeypatch.setenv("CRM_DATABASE_URL", empty.conninfo if away == "unmigrated" else away)
         assert ticks.ticks(3) == []
         reason = ticks.reason()
-    assert reason.startswith("The database cannot be asked, so no run is: ")
+    assert reason.startswith("The database cannot be reached, so no run is requested: ")
     assert "\n" not in reason
     monkeypatch.setenv("CRM_DATABASE_URL", given.conninfo)
     assert ticks.ticks(2) == ["b.csv"]
 
 
-# What is passed over
+# What is skipped
 
 
 @pytest.mark.unit
@@ -336,16 +336,16 @@ def test_what_is_passed_over_is_told_with_the_cure_and_logged_once(ticks: Ticks)
     (ticks.folder / "folder.csv").mkdir()
     assert ticks.ticks(3) == []
     assert sorted(ticks.said) == [
-        "a.csv.gz is passed over: an archive is not a drop; unpack it",
-        "book.xlsx is passed over: a spreadsheet is not a drop; save it as CSV UTF-8",
-        "dangling.csv is passed over: a link that leads nowhere; put the file itself here",
-        "folder.csv is passed over: folders are not looked into; put its files here",
-        "inner is passed over: folders are not looked into; put its files here",
-        "notes.txt is passed over: only files that end with .csv are drops; rename it if it is one",
-        "pipe.csv is passed over: not a regular file; save it as one",
+        "a.csv.gz is skipped: an archive is not a drop; unpack it",
+        "book.xlsx is skipped: a spreadsheet is not a drop; save it as CSV UTF-8",
+        "dangling.csv is skipped: a link that leads nowhere; put the file itself here",
+        "folder.csv is skipped: subfolders are not read; put its files here",
+        "inner is skipped: subfolders are not read; put its files here",
+        "notes.txt is skipped: only files that end with .csv are drops; rename it if it is one",
+        "pipe.csv is skipped: not a regular file; save it as one",
     ]
     assert ticks.reason().endswith(
-        " Passed over: a.csv.gz (an archive is not a drop; unpack it), book.xlsx (a spreadsheet is not a drop; save it"
+        " Skipped: a.csv.gz (an archive is not a drop; unpack it), book.xlsx (a spreadsheet is not a drop; save it"
         " as CSV UTF-8), dangling.csv (a link that leads nowhere; put the file itself here) and 4 more."
     )
     (ticks.folder / "notes.txt").write_text("more")
@@ -369,7 +369,7 @@ def test_a_file_that_may_not_be_read_is_told_and_taken_when_it_may(ticks: Ticks)
     file = ticks.folder / "a.csv"
     file.touch(mode=0)
     assert ticks.ticks(3) == []
-    assert ticks.said == ["a.csv is passed over: it may not be read; give the account of Dagster the right"]
+    assert ticks.said == ["a.csv is skipped: it cannot be read; give Dagster's user the right to read it"]
     file.chmod(0o600)
     assert ticks.ticks(2) == ["a.csv"]
 
@@ -409,7 +409,7 @@ def test_a_skipped_tick_says_why(ticks: Ticks) -> None:
     ticks.folder = folder
     for number in range(5):
         (folder / f"{number}.csv").touch()
-    assert ticks.reason() == "Waiting until nobody writes to them any more: 0.csv, 1.csv, 2.csv and 2 more."
+    assert ticks.reason() == "Waiting until they are completely written: 0.csv, 1.csv, 2.csv and 2 more."
 
 
 @pytest.mark.integration

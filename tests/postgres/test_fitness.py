@@ -130,7 +130,7 @@ def test_a_part_of_a_backup_is_named_by_what_it_lacks(
             connection.execute(f"create extension if not exists {name}".encode())
     subprocess.run(restore, input=text, check=False, capture_output=True, text=True)
     (line,) = refused(empty, "ingest", "x.csv")
-    assert re.search("the schema is not whole: |no revision of crm: access_token, ", line)
+    assert re.search("the schema is incomplete: |no revision of crm: access_token, ", line)
     assert "pg_restore without --table" in line
     told = crm(empty, "check")
     assert (told.returncode, "Traceback" in told.stderr) == (1, False), told.stderr

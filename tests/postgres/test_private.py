@@ -177,7 +177,7 @@ def test_a_folder_that_has_to_be_passed_through_is_named(
     inner.mkdir(mode=0o700)
     use(copy(made, inner / "home"))
     assert mode(inner) == 0o701
-    assert f"{inner} may now be passed through" in caplog.text
+    assert f"{inner} can now be passed through" in caplog.text
 
 
 def test_a_server_with_no_connection_left_says_so_at_once(made: Path, folder: Path) -> None:

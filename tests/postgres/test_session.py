@@ -112,7 +112,7 @@ def everything_works(folder: Path, fixtures: Path, **environment: str) -> None:
     crm("migrate", folder=folder, **environment)
     crm("loaddata", *map(str, sorted(fixtures.glob("*types.json"))), folder=folder, **environment)
     told = json.loads(crm("ingest", "--json", str(file), folder=folder, **environment))
-    assert (told["status"], told["rows_read"], told["rows_accepted"]) == ("merged", 3, 2), "03/04 is no ISO 8601"
+    assert (told["status"], told["rows_read"], told["rows_accepted"]) == ("merged", 3, 2), "03/04 is not ISO 8601"
     crm("check", folder=folder, **environment)
     crm("report", "--json", folder=folder, **environment)
     crm("migrate", "base", "--yes", folder=folder, **environment)

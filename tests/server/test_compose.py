@@ -145,4 +145,4 @@ def test_its_one_shot_gets_a_database_ready_and_does_it_again(server: Server, mo
     assert (first.exit_code, again.exit_code) == (0, 0)
     assert "revisions applied" in first.stdout
     assert "✓ Types: there were none" in first.stdout
-    assert again.stdout == "✓ Schema: nothing to migrate\n✓ Dagster: its database is there\n"
+    assert again.stdout == "✓ Schema: nothing to migrate\n✓ Dagster: its database is ready\n"

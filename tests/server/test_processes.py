@@ -63,7 +63,7 @@ def test_one_that_ends_is_an_error_with_the_end_of_its_log(tmp_path: Path, lock:
         processes.start("reader", "json.tool", str(tmp_path / "nothing.json"))
         processes.started["reader"].wait()
         with pytest.raises(
-            ServiceFailed, match=r"the reader ended with exit status \d; all that it wrote is in "
+            ServiceFailed, match=r"the reader ended with exit status \d; its whole output is in "
         ) as caught:
             processes.require_all()
     assert "nothing.json" in caught.value.last_lines[-1]

@@ -23,7 +23,7 @@ from serve_process import serving
 from servers import Server
 from serving import ENTITIES, STOP_SECONDS, create, served, waiters
 
-from crm_core.access import create_token, revoke_token
+from crm_core.access.tokens import create_token, revoke_token
 from crm_core.cli.main import crm
 from crm_core.postgres.connection import Database
 from crm_core.server.api import require_closed
@@ -67,7 +67,7 @@ def test_others_do_not_reach_it_before_there_is_a_token(
         ended = run(fresh_database, "--host", "0.0.0.0", "--port", "0")
         assert (ended.exit_code, ended.stdout) == (1, "")
         (line,) = ended.stderr.splitlines()
-        assert line.startswith("error: others may reach 0.0.0.0, and there is no token yet")
+        assert line.startswith("error: others can reach 0.0.0.0, but no token exists yet")
         assert "crm token create" in line
 
     refused()

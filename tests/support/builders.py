@@ -13,6 +13,7 @@ from timeline_model import COMPARES
 
 from crm_core.model import Change, Op
 from crm_core.postgres.connection import Connection
+from crm_core.timeline.single_change import NO_PRECONDITIONS, ChangeRequest, Preconditions, Provenance
 
 EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
 COLUMNS = ("entity_uid", "display_name", "entity_type", "details", "change_ts", "op")
@@ -51,6 +52,29 @@ def an_entity(
     if op == "delete":
         return Change(uid(who), day(at), op)
     return Change(uid(who), day(at), op, name, type_, details)
+
+
+ANN = Provenance("ann", "request-1")
+
+
+def a_request(
+    change: Change,
+    *,
+    is_dated: bool = True,
+    provenance: Provenance = ANN,
+    preconditions: Preconditions = NO_PRECONDITIONS,
+) -> ChangeRequest:
+    """The request that asks for a change; undated it is of the moment when it is recorded."""
+    return ChangeRequest(
+        change.op,
+        change.entity_uid,
+        provenance,
+        change.change_ts.isoformat() if is_dated else None,
+        change.display_name,
+        change.entity_type,
+        tuple(change.details.items()),
+        preconditions,
+    )
 
 
 def as_row(change: Change) -> dict[str, str]:

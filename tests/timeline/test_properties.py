@@ -7,13 +7,13 @@ import os
 import random
 from collections.abc import Sequence
 from contextlib import nullcontext
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 from uuid import UUID
 
 import pytest
-from builders import day, reference_data, write_drop
+from builders import a_request, day, reference_data, write_drop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from timeline_model import COMPARES, Model
@@ -27,7 +27,7 @@ from crm_core.timeline import reads
 from crm_core.timeline.feed import feed, parse_cursor
 from crm_core.timeline.invariants import check
 from crm_core.timeline.merge import Origin, record
-from crm_core.timeline.requests import Requested, request
+from crm_core.timeline.single_change import Provenance, apply_change
 
 pytestmark = [pytest.mark.integration, pytest.mark.scd2, pytest.mark.temporal, pytest.mark.idempotency]
 
@@ -97,7 +97,8 @@ class Product:
             refusal = self.model.refuses(change)
             refused = {None: nullcontext(), **{name: pytest.raises(error) for name, error in REFUSALS.items()}}
             with refused[refusal]:
-                request(self.connection, self.types, change, Requested("test", f"r-{number}"))
+                request = a_request(change, provenance=Provenance("test", f"r-{number}"))
+                apply_change(self.connection, self.types, request, now=datetime.now(UTC), time_zone=UTC)
             if refusal is None:
                 self.model.request(change)
 

@@ -17,7 +17,7 @@ from crm_core.drops.csv_header import COLUMNS
 from crm_core.drops.reader import RawBatch
 from crm_core.errors import ChangeRefused
 from crm_core.model import Change, DetailType, EntityType, Op, Reason, ReferenceTypes
-from crm_core.timeline.changes import valid_change
+from crm_core.timeline.single_change import ChangeRequest, Provenance, validate_change
 from crm_core.values.hashing import detail_hashdiff, entity_hashdiff
 
 pytestmark = pytest.mark.unit
@@ -25,6 +25,7 @@ pytestmark = pytest.mark.unit
 UID = UUID("a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11")
 NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
+TESTER = Provenance("test", "r")
 TYPES = ReferenceTypes(
     (
         EntityType(1, "PERSON", "Person", "", is_active=True),
@@ -83,17 +84,14 @@ INSTANTS = st.none() | st.sampled_from(
 )  # fmt: skip
 
 
+def validated(request: ChangeRequest) -> Change:
+    return validate_change(request, TYPES, now=NOW, time_zone=BERLIN)
+
+
 def by_request(op: Op, name: str, entity_type: str, details: Details, change_ts: str | None) -> Judged:
+    said = () if op == "delete" else (name, entity_type, details)
     try:
-        change = valid_change(
-            op,
-            UID,
-            TYPES,
-            now=NOW,
-            time_zone=BERLIN,
-            change_ts=change_ts,
-            **({} if op == "delete" else {"display_name": name, "entity_type": entity_type, "details": details}),
-        )
+        change = validated(ChangeRequest(op, UID, TESTER, change_ts, *said))
     except ChangeRefused as refused:
         return {str(code) for code, _, _ in refused.faults}, None, {}
     if change.op == "delete":
@@ -158,7 +156,7 @@ def test_a_request_and_a_row_are_judged_and_written_alike(rows: list[Row]) -> No
 
 
 def patched(**said: object) -> Change:
-    return valid_change("patch", UID, TYPES, now=NOW, time_zone=BERLIN, **said)  # type: ignore[arg-type]
+    return validated(ChangeRequest("patch", UID, TESTER, **said))  # type: ignore[arg-type]
 
 
 def test_a_patch_sets_what_it_names_alone() -> None:
@@ -200,5 +198,5 @@ def test_a_fault_has_its_reason_its_place_and_its_cure(said: dict[str, object], 
 @pytest.mark.parametrize("uid", [UUID(int=0), UUID("ffffffff-ffff-ffff-ffff-ffffffffffff")])
 def test_a_uid_that_names_nobody_makes_nobody(uid: UUID) -> None:
     with pytest.raises(ChangeRefused) as refused:
-        valid_change("upsert", uid, TYPES, now=NOW, time_zone=BERLIN, display_name="Ada", entity_type="PERSON")
+        validated(ChangeRequest("upsert", uid, TESTER, display_name="Ada", entity_type="PERSON"))
     assert [(code, where) for code, where, _ in refused.value.faults] == [(Reason.INVALID_UID, "entity_uid")]

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from builders import an_entity, day, reference_data, uid
+from builders import a_request, an_entity, day, reference_data, uid
 from servers import Server
 
 from crm_core.errors import EntityAbsent, EntityExists, EntityStale, KeyReused, RequestRefused, UnknownEntity
@@ -20,12 +20,16 @@ from crm_core.postgres.connection import Connection, Database
 from crm_core.reference import reference_types
 from crm_core.timeline import reads
 from crm_core.timeline.invariants import check
-from crm_core.timeline.requests import Answer, Requested, request
+from crm_core.timeline.single_change import (
+    NO_PRECONDITIONS,
+    ChangeRequest,
+    ChangeResult,
+    Preconditions,
+    Provenance,
+    apply_change,
+)
 
 pytestmark = [pytest.mark.integration, pytest.mark.scd2]
-
-ASKED = Requested("ann", "request-1")
-NOW = replace(ASKED, is_dated=False)
 
 
 @pytest.fixture(scope="module")
@@ -38,15 +42,25 @@ def database(server: Server) -> Iterator[Database]:
             assert [found.invariant for found in check(connection) if not found.holds] == []
 
 
-def make(connection: Connection, change: Change, asked: Requested = ASKED) -> Answer:
-    return request(connection, reference_types(connection), change, asked)
+def apply(connection: Connection, request: ChangeRequest) -> ChangeResult:
+    return apply_change(connection, reference_types(connection), request, now=datetime.now(UTC), time_zone=UTC)
 
 
-def refused(connection: Connection, change: Change, asked: Requested = ASKED) -> RequestRefused:
+def make(connection: Connection, change: Change, conditions: Preconditions = NO_PRECONDITIONS) -> ChangeResult:
+    return apply(connection, a_request(change, preconditions=conditions))
+
+
+def make_now(connection: Connection, change: Change, conditions: Preconditions = NO_PRECONDITIONS) -> ChangeResult:
+    return apply(connection, a_request(change, preconditions=conditions, is_dated=False))
+
+
+def refused(
+    connection: Connection, change: Change, conditions: Preconditions = NO_PRECONDITIONS, *, is_dated: bool = True
+) -> RequestRefused:
     """The refusal of a change, of which nothing is recorded then."""
     before = _ledger(connection)
     with pytest.raises(RequestRefused) as refusal:
-        make(connection, change, asked)
+        apply(connection, a_request(change, preconditions=conditions, is_dated=is_dated))
     assert _ledger(connection) == before
     return refusal.value
 
@@ -84,10 +98,10 @@ def test_what_does_not_meet_the_state_is_refused(connection: Connection) -> None
     assert isinstance(early, EntityAbsent)
     assert (early.at, early.ended_at) == (day(0), None)
     make(connection, replace(end, change_ts=day(5)))
-    gone = refused(connection, patch, NOW)
+    gone = refused(connection, patch, is_dated=False)
     assert isinstance(gone, EntityAbsent)
     assert (gone.at, gone.ended_at) == (None, day(5))
-    assert isinstance(refused(connection, end, NOW), EntityAbsent)
+    assert isinstance(refused(connection, end, is_dated=False), EntityAbsent)
     assert isinstance(refused(connection, replace(end, change_ts=day(6))), EntityAbsent)
     assert make(connection, replace(end, change_ts=day(5))).outcome == "deleted", "the same deletion again"
 
@@ -96,33 +110,34 @@ def test_a_condition_is_met_by_the_document_as_it_stands(connection: Connection)
     made = make(connection, an_entity(at=1))
     patch = an_entity(at=2, op="patch", name="B", type_=None)
     for conditions in ([], ["x"], [tag("x"), tag(made.document).upper()]):
-        assert isinstance(refused(connection, patch, replace(ASKED, only_if=conditions)), EntityStale)
-    changed = make(connection, patch, replace(ASKED, only_if=["x", tag(made.document)]))
-    assert isinstance(refused(connection, patch, replace(ASKED, only_if=[tag(made.document)])), EntityStale)
-    assert make(connection, replace(patch, change_ts=day(3)), replace(ASKED, only_if=["*"])).outcome == "changed"
+        assert isinstance(refused(connection, patch, Preconditions(only_if=conditions)), EntityStale)
+    changed = make(connection, patch, Preconditions(only_if=["x", tag(made.document)]))
+    assert isinstance(refused(connection, patch, Preconditions(only_if=[tag(made.document)])), EntityStale)
+    assert make(connection, replace(patch, change_ts=day(3)), Preconditions(only_if=["*"])).outcome == "changed"
     assert changed.document == reads.snapshot(connection, uid("ada"))
     make(connection, an_entity(at=4, op="delete"))
     assert isinstance(
-        refused(connection, replace(patch, change_ts=day(3.5)), replace(ASKED, only_if=["*"])), EntityStale
+        refused(connection, replace(patch, change_ts=day(3.5)), Preconditions(only_if=["*"])), EntityStale
     )
-    assert isinstance(refused(connection, an_entity("bob", at=1), replace(ASKED, only_if=["*"])), EntityStale)
+    assert isinstance(refused(connection, an_entity("bob", at=1), Preconditions(only_if=["*"])), EntityStale)
 
 
 def test_a_key_is_answered_once_and_for_one_request(connection: Connection) -> None:
-    asked = replace(ASKED, key="k", fingerprint=b"1")
+    asked = Preconditions(key="k", fingerprint=b"1")
     first = make(connection, an_entity(at=1), asked)
     make(connection, an_entity(at=2, op="patch", name="B", type_=None))
     again = make(connection, an_entity(at=1), asked)
     assert again == replace(first, was_replayed=True)
     assert isinstance(refused(connection, an_entity(at=1), replace(asked, fingerprint=b"2")), KeyReused)
-    other = make(connection, an_entity("bob", at=1), replace(asked, actor="bob"))
+    bob = Provenance("bob", "request-1")
+    other = apply(connection, a_request(an_entity("bob", at=1), provenance=bob, preconditions=asked))
     assert (other.outcome, other.was_replayed) == ("created", False)
     assert isinstance(refused(connection, an_entity(at=1), replace(asked, key="other")), EntityExists)
     assert make(connection, an_entity("eve", at=1), replace(asked, key="other")).outcome == "created", "not kept"
 
 
 def test_a_key_is_forgotten_after_a_day(connection: Connection) -> None:
-    asked = replace(ASKED, key="k", fingerprint=b"1")
+    asked = Preconditions(key="k", fingerprint=b"1")
     make(connection, an_entity(at=1), asked)
     connection.execute("update idempotency_key set answered_at = answered_at - interval '25 hours'")
     make(connection, an_entity("bob", at=1), replace(asked, key="another"))
@@ -133,14 +148,14 @@ def test_an_undated_change_stands_when_it_is_answered(connection: Connection) ->
     """Even behind a change that is a little ahead, and beside one of the same moment."""
     ahead = datetime.now(UTC) + timedelta(minutes=4)
     make(connection, replace(an_entity(), change_ts=ahead))
-    answers = [make(connection, Change(uid("ada"), day(0), "patch", f"Name {number}"), NOW) for number in range(3)]
+    answers = [make_now(connection, Change(uid("ada"), day(0), "patch", f"Name {number}")) for number in range(3)]
     names = [json.loads(answer.document or "")["display_name"] for answer in answers]
     assert names == ["Name 0", "Name 1", "Name 2"]
     assert json.loads(reads.snapshot(connection, uid("ada")) or "")["display_name"] == "Name 2"
 
 
 def test_who_asked_is_in_the_ledger(connection: Connection) -> None:
-    make(connection, an_entity(at=1), Requested("Zoë", "r-9"))
+    apply(connection, a_request(an_entity(at=1), provenance=Provenance("Zoë", "r-9")))
     (entry,) = [json.loads(document) for document in reads.audit(connection, uid("ada"))]
     assert (entry["actor"], entry["source"]) == ("Zoë", {"kind": "request", "request_id": "r-9"})
 
@@ -153,10 +168,9 @@ def test_no_acknowledged_change_is_lost_among_many_writers(database: Database) -
     def write(writer: int) -> list[str]:
         done = []
         with database.connect(autocommit=True) as connection:
-            types = reference_types(connection)
             for number in range(each):
                 change = Change(uid(who), day(0), "patch", None, None, {"note": f"{writer}/{number}"})
-                answer = request(connection, types, change, replace(NOW, request_id=f"{writer}/{number}"))
+                answer = make_now(connection, change)
                 note = json.loads(answer.document or "")["details"][0]["detail_value"]
                 assert note == f"{writer}/{number}", "the answer shows what was asked for, whoever else writes"
                 done.append(note)
@@ -181,7 +195,7 @@ def test_of_writers_with_the_same_condition_one_is_let_in(database: Database) ->
         with database.connect(autocommit=True) as connection:
             try:
                 change = Change(uid(who), day(0), "patch", f"Writer {writer}")
-                request(connection, reference_types(connection), change, replace(NOW, only_if=[tag(document)]))
+                make_now(connection, change, Preconditions(only_if=[tag(document)]))
             except EntityStale:
                 return False
             return True
@@ -194,7 +208,7 @@ def test_of_writers_that_create_the_same_entity_one_is_let_in(database: Database
     def write(_: int) -> bool:
         with database.connect(autocommit=True) as connection:
             try:
-                make(connection, replace(an_entity("first"), change_ts=day(0)), NOW)
+                make_now(connection, an_entity("first"))
             except EntityExists:
                 return False
             return True

@@ -1,0 +1,1 @@
+"""The cockpit: pages for managers and data stewards, over the core functions and the write path of the API."""

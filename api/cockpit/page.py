@@ -1,0 +1,185 @@
+"""One page: who opens it, at which instants, and how it is shown. Errors are pages too."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import TypeAlias, TypeVar
+from urllib.parse import quote, unquote
+
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from api.cockpit import templates
+from api.cockpit.moments import Moments
+from api.cockpit.time_bar import TimeBar, address, time_bar
+from api.cockpit.visitor import FORM_FIELD, Visitor, Visitors
+from api.edge import OURS
+from api.problems import Refusal, refusal_of
+from api.state import State, state_of
+from crm_core.access.principal import Principal, Role
+from crm_core.errors import CrmError, DatabaseError
+from crm_core.postgres.connection import Connection
+
+SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "font-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+    )
+)
+MESSAGE_COOKIE = "crm_message"  # what was done, told on the next page
+MESSAGE_SECONDS = 60
+_LOG = logging.getLogger("crm.api")
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Page:
+    """A page that was asked for by somebody who may see it."""
+
+    request: Request
+    state: State
+    visitors: Visitors
+    visitor: Visitor
+    bar: TimeBar
+
+    @property
+    def who(self) -> Principal:
+        """Return who asks; to be read only where a role was asked for."""
+        assert self.visitor.who is not None
+        return self.visitor.who
+
+    @property
+    def moments(self) -> Moments:
+        """Return the days on which something changed."""
+        found: Moments = self.request.app.state.moments
+        return found
+
+    def may(self, role: Role) -> bool:
+        """Return whether what the role may do is to be offered."""
+        return self.visitor.who is not None and self.visitor.who.may(role)
+
+    def url(self, path: str, **params: object) -> str:
+        """Return the address of another page, at the same instants unless `params` say otherwise (None: without)."""
+        return address(self.request.scope["root_path"], path, self.bar, params)
+
+    def here(self, **params: object) -> str:
+        """Return the address of this page with other parameters (None: without)."""
+        return self.url(self.request.scope["path"], **{**self.request.query_params, **params})
+
+    async def read(self, work: Callable[[Connection], T], *, is_long: bool = False) -> T:
+        """Return what the work reads; a long one keeps no other read waiting."""
+        return await (self.state.read_heavily if is_long else self.state.read)(work)
+
+    async def form(self) -> FormData:
+        """Return the form that was sent; raises Refusal if it is not from one of our pages."""
+        form = await self.request.form(max_files=0, max_fields=1_000)
+        self.require_ours(form.get(FORM_FIELD))
+        return form
+
+    def require_ours(self, token: object) -> None:
+        """Raise Refusal for a form that did not come from one of our pages in this browser."""
+        if not self.visitor.sent(token):
+            said = "the form is too old, or was not sent from this site; go back, load the page again and repeat"
+            raise Refusal(HTTPStatus.FORBIDDEN, said)
+
+    def show(self, template: str, *, status: int = 200, **values: object) -> Response:
+        """Return the page that a template makes of the values."""
+        message = unquote(self.request.cookies.get(MESSAGE_COOKIE, ""))
+        given = {"page": self, "bar": self.bar, "message": message}
+        given |= {"zone": self.state.settings.time_zone, "root": self.request.scope["root_path"]}
+        html = templates.render(template, given | values)
+        response = HTMLResponse(html, status)
+        response.headers["Content-Security-Policy"] = SECURITY_POLICY
+        response.headers["Cache-Control"] = "no-store"
+        self.visitors.remember_browser(response, self.visitor)
+        if message:
+            response.delete_cookie(MESSAGE_COOKIE, path="/")
+        return response
+
+    def go(self, to: str, message: str | None = None) -> Response:
+        """Lead to an address of ours, where the message is shown."""
+        response = RedirectResponse(to, HTTPStatus.SEE_OTHER)
+        response.headers["Cache-Control"] = "no-store"
+        if message:
+            told = quote(message[:1_000])
+            response.set_cookie(MESSAGE_COOKIE, told, max_age=MESSAGE_SECONDS, path="/", httponly=True, samesite="lax")
+        return response
+
+
+Handler: TypeAlias = Callable[[Page], Awaitable[Response]]
+
+
+def page(role: Role | None, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    """Return what answers a request for a page, which only a visitor of that role gets (None: everybody)."""
+
+    async def answer(request: Request) -> Response:
+        opened = await _opened(request)
+        try:
+            bar = time_bar(request.query_params, opened.state.settings.time_zone)
+            opened.bar = bar
+            if role is not None and opened.visitor.who is None:
+                return _to_login(opened)
+            if role is not None and not opened.may(role):
+                said = f"{opened.who.name} has the role {opened.who.role}, and this page needs the role {role}"
+                raise Refusal(HTTPStatus.FORBIDDEN, said)
+            if role is not None and request.method == "GET":
+                opened.bar = replace(bar, moments=await opened.moments.stops())
+            return await handler(opened)
+        except (Refusal, CrmError) as error:
+            return error_page(opened, error if isinstance(error, Refusal) else refusal_of(error))
+        except HTTPException as error:  # of the framework, while it reads a form
+            return error_page(opened, Refusal(HTTPStatus(error.status_code), str(error.detail)))
+        except Exception as error:
+            request_id = getattr(request.state, "request_id", None)
+            _LOG.error("an internal error", exc_info=error, extra={"request_id": request_id})
+            return error_page(opened, OURS)
+
+    return answer
+
+
+async def not_found(request: Request) -> Response:
+    """Return the page for an address at which there is nothing."""
+    said = f"there is no page at {request.scope['path']}"
+    return error_page(await _opened(request), Refusal(HTTPStatus.NOT_FOUND, said))
+
+
+def error_page(opened: Page, refusal: Refusal) -> Response:
+    """Return the page that says what went wrong and what to do."""
+    values = {"refusal": refusal, "request_id": getattr(opened.request.state, "request_id", None)}
+    response = opened.show("error.html", status=refusal.status_code, **values)
+    response.headers.update(refusal.headers or {})
+    return response
+
+
+async def _opened(request: Request) -> Page:
+    """Return a page for whoever asks, at no instant yet; if the database is away, for nobody."""
+    state, visitors = state_of(request), request.app.state.visitors
+    try:
+        visitor = await visitors.of(request)
+    except (DatabaseError, Refusal):
+        visitor = Visitor(None, is_open=False, secret="", is_new=False)
+    if visitor.who is not None:
+        request.state.actor = visitor.who.name
+    return Page(request, state, visitors, visitor, TimeBar())
+
+
+def _to_login(opened: Page) -> Response:
+    request = opened.request
+    if request.method != "GET":
+        raise Refusal(HTTPStatus.UNAUTHORIZED, "your session has ended; sign in again, and repeat what you did")
+    query = request.scope["query_string"].decode("latin-1")
+    there = request.scope["path"] + (f"?{query}" if query else "")
+    root = request.scope["root_path"]
+    return opened.go(f"{root}/login" if there == "/" else f"{root}/login?next={quote(there, safe='/')}")

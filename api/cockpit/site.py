@@ -1,0 +1,56 @@
+"""The cockpit as a part of the application: its addresses, its static files, and its page for what is not there."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+from starlette.types import Message, Receive, Scope, Send
+
+from api import problems
+from api.cockpit import accounts, overview
+from api.cockpit.moments import Moments
+from api.cockpit.page import not_found
+from api.cockpit.templates import STATIC, VENDOR, vendor_folder
+from api.cockpit.visitor import Visitors
+from api.gate import Gate
+from api.state import State
+
+FOREVER = b"public, max-age=31536000, immutable"  # for addresses that name a version of the file
+SHORT = b"public, max-age=300"
+NOT_PAGES = ("/api/", "/docs", "/redoc", "/openapi.json", "/healthz", "/readyz", "/metrics", "/static/")
+
+
+def install(app: FastAPI, state: State, gate: Gate) -> None:
+    """Add the cockpit to the application; to be called last, so that it takes what is left."""
+    app.state.moments = Moments(state)
+    app.state.visitors = Visitors(state, gate, is_secure=state.settings.secure)
+    for part in (overview, accounts):
+        app.router.routes.extend(part.routes)
+    app.router.routes.append(Mount(f"/static/{VENDOR}".rstrip("/"), _Files(directory=vendor_folder())))
+    app.router.routes.append(Mount("/static", _Files(directory=STATIC)))
+    app.add_exception_handler(HTTPException, _nothing_there)
+
+
+class _Files(StaticFiles):
+    """Static files, which browsers may keep."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        keep = FOREVER if scope["query_string"].startswith(b"v=") else SHORT
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] in (200, 304):
+                message["headers"] = [*message["headers"], (b"cache-control", keep)]
+            await send(message)
+
+        await super().__call__(scope, receive, answer)
+
+
+async def _nothing_there(request: Request, error: Exception) -> Response:
+    """Answer an address at which there is nothing: browsers get a page, programs a problem document."""
+    wants_page = "text/html" in request.headers.get("accept", "")
+    is_missing = isinstance(error, HTTPException) and error.status_code == 404
+    if is_missing and wants_page and not request.scope["path"].startswith(NOT_PAGES):
+        return await not_found(request)
+    return problems.of_the_framework(request, error)

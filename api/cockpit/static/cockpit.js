@@ -1,0 +1,157 @@
+// What all pages share: the time bar, forms that follow while one types, and keys. Everything also works without it.
+(() => {
+  "use strict";
+  let asked = null; // the page that is under way
+
+  // Show another state of the page without loading it whole: only the parts that can differ are exchanged.
+  async function show(url, { push = false } = {}) {
+    asked?.abort();
+    asked = new AbortController();
+    let response;
+    try {
+      response = await fetch(url, { signal: asked.signal, headers: { "X-Requested-With": "cockpit" }, credentials: "same-origin" });
+    } catch (error) {
+      if (error.name !== "AbortError") location.assign(url);
+      return;
+    }
+    if (response.redirected) { location.assign(response.url); return; }
+    const next = new DOMParser().parseFromString(await response.text(), "text/html");
+    document.title = next.title;
+    for (const id of ["content", "menu"]) {
+      const [now, then] = [document.getElementById(id), next.getElementById(id)];
+      if (!now || !then) continue;
+      const focused = now.contains(document.activeElement) ? document.activeElement : null;
+      if (focused?.id && then.querySelector("#" + CSS.escape(focused.id))) {
+        const [from, to] = [focused.selectionStart, focused.selectionEnd];
+        const value = focused.value;
+        now.replaceChildren(...then.childNodes);
+        const again = document.getElementById(focused.id);
+        if (value !== undefined) again.value = value;
+        again.focus({ preventScroll: true });
+        try { again.setSelectionRange(from, to); } catch { /* not a field of text */ }
+      } else {
+        now.replaceChildren(...then.childNodes);
+      }
+    }
+    follow(next.getElementById("time-bar"));
+    history[push ? "pushState" : "replaceState"](null, "", url);
+    document.dispatchEvent(new CustomEvent("cockpit:shown"));
+  }
+
+  // ---- the time bar
+  const bar = () => document.getElementById("time-bar");
+  let moments = [];
+
+  function prepare() {
+    const form = bar();
+    if (!form) return;
+    moments = form.dataset.moments ? form.dataset.moments.split(" ") : [];
+    const slider = form.querySelector(".time-slider");
+    slider.hidden = moments.length === 0;
+    slider.max = moments.length; // its right end is now
+    slider.value = form.dataset.at ? place(form.dataset.at) : moments.length;
+    tell(slider);
+  }
+
+  function place(text) {
+    const at = Date.parse(text);
+    let found = 0;
+    while (found < moments.length && Date.parse(moments[found]) <= at) found += 1;
+    return Math.max(found - 1, 0);
+  }
+
+  function tell(slider) {
+    slider.setAttribute("aria-valuetext", moments[slider.value] ?? "now");
+  }
+
+  function follow(next) {
+    const form = bar();
+    if (!form || !next) return;
+    form.toggleAttribute("data-is-past", next.hasAttribute("data-is-past"));
+    form.dataset.at = next.dataset.at;
+    const slider = form.querySelector(".time-slider");
+    if (document.activeElement !== slider) {
+      slider.value = form.dataset.at ? place(form.dataset.at) : moments.length;
+      tell(slider);
+    }
+    const [now, then] = [form.querySelector("#time-now"), next.querySelector("#time-now")];
+    now.replaceWith(then);
+    form.querySelector("#time-told")?.remove();
+    const told = next.querySelector("#time-told");
+    if (told) form.append(told);
+    for (const name of ["as_of", "known_at"]) {
+      const field = form.elements[name];
+      if (document.activeElement !== field) field.value = next.elements[name].value;
+    }
+  }
+
+  function addressOf(form) {
+    const url = new URL(form.action, location.href);
+    for (const [name, value] of new FormData(form)) if (value !== "") url.searchParams.append(name, value);
+    return url;
+  }
+
+  // Set the instant of the page; other scripts call it too (a click into the timeline).
+  function setInstant(at, name = "as_of") {
+    const url = new URL(location.href);
+    if (at) url.searchParams.set(name, at); else url.searchParams.delete(name);
+    url.searchParams.delete("cursor");
+    return show(url);
+  }
+
+  document.addEventListener("input", (event) => {
+    const slider = event.target.closest(".time-slider");
+    if (slider) {
+      tell(slider);
+      setInstant(moments[slider.value]);
+      return;
+    }
+    const form = event.target.form;
+    if (form?.hasAttribute("data-live")) later(() => show(addressOf(form)));
+  });
+  document.addEventListener("change", (event) => {
+    const form = event.target.form;
+    if (form?.hasAttribute("data-live")) later(() => show(addressOf(form)), 0);
+  });
+
+  let waiting = 0;
+  function later(work, milliseconds = 120) {
+    clearTimeout(waiting);
+    waiting = setTimeout(work, milliseconds);
+  }
+
+  // ---- keys: / searches, [ and ] go to the change before and after, n is now, ? tells them
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.closest("input, textarea, select, [contenteditable]")) return;
+    const slider = bar()?.querySelector(".time-slider");
+    if (event.key === "/") {
+      const field = document.querySelector("[data-search]");
+      if (field) { event.preventDefault(); field.focus(); field.select(); }
+    } else if ((event.key === "[" || event.key === "]") && slider && !slider.hidden) {
+      slider.value = Number(slider.value) + (event.key === "[" ? -1 : 1);
+      slider.dispatchEvent(new Event("input", { bubbles: true }));
+    } else if (event.key === "n" && bar()?.hasAttribute("data-is-past")) {
+      document.getElementById("time-now").click();
+    }
+  });
+
+  // ---- menus close when one clicks elsewhere or presses Escape
+  const menus = () => document.querySelectorAll("details.cockpit-menu-more[open]");
+  document.addEventListener("click", (event) => {
+    for (const menu of menus()) if (!menu.contains(event.target)) menu.open = false;
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") for (const menu of menus()) { menu.open = false; menu.querySelector("summary").focus(); }
+  });
+
+  // ---- questions before what cannot be taken back
+  document.addEventListener("submit", (event) => {
+    const question = event.submitter?.dataset.confirm ?? event.target.dataset.confirm;
+    if (question && !confirm(question)) event.preventDefault();
+  });
+
+  addEventListener("popstate", () => location.reload());
+  addEventListener("DOMContentLoaded", prepare);
+  window.Cockpit = { show, setInstant };
+})();
