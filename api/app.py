@@ -1,4 +1,4 @@
-"""The application: wiring, and nothing else."""
+"""The application: this module only puts the parts together."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.httpsredirect import HTTPSRedirectMiddleware
 from starlette.types import Receive, Scope, Send
 
-from api import audit, drops, entities, operations, problems, reference, timeline
+from api import problems
+from api.auth import Gate
 from api.cockpit import site
-from api.departures import Departures
-from api.document import CrmApi
-from api.edge import PROBES, Edge, Figures
-from api.gate import Gate
-from api.limits import Limiter
 from api.log import flush, install
+from api.middleware.disconnects import Departures
+from api.middleware.edge import PROBES, Edge, Figures
+from api.openapi import CrmApi
 from api.problems import Refusal
+from api.rate_limits import Limiter
+from api.routers import audit, changes, drops, entities, health, reference, timeline
 from api.state import State
 from crm_core.postgres.connection import Database
 from crm_core.settings import Settings
@@ -30,10 +31,10 @@ ALLOWED_HEADERS = ("Authorization", "Content-Type", "If-Match", "If-None-Match",
 
 
 class HttpsAlone(HTTPSRedirectMiddleware):
-    """Leads to HTTPS, but not the probes, which ask this machine itself."""
+    """Redirect requests to HTTPS, except the probes, which come from this machine itself."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request; raises Refusal where a proxy that is not trusted would be led in a circle."""
+        """Handle a request; raise Refusal where the redirect of an untrusted proxy would never end."""
         if scope["type"] != "http" or scope["path"] in PROBES:
             await self.app(scope, receive, send)
             return
@@ -46,7 +47,7 @@ class HttpsAlone(HTTPSRedirectMiddleware):
 
 
 def served_app(settings: Settings, database: Database, *, is_loopback: bool) -> FastAPI:
-    """Return the application of a process that does nothing but serve it, and logs what it does."""
+    """Return the application for a process that only serves it, and set up its log."""
     install()
     return create_app(settings, database, is_loopback=is_loopback, limits=settings.home / "limits")
 
@@ -54,9 +55,10 @@ def served_app(settings: Settings, database: Database, *, is_loopback: bool) -> 
 def create_app(
     settings: Settings, database: Database, *, is_loopback: bool = False, limits: Path | None = None
 ) -> FastAPI:
-    """Return the application over a migrated database; `is_loopback`: nobody else's machine can reach it.
+    """Return the application over a migrated database.
 
-    In the folder `limits` the processes of a service count the calls of clients together; None: this one counts alone.
+    `is_loopback` means that no other machine can reach it. `limits` is the folder in which all processes of a service
+    count the calls of their clients together; with None, this process counts alone.
     """
     state, limiter = State(settings, database), Limiter(limits)
 
@@ -64,7 +66,7 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         state.open()
         gc.collect()
-        gc.freeze()  # what was made at the start stays: no collection need look at it again
+        gc.freeze()  # these objects live until the end: garbage collections need not look at them again
         yield
         state.close()
         limiter.close()
@@ -75,10 +77,10 @@ def create_app(
     app = CrmApi(debug=settings.debug, may_be_open=may_be_open, lifespan=lifespan)
     app.state.crm = state
     app.state.gate = Gate(state, limiter, is_loopback=is_loopback)
-    app.state.probe = probe = operations.Probe(database)
+    app.state.probe = probe = health.Probe(database)
     app.state.figures = figures = Figures()
     problems.install(app)
-    for part in (entities, timeline, audit, drops, reference, operations):
+    for part in (entities, timeline, audit, changes, drops, reference, health):
         app.router.routes.extend(part.router.routes)  # included routers would be searched one by one, each time
 
     site.install(app, state, app.state.gate)

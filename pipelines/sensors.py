@@ -1,4 +1,4 @@
-"""What starts runs by itself: a file that arrives, and for the report, drops that have been taken in."""
+"""The sensors: runs for files that arrive, and a report after drops have been taken in."""
 
 # No `from __future__ import annotations`: Dagster reads the annotations of a sensor's arguments, and takes no text.
 
@@ -13,10 +13,10 @@ import dagster as dg
 from crm_core.drops.registry import judged
 from crm_core.errors import CrmError
 from pipelines.folder import DropFile, DropFolder, Listing
+from pipelines.ingestion import FILE_TAG
 from pipelines.jobs import ingest_drop
 from pipelines.partitions import drops, read_files
 from pipelines.resources import CrmDatabase, one_line
-from pipelines.taking import FILE_TAG
 
 REQUESTS = 100  # runs of drops that are under way at once, the others of the folder wait here
 WAITING, LATER = 1_000, 10_000  # files that the cursor holds
@@ -37,7 +37,7 @@ UNFINISHED = [
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """What one tick leaves to the next; one that is lost costs a tick and some log lines."""
+    """What one tick hands to the next; losing it costs one tick and some log lines."""
 
     waiting: frozenset[str] = field(default_factory=frozenset)  # contents seen once, and perhaps still being written
     later: Mapping[str, float] = field(default_factory=dict)  # contents whose run failed: seconds since 1970, or NEVER
@@ -45,7 +45,7 @@ class Cursor:
 
     @classmethod
     def read(cls, text: str | None) -> "Cursor":
-        """Read a cursor; one that is no cursor of ours begins anew."""
+        """Read a cursor; one that is not valid starts from nothing."""
         try:
             parts = json.loads(text or "{}")
             later = {str(content): float(at) for content, at in parts.get("later", {}).items()}
@@ -54,7 +54,7 @@ class Cursor:
             return cls()
 
     def write(self) -> str:
-        """Write it as text."""
+        """Return it as text."""
         return json.dumps(
             {
                 "waiting": sorted(self.waiting)[:WAITING],
@@ -76,7 +76,10 @@ class Cursor:
 def drop_folder(
     context: dg.SensorEvaluationContext, drop_folder: DropFolder, crm_database: CrmDatabase
 ) -> dg.SensorResult:
-    """Request a run for each file that stands still and that the database has not judged; its content is not read."""
+    """Request a run for each file that no longer changes and is not yet in the database.
+
+    The content of the files is not read.
+    """
     cursor = Cursor.read(context.cursor)
     try:
         listing = drop_folder.listing()
@@ -110,7 +113,7 @@ def drop_folder(
 
 
 def _not_judged(files: Sequence[DropFile], read: Mapping[str, str], crm_database: CrmDatabase) -> Sequence[DropFile]:
-    """Leave out the files whose bytes were read and the database has judged; a restored one may have lost some."""
+    """Return the files that the database has not judged yet; a restored one may have lost some."""
     known = {file.content: read[file.content] for file in files if file.content in read}
     if not known:
         return files
@@ -122,7 +125,7 @@ def _not_judged(files: Sequence[DropFile], read: Mapping[str, str], crm_database
 def _ask(
     instance: dg.DagsterInstance, due: Sequence[DropFile], now: float
 ) -> tuple[Sequence[dg.RunRequest], dict[str, float]]:
-    """Request runs, as far as there is room; and say of which files the run has failed, and when they are due again."""
+    """Request runs as far as there is room; return which files failed, and when they are due again."""
     if not due:
         return [], {}
     room = REQUESTS - instance.get_runs_count(dg.RunsFilter(job_name=ingest_drop.name, statuses=UNFINISHED))
@@ -149,7 +152,7 @@ def _ask(
 
 
 def _due_again(before: Sequence[dg.RunRecord]) -> float:
-    """Return when a file may be asked for again after its runs so far, the newest first; a person may have ended it."""
+    """Return when a file may be requested again after its runs, newest first; a person may have stopped it."""
     if not before:
         return 0.0
     if before[0].dagster_run.status is dg.DagsterRunStatus.CANCELED:
@@ -165,7 +168,7 @@ def _skip(reason: str, cursor: Cursor) -> dg.SensorResult:
 def _nothing_to_do(
     folder: DropFolder, listing: Listing, new: Sequence[DropFile], complete: Sequence[DropFile], after: Cursor
 ) -> str:
-    """Say why no run is requested, and what is passed over."""
+    """Return why no run is requested, and what is skipped."""
     written = [file.key for file in new if file not in complete]
     stopped = [file.key for file in complete if after.later.get(file.content) == NEVER]
     failed = [file.key for file in complete if file.content in after.later and file.key not in stopped]

@@ -1,4 +1,4 @@
-"""`crm ingest`, `rejects` and `report`: drops go in, their rejected rows come out again, and what all of them did."""
+"""`crm ingest`, `rejects` and `report`: take drops in, get their rejected rows back, and see what they did."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def _knows_types(database: Database) -> bool:
 
 
 def _only(found: Sequence[str], name: str) -> str:
-    """Return the one drop that was found; a name that several drops have is not enough."""
+    """Return the only drop that was found; raise click.BadParameter if several drops have the name."""
     if len(found) > 1:
         digits = ", ".join(sha256[:12] for sha256 in found)
         message = f"{len(found)} drops are named {name!r}; name one by its SHA-256: {digits}"

@@ -1,4 +1,4 @@
-"""The log of drops: what each one did, and the rows that it was refused, also as a file to correct and drop again."""
+"""The registry of drops: what each one did, and its rejected rows, also as a file to correct and ingest again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _REMARKS_OF_ROW = re.compile(r'\A"?\d+"?,"?[a-z_ ]*"?,')
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a page of drops ended: the next begins behind it."""
+    """Where a page of drops ended; the next page begins after it."""
 
     first_seen_at: datetime
     sha256: str
@@ -35,14 +35,14 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some documents in order; `next` is where a list of drops goes on, None at its end."""
+    """Some documents in order; `next` is where the list continues, or None at its end."""
 
     documents: tuple[Document, ...]
     next: Position | None = None
 
 
 def drops(connection: Connection, *, after: Position | None = None, offset: int = 0, limit: int = 20) -> Page:
-    """Read what each drop did, the newest first: a page from behind a position, or `offset` drops from the newest."""
+    """Read what each drop did, newest first: a page after a position, or after the `offset` newest drops."""
     values = {
         "after_first_seen_at": None if after is None else after.first_seen_at,
         "after_sha256": None if after is None else after.sha256,
@@ -66,19 +66,19 @@ def stream_drops(connection: Connection) -> Iterator[bytes]:
 
 
 def count_drops(connection: Connection) -> int:
-    """Count the drops that ever came."""
+    """Count the drops that were ever received."""
     ((count,),) = connection.execute(statement("drop/count_drops"))
     return int(count)
 
 
 def drop(connection: Connection, sha256: str) -> Document | None:
-    """Read what one drop did; None if it never came."""
+    """Read what one drop did; None if it was never received."""
     row = connection.execute(statement("drop/drop"), {"sha256": sha256}).fetchone()
     return None if row is None else row[0]
 
 
 def judged(connection: Connection, sha256s: Collection[str]) -> set[str]:
-    """Return those of the drops that were read and judged, whatever became of them; a restored backup may lack some."""
+    """Return which of these drops were read and validated, whatever the result; a restored backup may lack some."""
     rows = connection.execute(statement("drop/judged"), {"sha256s": list(sha256s)})
     return {sha256 for (sha256,) in rows}
 
@@ -125,11 +125,11 @@ def rejects_page(connection: Connection, sha256: str, *, limit: int = 20, offset
 
 
 def rejects_csv(connection: Connection, sha256: str) -> Iterator[bytes]:
-    r"""Write the rejected rows of a drop as a file to correct and drop again, in blocks; UTF-8, lines end with \n.
+    r"""Write the rejected rows of a drop as a file to correct and ingest again, in blocks; UTF-8, lines end with \n.
 
-    It has the drop's own header and rows as they stood, behind two columns that a drop may have and that say nothing
-    about the entity: where the row was, and why it was rejected. A file of rejects that was dropped again has them
-    already: in front they are written anew, elsewhere they stay as they are. Bytes that were not UTF-8 stand as \xNN.
+    It has the drop's own header and rows unchanged, after two columns that a drop may have and that say nothing about
+    the entity: where the row was, and why it was rejected. A file of rejects that was ingested has these columns
+    already: in front they are replaced, elsewhere they stay as they are. Bytes that were not UTF-8 are written \xNN.
     """
     row = connection.execute(statement("drop/header"), {"sha256": sha256}).fetchone()
     header = (row and row[0]) or ",".join(COLUMNS)

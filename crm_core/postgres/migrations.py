@@ -1,6 +1,6 @@
-"""Migrations, in one transaction: Alembic runs the numbered files of sql/ddl, then changed routines are applied.
+"""Migrations in one transaction: Alembic runs the numbered files of sql/ddl, then changed routines are applied.
 
-A new step is a pair of files; it needs no Python. Alembic knows it by its number.
+A new step is a pair of files and needs no Python. Alembic identifies it by its number.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ _EXTENSION = re.compile(r"^create extension (?:if not exists )?(\w+)", re.IGNORE
 def migrate(database: Database, revision: str = "head", *, folder: Path = SQL / "ddl") -> list[str]:
     """Bring the schema to a revision, up or down, and return the names of the steps that were run, in order.
 
-    `revision` is a number, `head`, `base`, or relative as in `-1` and `+2`. The routines stand on the last revision:
-    they are applied there if they changed, as `routines/<name>`, and dropped below it. Two at once take turns.
-    Raises SchemaTooNew, MissingPrivilege, or DatabaseError; nothing has changed then.
+    `revision` is a number, `head`, `base`, or relative as in `-1` and `+2`. The routines need the last revision: they
+    are applied there if they changed, listed as `routines/<name>`, and dropped below it. Concurrent calls take turns.
+    Raises SchemaTooNew, MissingPrivilege or another DatabaseError; nothing has changed then.
     """
     steps = revisions(folder)
     with closing(database.connect()) as connection:
@@ -71,9 +71,7 @@ def migrate(database: Database, revision: str = "head", *, folder: Path = SQL / 
                 context.run_migrations()
                 applied = _apply_routines(connection) if has_routines and reached == steps[-1].number else []
         except DBAPIError as error:  # Alembic's own table
-            if (
-                interrupts
-            ):  # in the middle of a command there is nothing to roll back over this connection: it is closed
+            if interrupts:  # in the middle of a command this connection cannot roll back, so it is closed
                 raise interrupts[0] from None
             if isinstance(error.orig, psycopg.Error):
                 raise _refusal(error.orig, "") from error
@@ -84,7 +82,7 @@ def migrate(database: Database, revision: str = "head", *, folder: Path = SQL / 
 
 @contextmanager
 def _noted(interrupts: list[KeyboardInterrupt]) -> Iterator[None]:
-    """Note an interrupt of the block, which goes on."""
+    """Record an interrupt during the block, and let the block go on."""
     try:
         yield
     except KeyboardInterrupt as interrupt:
@@ -93,14 +91,15 @@ def _noted(interrupts: list[KeyboardInterrupt]) -> Iterator[None]:
 
 
 def _apply_routines(connection: Connection) -> list[str]:
-    """Apply the files of routines again if one of them changed, and return their names."""
+    """Apply all files of routines again if one of them changed, and return their names."""
     known = applied_routines(connection)
     wanted = routines()
     if known == {each.name: each.sha256 for each in wanted}:
         return []
     connection.execute(statement("server/create_schema_routine"))
     connection.execute(statement("server/forget_routines"))
-    connection.execute(statement("server/leave_bodies_unchecked"))  # a body may name what only a search path makes
+    # A body may use names that exist only in some search path.
+    connection.execute(statement("server/leave_bodies_unchecked"))
     for each in wanted:
         _run(connection, each.file)
         connection.execute(statement("server/record_routines"), {"name": each.name, "sha256": each.sha256})
@@ -108,7 +107,7 @@ def _apply_routines(connection: Connection) -> list[str]:
 
 
 def _drop_routines(connection: Connection) -> None:
-    """Drop the functions and views of the routines: below the last revision their tables may be missing."""
+    """Drop the functions and views of the routines, because below the last revision tables may be missing."""
     if not applied_routines(connection):
         return
     for each in reversed(routines()):
@@ -133,7 +132,7 @@ def _way(steps: Iterable[Revision], connection: Connection, current: str | None,
 
 
 def _scripts(steps: Iterable[Revision], connection: Connection) -> list[Script]:
-    """Return Alembic's view of the files: what it takes for a Python module runs one of them."""
+    """Return the files in the form that Alembic expects: each looks like a Python module that runs one of them."""
     scripts: list[Script] = []
     for step in steps:
         module = ModuleType(step.name, step.name)

@@ -1,4 +1,4 @@
-"""One entity's past: its versions and its ledger, page by page, and when it existed at all."""
+"""The past of one entity: its versions and its ledger, page by page, and when it existed."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def history_page(
     offset: int = 0,
     limit: int = 20,
 ) -> PageOf[VersionPosition]:
-    """Read a page of what `temporal.history` lists, from behind a version or `offset` versions from the start."""
+    """Read a page of what `reads.history` lists, after a version or from the `offset`-th version on."""
     values: Values = {
         "entity_uid": entity_uid,
         "after_from": None if after is None else after.valid_from,
@@ -92,10 +92,10 @@ def audit_page(
     offset: int = 0,
     limit: int = 20,
 ) -> PageOf[ChangePosition]:
-    """Read a page of the ledger of one entity in recording order, each change with the state before and after it.
+    """Read a page of the ledger of one entity in recording order, each change with its effect.
 
-    That is the state at the change's own instant by what was recorded before it, and with it: what the change did when
-    it was recorded. A page begins behind a change, or `offset` changes from the start.
+    The effect is the state at the change's own instant by what was recorded before it, and the state with it. A page
+    begins after a change, or after the first `offset` changes.
     """
     values: Values = {
         "entity_uid": entity_uid,
@@ -117,7 +117,7 @@ def count_audit(connection: Connection, entity_uid: UUID, *, known_at: datetime 
 
 
 def stream_history(connection: Connection, entity_uid: UUID, *, known_at: datetime | None = None) -> Iterator[bytes]:
-    """Read all that `history_page` lists: lines of JSON, in blocks of some of them."""
+    """Read everything that `history_page` lists: lines of JSON, in blocks."""
 
     def found() -> Iterator[Document]:
         values: Values = {"entity_uid": entity_uid, "after_from": None, "after_code": None, "since": None}

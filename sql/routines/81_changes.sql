@@ -1,7 +1,7 @@
 -- What changed: net changes between two instants, transitions one by one, and where a change came from.
 -- In: instants. Out: documents of JSON, each shape spelled out once; the first two are inlined where they are called.
 
--- Where a change came from, by the columns of its batch, its drop and its row.
+-- Return where a change came from, by the columns of its batch, its drop and its row.
 create or replace function origin_document(source text, drop_sha256 text, file_name text, row_no integer, request_id text)
 returns json language sql stable parallel safe as $$
     select ('{"kind":"' || source || '",' || case source
@@ -9,15 +9,15 @@ returns json language sql stable parallel safe as $$
         else '"request_id":' || coalesce(to_json(request_id)::text, 'null') end || '}')::json
 $$;
 
--- How a field changed.
+-- Return how a field changed.
 create or replace function field_document(field text, value_from text, value_to text)
 returns json language sql stable parallel safe as $$
     select ('{"field":' || to_json(field) || ',"from":' || coalesce(to_json(value_from)::text, 'null')
         || ',"to":' || coalesce(to_json(value_to)::text, 'null') || '}')::json
 $$;
 
--- One row an entity that differs between two instants: what it lost since the first is compared with what it gained until the
--- other, field by field in the field's own comparison; what came and went again in between is neither.
+-- Return one row for each entity that differs between two instants: what it lost since the first is compared with what it gained by
+-- the other, field by field as the field compares; values that came and went in between are ignored.
 create or replace function net_changes(since timestamptz, until timestamptz)
 returns table (entity_uid uuid, document text) language sql stable as $$
     select c.entity_uid,
@@ -51,7 +51,7 @@ returns table (entity_uid uuid, document text) language sql stable as $$
     having bool_or(c.differs)
 $$;
 
--- One row a moment, an instant and an entity, in (since, until]: what ended then is compared with what began, and the ledger's
+-- Return one row for each moment, an instant and an entity, in (since, until]: what ended is compared with what began, and the ledger's
 -- last change of the entity at that instant says when and by whom it was recorded.
 create or replace function transitions(since timestamptz, until timestamptz)
 returns table (at timestamptz, entity_uid uuid, document text) language sql stable as $$

@@ -20,9 +20,9 @@ from crm_core.postgres.connection import Connection
 from crm_core.resources import DATA
 from pipelines.checks import OF_DROPS
 from pipelines.folder import DropFolder
+from pipelines.ingestion import FILE_TAG
 from pipelines.partitions import read_files
 from pipelines.resources import RETRIES
-from pipelines.taking import FILE_TAG
 
 pytestmark = pytest.mark.integration
 
@@ -65,7 +65,7 @@ def numbers(outcome: Outcome) -> dict[str, object]:
 def status(project: Project, sha256: str) -> str | None:
     with project.database.connect() as connection:
         row = connection.execute("select status from drop_file where sha256 = %s", (sha256,)).fetchone()
-    return row and row[0]
+    return None if row is None else str(row[0])
 
 
 # The same name, with another content

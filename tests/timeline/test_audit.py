@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from builders import an_entity, day, reference_data, uid, write_drop
@@ -86,8 +87,8 @@ def test_an_entry_is_that_of_the_entitys_own_audit(connection: Connection) -> No
     assert late["source"] == {"kind": "request", "request_id": "bob's"}
 
 
-def uid_of(entry: dict[str, object]) -> object:
-    return type(uid("x"))(str(entry["entity_uid"]))
+def uid_of(entry: dict[str, object]) -> UUID:
+    return UUID(str(entry["entity_uid"]))
 
 
 def moment(entry: dict[str, object]) -> datetime:

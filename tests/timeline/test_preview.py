@@ -58,12 +58,15 @@ def shown(connection: Connection, asked: ChangeRequest, now: datetime = NOW) -> 
     return preview
 
 
-def intervals(preview: ChangePreview) -> Sequence[tuple[str, object, object]]:
+Interval = tuple[str, float, float | None]
+
+
+def intervals(preview: ChangePreview) -> Sequence[tuple[str, Interval | None, Interval | None]]:
     """The versions before and after: field, value with its interval in days."""
     return [(version.field, _version(version.before), _version(version.after)) for version in preview.versions]
 
 
-def _version(document: str | None) -> tuple[str, float, float | None] | None:
+def _version(document: str | None) -> Interval | None:
     if document is None:
         return None
     version = json.loads(document)

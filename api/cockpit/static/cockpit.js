@@ -148,8 +148,20 @@
   // ---- questions before what cannot be taken back
   document.addEventListener("submit", (event) => {
     const question = event.submitter?.dataset.confirm ?? event.target.dataset.confirm;
-    if (question && !confirm(question)) event.preventDefault();
+    if (question && !confirm(question)) { event.preventDefault(); return; }
+    const busy = event.submitter?.dataset.busy;
+    if (busy) setTimeout(() => { event.submitter.disabled = true; event.submitter.textContent = busy; });
   });
+
+  // ---- what was not there yet: the page asks again, a little later each time
+  let again = 0;
+  function askAgain() {
+    if (!document.querySelector("[data-again]")) { again = 0; return; }
+    again = Math.min((again || 250) * 1.5, 5000);
+    setTimeout(() => { if (document.querySelector("[data-again]")) show(location.href); }, again);
+  }
+  document.addEventListener("cockpit:shown", askAgain);
+  addEventListener("DOMContentLoaded", askAgain);
 
   addEventListener("popstate", () => location.reload());
   addEventListener("DOMContentLoaded", prepare);
