@@ -14,10 +14,10 @@ import pytest
 from builders import an_entity, as_row, write_drop
 from project import Outcome, Project, a_database, a_project
 from psycopg.conninfo import make_conninfo
+from samples import DELTA, INITIAL, LATE
 from servers import Server
 
 from crm_core.postgres.connection import Connection
-from crm_core.resources import DATA
 from pipelines.checks import OF_DROPS
 from pipelines.folder import DropFolder
 from pipelines.ingestion import FILE_TAG
@@ -26,7 +26,6 @@ from pipelines.resources import RETRIES
 
 pytestmark = pytest.mark.integration
 
-INITIAL, DELTA, LATE = sorted((DATA / "drops").glob("*.csv"))[:3]
 NUMBERS = ("rows_read", "rows_changed", "rows_late", "entity_versions_added", "detail_versions_added")
 
 
