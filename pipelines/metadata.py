@@ -13,7 +13,7 @@ from crm_core.timeline.invariants import Check
 from pipelines.folder import shown
 from pipelines.taking import Refused, Taken
 
-ROWS = 20  # of a table: the event log is no place for more
+ROWS = 20  # of a table: more would be too much for the event log
 
 Metadata: TypeAlias = dict[str, dg.MetadataValue | str | int | float]
 
@@ -21,7 +21,7 @@ Metadata: TypeAlias = dict[str, dg.MetadataValue | str | int | float]
 def of_drop(taken: Taken) -> Mapping[str, Metadata]:
     """Return the metadata of each asset for a drop, in the order of the flow."""
     done, drop, counts = taken.report, taken.drop, taken.counts
-    did = done if taken.is_repeat else drop  # a drop that is run again shows what it did, and not that it is known
+    did = done if taken.is_repeat else drop  # a drop that is run again shows what it did the first time
     file: Metadata = {
         "bytes": drop.bytes,
         "sha256": drop.sha256,

@@ -25,7 +25,7 @@ class Requested:
     actor: str  # written to the ledger
     request_id: str  # written to the ledger too
     is_dated: bool = True  # False: the change takes effect when it is recorded, whatever its change_ts
-    only_if: Sequence[str] | None = None  # ETags (MD5 of the document), of which the entity's must be one; "*" is any
+    only_if: Sequence[str] | None = None  # ETags (MD5 of the document); the entity's must be one of them; "*" means any
     key: str | None = None  # within a day the same request of the same actor with this key is carried out once
     fingerprint: bytes | None = None  # a digest that identifies the request
 
