@@ -276,7 +276,7 @@ def test_a_refused_drop_shows_why_and_leaves_no_check_failed_or_unexecuted(proje
     outcome = project.ingest(key)
     assert outcome.failed_checks == set()
     assert {check.description for check in outcome.checks} == {
-        "Nothing of the drop went in, so there is nothing to check."
+        "Nothing of the drop was recorded, so there is nothing to check."
     }
     assert unexecuted(project) == []
     events = project.instance.fetch_observations(dg.AssetKey("drop_file"), limit=10).records
