@@ -9,7 +9,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Message, Receive, Scope, Send
 
 from api import problems
-from api.cockpit import accounts, overview
+from api.cockpit import accounts, entity, overview
 from api.cockpit.moments import Moments
 from api.cockpit.page import not_found
 from api.cockpit.templates import STATIC, VENDOR, vendor_folder
@@ -26,7 +26,7 @@ def install(app: FastAPI, state: State, gate: Gate) -> None:
     """Add the cockpit to the application; to be called last, so that it takes what is left."""
     app.state.moments = Moments(state)
     app.state.visitors = Visitors(state, gate, is_secure=state.settings.secure)
-    for part in (overview, accounts):
+    for part in (overview, entity, accounts):
         app.router.routes.extend(part.routes)
     app.router.routes.append(Mount(f"/static/{VENDOR}".rstrip("/"), _Files(directory=vendor_folder())))
     app.router.routes.append(Mount("/static", _Files(directory=STATIC)))
