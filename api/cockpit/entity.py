@@ -1,4 +1,4 @@
-"""The page of an entity: its state at the instant of the bar, its timeline, what was believed when, values and audit."""
+"""The page of an entity: its state at the bar's instant, its timeline, what was believed when, values and audit."""
 
 from __future__ import annotations
 

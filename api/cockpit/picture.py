@@ -11,7 +11,8 @@ from crm_core.timeline.lanes import Extent, Run
 
 MARGIN = timedelta(days=40)  # so that neither zones nor ticks lead beyond the years that there are
 EARLIEST, LATEST = datetime.min.replace(tzinfo=UTC) + MARGIN, datetime.max.replace(tzinfo=UTC) - MARGIN
-BEYOND = 2.0  # per cent at each side, for bars that go on
+BEYOND = 2.0  # per cent at the end, for bars that go on
+EDGE = -0.2  # per cent at the beginning, likewise: the text of a bar is to be seen
 NARROWEST = timedelta(milliseconds=1)  # window
 BEFORE, AFTER = 0.02, 0.06  # parts of the whole that are left free at its sides
 MOST_TICKS = 8
@@ -40,7 +41,7 @@ class Window:
         """Return where an instant lies, in per cent of the width; None is beyond the end."""
         if at is None:
             return 100 + BEYOND
-        return min(max((at - self.since) / self.width * 100, -BEYOND), 100 + BEYOND)
+        return min(max((at - self.since) / self.width * 100, EDGE), 100 + BEYOND)
 
     def has(self, at: datetime | None) -> bool:
         """Return whether the instant is in the picture."""

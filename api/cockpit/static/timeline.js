@@ -3,7 +3,7 @@
 (() => {
   "use strict";
   const EARLIEST = Date.UTC(1900) - 1.8e3 * 3.15e10, LATEST = Date.UTC(9999, 10, 1); // of the window, in ms
-  const NARROWEST = 1, NEAR = 6, BEYOND = 102; // ms of the window; px to what one snaps to; % at which what is open ends
+  const NARROWEST = 1, NEAR = 6, EDGE = -0.2, BEYOND = 102; // ms; px to what one snaps to; % at which what goes on begins and ends
   const HOUR = 3.6e6, DAY = 24 * HOUR;
   const picture = () => document.getElementById("picture");
   const view = (svg) => ({ since: Number(svg.dataset.since), until: Number(svg.dataset.until) });
@@ -52,12 +52,12 @@
     if (width > LATEST - EARLIEST) return;
     since = Math.min(Math.max(since, EARLIEST), LATEST - width);
     until = since + width;
-    const place = (ms) => Math.min(Math.max(((ms - since) / width) * 100, -2), BEYOND);
+    const place = (ms) => Math.min(Math.max(((ms - since) / width) * 100, EDGE), BEYOND);
     for (const part of svg.querySelectorAll("[data-a]")) {
       const from = place(Number(part.dataset.a));
       part.setAttribute("x", `${from}%`);
       if (part.dataset.b) part.setAttribute("width", `${(part.dataset.b === "end" ? BEYOND : place(Number(part.dataset.b))) - from}%`);
-      else part.setAttribute("visibility", from > -2 && from < BEYOND ? "visible" : "hidden");
+      else part.setAttribute("visibility", from > EDGE && from < BEYOND ? "visible" : "hidden");
     }
     svg.dataset.since = since;
     svg.dataset.until = until;
@@ -240,7 +240,7 @@
     }
     if (band) {
       band.dataset[name === "from" ? "a" : "b"] = ms;
-      const place = (key) => Math.min(Math.max(((Number(band.dataset[key]) - since) / (until - since)) * 100, -2), BEYOND);
+      const place = (key) => Math.min(Math.max(((Number(band.dataset[key]) - since) / (until - since)) * 100, EDGE), BEYOND);
       band.setAttribute("x", `${place("a")}%`);
       band.setAttribute("width", `${Math.max(place("b") - place("a"), 0)}%`);
     }
