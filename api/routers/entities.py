@@ -16,7 +16,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from api.auth import Call, Reader, Writer
 from api.conditions import ANY, etag, is_unchanged, require_strong, tags_of
-from api.fast_path import Direct
+from api.fast_path import FastRoute
 from api.paging import (
     CSV,
     JSON,
@@ -43,7 +43,7 @@ from crm_core.timeline.history import ChangePosition, VersionPosition
 from crm_core.timeline.lists import Page, PageOf, Position
 from crm_core.timeline.single_change import ChangeRequest, ChangeResult, Preconditions, Provenance
 
-router = APIRouter(prefix="/api/v1", tags=["entities"], route_class=Direct)
+router = APIRouter(prefix="/api/v1", tags=["entities"], route_class=FastRoute)
 LINES: dict[str, object] = {
     kind: {"schema": {"type": "string", "description": "All rows, one per line"}} for kind in (NDJSON, CSV)
 }
