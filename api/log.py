@@ -15,7 +15,7 @@ STDERR = 2
 END_SECONDS = 2.0  # that the last lines have to be written
 KEPT = 10_000  # lines that wait to be written, where they cannot be; those that come then are counted
 _ENCODED = json.JSONEncoder(default=str).encode  # json.dumps would make one each time
-LOGGERS = ("crm", "crm.api", "uvicorn.error")
+LOGGERS = ("crm", "crm.api", "psycopg", "uvicorn.error")
 
 
 class Lines(logging.Handler):

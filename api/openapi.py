@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
@@ -20,6 +21,7 @@ from crm_core.model import DetailType
 ADDRESS = "/openapi.json"
 FILTERED = ("/api/v1/entities", "/api/v1/entities-asof")
 TYPES_SECONDS = 1.0  # for which the document waits for the detail types
+LINK = "Where a part of the list leads on (RFC 8288): rel next, prev and first, as `next` and `previous` in the body"
 TITLE = "CRM core"
 DESCRIPTION = """\
 A CRM core that keeps the full history of every entity and detail.
@@ -52,7 +54,7 @@ class CrmApi(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """Return the document without the detail types; it is made once."""
         if self.openapi_schema is None:
-            self.openapi_schema = _with_problems_alone(super().openapi())
+            self.openapi_schema = _with_links(_with_problems_alone(super().openapi()))
             for call in _calls(self.openapi_schema):
                 if self._may_be_open and "security" in call:
                     call["security"].append({})
@@ -99,6 +101,15 @@ def _filters(types: Sequence[DetailType]) -> list[dict[str, object]]:
 
 def _calls(document: dict[str, Any]) -> list[dict[str, Any]]:
     return [call for calls in document["paths"].values() for call in calls.values()]
+
+
+def _with_links(document: dict[str, Any]) -> dict[str, Any]:
+    """Add to each list the header that leads on from a part of it."""
+    for call in _calls(document):
+        answer = call["responses"].get("200", {})
+        if '"#/components/schemas/ListOf_' in json.dumps(answer):
+            answer["headers"] = {"Link": {"description": LINK, "schema": {"type": "string"}}}
+    return document
 
 
 def _with_problems_alone(document: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from api.state import State
 from crm_core.drops import registry
 from crm_core.postgres.connection import Connection
 from crm_core.settings import MAX_PAGE_SIZE
+from crm_core.timeline.audit import RecordedPosition
 from crm_core.timeline.history import ChangePosition, VersionPosition
 from crm_core.timeline.lists import PageOf, Position
 
@@ -28,7 +29,7 @@ JSON = "application/json"
 NDJSON = "application/x-ndjson"
 CSV = "text/csv"
 FORMS = {JSON: JSON, "application/*": JSON, "*/*": JSON, NDJSON: NDJSON, "application/jsonl": NDJSON, CSV: CSV}
-P = TypeVar("P", Position, VersionPosition, ChangePosition, registry.Position)
+P = TypeVar("P", Position, VersionPosition, ChangePosition, RecordedPosition, registry.Position)
 
 
 class Params(BaseModel):
@@ -92,23 +93,33 @@ def envelope(request: Request, want: Wanted[P], found: PageOf[P] | registry.Page
             following = link(request, page=None, cursor=_cursor(found.next, _fingerprint(request)))
     if want.page is not None and want.page > 1:
         previous = link(request, page=str(want.page - 1), cursor=None)
-    return listed_response(found.documents, count, following, previous)
+    first = None
+    if following or previous or want.after is not None:
+        first = link(request, page=None, cursor="") if want.page is None else link(request, page="1", cursor=None)
+    return listed_response(found.documents, count, following, previous, first)
 
 
 def numbered(request: Request, documents: Sequence[str], count: int, page: int, limit: int) -> Response:
     """Return a page of a list that has numbers alone, however deep."""
     following = link(request, page=str(page + 1)) if page * limit < count else None
     previous = link(request, page=str(page - 1)) if page > 1 else None
-    return listed_response(documents, count, following, previous)
+    first = link(request, page="1") if following or previous else None
+    return listed_response(documents, count, following, previous, first)
 
 
 def listed_response(
-    documents: Sequence[str], count: int | None, following: str | None, previous: str | None
+    documents: Sequence[str],
+    count: int | None,
+    following: str | None = None,
+    previous: str | None = None,
+    first: str | None = None,
 ) -> Response:
-    """Return the envelope around documents that already are JSON."""
+    """Return the envelope around documents that already are JSON; the header Link leads on as it does (RFC 8288)."""
     head = envelope_head(count, following, previous)
     links = ", ".join(
-        f'<{address}>; rel="{relation}"' for address, relation in ((following, "next"), (previous, "prev")) if address
+        f'<{address}>; rel="{relation}"'
+        for address, relation in ((following, "next"), (previous, "prev"), (first, "first"))
+        if address
     )
     return Response(
         f"{head}{','.join(documents)}]}}".encode(), headers={"Link": links} if links else {}, media_type=JSON

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from http import HTTPStatus
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import Header
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from api.paging import PageParams, Params
-from api.problems import refuse
+from api.paging import CSV, NDJSON, PageParams, Params
+from api.problems import Refusal, refuse
 from api.state import State
 from crm_core.model import ReferenceTypes
 from crm_core.settings import MAX_PAGE_SIZE
@@ -26,6 +28,9 @@ KNOWN_AT = Field(
 )
 KEY_LENGTH = 255
 LONGEST_Q = 2_000  # characters of q: no name is longer, in any spelling
+LINES: dict[str, object] = {
+    kind: {"schema": {"type": "string", "description": "All rows, one per line"}} for kind in (NDJSON, CSV)
+}
 IfMatch = Annotated[str | None, Header(alias="If-Match", description="The ETag that the entity must still have")]
 Key = Annotated[
     str | None, Header(description="The same request with the same key is carried out only once within a day")
@@ -95,7 +100,13 @@ class Versions(PageParams):
         return self.page_size is None and self.cursor is None
 
 
-class Deletion(Params):
+class Trial(Params):
+    """Whether a change is made, or only tried."""
+
+    dry_run: Annotated[bool, Field(description="Say what would change, the past included; nothing is recorded")] = False
+
+
+class Deletion(Trial):
     """When the entity ended."""
 
     change_ts: Annotated[
@@ -122,6 +133,11 @@ def require_key(key: str | None) -> None:
     """Raise Refusal for an Idempotency-Key that cannot be kept."""
     if key is not None and not (0 < len(key) <= KEY_LENGTH and key.isprintable()):
         refuse("header.Idempotency-Key", f"must have 1 to {KEY_LENGTH} printable characters")
+
+
+def unknown(uid: UUID) -> Refusal:
+    """Return the refusal for a uid that no entity ever had."""
+    return Refusal(HTTPStatus.NOT_FOUND, f"no entity {uid} is known; look for it in /api/v1/entities")
 
 
 def filter_key(which: Filter) -> tuple[object, ...]:

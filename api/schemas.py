@@ -177,6 +177,12 @@ class Recorded(BaseModel):
     after: Then | None
 
 
+class RecordedOf(Recorded):
+    """A change of one of all entities."""
+
+    display_name: Annotated[str | None, Field(description="The entity's name now, or the last that it had")]
+
+
 class FieldChange(BaseModel):
     """A field that differs."""
 
@@ -202,6 +208,42 @@ class Transition(Difference):
     recorded_at: Instant
     actor: str
     source: Source
+
+
+class FieldDifference(BaseModel):
+    """A change of one field of an entity at an instant; null is no value."""
+
+    entity_uid: str
+    field: str
+    at: Instant
+    before: str | None
+    after: str | None
+
+
+class VersionDifference(BaseModel):
+    """A version as it is now, and as it would be; null: there is none that begins then."""
+
+    field: Annotated[str, Field(examples=["entity", "details.email"])]
+    before: EntityVersion | DetailVersion | None
+    after: EntityVersion | DetailVersion | None
+
+
+class Preview(BaseModel):
+    """What a change would do; nothing of it was recorded."""
+
+    dry_run: Literal[True]
+    entity_uid: Uid
+    outcome: Literal["created", "changed", "deleted"]
+    change_ts: Annotated[Instant, Field(description="From when on it would be so")]
+    past_versions: Annotated[int, Field(description="Versions that would not hold any more at an instant before now")]
+    versions_added: int
+    versions_changed: Annotated[int, Field(description="Versions that would end at another instant or say otherwise")]
+    versions_removed: int
+    differences: Annotated[list[FieldDifference], Field(description="The fields that would change at change_ts")]
+    versions: Annotated[list[VersionDifference], Field(description="Before and after, in order of valid_from")]
+    entity: Annotated[
+        Entity | None, Field(description="As it would be then, or at change_ts if it has ended; null if it ends")
+    ]
 
 
 class ListOf(BaseModel, Generic[T]):

@@ -27,6 +27,7 @@ from crm_core.postgres.pool import Pool
 from crm_core.postgres.sqlstates import domain_error
 from crm_core.reference import reference_types
 from crm_core.settings import Settings
+from crm_core.timeline.preview import ChangePreview, preview_change
 from crm_core.timeline.single_change import ChangeRequest, ChangeResult, apply_change
 
 TYPES_SECONDS = 1.0  # after which a type that another process added is known
@@ -195,6 +196,15 @@ class State:
             return apply_change(connection, types, request, now=datetime.now(UTC), time_zone=time_zone)
 
         return await self.write(apply)
+
+    async def preview(self, request: ChangeRequest) -> ChangePreview:
+        """Return what one change would do, and record nothing; raises Refusal and what `apply_change` raises."""
+
+        def look(connection: Connection) -> ChangePreview:
+            types, time_zone = self.types(connection), self.settings.time_zone
+            return preview_change(connection, types, request, now=datetime.now(UTC), time_zone=time_zone)
+
+        return await self.write(look)
 
     async def merge(self, work: Callable[[Connection], T]) -> T:
         """Run the work on a drop, which may wait and take far longer."""

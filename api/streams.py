@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import logging
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -19,6 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 from api.paging import NDJSON
 from api.problems import RETRY_SECONDS, Refusal
 from api.state import State
+from api.tables import Row, as_table
 from crm_core.postgres.connection import Connection
 
 STREAM_SECONDS = 1_800  # that the database may take for a stream
@@ -50,17 +49,12 @@ async def stream(
 
 def as_csv(blocks: Iterable[bytes], detail_types: Sequence[str]) -> Iterator[bytes]:
     """Turn lines of entities into a CSV file that can be corrected and sent as a drop, one column per detail type."""
-    names = (*COLUMNS, *detail_types)
-    yield _rows([names])
-    for block in blocks:
-        entities = [json.loads(line) for line in block.splitlines()]
-        yield _rows(
-            [
-                *(entity[name] for name in COLUMNS),
-                *map({d["detail_type"]: d["detail_value"] for d in entity["details"]}.get, detail_types),
-            ]
-            for entity in entities
-        )
+
+    def cells(entity: Mapping[str, Any]) -> Iterator[Row]:
+        values = {detail["detail_type"]: detail["detail_value"] for detail in entity["details"]}
+        yield [*(entity[name] for name in COLUMNS), *map(values.get, detail_types)]
+
+    return as_table(blocks, (*COLUMNS, *detail_types), cells)
 
 
 def as_array(blocks: Iterable[bytes]) -> Iterator[bytes]:
@@ -69,12 +63,6 @@ def as_array(blocks: Iterable[bytes]) -> Iterator[bytes]:
     for block in blocks:
         yield comma + block.rstrip(b"\n").replace(b"\n", b",")
         comma = b","
-
-
-def _rows(rows: Iterable[Sequence[str | None]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()
 
 
 class _Stream(StreamingResponse):

@@ -20,11 +20,14 @@ from crm_core.timeline.moments import DayOfChange
 from crm_core.timeline.summaries import LateFact, TypeCount, count_by_type, learnt_of_the_past
 
 DROPS_SHOWN = 6
+DROPS_SEARCHED = 50  # for what waits for a decision
+WAITING_SHOWN = 5
 LATE_SHOWN = 8
 BEFORE = timedelta(days=365)  # what now is compared with, unless the address says otherwise
 LEARNT_SINCE = timedelta(days=1)
 HEIGHT, FOOT = 160, 20  # of the picture of changes, in pixels; what lies across it is in percent
 MOST_BARS = 120
+EARLY = 0.02  # the share of all changes that the picture leaves out at its beginning
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class Intake:
     """What came in."""
 
     drops: Sequence[dict[str, object]]  # as the API tells them, newest first
+    waiting: Sequence[dict[str, object]]  # those of which rows were rejected, or that were refused
     totals: Totals
     books: Books
     freshness: Freshness
@@ -53,7 +57,9 @@ async def show_overview(opened: Page) -> Response:
     """Show the overview at the instant of the time bar."""
     now = datetime.now(UTC)
     as_of = opened.bar.as_of or now
-    against = instant_of(opened.request.query_params, "against", opened.state.settings.time_zone) or as_of - BEFORE
+    days = await opened.days_of_change()
+    newest = min(as_of, days[-1].last_at) if days else as_of
+    against = instant_of(opened.request.query_params, "against", opened.state.settings.time_zone) or newest - BEFORE
     known_at = opened.bar.known_at
 
     def counted(at: datetime, connection: Connection) -> list[TypeCount]:
@@ -62,25 +68,35 @@ async def show_overview(opened: Page) -> Response:
     here = await opened.kept(("types", opened.bar.as_of, known_at), partial(counted, as_of))
     day = against.replace(minute=0, second=0, microsecond=0)
     there = await opened.kept(("types", day, known_at), partial(counted, against))
+    shown = densest(days)
     before = {count.code: count.entities for count in there}
-    days = await opened.days_of_change()
     return opened.show(
         "overview.html",
         counts=[(count, count.entities - before.get(count.code, 0)) for count in here],
         entities=sum(count.entities for count in here),
         against=against,
-        bars=bars(days),
-        last_day=days[-1].last_at if days else None,
+        bars=bars(shown),
+        earlier=sum(day.begun + day.ended for day in days) - sum(day.begun + day.ended for day in shown),
         intake=await opened.kept("intake", partial(_intake, now)),
         late=await opened.kept("late", partial(_late, now)),
         height=HEIGHT,
         foot=FOOT,
-        line=place_of(days, as_of),
-        ticks=ticks(days),
+        line=place_of(shown, as_of),
+        ticks=ticks(shown),
     )
 
 
 routes = [Route("/", page("reader", show_overview), methods=["GET"])]
+
+
+def densest(days: Sequence[DayOfChange]) -> Sequence[DayOfChange]:
+    """Return the days without the few early ones that would leave most of the picture empty."""
+    every, early = sum(day.begun + day.ended for day in days), 0
+    for place, day in enumerate(days):
+        early += day.begun + day.ended
+        if early > every * EARLY:
+            return days[place:]
+    return days
 
 
 def bars(days: Sequence[DayOfChange], most: int = MOST_BARS) -> list[Bar]:
@@ -138,8 +154,15 @@ def _span(days: Sequence[DayOfChange]) -> timedelta:
 
 
 def _intake(now: datetime, connection: Connection) -> Intake:
-    drops = [json.loads(document) for document in registry.drops(connection, limit=DROPS_SHOWN).documents]
-    return Intake(drops, totals(connection), books(connection), freshness(connection, now=now))
+    drops = [json.loads(document) for document in registry.drops(connection, limit=DROPS_SEARCHED).documents]
+    waiting = [drop for drop in drops if drop["rows_rejected"] or drop["status"] in ("refused", "held")]
+    return Intake(
+        drops[:DROPS_SHOWN],
+        waiting[:WAITING_SHOWN],
+        totals(connection),
+        books(connection),
+        freshness(connection, now=now),
+    )
 
 
 def _late(now: datetime, connection: Connection) -> list[LateFact]:

@@ -57,7 +57,7 @@ def _too_large(most: int) -> Refusal:
 
 def _too_slow(patience: float) -> Refusal:
     said = (
-        f"the body arrives too slowly: nothing of it, or less than {MIN_BYTES_PER_SECOND:,} bytes per second, within "
+        f"the body arrives too slowly: nothing at all, or less than {MIN_BYTES_PER_SECOND:,} bytes per second, within "
         f"{patience:g} s; "
     )
     said += "nothing was changed, so send it again"

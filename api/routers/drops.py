@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from http import HTTPStatus
-from typing import Annotated, BinaryIO, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 import anyio.to_thread
 from fastapi import APIRouter, Query, Request, Response
@@ -17,10 +17,23 @@ from starlette.types import Receive, Scope, Send
 
 from api.auth import Reader, Writer
 from api.fast_path import FastRoute
-from api.paging import JSON, PageParams, Params, envelope, numbered, wanted, wants_csv
+from api.paging import (
+    JSON,
+    NDJSON,
+    PageParams,
+    Params,
+    envelope,
+    numbered,
+    require_no_pages,
+    wanted,
+    wants_csv,
+    wants_stream,
+)
 from api.problems import Refusal, documented
-from api.schemas import Instant, ListOf
+from api.schemas import FieldDifference, Instant, ListOf
 from api.state import State
+from api.streams import stream
+from api.tables import Row, as_table
 from api.uploads import BLOCK, CSV, FORM, receive, room
 from crm_core.drops import registry
 from crm_core.drops.ingest import Options, ingest_over
@@ -32,6 +45,7 @@ router = APIRouter(prefix="/api/v1", tags=["drops"], route_class=FastRoute)
 SPOOL_SECONDS = 300  # that the database may take for all rejected rows of a drop
 Sha256 = Annotated[str, PathParam(pattern="^[0-9a-f]{64}$", description="SHA-256 of the drop's bytes")]
 LINES: dict[str, object] = {CSV: {"schema": {"type": "string"}}}
+EVERY: dict[str, object] = {NDJSON: {"schema": {"type": "string"}}, **LINES}
 BODY: dict[str, object] = {
     "requestBody": {
         "required": True,
@@ -81,16 +95,6 @@ class DropOutcome(BaseModel):
         int, Field(description="Rows without entity_uid that say the same as an earlier row")
     ]
     notes: Annotated[list[str], Field(description="Notes for the sender, one sentence each")]
-
-
-class FieldDifference(BaseModel):
-    """A change of one field of an entity at an instant; null means no value."""
-
-    entity_uid: str
-    field: str
-    at: Instant
-    before: str | None
-    after: str | None
 
 
 class Taken(DropOutcome):
@@ -159,9 +163,22 @@ async def send_drop(http: Request, call: Writer, params: Annotated[Sent, Query()
     return Response(body, HTTPStatus.CREATED if is_new else HTTPStatus.OK, location, JSON)
 
 
-@router.get("/drops", response_model=ListOf[Drop], responses=documented())
+@router.get(
+    "/drops",
+    response_model=ListOf[Drop],
+    responses={**documented(), 200: {"content": EVERY, "description": "A page, or all as NDJSON or CSV"}},
+)
 async def list_drops(http: Request, call: Reader, params: Annotated[PageParams, Query()]) -> Response:
-    """List the drops, the newest first."""
+    """List the drops, the newest first; `Accept: application/x-ndjson` or `text/csv` answers all at once."""
+    as_file = wants_csv(http)
+    if as_file or wants_stream(http):
+        require_no_pages(params)
+
+        def lines(connection: Connection) -> Iterator[bytes]:
+            found = registry.stream_drops(connection)
+            return as_table(found, tuple(Drop.model_fields), _cells) if as_file else found
+
+        return await stream(call.state, lines, media_type=CSV if as_file else NDJSON)
     want = wanted(http, params, call.state, registry.Position)
 
     def read(connection: Connection) -> tuple[registry.Page, int | None]:
@@ -206,6 +223,10 @@ async def list_rejects(
 
     found, count = await call.state.read(read)
     return numbered(http, found.documents, count, params.page, limit)
+
+
+def _cells(drop: Mapping[str, Any]) -> Iterator[Row]:
+    yield ["\n".join(drop[name]) if name == "notes" else drop[name] for name in Drop.model_fields]
 
 
 async def _as_csv(state: State, sha256: str) -> Response:

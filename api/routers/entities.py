@@ -30,23 +30,33 @@ from api.paging import (
     wants_csv,
     wants_stream,
 )
-from api.parameters import Deletion, IfMatch, Instants, Key, Search, Versions, filter_key, instant_or_none, require_key
+from api.parameters import (
+    LINES,
+    Deletion,
+    IfMatch,
+    Instants,
+    Key,
+    Search,
+    Trial,
+    Versions,
+    filter_key,
+    instant_or_none,
+    require_key,
+    unknown,
+)
+from api.previews import shown
 from api.problems import Refusal, documented, refuse
-from api.schemas import DetailVersion, Entity, EntityPatch, EntityVersion, ListOf, NewEntity, Recorded
+from api.schemas import DetailVersion, Entity, EntityPatch, EntityVersion, ListOf, NewEntity, Preview
 from api.streams import as_array, as_csv, stream
 from crm_core.errors import EntityStale
 from crm_core.model import Op
 from crm_core.postgres.connection import Connection
-from crm_core.settings import MAX_PAGE_SIZE
 from crm_core.timeline import history, reads
-from crm_core.timeline.history import ChangePosition, VersionPosition
+from crm_core.timeline.history import VersionPosition
 from crm_core.timeline.lists import Page, PageOf, Position
 from crm_core.timeline.single_change import ChangeRequest, ChangeResult, Preconditions, Provenance
 
 router = APIRouter(prefix="/api/v1", tags=["entities"], route_class=FastRoute)
-LINES: dict[str, object] = {
-    kind: {"schema": {"type": "string", "description": "All rows, one per line"}} for kind in (NDJSON, CSV)
-}
 SHORTEST = 3  # the fewest characters of q that an index can find
 EVERYTHING = 1_000  # versions that are returned as one answer from memory; more are streamed
 
@@ -90,18 +100,19 @@ async def list_entities(http: Request, call: Reader, params: Annotated[Search, Q
     "/entities",
     status_code=HTTPStatus.CREATED,
     response_model=Entity,
-    responses=documented(409, 422),
+    responses={**documented(409, 422), 200: {"model": Preview, "description": "With dry_run: what it would do"}},
 )
 async def create_entity(
     http: Request,
     call: Writer,
     body: NewEntity,
+    params: Annotated[Trial, Query()],
     idempotency_key: Key = None,
 ) -> Response:
     """Create an entity; one that has ended starts again."""
     uid = body.entity_uid or uuid.uuid4()
     request = await _request_of(http, call, "upsert", uid, body, idempotency_key)
-    return _written(http, HTTPStatus.CREATED, await _apply(http, call, request))
+    return await _made(http, call, request, params, HTTPStatus.CREATED)
 
 
 @router.get("/entities/{uid}", response_model=Entity, responses=documented(404, 410))
@@ -121,12 +132,13 @@ async def read_entity(http: Request, uid: UUID, call: Reader, params: Annotated[
     return Response(document.encode(), media_type=JSON, headers=headers)
 
 
-@router.patch("/entities/{uid}", response_model=Entity, responses=documented(404, 409, 412, 422))
+@router.patch("/entities/{uid}", response_model=Entity | Preview, responses=documented(404, 409, 412, 422))
 async def patch_entity(
     http: Request,
     uid: UUID,
     call: Writer,
     body: EntityPatch,
+    params: Annotated[Trial, Query()],
     _if_match: IfMatch = None,
     idempotency_key: Key = None,
 ) -> Response:
@@ -134,10 +146,17 @@ async def patch_entity(
     if body.entity_uid not in (None, uid):
         refuse("body.entity_uid", f"is not {uid}, the uid in the address; leave it out")
     request = await _request_of(http, call, "patch", uid, body, idempotency_key)
-    return _written(http, HTTPStatus.OK, await _apply(http, call, request))
+    return await _made(http, call, request, params, HTTPStatus.OK)
 
 
-@router.delete("/entities/{uid}", status_code=HTTPStatus.NO_CONTENT, responses=documented(404, 409, 412, 422))
+@router.delete(
+    "/entities/{uid}",
+    status_code=HTTPStatus.NO_CONTENT,
+    responses={
+        **documented(404, 409, 412, 422),
+        200: {"model": Preview, "description": "With dry_run: what it would do"},
+    },
+)
 async def delete_entity(
     http: Request,
     uid: UUID,
@@ -151,7 +170,7 @@ async def delete_entity(
         refuse("body", "is ignored in a DELETE; write the instant into the address: ?change_ts=2024-01-31")
     conditions = await _preconditions(http, idempotency_key)
     request = ChangeRequest("delete", uid, _provenance(http, call), params.change_ts, preconditions=conditions)
-    return _written(http, HTTPStatus.NO_CONTENT, await _apply(http, call, request))
+    return await _made(http, call, request, params, HTTPStatus.NO_CONTENT)
 
 
 @router.get("/entities/{uid}/history", response_model=ListOf[EntityVersion | DetailVersion], responses=documented(404))
@@ -164,7 +183,7 @@ async def read_history(http: Request, uid: UUID, call: Reader, params: Annotated
     def read(connection: Connection) -> tuple[PageOf[VersionPosition], int | None]:
         number = history.count_history(connection, uid, known_at=known_at)
         if number == 0:
-            raise _unknown(uid)
+            raise unknown(uid)
         if is_whole:
             return history.history_page(connection, uid, known_at=known_at, limit=EVERYTHING), number
         page = history.history_page(
@@ -184,33 +203,12 @@ async def read_history(http: Request, uid: UUID, call: Reader, params: Annotated
     return await stream(call.state, versions, media_type=JSON, before=envelope_head(count).encode(), after=b"]}")
 
 
-@router.get("/entities/{uid}/audit", response_model=ListOf[Recorded], responses=documented(404))
-async def read_audit(http: Request, uid: UUID, call: Reader, params: Annotated[Versions, Query()]) -> Response:
-    """Read the ledger of an entity: every change in recording order, who made it, and what it did.
-
-    Without page_size a page has the largest size.
-    """
-    known_at = instant_or_none(call.state, "known_at", params.known_at)
-    if params.page_size is None:
-        params = params.model_copy(update={"page_size": MAX_PAGE_SIZE})
-    want = wanted(http, params, call.state, ChangePosition)
-
-    def read(connection: Connection) -> tuple[PageOf[ChangePosition], int | None]:
-        number = history.count_audit(connection, uid, known_at=known_at)
-        if number == 0:
-            raise _unknown(uid)
-        page = history.audit_page(
-            connection, uid, known_at=known_at, after=want.after, offset=want.offset, limit=want.limit
-        )
-        return page, number if want.is_counted else None
-
-    page, count = await call.state.read_heavily(read)
-    return envelope(http, want, page, count)
-
-
-async def _apply(http: Request, call: Call, request: ChangeRequest) -> ChangeResult:
+async def _made(http: Request, call: Call, request: ChangeRequest, params: Trial, status: HTTPStatus) -> Response:
+    """Make a change, or say what it would do."""
     try:
-        return await call.state.change(request)
+        if params.dry_run:
+            return shown(await call.state.preview(request))
+        return _written(http, status, await call.state.change(request))
     except EntityStale:
         require_strong(http)
         raise
@@ -266,7 +264,7 @@ def _missing(connection: Connection, uid: UUID, as_of: datetime | None, known_at
     """Raise the Refusal that says why the entity has no state to return."""
     span = history.span(connection, uid, known_at=known_at)
     if span is None:
-        raise _unknown(uid)
+        raise unknown(uid)
     if as_of is not None:
         if as_of < datetime.fromisoformat(span.began_at):
             said = f"the entity {uid} did not exist at that time; it begins at {span.began_at}"
@@ -275,7 +273,3 @@ def _missing(connection: Connection, uid: UUID, as_of: datetime | None, known_at
         raise Refusal(HTTPStatus.NOT_FOUND, said)
     said = f"the entity {uid} ended at {span.ended_at}; its history, audit and as_of can still be read"
     raise Refusal(HTTPStatus.GONE, said, members={"valid_to": span.ended_at or ""})
-
-
-def _unknown(uid: UUID) -> Refusal:
-    return Refusal(HTTPStatus.NOT_FOUND, f"no entity {uid} is known; look for it in /api/v1/entities")

@@ -12,16 +12,16 @@ from pydantic import Field
 from api.auth import Reader
 from api.fast_path import FastRoute
 from api.paging import CSV, NDJSON, PageParams, counted, envelope, require_no_pages, wanted, wants_csv, wants_stream
-from api.parameters import INSTANT, KNOWN_AT, AsOf, filter_key, instant, instant_or_none
+from api.parameters import INSTANT, KNOWN_AT, LINES, AsOf, filter_key, instant, instant_or_none
 from api.problems import documented, refuse
 from api.schemas import Difference, Entity, ListOf, Transition
 from api.streams import as_csv, stream
+from api.tables import DIFF, TRANSITIONS, as_table, diff_rows, transition_rows
 from crm_core.postgres.connection import Connection
 from crm_core.timeline import reads
 from crm_core.timeline.lists import Page, Position
 
 router = APIRouter(prefix="/api/v1", tags=["across time"], route_class=FastRoute)
-LINES: dict[str, object] = {NDJSON: {"schema": {"type": "string", "description": "All rows, one JSON object per line"}}}
 
 
 class Between(PageParams):
@@ -41,10 +41,13 @@ class Between(PageParams):
 @router.get(
     "/entities-asof",
     response_model=ListOf[Entity],
-    responses={**documented(), 200: {"content": LINES, "description": "A page, or all as NDJSON"}},
+    responses={**documented(), 200: {"content": LINES, "description": "A page, or all as NDJSON or CSV"}},
 )
 async def list_entities_as_of(http: Request, call: Reader, params: Annotated[AsOf, Query()]) -> Response:
-    """List the entities as they were, by entity_uid; `Accept: application/x-ndjson` returns all at once."""
+    """List the entities as they were, by entity_uid.
+
+    `Accept: application/x-ndjson` or `text/csv` returns all at once.
+    """
     as_of = instant(call.state, "as_of", params.as_of)
     known_at = instant_or_none(call.state, "known_at", params.known_at)
     as_file = wants_csv(http)
@@ -85,22 +88,31 @@ async def list_entities_as_of(http: Request, call: Reader, params: Annotated[AsO
 @router.get(
     "/diff",
     response_model=ListOf[Difference] | ListOf[Transition],
-    responses={**documented(), 200: {"content": LINES, "description": "A page, or all as NDJSON"}},
+    responses={**documented(), 200: {"content": LINES, "description": "A page, or all as NDJSON or CSV"}},
 )
 async def list_differences(http: Request, call: Reader, params: Annotated[Between, Query()]) -> Response:
-    """List what changed between two instants; `Accept: application/x-ndjson` returns all at once.
+    """List what changed between two instants.
 
     `mode=net` has one result per entity, by entity_uid; `mode=changes` has every transition in `(from, to]`, by time.
+    `Accept: application/x-ndjson` returns all at once, and `text/csv` with a row for each field that changed.
     """
     from_, to = instant(call.state, "from", params.from_), instant(call.state, "to", params.to)
     known_at = instant_or_none(call.state, "known_at", params.known_at)
     if from_ >= to:
         refuse("query.from", f"{params.from_} is not before to={params.to}; swap them")
     is_net = params.mode == "net"
-    if wants_stream(http):
+    as_file = wants_csv(http)
+    if as_file or wants_stream(http):
         require_no_pages(params)
-        every = reads.stream_diff if is_net else reads.stream_transitions
-        return await stream(call.state, lambda connection: every(connection, from_, to, known_at=known_at))
+
+        def lines(connection: Connection) -> Iterator[bytes]:
+            every = reads.stream_diff if is_net else reads.stream_transitions
+            found = every(connection, from_, to, known_at=known_at)
+            if not as_file:
+                return found
+            return as_table(found, DIFF, diff_rows) if is_net else as_table(found, TRANSITIONS, transition_rows)
+
+        return await stream(call.state, lines, media_type=CSV if as_file else NDJSON)
     want = wanted(http, params, call.state, Position)
 
     def read(connection: Connection) -> tuple[Page, int | None]:

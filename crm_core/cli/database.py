@@ -71,7 +71,7 @@ def loaddata(files: Sequence[Path]) -> None:
     loaded, or none. Loading them again changes nothing.
 
     Of the fixtures that ship in data/fixtures, 001 and 002 hold the types, which every database needs; 003 and 004 hold
-    sample entities for trying things out.
+    sample entities for trying things out, and 005 more types that the sample drops use.
     """
     from crm_core.fixtures.django_format import read_fixtures
     from crm_core.fixtures.load import load_fixtures

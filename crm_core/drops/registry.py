@@ -19,6 +19,7 @@ from crm_core.postgres.streams import in_blocks
 from crm_core.resources import statement
 
 Document = str  # one JSON object
+PART = 1_000  # drops that a stream reads at once
 
 _REMARKS_OF_HEADER = re.compile(r"\A" + "".join(f'"?{name}"?,' for name in REMARKS), re.IGNORECASE)
 _REMARKS_OF_ROW = re.compile(r'\A"?\d+"?,"?[a-z_ ]*"?,')
@@ -52,6 +53,16 @@ def drops(connection: Connection, *, after: Position | None = None, offset: int 
     page = rows[:limit]
     documents = tuple(document for document, *_ in page)
     return Page(documents, Position(*page[-1][1:]) if len(rows) > limit else None)
+
+
+def stream_drops(connection: Connection) -> Iterator[bytes]:
+    """Read all that `drops` lists, in the same order: lines of JSON, in blocks of some of them."""
+    after, is_more = None, True
+    while is_more:
+        page = drops(connection, after=after, limit=PART)
+        after, is_more = page.next, page.next is not None
+        if page.documents:
+            yield "".join(f"{document}\n" for document in page.documents).encode()
 
 
 def count_drops(connection: Connection) -> int:

@@ -76,7 +76,7 @@ def require_empty(connection: psycopg.Connection[TupleRow]) -> None:
     there = [name for (name,) in connection.execute(statement("server/tables"), {"names": tables})]
     if there:
         cause = f"the database has tables of these names already, but no schema of crm: {', '.join(there)}"
-        raise SchemaIncomplete(cause, f"name an empty database, or {RESTORE}")
+        raise SchemaIncomplete(cause, f"use an empty database, or {RESTORE}")
 
 
 def _lacking(what: str, name: str, user: str) -> tuple[str, str]:

@@ -61,12 +61,20 @@ def history_page(
         "entity_uid": entity_uid,
         "after_from": None if after is None else after.valid_from,
         "after_code": None if after is None else after.code,
+        "since": None,
         "offset": offset,
         "limit": limit + 1,
     }
     with as_known(connection, known_at):
         found = rows(connection, "history", values)
     return page_of([(document, VersionPosition(at, code)) for document, at, code in found], limit)
+
+
+def versions_since(connection: Connection, entity_uid: UUID, since: datetime) -> dict[VersionPosition, Document]:
+    """Read the versions of an entity and its details that hold at an instant or later, or end then, in their order."""
+    values: Values = {"entity_uid": entity_uid, "after_from": None, "after_code": None, "since": since}
+    found = rows(connection, "history", values | {"offset": 0, "limit": None})
+    return {VersionPosition(at, code): document for document, at, code in found}
 
 
 def count_history(connection: Connection, entity_uid: UUID, *, known_at: datetime | None = None) -> int:
@@ -112,7 +120,8 @@ def stream_history(connection: Connection, entity_uid: UUID, *, known_at: dateti
     """Read everything that `history_page` lists: lines of JSON, in blocks."""
 
     def found() -> Iterator[Document]:
-        values: Values = {"entity_uid": entity_uid, "after_from": None, "after_code": None, "offset": 0, "limit": None}
+        values: Values = {"entity_uid": entity_uid, "after_from": None, "after_code": None, "since": None}
+        values |= {"offset": 0, "limit": None}
         with connection.cursor("versions") as cursor:
             cursor.execute(statement("query/history"), values)
             while some := cursor.fetchmany(PART):

@@ -168,6 +168,7 @@ def explain(connection: Connection) -> Iterator[Plan]:
         "ats": [middle],
         "after_from": "infinity",
         "after_code": "",
+        "since": None,
         "after_batch": None,
         "after_row": None,
         "limit": 21,

@@ -93,7 +93,8 @@ def count_entities(
 
 def history(connection: Connection, entity_uid: UUID, *, known_at: datetime | None = None) -> Sequence[Document]:
     """Read every version of one entity and its details, in order of valid_from; empty if it was never known."""
-    values: Values = {"entity_uid": entity_uid, "after_from": None, "after_code": None, "offset": 0, "limit": None}
+    values: Values = {"entity_uid": entity_uid, "after_from": None, "after_code": None, "since": None}
+    values |= {"offset": 0, "limit": None}
     with as_known(connection, known_at):
         return [document for document, *_ in rows(connection, "history", values)]
 

@@ -99,7 +99,7 @@ def test_each_role_may_what_those_before_it_may(closed: tuple[httpx.Client, dict
         for role in ("reader", "writer", "admin"):
             answer = call(of[role])
             if ["reader", "writer", "admin"].index(role) < ["reader", "writer", "admin"].index(needed):
-                a_problem(answer, 403, f"'a-{role}' is of a {role}", f"takes a {needed}")
+                a_problem(answer, 403, f"'a-{role}' has the role {role}", f"needs the role {needed}")
             else:
                 assert answer.status_code not in (401, 403), answer.text
 

@@ -366,7 +366,7 @@ def test_a_database_that_is_read_only_refuses_writes_and_recovers_by_itself(
             name = connection.info.dbname
             connection.execute(f'alter database "{name}" set default_transaction_read_only = {to}'.encode())
             connection.execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity"
+                "select pg_terminate_backend(pid, 5000) from pg_stat_activity"  # and wait until it has ended
                 " where datname = current_database() and pid <> pg_backend_pid() and %s = 'on'",
                 [to],
             )

@@ -95,9 +95,11 @@ def test_another_encoding_that_is_declared_is_refused_whole(client: httpx.Client
 def test_what_is_packed_is_to_be_unpacked_first(client: httpx.Client) -> None:
     content = a_drop("Packed").encode()
     for name, value in (("Content-Encoding", "gzip"), ("Content-Encoding", "br")):
-        a_problem(client.post(DROPS, content=content, headers={**CSV, name: value}), 400, value, "unpack it first")
+        a_problem(
+            client.post(DROPS, content=content, headers={**CSV, name: value}), 400, value, "decode the body first"
+        )
     for header in ("Content-Transfer-Encoding: base64", "Content-Encoding: gzip"):
-        a_problem(sent_form(client, a_form(content, header)), 400, "body.file", "unpack it first")
+        a_problem(sent_form(client, a_form(content, header)), 400, "body.file", "decode the body first")
     assert named(client, "Packed") == 0
     assert sent_form(client, a_form(content, "Content-Transfer-Encoding: binary")).status_code == 201
 

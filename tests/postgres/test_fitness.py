@@ -103,7 +103,9 @@ def test_an_extension_in_a_schema_that_the_user_may_not_use_is_told(empty: Datab
 def test_tables_of_somebody_else_are_not_taken_for_ours(empty: Database) -> None:
     with psycopg.connect(empty.conninfo, autocommit=True) as connection:
         connection.execute("create table entity (x int)")
-    with pytest.raises(SchemaIncomplete, match="tables of these names, and no revision of crm: entity; name an empty"):
+    with pytest.raises(
+        SchemaIncomplete, match="tables of these names already, but no schema of crm: entity; use an empty"
+    ):
         migrate(empty)
 
 
@@ -130,7 +132,7 @@ def test_a_part_of_a_backup_is_named_by_what_it_lacks(
             connection.execute(f"create extension if not exists {name}".encode())
     subprocess.run(restore, input=text, check=False, capture_output=True, text=True)
     (line,) = refused(empty, "ingest", "x.csv")
-    assert re.search("the schema is incomplete: |no revision of crm: access_token, ", line)
+    assert re.search("the schema is incomplete: |no schema of crm: access_token, ", line)
     assert "pg_restore without --table" in line
     told = crm(empty, "check")
     assert (told.returncode, "Traceback" in told.stderr) == (1, False), told.stderr

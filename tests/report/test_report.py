@@ -619,7 +619,7 @@ def test_an_empty_database_has_a_report_that_says_what_to_do(
     report = collect(connection, now=NOW)
     assert opened(page, as_html(report), tmp_path) == []
     text = page.locator("body").inner_text()
-    assert "No drop has come yet" in text
+    assert "No drop has arrived yet" in text
     assert "crm loaddata" in text
     assert "nan" not in text.lower()
 

@@ -26,7 +26,7 @@ COMPARES: dict[str, Compares] = {
 
 def compared(detail_type: str, value: str) -> str:
     """What of a value decides whether it equals another."""
-    return value.casefold() if COMPARES[detail_type] == "casefold" else value
+    return value.casefold() if COMPARES.get(detail_type) == "casefold" else value
 
 
 @dataclass
