@@ -335,7 +335,7 @@ def test_a_client_that_breaks_off_is_no_fault_of_ours(client: httpx.Client, capl
             time.sleep(0.2)
 
     def told() -> list[int]:
-        found = [record.told for record in caplog.records if hasattr(record, "told")]
+        found = [record.fields for record in caplog.records if hasattr(record, "fields")]
         return [line["status"] for line in found if line["request_id"].startswith("gone-")]
 
     until(lambda: len(told()) == 3, 5)
