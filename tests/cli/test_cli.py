@@ -583,7 +583,7 @@ def test_explain_shows_a_short_table_and_each_plan_if_it_is_asked_for(run: Run) 
     assert "Index Scan using" in full
 
 
-def test_a_file_whose_name_is_no_text_goes_in(run: Run, tmp_path: Path) -> None:
+def test_a_file_whose_name_is_not_valid_text_is_merged(run: Run, tmp_path: Path) -> None:
     drop = tmp_path / os.fsdecode(b"caf\xe9.csv")
     drop.write_bytes(INITIAL.read_bytes())
     assert json.loads(run("ingest", "--json", drop).stdout)["status"] == "merged"

@@ -155,7 +155,7 @@ NO_DETAILS = [
 
 
 @pytest.mark.parametrize("text", NO_UIDS)
-def test_what_is_no_uid_is_refused(text: str) -> None:
+def test_a_malformed_uid_is_refused(text: str) -> None:
     assert reasons(Row(text)) == {"invalid_uid"}
 
 
@@ -254,7 +254,7 @@ def test_a_time_that_does_not_exist_once_is_refused_and_so_is_a_day_that_was_lef
 
 
 @pytest.mark.parametrize("text", NO_INSTANTS)
-def test_an_instant_that_is_none_or_does_not_exist_once_is_refused(text: str) -> None:
+def test_an_instant_that_is_invalid_or_does_not_exist_exactly_once_is_refused(text: str) -> None:
     assert reasons(Row(change_ts=text)) == {"invalid_change_ts"}
 
 
@@ -302,12 +302,12 @@ def test_no_details_are_fine(text: str | None) -> None:
 
 
 @pytest.mark.parametrize("text", NO_JSON, ids=range(len(NO_JSON)))
-def test_details_that_are_no_json_are_refused(text: str) -> None:
+def test_details_that_are_not_json_are_refused(text: str) -> None:
     assert reasons(Row(details=text)) == {"details_not_json"}
 
 
 @pytest.mark.parametrize("text", NO_LISTS, ids=range(len(NO_LISTS)))
-def test_details_that_are_no_list_are_refused(text: str) -> None:
+def test_details_that_are_not_a_list_are_refused(text: str) -> None:
     assert reasons(Row(details=text)) == {"details_not_list"}
 
 
@@ -319,12 +319,12 @@ def test_a_detail_of_an_unknown_or_inactive_type_is_refused(item: str) -> None:
 
 
 @pytest.mark.parametrize("value", NO_VALUES, ids=range(len(NO_VALUES)))
-def test_a_detail_whose_value_is_no_text_is_refused(value: str) -> None:
+def test_a_detail_whose_value_is_not_text_is_refused(value: str) -> None:
     assert reasons(Row(details=f'[{{"detail_type":"email","detail_value":{value}}}]')) == {"invalid_detail_value"}
 
 
 @pytest.mark.parametrize("item", NO_DETAILS, ids=range(len(NO_DETAILS)))
-def test_an_item_that_is_no_detail_is_refused(item: str) -> None:
+def test_an_item_that_is_not_a_detail_is_refused(item: str) -> None:
     assert reasons(Row(details=f"[{item}]")) == {"invalid_detail_value"}
 
 

@@ -243,7 +243,7 @@ def test_a_record_beyond_the_largest_size_is_rejected_wherever_the_blocks_end(pa
         assert [row[:2] for row in found.rows] == [(2, "a"), (4, "e"), (8, "j")]
 
 
-def test_bytes_that_are_no_text_are_rejected_and_shown(path: Path) -> None:
+def test_bytes_that_are_not_text_are_rejected_and_shown(path: Path) -> None:
     good = b"caf\xc3\xa9 \xf0\x9f\x98\x80,PERSON,[]\n"
     bad = [b"caf\xe9,PERSON,[]", b"a\x00b,PERSON,[]", b"\xed\xa0\x80,,", b'"\xff\n\xfe",b,c', b"\xc3,b"]
     content = HEADER.encode() + good + b"\n".join(bad) + b"\n" + good

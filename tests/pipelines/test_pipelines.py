@@ -82,7 +82,7 @@ def test_an_initial_a_delta_and_a_late_drop_add_versions_and_a_replay_adds_none(
     assert project.versions() == before
 
 
-def test_row_counts_of_the_drop_and_of_the_tables_are_told_where_dagster_looks_for_them(project: Project) -> None:
+def test_row_counts_of_the_drop_and_of_the_tables_are_where_dagster_looks_for_them(project: Project) -> None:
     told = project.materialize(project.arrive(INITIAL))
     with project.database.connect() as connection:
         for asset, table, rows in (
@@ -126,7 +126,7 @@ def test_a_dirty_drop_shows_lines_and_reasons_and_no_value_of_its_rows_in_any_ev
         assert value not in events
 
 
-def test_what_a_drop_changed_is_told_by_field(project: Project) -> None:
+def test_the_changes_of_a_drop_are_counted_by_field(project: Project) -> None:
     project.materialize(project.arrive(INITIAL))
     told = project.materialize(project.arrive(DELTA))
     of_entities, of_details = told["entity_versions"]["changed_fields"], told["detail_versions"]["changed_fields"]
@@ -190,7 +190,7 @@ def _some_change(chance: random.Random, who: str, at: float) -> Change:
     return an_entity(who, at=at, name=chance.choice("ABC"), email=f"{chance.randrange(3)}@x.org")
 
 
-def test_a_range_goes_in_in_one_run_and_a_refused_drop_loses_none_of_the_others(project: Project) -> None:
+def test_a_range_is_merged_in_one_run_and_a_refused_drop_does_not_stop_the_others(project: Project) -> None:
     keys = [project.arrive(path) for path in (INITIAL, DELTA)]
     (project.folder / "nothing.csv").touch()
     keys += [project.know("nothing.csv"), project.know("gone.csv"), project.arrive(LATE), project.arrive(DIRTY)]

@@ -126,7 +126,7 @@ def later(seconds: float) -> Iterator[None]:
 
 
 @pytest.mark.unit
-def test_a_file_is_taken_when_it_stands_still_for_a_tick(ticks: Ticks) -> None:
+def test_a_file_is_taken_when_it_has_not_changed_for_a_tick(ticks: Ticks) -> None:
     file = ticks.folder / "a.csv"
     file.write_text("display_name")
     assert ticks.tick() == []
@@ -169,7 +169,7 @@ def test_a_changed_file_is_a_new_run_of_the_same_partition_also_while_the_first_
 
 
 @pytest.mark.unit
-def test_a_file_whose_name_is_no_key_gets_one(ticks: Ticks) -> None:
+def test_a_file_whose_name_is_not_a_valid_key_gets_one(ticks: Ticks) -> None:
     (ticks.folder / "März, neu.csv").touch()
     (key,) = ticks.ticks(2)
     assert key is not None
@@ -188,7 +188,7 @@ def test_a_partition_that_somebody_made_up_leads_to_no_other_folder(tmp_path: Pa
 
 
 @pytest.mark.unit
-def test_a_file_that_disappears_is_no_failure_and_may_come_back(ticks: Ticks) -> None:
+def test_a_file_that_disappears_is_not_a_failure_and_may_come_back(ticks: Ticks) -> None:
     file = ticks.folder / "a.csv"
     file.touch()
     ticks.tick()
@@ -326,7 +326,7 @@ def test_while_the_database_cannot_be_asked_the_sensor_says_so_and_goes_on_when_
 
 
 @pytest.mark.unit
-def test_what_is_passed_over_is_told_with_the_cure_and_logged_once(ticks: Ticks) -> None:
+def test_a_skipped_entry_is_shown_with_the_cure_and_logged_once(ticks: Ticks) -> None:
     for name in ("book.xlsx", "a.csv.gz", "notes.txt"):
         (ticks.folder / name).touch()
     (ticks.folder / "inner").mkdir()
@@ -364,7 +364,7 @@ def test_a_name_that_would_command_a_terminal_is_shown_without_power(ticks: Tick
 
 @pytest.mark.unit
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_file_that_may_not_be_read_is_told_and_taken_when_it_may(ticks: Ticks) -> None:
+def test_an_unreadable_file_is_reported_and_taken_once_it_is_readable(ticks: Ticks) -> None:
     file = ticks.folder / "a.csv"
     file.touch(mode=0)
     assert ticks.ticks(3) == []

@@ -82,7 +82,7 @@ def counts(changes: Iterable[FieldChanges]) -> dict[str, tuple[int, int, int]]:
 # each drop
 
 
-def test_a_drop_is_told_as_its_merge_reported_it(crm_connection: Connection, tmp_path: Path) -> None:
+def test_a_drop_is_shown_as_its_merge_reported_it(crm_connection: Connection, tmp_path: Path) -> None:
     drops = write_drops(tmp_path, 60)
     merged = [
         ingest_over(crm_connection, path, Options()) for path in (drops.initial, drops.delta, drops.replay, drops.late)
@@ -237,7 +237,7 @@ def _a_random_change(draw: random.Random) -> Change:
 # what a drop stood over
 
 
-def test_superseded_changes_are_named_with_what_stands_over_them(crm_connection: Connection, tmp_path: Path) -> None:
+def test_superseded_changes_are_named_with_what_superseded_them(crm_connection: Connection, tmp_path: Path) -> None:
     types = reference_types(crm_connection)
     record(crm_connection, types, [an_entity("eve", at=5)], Origin("test", "request", request_id="r-1"))
     take(crm_connection, tmp_path / "first.csv", an_entity(at=1, name="A"))
@@ -328,7 +328,7 @@ def test_freshness_is_the_age_of_the_newest_drop_and_change(crm_connection: Conn
         "alter table drop_file drop constraint drop_file_read_balances; update drop_file set rows_read = rows_read + 1",
     ],
 )
-def test_books_that_do_not_balance_are_told(crm_connection: Connection, tmp_path: Path, damage: str) -> None:
+def test_counts_that_do_not_balance_are_shown(crm_connection: Connection, tmp_path: Path, damage: str) -> None:
     bad = as_row(an_entity()) | {"display_name": ""}
     merged = take(crm_connection, tmp_path / "d.csv", bad, an_entity())
     assert collect(crm_connection, now=NOW).books.balance
@@ -628,7 +628,7 @@ def test_an_empty_database_has_a_report_that_says_what_to_do(
     ("at", "age"),
     [(NOW - timedelta(days=2), "2 days ago"), (NOW - timedelta(days=1), "24 hours ago"), (NOW, "just now")],
 )
-def test_an_age_is_told_in_its_largest_unit(connection: Connection, at: datetime, age: str) -> None:
+def test_an_age_is_shown_in_its_largest_unit(connection: Connection, at: datetime, age: str) -> None:
     connection.execute(
         "insert into drop_file (sha256, file_name, bytes, first_seen_at, status)"
         " values (repeat('a', 64), 'a', 1, %s, 'seen')",
