@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from builders import an_entity, reference_data, uid
 
@@ -16,7 +14,7 @@ pytestmark = [pytest.mark.integration]
 
 
 @pytest.fixture
-def people(any_connection: Connection) -> Iterator[Connection]:
+def people(any_connection: Connection) -> Connection:
     reference_data(any_connection)
     types = reference_types(any_connection)
     changes = [
@@ -32,7 +30,7 @@ def people(any_connection: Connection) -> Iterator[Connection]:
         an_entity("renamed", at=2, name="After", phone=None),
     ]
     record(any_connection, types, changes, Origin("tester", "fixture"))
-    yield any_connection
+    return any_connection
 
 
 def found(connection: Connection, text: str, limit: int = 20) -> list[tuple[str, str, str]]:
