@@ -5,7 +5,7 @@
 help: ## list these targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
 
-format: ## format the code, and mend what the linter can mend
+format: ## format the code, and fix what the linter can fix
 	uv run ruff format
 	uv run ruff check --fix
 

@@ -3,7 +3,7 @@
 For each drop: its counts balance, and the invariants of the core hold for the entities that it names; for a large drop
 for about 1,000 of them, so that the checks cost little. These are blocking: the run fails, and no report is made
 automatically while one of them is broken. The rate of rejects warns above 10 % and is an error above 50 %, but does not
-block: the good rows went in, as the drop contract says, and the report must show the bad ones.
+block: the good rows were recorded, as the drop contract says, and the report must show the bad ones.
 
 For all data: the same invariants, daily, as checks of the asset `invariants`.
 """
@@ -51,7 +51,7 @@ OF_DROPS: tuple[dg.AssetCheckSpec, ...] = (
     _of_drops(
         "reject_rate",
         "rejected_rows",
-        f"A warning above {REJECTS_WARN:.0%} of the rows, an error above {REJECTS_ERROR:.0%}; the good rows went in.",
+        f"Above {REJECTS_WARN:.0%} of the rows a warning, above {REJECTS_ERROR:.0%} an error; good rows are recorded.",
         blocking=False,
     ),
     *(
@@ -97,7 +97,7 @@ def judge_refused(instance: dg.DagsterInstance, key: str, refused: Refused) -> I
         return
     for spec in OF_DROPS:
         nothing = dg.AssetCheckResult(
-            passed=True, description="Nothing of the drop went in, so there is nothing to check."
+            passed=True, description="Nothing of the drop was recorded, so there is nothing to check."
         )
         yield _evaluation(instance, key, spec, nothing)
 

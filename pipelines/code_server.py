@@ -34,7 +34,7 @@ def fork_runs() -> None:
     forked = multiprocessing.get_context("forkserver")
     forked.set_forkserver_preload(RUNS_IMPORT)
     multiprocessing.get_context = lambda method=None: forked  # type: ignore[assignment]  # noqa: ARG005
-    multiprocessing.forkserver.ensure_running()  # so that the first run finds it ready
+    multiprocessing.forkserver.ensure_running()  # so that it is ready for the first run
 
 
 def main(where: str) -> None:

@@ -46,8 +46,8 @@ class DropFile:
 class PassedOver:
     """An entry of the folder that is skipped."""
 
-    key: str  # tells it from others, and from a later one of the same name
-    name: str  # as it can be shown
+    key: str  # distinguishes it from others, and from a later file of the same name
+    name: str  # in a form that is safe to show
     why: str  # the fault and the cure
 
     def __str__(self) -> str:
@@ -83,7 +83,8 @@ class DropFolder(dg.ConfigurableResource):  # type: ignore[type-arg]
     def find(self, key: str) -> DropFile | None:
         """Return the file with this partition key as it is now, or None."""
         path = self.path() / key
-        if drop_key(key) == key and path.name == key and (file := _drop_file(path)):  # like others, and no way out
+        # A name like others, not a path that leads out of the folder.
+        if drop_key(key) == key and path.name == key and (file := _drop_file(path)):
             return file
         try:
             return next((_drop_file(Path(entry)) for entry in self._entries() if drop_key(entry.name) == key), None)

@@ -20,8 +20,8 @@ from pipelines.folder import DropFile, DropFolder, shown
 from pipelines.partitions import drop_key, read_files, remember_read
 
 ACTOR = "dagster"
-FILE_TAG = "crm/file"  # of a run that the sensor asked for: DropFile.content
-FIELDS_BELOW = 20_000  # changed rows, up to which it is quickly found out what a drop changed by field
+FILE_TAG = "crm/file"  # on a run that the sensor requested: DropFile.content
+FIELDS_BELOW = 20_000  # changed rows up to which it is quick to find what a drop changed by field
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,8 @@ class Taken:
     """A drop that was taken in, by this run or an earlier one."""
 
     key: str  # of its partition
-    file: DropFile | None  # None: it is gone, and what it brought is in
-    report: MergeReport  # of this run: a replay has changed nothing
+    file: DropFile | None  # None: the file is gone, but its rows are in the database
+    report: MergeReport  # of this run; a replay changes nothing
     drop: DropReport  # of the run that merged it
     invariants: Mapping[str, Check]  # by name, over entities of the drop
     entities: int  # over so many
@@ -61,7 +61,7 @@ class Refused:
     fault: str  # one line that names the file
     file: DropFile | None = None
     sha256: str | None = None  # None: it was not read
-    before: Taken | None = None  # what came before under that name, if the database holds it
+    before: Taken | None = None  # the earlier drop with that name, if the database has it
 
 
 def take_in(
@@ -101,7 +101,8 @@ def _read(connection: Connection, instance: dg.DagsterInstance, file: DropFile, 
     except FileNotFoundError:
         return Refused(f"{name}: disappeared while it was read, so nothing was changed; put it back", file, sha256)
     is_judged = bool(judged(connection, [sha256]))
-    if is_judged and (report.error is None or folder.find(file.key) == file):  # else it was not this file that was bad
+    # Otherwise it was not this file that was bad.
+    if is_judged and (report.error is None or folder.find(file.key) == file):
         remember_read(instance, file.content, sha256)
     if report.error is not None:
         return Refused(report.error, file, sha256)

@@ -13,7 +13,7 @@ from crm_core.timeline.invariants import Check
 from pipelines.folder import shown
 from pipelines.ingestion import Refused, Taken
 
-ROWS = 20  # of a table: the event log is no place for more
+ROWS = 20  # of a table: more would be too much for the event log
 
 Metadata: TypeAlias = dict[str, dg.MetadataValue | str | int | float]
 

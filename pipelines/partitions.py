@@ -13,7 +13,7 @@ _NOT_PLAIN = re.compile(r"[^A-Za-z0-9_.-]")
 
 drops = dg.DynamicPartitionsDefinition(name="drops")  # drop_key(file name)
 
-# What was read: "<content of a DropFile> <SHA-256>". It is kept as the keys of partitions that no asset has, for a
+# What was read: "<content of a DropFile> <SHA-256>". It is kept as keys of partitions that no asset has, because a
 # sensor's cursor is written with every tick, and 10,000 files would be a megabyte of it.
 _read_files = dg.DynamicPartitionsDefinition(name="read_drop_files")
 

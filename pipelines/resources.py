@@ -33,7 +33,7 @@ class CrmDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
             passes = isinstance(error, EmbeddedServerFailed) or (isinstance(error, DatabaseError) and error.passes)
             if not passes or attempt >= RETRIES:
                 raise dg.Failure(one_line(error), allow_retries=False) from error
-            # No retry policy on the assets does this: it would take a run that is terminated for one to try again.
+            # Not a retry policy on the assets: it would also retry a run that somebody terminated.
             dg.get_dagster_logger().warning(one_line(error))
             raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=RETRY_SECONDS) from error
 

@@ -29,7 +29,7 @@ def run_drops(paths: Iterable[Path]) -> Iterator[MergeReport]:
             config = dg.RunConfig(
                 resources={"drop_folder": DropFolder(folder=str(path.parent))},
                 loggers={"console": {"config": {"log_level": "CRITICAL"}}},
-                execution={"config": {"retries": {"disabled": {}}}},  # whoever waits here tries again as they like
+                execution={"config": {"retries": {"disabled": {}}}},  # the caller decides whether to try again
             )
             with interrupts_kept():
                 result = job.execute_in_process(config, instance, partition_key=key, raise_on_error=False)

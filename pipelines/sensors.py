@@ -1,6 +1,6 @@
 """The sensors: runs for files that arrive, and a report after drops have been taken in."""
 
-# No `from __future__ import annotations`: Dagster reads the annotations of a sensor's arguments, and takes no text.
+# No `from __future__ import annotations`: Dagster needs the annotations of a sensor's arguments as types, not as text.
 
 import json
 import time
@@ -18,13 +18,13 @@ from pipelines.jobs import ingest_drop
 from pipelines.partitions import drops, read_files
 from pipelines.resources import CrmDatabase, one_line
 
-REQUESTS = 100  # runs of drops that are under way at once, the others of the folder wait here
+REQUESTS = 100  # runs of drops that are requested at the same time; the other files wait
 WAITING, LATER = 1_000, 10_000  # files that the cursor holds
 NAMED = 3  # files in a reason to skip
 FIRST_PAUSE, LONGEST_PAUSE = (
     60.0,
     3600.0,
-)  # seconds before a file whose run failed is asked for again, doubled each time
+)  # seconds before a file whose run failed is requested again, doubled each time
 NEVER = 1e11  # seconds since 1970: until the file changes
 UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -41,7 +41,7 @@ class Cursor:
 
     waiting: frozenset[str] = field(default_factory=frozenset)  # contents seen once, and perhaps still being written
     later: Mapping[str, float] = field(default_factory=dict)  # contents whose run failed: seconds since 1970, or NEVER
-    told: frozenset[str] = field(default_factory=frozenset)  # keys of what was passed over and logged
+    told: frozenset[str] = field(default_factory=frozenset)  # keys of skipped entries that were logged
 
     @classmethod
     def read(cls, text: str | None) -> "Cursor":
@@ -66,7 +66,7 @@ class Cursor:
 
 @dg.sensor(
     job=ingest_drop,
-    minimum_interval_seconds=3,  # the daemon looks every 5 seconds; were it 5 here, it would often be just too early
+    minimum_interval_seconds=3,  # the daemon looks every 5 seconds; with 5 here it would often be slightly too early
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Takes in each CSV file of the drop folder (CRM_DROP_DIR) in order of names, and again when the file "
     "changed, its run failed, or the database no longer has it. A file is complete when its size and time "
@@ -129,10 +129,10 @@ def _ask(
     if not due:
         return [], {}
     room = REQUESTS - instance.get_runs_count(dg.RunsFilter(job_name=ingest_drop.name, statuses=UNFINISHED))
-    some = due[: 2 * REQUESTS]  # those under way are among them
+    some = due[: 2 * REQUESTS]  # including those that are running
     runs = defaultdict[str, list[dg.RunRecord]](list)
     for run in instance.get_run_records(dg.RunsFilter(tags={FILE_TAG: [file.content for file in some]})):
-        runs[run.dagster_run.tags[FILE_TAG]].append(run)  # the newest first
+        runs[run.dagster_run.tags[FILE_TAG]].append(run)  # newest first
     requests: list[dg.RunRequest] = []
     later: dict[str, float] = {}
     for file in some:
@@ -145,7 +145,8 @@ def _ask(
         if again > now:
             later[file.content] = again
             continue
-        # Told by what was before, so that a tick that dies before its cursor is written asks for no second run.
+        # The key depends on the runs before, so a tick that dies before its cursor is written requests no second run.
+
         run_key = " after ".join([file.content, *(run.dagster_run.run_id for run in before[:1])])
         requests.append(dg.RunRequest(run_key=run_key, partition_key=file.key, tags={FILE_TAG: file.content}))
     return requests, later

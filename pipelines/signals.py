@@ -20,7 +20,7 @@ def interruptible() -> Iterator[None]:
     Outside it, Dagster's own handlers apply. This is for work of the core in a step: on Dagster's own interrupt psycopg
     would leave a query behind that waits for a lock for ever, on a connection that cannot be rolled back.
     """
-    if threading.current_thread() is not threading.main_thread():  # no signal comes here
+    if threading.current_thread() is not threading.main_thread():  # signals never come to this thread
         yield
         return
     of_dagster = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -47,14 +47,14 @@ def interrupts_kept() -> Iterator[None]:
     with reader, writer:
         reader.setblocking(False)
         writer.setblocking(False)
-        before = signal.set_wakeup_fd(writer.fileno())  # Python writes there what comes, whoever handles it
+        before = signal.set_wakeup_fd(writer.fileno())  # Python writes each signal there, whatever handler it has
         try:
             yield
         finally:
             signal.set_wakeup_fd(before)
-            for number, handler in handlers.items():  # Dagster leaves SIGTERM with the handler of SIGINT
+            for number, handler in handlers.items():  # Dagster sets SIGINT's handler for SIGTERM too
                 signal.signal(number, handler)
-        with suppress(BlockingIOError):  # nothing came
+        with suppress(BlockingIOError):  # no signal came
             for came in reader.recv(4096):
                 if came in handlers:
                     signal.raise_signal(came)

@@ -100,7 +100,7 @@ class Listening:
 def main() -> None:
     """Run Dagster's command line; `--fd N` after its options is the number of a socket to serve on."""
     write_plain_logs()
-    used = vars(cli)  # what its command line makes and runs
+    used = vars(cli)  # the names that its command line uses
     used["create_app_from_workspace_process_context"] = guard(used["create_app_from_workspace_process_context"])
     if sys.argv[-2:-1] == ["--fd"]:
         used["uvicorn"] = Listening(int(sys.argv[-1]))

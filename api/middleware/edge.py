@@ -202,7 +202,7 @@ def _too_large(most: int) -> Refusal:
 
 def _too_slow(patience: float) -> Refusal:
     said = (
-        f"the body arrives too slowly: nothing of it, or less than {SLOWEST:,} bytes per second, within "
+        f"the body arrives too slowly: nothing at all, or less than {SLOWEST:,} bytes per second, within "
         f"{patience:g} s; "
     )
     said += "nothing was changed, so send it again"

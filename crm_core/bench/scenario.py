@@ -131,10 +131,10 @@ def judge(answers: Answers) -> Iterator[Verdict]:
         yield Verdict(question, changes == "noon A, now B", changes)
 
     good = sum(_now(answers.after_bad, uid) == "A" for uid in (GOOD, ALSO_GOOD))
-    yield Verdict("good rows beside bad ones go in", good == 2, f"{good} of 2")
+    yield Verdict("good rows beside bad ones are loaded", good == 2, f"{good} of 2")
 
     bad = sum(bool(answers.after_bad.get(uid)) for uid in BAD_LINES)
-    yield Verdict("bad rows stay out", bad == 0, f"{bad} of {len(BAD_LINES)} went in")
+    yield Verdict("bad rows stay out", bad == 0, f"{bad} of {len(BAD_LINES)} were loaded")
 
     told = len(answers.told & {*BAD_LINES.values()})
     yield Verdict(

@@ -155,7 +155,7 @@ def _drop_line(report: MergeReport) -> str:
 def _tell_rejects(console: Console, connection: Connection, reports: Sequence[MergeReport]) -> None:
     for report in reports:
         if report.rows_rejected and report.sha256:
-            console.print(f"\nThe rejected rows of {Path(report.file).name}; its good rows went in:")
+            console.print(f"\nThe rejected rows of {Path(report.file).name}; its good rows were recorded:")
             console.print(REJECT_HEADING, style="bold")
             for line in reject_lines(rejects(connection, report.sha256, limit=report.rows_rejected)):
                 console.print(line)

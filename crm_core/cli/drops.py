@@ -42,8 +42,8 @@ def ingest(files: Sequence[Path], *, dry_run: bool, strict: bool, as_json: bool)
     """Take in drops: CSV files of changes.
 
     The files are taken in one after the other, each in one transaction. Bad rows are set aside with their reasons, and
-    the good rows still go in; `crm rejects` writes the bad rows as a file to correct. A refused file does not stop the
-    others.
+    the good rows are still recorded; `crm rejects` writes the bad rows as a file to correct. A refused file does not
+    stop the others.
 
     \b
     accepted    good rows: changed + unchanged

@@ -38,10 +38,9 @@ NAMELESS = "\0"  # the beginning of the name that a nameless column gets
 class RawBatch:
     """Some rows of a drop, as they were in the file."""
 
-    frame: (
-        pl.DataFrame
-    )  # line Int64 (the header is line 1), each of COLUMNS as String (null where empty or absent), and
-    # likewise a column for each detail type that the header names, by its code in lower case
+    # line Int64 (the header is line 1), each of COLUMNS as String (null where empty or absent), and a String column for
+    # each detail type that the header names, by its code in lower case.
+    frame: pl.DataFrame
     rejects: list[Reject] = field(default_factory=list)  # rows that cannot be read, in order of their lines
     bytes_read: int = 0  # of the file, so far
     block: bytes = b""  # the bytes that the rows were read from
