@@ -32,6 +32,7 @@ CSV = "text/csv"
 FORM = "multipart/form-data"
 KINDS = (CSV, "application/csv", "application/octet-stream", "text/plain")
 SEND = "send the CSV file as the part `file`: curl -F file=@drop.csv"
+FIELD_LENGTH = 1_000  # characters of another field of a form
 NAME_BYTES = 200  # bytes of a file's name that are kept
 BLOCK = 1 << 20  # bytes that are written at once
 
@@ -93,9 +94,10 @@ class Uploads:
             return own
 
 
-async def receive(http: Request, folder: Path, given_name: str | None) -> Path:
+async def receive(http: Request, folder: Path, given_name: str | None, fields: dict[str, str] | None = None) -> Path:
     """Write the file that a request brings into the folder, and return its path.
 
+    A form may also have the short `fields` that are given by name, whose values are filled in.
     Raises Refusal for a body that cannot be a drop, and ClientDisconnect for one that does not arrive completely.
     """
     content_type = http.headers.get("content-type", "")
@@ -105,7 +107,7 @@ async def receive(http: Request, folder: Path, given_name: str | None) -> Path:
     require_utf8(content_type, "header.Content-Type")
     part = folder / ".part"
     with room(), os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        taken = _Form(content_type, file) if kind == FORM else _Raw(file)
+        taken = _Form(content_type, file, fields or {}) if kind == FORM else _Raw(file)
         block = bytearray()
         async for some in http.stream():
             block += some
@@ -147,11 +149,12 @@ class _Raw:
 class _Form:
     """A form whose part `file` is the file; its parts are written as they arrive."""
 
-    def __init__(self, content_type: str, file: BinaryIO) -> None:
+    def __init__(self, content_type: str, file: BinaryIO, fields: dict[str, str]) -> None:
         boundary = parse_options_header(content_type)[1].get(b"boundary")
         if not boundary:
             refuse("header.Content-Type", f"names no boundary, so the parts cannot be told apart; {SEND}")
-        self._file = file
+        self._file, self._fields = file, fields
+        self._field: str | None = None  # the one whose value is being read
         self._header = self._value = b""
         self._headers: dict[str, str] = {}
         self._name: str | None = None  # of the file
@@ -202,9 +205,12 @@ class _Form:
 
     def _on_headers_finished(self) -> None:
         _, options = parse_options_header(self._headers.get("content-disposition", ""))
-        self._is_file = options.get(b"name") == b"file" and bool(options.get(b"filename"))
+        name = _text(options.get(b"name", b""))
+        self._is_file = name == "file" and bool(options.get(b"filename"))
+        self._field = name if name in self._fields else None
         if not self._is_file:
-            self._others.append(_text(options.get(b"name", b"")))
+            if self._field is None:
+                self._others.append(name)
             return
         if self._name is not None:
             refuse("body.file", "is given twice; send one drop at a time")
@@ -215,6 +221,8 @@ class _Form:
     def _on_data(self, data: bytes, start: int, end: int) -> None:
         if self._is_file:
             self._file.write(data[start:end])
+        elif self._field is not None and len(self._fields[self._field]) < FIELD_LENGTH:
+            self._fields[self._field] += data[start:end].decode("utf-8", "replace")
 
     def _on_end(self) -> None:
         self._is_whole = True

@@ -10,7 +10,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api import problems
 from api.auth import Gate
-from api.cockpit import accounts, audit, compare, entity, entity_change, overview, quality, search
+from api.cockpit import accounts, audit, compare, drops, entity, entity_change, overview, quality, search
 from api.cockpit.kept import Kept
 from api.cockpit.page import not_found
 from api.cockpit.templates import STATIC, VENDOR, vendor_folder
@@ -26,7 +26,7 @@ def install(app: FastAPI, state: State, gate: Gate) -> None:
     """Add the cockpit to the application; to be called last, so that it takes what is left."""
     app.state.kept = Kept(state)
     app.state.visitors = Visitors(state, gate, is_secure=state.settings.secure)
-    for part in (overview, search, compare, entity, entity_change, quality, audit, accounts):
+    for part in (overview, search, compare, drops, entity, entity_change, quality, audit, accounts):
         app.router.routes.extend(part.routes)
     app.router.routes.append(Mount(f"/static/{VENDOR}".rstrip("/"), _Files(directory=vendor_folder())))
     app.router.routes.append(Mount("/static", _Files(directory=STATIC)))

@@ -211,7 +211,7 @@ async def list_rejects(
 ) -> Response:
     """List the rejected rows of a drop by line; `format=csv` or `Accept: text/csv` returns all as a file."""
     if params.format == "csv" or wants_csv(http):
-        return await _as_csv(call.state, sha256)
+        return await rejects_file(call.state, sha256)
     limit = params.page_size or call.state.settings.page_size
     offset = (params.page - 1) * limit
 
@@ -229,7 +229,7 @@ def _cells(drop: Mapping[str, Any]) -> Iterator[Row]:
     yield ["\n".join(drop[name]) if name == "notes" else drop[name] for name in Drop.model_fields]
 
 
-async def _as_csv(state: State, sha256: str) -> Response:
+async def rejects_file(state: State, sha256: str) -> Response:
     """Return all rejected rows as a file, written to disk first so that a slow client keeps no connection busy."""
     async with state.spooling:
         file = await anyio.to_thread.run_sync(_spooled, state, sha256)

@@ -118,6 +118,12 @@ def keep_rejects(connection: Connection, sha256: str, header: str, rejects: Sequ
             copy.write_row((sha256, reject.line, [str(reason) for reason in reject.reasons], reject.raw))
 
 
+def header_of(connection: Connection, sha256: str) -> str:
+    """Read the header line of a drop that has rejected rows; of one without, that of the standard form."""
+    row = connection.execute(statement("drop/header"), {"sha256": sha256}).fetchone()
+    return (row and row[0]) or ",".join(COLUMNS)
+
+
 def rejects_page(connection: Connection, sha256: str, *, limit: int = 20, offset: int = 0) -> Page:
     """Read rejected rows of a drop in order of their lines, each as a document: line, reasons and raw."""
     values = {"sha256": sha256, "limit": limit, "offset": offset}
@@ -131,8 +137,7 @@ def rejects_csv(connection: Connection, sha256: str) -> Iterator[bytes]:
     the entity: where the row was, and why it was rejected. A file of rejects that was ingested has these columns
     already: in front they are replaced, elsewhere they stay as they are. Bytes that were not UTF-8 are written \xNN.
     """
-    row = connection.execute(statement("drop/header"), {"sha256": sha256}).fetchone()
-    header = (row and row[0]) or ",".join(COLUMNS)
+    header = header_of(connection, sha256)
     mark = UTF_8_MARK.decode() if header.startswith(UTF_8_MARK.decode()) else ""
     columns, had_remarks = _REMARKS_OF_HEADER.subn("", header.removeprefix(mark))
     if any(name in columns.lower() for name in REMARKS):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -63,3 +64,11 @@ def learnt_of_the_past(connection: Connection, since: datetime, *, limit: int = 
     """Read the late facts that were recorded since an instant, newest first."""
     values = {"since": since, "limit": limit}
     return [LateFact(*row) for row in connection.execute(statement("query/learnt_of_the_past"), values)]
+
+
+def names_of(connection: Connection, uids: Sequence[str]) -> dict[str, str]:
+    """Read what some entities are called now, or were called last, by their uid; one that was never known has none."""
+    if not uids:
+        return {}
+    rows = connection.execute(statement("query/last_names"), {"entity_uids": list(uids)})
+    return {str(uid): name for uid, name in rows}

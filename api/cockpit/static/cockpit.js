@@ -153,6 +153,20 @@
     if (busy) setTimeout(() => { event.submitter.disabled = true; event.submitter.textContent = busy; });
   });
 
+  // ---- a file that is dropped anywhere on the form is chosen, and looked at
+  for (const kind of ["dragover", "dragleave", "drop"]) {
+    document.addEventListener(kind, (event) => {
+      const zone = event.target.closest?.("[data-dropzone]");
+      if (!zone) return;
+      event.preventDefault();
+      zone.classList.toggle("is-over", kind === "dragover");
+      if (kind === "drop" && event.dataTransfer.files.length) {
+        zone.querySelector("input[type=file]").files = event.dataTransfer.files;
+        zone.requestSubmit();
+      }
+    });
+  }
+
   // ---- what was not there yet: the page asks again, a little later each time
   let again = 0;
   function askAgain() {
