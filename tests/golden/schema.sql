@@ -265,6 +265,8 @@ CREATE INDEX entity_by_time ON entity USING brin (valid_from timestamptz_minmax_
 
 CREATE INDEX entity_by_type_and_name ON entity USING btree (entity_type_id, display_name, entity_uid) WHERE is_current;
 
+CREATE INDEX entity_detail_by_part_of_value ON entity_detail USING gin (search_form("left"(detail_value, 200)) gin_trgm_ops) WHERE is_current;
+
 CREATE INDEX entity_detail_by_time ON entity_detail USING brin (valid_from timestamptz_minmax_multi_ops, valid_to timestamptz_minmax_multi_ops) WITH (pages_per_range='32');
 
 CREATE INDEX entity_detail_by_value ON entity_detail USING hash (hashdiff);
