@@ -7,8 +7,7 @@ start it again if it is killed. POSIX only.
 
 PostgreSQL refuses to run as root. A root process runs it as the owner of the data; for new data as the owner of the
 home, or else as the system user postgres or nobody. Where that user cannot reach the data and the binaries, their
-parent folders get the permission that lets others pass (o+x, never o+r), and the log says so. Root never writes through
-a link.
+parent folders let others pass from then on (o+x, never o+r), and the log says so. Root never writes through a link.
 """
 
 from __future__ import annotations
