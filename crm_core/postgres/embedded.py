@@ -74,8 +74,8 @@ def running_server(
 ) -> Iterator[str]:
     """Yield the conninfo of the database `crm` on the server of `home`, which runs until its last user leaves.
 
-    `binaries` is the bin folder of another PostgreSQL, `settings` stand over those scaled to the machine. If the server
-    is killed meanwhile, one that `is_kept` is started again. Raises EmbeddedServerFailed.
+    `binaries` is the bin folder of another PostgreSQL; `settings` replace those that are scaled to the machine. With
+    `is_kept` a server that is killed meanwhile is started again. Raises EmbeddedServerFailed.
     """
     with ExitStack() as files:
         with _system_errors(home):
