@@ -128,6 +128,7 @@ def test_short_runs_are_gathered_but_for_the_one_that_is_asked_for(ada: Connecti
 
 def test_a_run_outside_the_window_is_there_only_if_it_holds_at_the_instant(ada: Connection) -> None:
     take(ada, an_entity(at=1, name="A"), an_entity(at=2, name="B"), an_entity(at=3, name="C"))
+
     def at(**more: datetime) -> list[str | None]:
         return [r.value for r in lanes(ada, ADA, day(2.2), day(2.8), **more) if r.field == "display_name"]
 
