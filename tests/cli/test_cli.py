@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from commands import FIXTURES, INITIAL, Run, on
+from commands import FIXTURES, Run, on
 from psycopg.conninfo import make_conninfo
+from samples import INITIAL
 
 from crm_core.cli.main import crm
 from crm_core.postgres.connection import Database

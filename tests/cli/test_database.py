@@ -12,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from commands import DELTA, FIXTURES, INITIAL, LATE, Run, a_drop, anna, on, rows_of
+from commands import FIXTURES, Run, a_drop, anna, on, rows_of
+from samples import DELTA, INITIAL, LATE
 
 from crm_core.postgres.connection import Database
 from crm_core.resources import DATA

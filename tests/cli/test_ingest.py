@@ -14,7 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from commands import DELTA, DIRTY, HEADER, INITIAL, LATE, REPLAY, Run, a_drop, anna, rows_of
+from commands import HEADER, Run, a_drop, anna, rows_of
+from samples import DELTA, DIRTY, INITIAL, LATE, REPLAY
 
 from crm_core.bench.generator import write_drops
 from crm_core.postgres.connection import Database
