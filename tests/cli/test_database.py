@@ -17,7 +17,6 @@ from commands import DELTA, FIXTURES, INITIAL, LATE, Run, a_drop, anna, on, rows
 from crm_core.postgres.connection import Database
 from crm_core.resources import DATA
 
-pytest_plugins = ("commands",)
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("nothing_around")]
 
 
