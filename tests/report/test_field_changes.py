@@ -28,7 +28,6 @@ from crm_core.report.numbers import (
 from crm_core.report.page import as_html
 from crm_core.timeline.merge import Origin, record
 
-pytest_plugins = ("browser",)
 pytestmark = pytest.mark.integration
 
 NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)
