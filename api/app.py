@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from http import HTTPStatus
 from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.httpsredirect import HTTPSRedirectMiddleware
-from starlette.types import Receive, Scope, Send
 
 from api import problems
 from api.auth import Gate
 from api.cockpit import site
+from api.fast_path import add_routes, freeze
 from api.log import flush, install
-from api.middleware.disconnects import Departures
-from api.middleware.edge import PROBES, Edge, Figures
+from api.middleware.disconnects import Disconnects
+from api.middleware.edge import Edge
+from api.middleware.https import HttpsOnly
+from api.middleware.metrics import Metrics
 from api.openapi import CrmApi
-from api.problems import Refusal
 from api.rate_limits import Limiter
 from api.routers import audit, changes, drops, entities, health, reference, timeline
 from api.state import State
@@ -28,22 +26,6 @@ from crm_core.postgres.connection import Database
 from crm_core.settings import Settings
 
 ALLOWED_HEADERS = ("Authorization", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key", "X-Request-ID")
-
-
-class HttpsAlone(HTTPSRedirectMiddleware):
-    """Redirect requests to HTTPS, except the probes, which come from this machine itself."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request; raise Refusal where the redirect of an untrusted proxy would never end."""
-        if scope["type"] != "http" or scope["path"] in PROBES:
-            await self.app(scope, receive, send)
-            return
-        if scope["scheme"] == "http" and (b"x-forwarded-proto", b"https") in scope["headers"]:
-            said = (
-                "the proxy that sends X-Forwarded-Proto: https is not trusted; add its address to CRM_TRUSTED_PROXIES"
-            )
-            raise Refusal(HTTPStatus.BAD_REQUEST, said)
-        await super().__call__(scope, receive, send)
 
 
 def served_app(settings: Settings, database: Database, *, is_loopback: bool) -> FastAPI:
@@ -65,8 +47,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         state.open()
-        gc.collect()
-        gc.freeze()  # these objects live until the end: garbage collections need not look at them again
+        freeze()
         yield
         state.close()
         limiter.close()
@@ -78,13 +59,12 @@ def create_app(
     app.state.crm = state
     app.state.gate = Gate(state, limiter, is_loopback=is_loopback)
     app.state.probe = probe = health.Probe(database)
-    app.state.figures = figures = Figures()
+    app.state.metrics = metrics = Metrics()
     problems.install(app)
-    for part in (entities, timeline, audit, changes, drops, reference, health):
-        app.router.routes.extend(part.router.routes)  # included routers would be searched one by one, each time
+    add_routes(app, (part.router for part in (entities, timeline, audit, changes, drops, reference, health)))
 
     site.install(app, state, app.state.gate)
-    app.add_middleware(Departures)
+    app.add_middleware(Disconnects)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -94,6 +74,6 @@ def create_app(
             expose_headers=["ETag", "Location", "Link", "X-Request-ID", "Idempotency-Replayed", "Retry-After"],
         )
     if settings.secure:
-        app.add_middleware(HttpsAlone)
-    app.add_middleware(Edge, settings=settings, figures=figures)
+        app.add_middleware(HttpsOnly)
+    app.add_middleware(Edge, settings=settings, metrics=metrics)
     return app

@@ -66,8 +66,8 @@ class Lines(logging.Handler):
                 lost, self._lost = self._lost, 0
                 self._unwritten = "".join(f"{line}\n" for line in lines).encode(errors="backslashreplace")
             if lost:
-                told = {"level": "warning", "logger": "crm.api", "message": f"{lost} lines could not be written"}
-                self._unwritten += f"{_ENCODED(told)}\n".encode()
+                fields = {"level": "warning", "logger": "crm.api", "message": f"{lost} lines could not be written"}
+                self._unwritten += f"{_ENCODED(fields)}\n".encode()
         while self._unwritten:
             self._unwritten = self._unwritten[os.write(self._descriptor, self._unwritten) :]
 
@@ -77,17 +77,17 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record; text from a request is only ever a value in it."""
-        told: dict[str, object] = {
+        fields: dict[str, object] = {
             "time": f"{_second(int(record.created))}.{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
         }
-        told |= getattr(record, "told", None) or {"message": record.getMessage()}
+        fields |= getattr(record, "fields", None) or {"message": record.getMessage()}
         if hasattr(record, "request_id"):
-            told["request_id"] = record.request_id
+            fields["request_id"] = record.request_id
         if record.exc_info:
-            told["traceback"] = self.formatException(record.exc_info)
-        return _ENCODED(told)
+            fields["traceback"] = self.formatException(record.exc_info)
+        return _ENCODED(fields)
 
 
 @functools.lru_cache(maxsize=2)
@@ -96,8 +96,7 @@ def _second(seconds: int) -> str:
 
 
 def install() -> None:
-    """Set up the log for the application and the server; records do not name threads."""
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    """Set up the log for the application and the server."""
     handler = Lines()
     handler.setFormatter(JsonLines())
     for name in LOGGERS:

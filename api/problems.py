@@ -75,6 +75,12 @@ class Refusal(HTTPException):
         self.status, self.faults, self.members = status, faults, members
 
 
+INTERNAL_ERROR = Refusal(
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    "an internal error; report it with the request_id, under which the log has the details",
+)
+
+
 def documented(*statuses: int) -> dict[int | str, dict[str, object]]:
     """Return the OpenAPI entries for the problems of a call: those of every call, and the given ones."""
     every = {400: "What was asked is malformed", 401: "A token is missing or wrong", 403: "The token's role is too low"}

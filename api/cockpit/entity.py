@@ -89,7 +89,8 @@ async def show_entity(opened: Page) -> Response:
     found = await opened.read(partial(_found, opened, asked), is_long=asked.field is not None)
     if found is None:
         return _unknown(opened)
-    opened.bar = replace(opened.bar, moments=found.moments)
+    if found.moments:
+        opened.bar = replace(opened.bar, moments=found.moments)
     began, ended = found.extent.began_at or asked.now, asked.as_of or asked.now
     return opened.show(
         "entity.html",

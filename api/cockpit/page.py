@@ -19,8 +19,7 @@ from api.cockpit import templates
 from api.cockpit.kept import Kept
 from api.cockpit.time_bar import TimeBar, address, thinned, time_bar
 from api.cockpit.visitor import FORM_FIELD, Visitor, Visitors
-from api.middleware.edge import OURS
-from api.problems import Refusal, refusal_of
+from api.problems import INTERNAL_ERROR, Refusal, refusal_of
 from api.state import State, state_of
 from crm_core.access.principal import Principal, Role
 from crm_core.errors import CrmError, DatabaseError
@@ -161,7 +160,7 @@ def page(role: Role | None, handler: Handler) -> Callable[[Request], Awaitable[R
         except Exception as error:
             request_id = getattr(request.state, "request_id", None)
             _LOG.error("an internal error", exc_info=error, extra={"request_id": request_id})
-            return error_page(opened, OURS)
+            return error_page(opened, INTERNAL_ERROR)
 
     return answer
 

@@ -12,13 +12,13 @@ from typing import TypeVar
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.middleware.checks import UNSAFE_METHODS
 from crm_core.errors import TimedOut
 from crm_core.postgres.connection import Connection
 
-UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
-AGAIN_SECONDS = 0.1  # between two attempts to cancel, which have no effect between two statements
+CANCEL_PAUSE_SECONDS = 0.1  # between two attempts to cancel, which have no effect between two statements
 CANCEL_SECONDS = 2.0  # that the server has to receive it
-ATTEMPTS = 100
+CANCEL_ATTEMPTS = 100
 
 T = TypeVar("T")
 
@@ -98,7 +98,7 @@ class _Client:
             self._is_whole.set()
         return message
 
-    async def departure(self) -> None:
+    async def disconnected(self) -> None:
         """Wait until the client has left."""
         await self._is_whole.wait()
         while not self._has_left.is_set():
@@ -106,7 +106,7 @@ class _Client:
                 self._has_left.set()
 
 
-class Departures:
+class Disconnects:
     """Watch for clients of unsafe requests that leave. Pure ASGI."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -115,7 +115,7 @@ class Departures:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
-        if scope["type"] != "http" or scope["method"] not in UNSAFE:
+        if scope["type"] != "http" or scope["method"] not in UNSAFE_METHODS:
             await self.app(scope, receive, send)
             return
         visit, client = Visit(), _Client(scope, receive)
@@ -129,7 +129,7 @@ class Departures:
 
 
 async def _look_out(client: _Client, visit: Visit) -> None:
-    await client.departure()
-    for _ in range(ATTEMPTS):
+    await client.disconnected()
+    for _ in range(CANCEL_ATTEMPTS):
         await asyncio.to_thread(visit.leave)
-        await asyncio.sleep(AGAIN_SECONDS)
+        await asyncio.sleep(CANCEL_PAUSE_SECONDS)

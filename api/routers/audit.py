@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
 from api.auth import Reader
-from api.fast_path import Direct
+from api.fast_path import FastRoute
 from api.paging import CSV, NDJSON, PageParams, counted, envelope, require_no_pages, wanted, wants_csv, wants_stream
 from api.parameters import INSTANT, LINES, Versions, instant_or_none, unknown
 from api.problems import documented, refuse
@@ -28,7 +28,7 @@ from crm_core.timeline.audit import RecordedPosition
 from crm_core.timeline.history import ChangePosition
 from crm_core.timeline.lists import PageOf
 
-router = APIRouter(prefix="/api/v1", tags=["across time"], route_class=Direct)
+router = APIRouter(prefix="/api/v1", tags=["across time"], route_class=FastRoute)
 Text = Annotated[str | None, Field(pattern=r"^[^\x00]*$", max_length=1_000)]
 
 

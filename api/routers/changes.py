@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 
 from api.auth import Reader, Writer
 from api.body import require_utf8
-from api.fast_path import Direct
+from api.fast_path import FastRoute
 from api.paging import JSON, NDJSON, Params, link
 from api.parameters import Key, require_key
 from api.problems import RETRY_SECONDS, Refusal, documented, refuse
@@ -28,7 +28,7 @@ from crm_core.errors import CursorRefused
 from crm_core.postgres.connection import Connection
 from crm_core.timeline.feed import Feed, feed, parse_cursor
 
-router = APIRouter(prefix="/api/v1", tags=["changes"], route_class=Direct)
+router = APIRouter(prefix="/api/v1", tags=["changes"], route_class=FastRoute)
 LONGEST_WAIT = 60  # seconds that one call may wait for news
 LOOK_SECONDS = 0.5  # between two looks for news
 MOST_EVENTS, USUAL_EVENTS = 1_000, 200  # of one answer

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
 from api.auth import Reader, Writer
-from api.fast_path import Direct
+from api.fast_path import FastRoute
 from api.paging import (
     JSON,
     NDJSON,
@@ -41,7 +41,7 @@ from crm_core.model import MergeReport
 from crm_core.postgres.connection import Connection
 from crm_core.settings import MAX_PAGE_SIZE
 
-router = APIRouter(prefix="/api/v1", tags=["drops"], route_class=Direct)
+router = APIRouter(prefix="/api/v1", tags=["drops"], route_class=FastRoute)
 SPOOL_SECONDS = 300  # that the database may take for all rejected rows of a drop
 Sha256 = Annotated[str, PathParam(pattern="^[0-9a-f]{64}$", description="SHA-256 of the drop's bytes")]
 LINES: dict[str, object] = {CSV: {"schema": {"type": "string"}}}

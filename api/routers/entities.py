@@ -16,7 +16,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from api.auth import Call, Reader, Writer
 from api.conditions import ANY, etag, is_unchanged, require_strong, tags_of
-from api.fast_path import Direct
+from api.fast_path import FastRoute
 from api.paging import (
     CSV,
     JSON,
@@ -56,7 +56,7 @@ from crm_core.timeline.history import VersionPosition
 from crm_core.timeline.lists import Page, PageOf, Position
 from crm_core.timeline.single_change import ChangeRequest, ChangeResult, Preconditions, Provenance
 
-router = APIRouter(prefix="/api/v1", tags=["entities"], route_class=Direct)
+router = APIRouter(prefix="/api/v1", tags=["entities"], route_class=FastRoute)
 SHORTEST = 3  # the fewest characters of q that an index can find
 EVERYTHING = 1_000  # versions that are returned as one answer from memory; more are streamed
 

@@ -14,7 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
 
 from api.auth import Reader
-from api.middleware.edge import Figures
+from api.middleware.metrics import Metrics
 from api.problems import RETRY_SECONDS, Refusal, documented
 from api.state import state_of
 from crm_core.postgres.connection import Database
@@ -90,8 +90,8 @@ def _degraded(detail: str) -> Response:
 )
 async def read_metrics(request: Request, _: Reader) -> Response:
     """Return the metrics of this process in the format of Prometheus."""
-    figures: Figures = request.app.state.figures
+    metrics: Metrics = request.app.state.metrics
     for name, pool in state_of(request).pools.items():
         for figure, value in pool.figures().items():
-            figures.pool.labels(name, figure).set(value)
-    return Response(generate_latest(figures.registry), media_type=CONTENT_TYPE_LATEST)
+            metrics.pool.labels(name, figure).set(value)
+    return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import Admin, Reader
-from api.fast_path import Direct
+from api.fast_path import FastRoute
 from api.paging import JSON
 from api.parameters import AsOf, Instants, Search
 from api.problems import Refusal, documented, refuse
@@ -22,7 +22,7 @@ from crm_core.model import Compares, DetailType, EntityType, ReferenceTypes
 from crm_core.postgres.connection import Connection
 from crm_core.reference import lock_types, put_detail_type, put_entity_type, reference_types
 
-router = APIRouter(prefix="/api/v1", tags=["reference data"], route_class=Direct)
+router = APIRouter(prefix="/api/v1", tags=["reference data"], route_class=FastRoute)
 Code = Annotated[
     str, Field(pattern="^[A-Za-z][A-Za-z0-9_]{0,62}$", description="Matched in upper or lower case", examples=["fax"])
 ]

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
 from api.auth import Reader
-from api.fast_path import Direct
+from api.fast_path import FastRoute
 from api.paging import CSV, NDJSON, PageParams, counted, envelope, require_no_pages, wanted, wants_csv, wants_stream
 from api.parameters import INSTANT, KNOWN_AT, LINES, AsOf, filter_key, instant, instant_or_none
 from api.problems import documented, refuse
@@ -21,7 +21,7 @@ from crm_core.postgres.connection import Connection
 from crm_core.timeline import reads
 from crm_core.timeline.lists import Page, Position
 
-router = APIRouter(prefix="/api/v1", tags=["across time"], route_class=Direct)
+router = APIRouter(prefix="/api/v1", tags=["across time"], route_class=FastRoute)
 
 
 class Between(PageParams):

@@ -61,6 +61,7 @@ class Extent:
     begins_after: datetime | None  # its first beginning after that instant
     fields: tuple[str, ...]  # that ever had a value: name, type, then details by their code
     count: int  # of values
+    is_open: bool  # it exists until further notice
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +95,9 @@ def extent(
 ) -> Extent:
     """Read from when to when there is something to show, and when the entity existed next to an instant (None: now)."""
     with as_known(connection, known_at):
-        ((began, last, before, after, fields, count),) = rows(
-            connection, "field_extent", {"entity_uid": entity_uid, "at": at}
-        )
-    return Extent(began, last, before, after, tuple(sorted(fields, key=_in_order)), count)
+        (row,) = rows(connection, "field_extent", {"entity_uid": entity_uid, "at": at})
+    began, last, before, after, fields, count, is_open = row
+    return Extent(began, last, before, after, tuple(sorted(fields, key=_in_order)), count, is_open)
 
 
 def lanes(
