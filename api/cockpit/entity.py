@@ -33,7 +33,7 @@ from crm_core.timeline.lanes import (
 )
 from crm_core.values.instants import parse_instant
 
-ROWS = 20  # of a page of a table
+ROWS, AUDIT_ROWS = 20, 10  # of a page of a table; what a change did when it was recorded takes a while to find out
 JUST = timedelta(microseconds=1)
 
 
@@ -98,6 +98,7 @@ async def show_entity(opened: Page) -> Response:
         asked=asked,
         found=found,
         rows=ROWS,
+        audit_rows=AUDIT_ROWS,
         suggested={"from": min(began, ended), "to": max(began, ended)},  # to compare
         here=lambda window: opened.here(since=window.since, until=window.until),
         just_before=lambda at: at - JUST,
@@ -193,10 +194,10 @@ def _first_recorded_at(connection: Connection, uid: UUID) -> str:
 def _audit(connection: Connection, asked: Asked) -> tuple[list[Recorded], int]:
     """Read a page of the audit, the newest first."""
     count = history.count_audit(connection, asked.uid, known_at=asked.known_at)
-    end = count - (asked.audit_page - 1) * ROWS
+    end = count - (asked.audit_page - 1) * AUDIT_ROWS
     if end <= 0:
         return [], count
-    offset = max(0, end - ROWS)
+    offset = max(0, end - AUDIT_ROWS)
     page = history.audit_page(connection, asked.uid, known_at=asked.known_at, offset=offset, limit=end - offset)
     return [
         Recorded(told, _changes(told["before"], told["after"])) for told in map(json.loads, reversed(page.documents))
