@@ -308,7 +308,7 @@ def test_a_password_that_can_be_guessed_is_refused(connection: Connection, passw
 
 
 @pytest.mark.unit
-def test_all_that_is_wrong_with_a_password_is_told_at_once() -> None:
+def test_all_faults_of_a_password_are_shown_at_once() -> None:
     assert len(password_faults("ann", "111")) == 4
     assert password_faults("a", "abracadabra abracadabra") == []
 
@@ -373,7 +373,7 @@ def test_the_last_admin_stays(any_connection: Connection) -> None:
     create_account(any_connection, "ann", PASSWORD, "admin", now=NOW)
     for change in ({"role": "writer"}, {"is_active": False}):
         with pytest.raises(LastAdmin, match="'ann'"), any_connection.transaction():
-            change_account(any_connection, "ann", **change)  # type: ignore[arg-type]
+            change_account(any_connection, "ann", **change)
     create_account(any_connection, "bob", PASSWORD, "admin", now=NOW)
     with any_connection.transaction():
         change_account(any_connection, "ann", role="reader")

@@ -1,4 +1,4 @@
-"""`crm ingest`, `rejects` and `report`: drops go in, their rejected rows come out again, and what all of them did."""
+"""`crm ingest`, `rejects` and `report`: take drops in, get their rejected rows back, and see what they did."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def ingest(files: Sequence[Path], *, dry_run: bool, strict: bool, as_json: bool)
     """Take in drops: CSV files of changes.
 
     The files are taken in one after the other, each in one transaction. Bad rows are set aside with their reasons, and
-    the good rows still go in; `crm rejects` writes the bad rows as a file to correct. A refused file does not stop the
-    others.
+    the good rows are still recorded; `crm rejects` writes the bad rows as a file to correct. A refused file does not
+    stop the others.
 
     \b
     accepted    good rows: changed + unchanged
@@ -179,7 +179,7 @@ def _knows_types(database: Database) -> bool:
 
 
 def _only(found: Sequence[str], name: str) -> str:
-    """Return the one drop that was found; a name that several drops have is not enough."""
+    """Return the only drop that was found; raise click.BadParameter if several drops have the name."""
     if len(found) > 1:
         digits = ", ".join(sha256[:12] for sha256 in found)
         message = f"{len(found)} drops are named {name!r}; name one by its SHA-256: {digits}"

@@ -1,4 +1,4 @@
--- Reads as known at an instant: this schema has the names of the tables, so with it first in the search path the same queries
+-- Reads with known_at: the views of this schema have the names of the tables, so with it first in the search path the same queries
 -- answer from the changes recorded up to the setting crm.known_at.
 create or replace view known.ledger as
 select * from ledger

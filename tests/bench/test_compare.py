@@ -42,7 +42,7 @@ RIGHT_ABOUT_ALL = {
     "a row twice in a file is one": "A, then A",
     "two changes in a file": "noon A, now B",
     "the same, out of order": "noon A, now B",
-    "good rows beside bad ones go in": "2 of 2",
+    "good rows beside bad ones are loaded": "2 of 2",
     "bad rows stay out": "0 of 4 went in",
     "bad rows are listed, with reasons": "4 of 4",
 }
@@ -116,11 +116,11 @@ def test_a_tool_that_takes_everything_in_and_one_that_refuses_the_file_are_both_
     assert not found["bad rows are listed, with reasons"].is_right
     found = verdicts(replace(ALL_RIGHT, after_bad=TRUE, told=frozenset()))
     assert found["bad rows stay out"].is_right
-    assert found["good rows beside bad ones go in"].found == "0 of 2"
+    assert found["good rows beside bad ones are loaded"].found == "0 of 2"
 
 
 @pytest.mark.unit
-def test_a_good_row_that_is_told_to_be_bad_is_wrong() -> None:
+def test_a_good_row_that_is_reported_as_bad_counts_as_wrong() -> None:
     found = verdicts(replace(ALL_RIGHT, told=ALL_RIGHT.told | {2}))
     assert not found["bad rows are listed, with reasons"].is_right
 
@@ -175,7 +175,7 @@ def test_peers_are_installed_as_of_the_same_day_as_the_product() -> None:
         ({"UV_OFFLINE": "1", "UV_CACHE_DIR": "empty"}, "it could not be installed"),
     ],
 )
-def test_a_peer_that_cannot_be_installed_is_told_and_the_rest_goes_on(
+def test_a_peer_that_cannot_be_installed_is_reported_and_the_rest_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str], error: str
 ) -> None:
     for name, value in environment.items():

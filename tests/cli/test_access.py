@@ -46,7 +46,7 @@ def whose(database: Database, text: str) -> Principal | None:
 
 def knows(database: Database, username: str, password: str = PASSWORD) -> bool:
     with database.connect() as connection:
-        return verified_account(connection, username, password)
+        return verified_account(connection, username, password) is not None
 
 
 # crm token
@@ -84,7 +84,7 @@ def test_a_token_may_expire(run: Run, fresh_database: Database, expires: str, da
 
 
 @pytest.mark.parametrize("expires", ["2001-01-01", "0d", "soon", "", "90", "-1d", "2024-13-45", "999999d"])
-def test_an_expiry_that_is_none_or_over_is_wrong_usage(run: Run, fresh_database: Database, expires: str) -> None:
+def test_an_invalid_or_past_expiry_is_wrong_usage(run: Run, fresh_database: Database, expires: str) -> None:
     result = run("token", "create", "etl", "--role", "reader", "--expires", expires)
     assert result.exit_code == 2
     assert "--expires" in result.stderr
@@ -101,7 +101,7 @@ def test_wrong_usage_ends_with_2(run: Run, arguments: list[str]) -> None:
 
 def test_a_name_that_is_taken_or_cannot_be_used_is_one_line(run: Run) -> None:
     run("token", "create", "etl", "--role", "reader")
-    for name, said in (("etl", "there is a token 'etl'"), ("two words", "the name 'two words' cannot be used")):
+    for name, said in (("etl", "the token 'etl' exists already"), ("two words", "the name 'two words' cannot be used")):
         result = run("token", "create", name, "--role", "reader")
         assert result.exit_code == 1
         assert result.stdout == ""
@@ -209,7 +209,7 @@ def test_without_a_terminal_the_environment_answers(
     assert again.stderr == "error: an account 'ann' exists already; choose another name\n"
 
 
-def test_without_a_terminal_what_is_missing_or_weak_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_terminal_a_missing_or_weak_password_is_reported(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     result = run("createsuperuser", "--noinput", "--username", "ann")
     assert result.exit_code == 2
     assert "CRM_SUPERUSER_PASSWORD" in result.stderr

@@ -21,7 +21,7 @@ from builders import an_entity, day, reference_data, uid, write_drop
 from endurance import SECONDS, Written, a_home, breaches, crash, insist, made_once, proxied, run, send, soon, start
 from servers import Server
 from serving import ENTITIES, Document, create, detail_list, served_with_types
-from timeline_model import COMPARES, Model
+from timeline_model import COMPARES, Batch, Model
 
 from crm_core.drops.ingest import ingest
 from crm_core.model import Change
@@ -199,7 +199,7 @@ def test_six_writers_beside_drops_for_a_minute_end_as_the_ledger_says(server: Se
         named = {(change.entity_uid, change.display_name) for changes in ledger.values() for change in changes}
         assert {*acknowledged} <= named
         with database.connect() as connection:
-            assert [who for who, changes in ledger.items() if not agree(connection, who, Model(changes))] == []
+            assert [who for who, changes in ledger.items() if not agree(connection, who, Model([Batch(changes)]))] == []
 
 
 def agree(connection: Connection, entity_uid: UUID, model: Model) -> bool:

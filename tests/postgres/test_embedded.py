@@ -7,11 +7,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
 import pytest
+from running import until
 from servers import CARELESS, LOCALE
 
 from crm_core.errors import EmbeddedServerFailed
@@ -207,6 +208,57 @@ def test_what_was_committed_survives_a_crash_of_the_server(home: Path) -> None:
         assert postmaster(home) != pid
 
 
+def test_a_server_that_is_kept_is_started_again_when_it_is_killed_and_stops_with_its_last_user(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running_server(home, is_kept=True) as conninfo, running_server(home, is_kept=True) as same:
+        assert same == conninfo
+        for number in range(2):
+            with psycopg.connect(conninfo) as connection:
+                connection.execute(f"create table note_{number} ()".encode())
+            before = postmaster(home)
+            assert before is not None
+            os.kill(before, signal.SIGKILL)
+            until(lambda: answers(conninfo), 30)
+            assert postmaster(home) not in (before, None)
+        assert query(conninfo, "select count(*) from pg_class where relname ~ '^note_'") == [(2,)]
+    assert postmaster(home) is None
+    assert caplog.text.count("is gone, and is started again") == 2, "one of the two that keep it does it"
+
+
+def test_a_server_that_is_kept_and_cannot_be_started_is_tried_again(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    control, aside = home / "postgres" / "global" / "pg_control", home / "aside"
+    with running_server(home, is_kept=True) as conninfo:
+        pid = postmaster(home)
+        assert pid is not None
+        control.rename(aside)
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: "did not start" in caplog.text, 30)
+        aside.rename(control)
+        until(lambda: answers(conninfo), 30)
+
+
+def test_data_that_are_removed_under_a_server_that_is_kept_are_not_made_again(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody who serves is given an empty database for the one that there was."""
+    with running_server(home, is_kept=True):
+        pid = postmaster(home)
+        assert pid is not None
+        (home / "postgres").rename(home / "gone")
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: "cannot be used" in caplog.text, 30)
+        assert not (home / "postgres").exists()
+
+
+def answers(conninfo: str) -> bool:
+    with suppress(psycopg.OperationalError):
+        return query(conninfo, "select 1") == [(1,)]
+    return False
+
+
 def test_a_dropped_database_is_made_again(home: Path) -> None:
     with running_server(home) as conninfo, psycopg.connect(conninfo, dbname="postgres", autocommit=True) as connection:
         connection.execute("drop database crm")
@@ -215,7 +267,7 @@ def test_a_dropped_database_is_made_again(home: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{other}\n{data}\n1\n5432\n\n\n", "999999999\n{data}\n1\n5432\n\n\n"])
-def test_a_pid_file_left_by_a_crash_does_not_stand_in_the_way(home: Path, text: str) -> None:
+def test_a_pid_file_left_by_a_crash_does_not_block_the_start(home: Path, text: str) -> None:
     data = home / "postgres"
     with subprocess.Popen(["sleep", "60"], user=data.stat().st_uid if os.geteuid() == 0 else None) as other:
         try:
@@ -228,7 +280,7 @@ def test_a_pid_file_left_by_a_crash_does_not_stand_in_the_way(home: Path, text: 
             other.kill()
 
 
-def test_data_that_a_killed_command_left_half_made_are_made_anew(new_home: Path) -> None:
+def test_a_data_folder_that_a_killed_command_left_half_made_is_made_again(new_home: Path) -> None:
     (new_home / "postgres.new").mkdir(parents=True)
     (new_home / "postgres.new" / "PG_VERSION").write_text("18\n")
     with settings_of(new_home) as conninfo:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
 from builders import an_entity, write_drop
 from psycopg.conninfo import make_conninfo
@@ -30,6 +35,9 @@ from crm_core.timeline.invariants import check
 INITIAL = DATA / "drops" / "2020-01-01_initial.csv"
 LATE = INITIAL.with_name("2022-02-15_late.csv")
 STOP_SECONDS = 15
+ROOT = Path(__file__).parents[2]
+EVERY_DAY = re.compile(r"^## Every day\n\n```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+UV_RUN_CRM = f'uv() {{ shift 2; {shlex.quote(sys.executable)} -m crm_core "$@"; }}\n'
 
 
 # Where Dagster keeps its runs
@@ -58,7 +66,7 @@ def test_a_password_reaches_dagster_whatever_is_in_it(fresh_database: Database) 
 
 
 @pytest.mark.integration
-def test_who_may_not_make_the_database_is_told_what_a_superuser_has_to_run(
+def test_a_user_who_may_not_create_the_database_learns_what_a_superuser_has_to_run(
     server: Server, fresh_database: Database
 ) -> None:
     server.run("create role {} login", "without_createdb")
@@ -71,7 +79,7 @@ def test_who_may_not_make_the_database_is_told_what_a_superuser_has_to_run(
 
 
 @pytest.mark.unit
-def test_a_second_one_over_a_home_is_told_of_the_first(tmp_path: Path) -> None:
+def test_a_second_one_over_a_home_is_refused_and_names_the_first(tmp_path: Path) -> None:
     with only_one(tmp_path) as lock:
         print(os.getpid(), "http://127.0.0.1:3000", file=lock, flush=True)
         with pytest.raises(AlreadyUp, match=rf"at http://127.0.0.1:3000 \(process {os.getpid()}\)"), only_one(tmp_path):
@@ -121,7 +129,7 @@ def test_two_who_start_in_the_same_moment_never_choose_one_port() -> None:
 
 
 @pytest.mark.unit
-def test_words_in_the_lock_that_are_no_process_are_overlooked(tmp_path: Path) -> None:
+def test_text_in_the_lock_that_names_no_process_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "up.lock").write_text("nonsense here\n")
     with only_one(tmp_path):
         pass
@@ -168,7 +176,7 @@ def test_a_second_one_ends_at_once(up: Up) -> None:
     )
     assert (second.returncode, second.stdout) == (1, "")
     assert second.stderr == (
-        f"error: crm up runs already for {up.home} at {up.address} (process {up.process.pid});"
+        f"error: crm up is already running for {up.home} at {up.address} (process {up.process.pid});"
         " use it, or stop it first\n"
     )
     assert time.monotonic() - began < 15
@@ -233,7 +241,7 @@ def test_a_file_overwritten_while_its_run_is_queued_loses_nothing_in_silence(up:
 
 
 @pytest.mark.integration
-def test_a_run_that_is_told_to_end_is_rolled_back_and_taken_again_by_itself(up: Up, tmp_path: Path) -> None:
+def test_a_run_that_is_terminated_is_rolled_back_and_retried_automatically(up: Up, tmp_path: Path) -> None:
     file = write_drop(tmp_path / "t.csv", [an_entity("t", at=1, name="Terminus")])
     known = "select count(*) from ledger where display_name = 'Terminus'"
     with up.database() as database, database.connect() as holder, database.connect(autocommit=True) as observer:
@@ -246,6 +254,16 @@ def test_a_run_that_is_told_to_end_is_rolled_back_and_taken_again_by_itself(up: 
         holder.rollback()
         until(lambda: up.runs("t.csv")[0].status == "SUCCESS", 150)
         assert observer.execute(known).fetchone() == (1,)
+
+
+@pytest.mark.integration
+def test_an_embedded_server_that_is_killed_comes_back_and_the_next_file_is_taken_in(up: Up, tmp_path: Path) -> None:
+    for server in servers_of(up.home):
+        server.kill()
+    up.drop(write_drop(tmp_path / "k.csv", [an_entity("k", at=1, name="Kilroy")]), "k.csv")
+    until(lambda: is_merged(up, "k.csv"), 150)
+    assert "is gone, and is started again" in up.said()
+    assert up.process.poll() is None
 
 
 @pytest.mark.integration
@@ -315,6 +333,15 @@ ROWS = (
     " + (select count(*) from reject) + (select count(*) from batch)"
 )
 WAITING = "select from pg_locks join pg_class on pg_class.oid = relation where relname = %(table)s and not granted"
+
+
+def is_merged(up: Up, file_name: str) -> bool:
+    """Say whether a drop is in, over a connection of its own: the embedded server may be gone, and is not started."""
+    server = f"host={up.home / 'postgres'} user=postgres dbname=crm"
+    with suppress(psycopg.OperationalError), psycopg.connect(server) as connection:
+        known = connection.execute("select from drop_file where file_name = %s and status = 'merged'", [file_name])
+        return known.fetchone() is not None
+    return False
 
 
 def worker_of(up: Up) -> psutil.Process:

@@ -1,15 +1,19 @@
 """A small model of the rules of time (docs/semantics.md) that is obviously right: slow, in memory, from the text.
 
-It keeps the set of changes in recording order and answers every question by walking them from the start.
+It keeps the batches of changes in recording order and answers every question by walking them from the start.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TypeVar
 from uuid import UUID
 
 from crm_core.model import Change, Compares
+
+T = TypeVar("T")
 
 COMPARES: dict[str, Compares] = {
     "email": "casefold",
@@ -22,7 +26,7 @@ COMPARES: dict[str, Compares] = {
 
 def compared(detail_type: str, value: str) -> str:
     """What of a value decides whether it equals another."""
-    return value.casefold() if COMPARES[detail_type] == "casefold" else value
+    return value.casefold() if COMPARES.get(detail_type) == "casefold" else value
 
 
 @dataclass
@@ -52,10 +56,22 @@ class State:
 
 
 @dataclass
-class Model:
-    """The changes in the order in which they were recorded."""
+class Batch:
+    """What one transaction recorded."""
 
-    changes: list[Change] = field(default_factory=list)
+    changes: list[Change]  # in order
+
+
+@dataclass
+class Model:
+    """The batches in the order in which they were recorded."""
+
+    batches: list[Batch] = field(default_factory=list)
+
+    @property
+    def changes(self) -> list[Change]:
+        """The changes in the order in which they were recorded."""
+        return [change for batch in self.batches for change in batch.changes]
 
     def record(self, *changes: Change) -> list[Change]:
         """Record a batch of a drop or of fixtures: its changes in order, but for repeats; return those recorded.
@@ -63,7 +79,7 @@ class Model:
         A change is a repeat if an earlier batch said the same of the same instant and nothing before it in this batch
         is news of that instant. A change that says what the change before it at its instant says is recorded once.
         """
-        earlier, recorded = list(self.changes), list[Change]()
+        earlier, recorded = self.changes, list[Change]()
         last: dict[tuple[UUID, datetime], Change] = {}  # recorded by this batch
         for change in changes:
             moment = (change.entity_uid, change.change_ts)
@@ -71,13 +87,14 @@ class Model:
                 continue
             last[moment] = change
             recorded.append(change)
-            self.changes.append(change)
+        self.batches.append(Batch(recorded))
         return recorded
 
-    def request(self, change: Change) -> None:
-        """Record a change by request, which is never a repeat; one that names nothing is nothing."""
-        if change.op != "patch" or change.display_name or change.entity_type or change.details:
-            self.changes.append(change)
+    def request(self, *changes: Change) -> None:
+        """Record changes by request, which are never repeats; a partial one that names nothing is nothing."""
+        said = [c for c in changes if c.op != "patch" or c.display_name or c.entity_type or c.details]
+        if said:
+            self.batches.append(Batch(said))
 
     def refuses(self, change: Change) -> str | None:
         """Say why a request is refused; None if it is not."""
@@ -93,8 +110,17 @@ class Model:
         return "absent" if self.entity_versions(change.entity_uid) else "unknown"
 
     def known_after(self, count: int) -> Model:
-        """The model as it was when only the first `count` changes were recorded."""
-        return Model(self.changes[:count])
+        """The model as it was when only the first `count` batches were recorded."""
+        return Model(self.batches[:count])
+
+    def events(self) -> list[tuple[UUID, datetime, str]]:
+        """The feed: for each batch its entities by uid, since when, and what was said of the latest instant."""
+        return [
+            (uid, min(c.change_ts for c in said), max(reversed(said), key=lambda c: c.change_ts).op)
+            for batch in self.batches
+            for uid in sorted({c.entity_uid for c in batch.changes})
+            for said in [[c for c in batch.changes if c.entity_uid == uid]]
+        ]
 
     def uids(self) -> list[UUID]:
         """All entities ever named."""
@@ -169,16 +195,17 @@ class Model:
         return sorted({change.change_ts for change in self.walk(uid)})
 
 
-def _runs(values, key):
+def _runs(
+    values: Iterable[tuple[datetime, T | None]], key: Callable[[T], object]
+) -> list[tuple[T, datetime, datetime | None]]:
     """Make runs of equal neighbours: (value of the first, start, end or None); None values are gaps."""
-    runs = []
+    runs: list[tuple[T, datetime, datetime | None]] = []
     for at, value in values:
-        last_value, _, last_end = runs[-1] if runs else (None, None, at)
-        is_open = bool(runs) and last_end is None
-        if is_open and value is not None and key(last_value) == key(value):
-            continue
-        if is_open:
-            runs[-1] = (last_value, runs[-1][1], at)
+        if runs and runs[-1][2] is None:
+            last_value, start, _ = runs[-1]
+            if value is not None and key(last_value) == key(value):
+                continue
+            runs[-1] = (last_value, start, at)
         if value is not None:
             runs.append((value, at, None))
     return runs

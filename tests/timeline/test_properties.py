@@ -24,7 +24,9 @@ from crm_core.model import Change, ReferenceTypes
 from crm_core.postgres.connection import Connection, Database
 from crm_core.reference import reference_types
 from crm_core.timeline import reads
+from crm_core.timeline.feed import feed, parse_cursor
 from crm_core.timeline.invariants import check
+from crm_core.timeline.lists import Page
 from crm_core.timeline.merge import Origin, record
 from crm_core.timeline.single_change import Provenance, apply_change
 
@@ -60,7 +62,8 @@ class Product:
         self.connection, self.folder = connection, folder
         self.types: ReferenceTypes = reference_types(connection)
         self.model = Model()
-        self.known: list[tuple[datetime, int]] = []  # when it was recorded, and how many changes the model held then
+        self.known: list[tuple[datetime, int]] = []  # when it was recorded, and how many batches the model held then
+        self.follower = Follower(connection)
 
     def take(self, steps: Sequence[Step]) -> None:
         taken: list[tuple[Kind, list[Change]]] = []
@@ -86,18 +89,25 @@ class Product:
                 self.model.record(*changes)
             (recorded_at,) = self.connection.execute("select max(recorded_at) from batch").fetchone() or ()
             if recorded_at is not None:
-                self.known.append((recorded_at, len(self.model.changes)))
+                self.known.append((recorded_at, len(self.model.batches)))
+            self.follower.go_on()
 
     def ask_for(self, changes: Sequence[Change]) -> None:
         """Make changes by request, one by one; what the model refuses, the product refuses for the same reason."""
         for number, change in enumerate(changes):
             refusal = self.model.refuses(change)
-            refused = {None: nullcontext(), **{name: pytest.raises(error) for name, error in REFUSALS.items()}}
-            with refused[refusal]:
+            with nullcontext() if refusal is None else pytest.raises(REFUSALS[refusal]):
                 request = a_request(change, provenance=Provenance("test", f"r-{number}"))
                 apply_change(self.connection, self.types, request, now=datetime.now(UTC), time_zone=UTC)
             if refusal is None:
                 self.model.request(change)
+
+    def agrees_with_the_feed(self) -> None:
+        """Compare what a follower was told, and its copy."""
+        assert self.follower.events == self.model.events()
+        page = reads.entities(self.connection, self.types, limit=200)
+        documents = {json.loads(document)["entity_uid"]: json.loads(document) for document in page.documents}
+        assert {uid: entity for uid, entity in self.follower.copy.items() if entity is not None} == documents
 
     def agrees(self, model: Model, known_at: datetime | None = None) -> None:
         """Compare history, as-of and diff, as known at an instant."""
@@ -124,7 +134,7 @@ class Product:
             assert reads.count_transitions(self.connection, from_, to, known_at=known_at) == len(page.documents)
             self.agree_with_the_audit(page, known_at)
 
-    def agree_with_the_audit(self, page: reads.Page, known_at: datetime | None) -> None:
+    def agree_with_the_audit(self, page: Page, known_at: datetime | None) -> None:
         """A transition is recorded with the last change of its instant."""
         ledger = {
             (entry["change_ts"], entry["entity_uid"]): entry  # the last one of each moment
@@ -135,6 +145,24 @@ class Product:
             entry = ledger[document["at"], document["entity_uid"]]
             for origin in ("recorded_at", "actor", "source"):
                 assert document[origin] == entry[origin]
+
+
+class Follower:
+    """A reader of the feed, which keeps a copy of what every entity is."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.cursor = ""
+        self.events: list[tuple[UUID, datetime, str]] = []
+        self.copy: dict[str, object] = {}
+
+    def go_on(self) -> None:
+        while (found := feed(self.connection, parse_cursor(self.cursor), limit=2, with_entities=True)).documents:
+            self.cursor = str(found.next)
+            for event in map(json.loads, found.documents):
+                since = datetime.fromisoformat(event["since"])
+                self.events.append((UUID(event["entity_uid"]), since, event["op"]))
+                self.copy[event["entity_uid"]] = event["entity"]
 
 
 TIMES = int(os.environ.get("CRM_TEST_TIMES", "1"))  # how many times the usual number of examples
@@ -168,6 +196,7 @@ def _take_and_compare(database: Database, folders: pytest.TempPathFactory, steps
         product = Product(connection, folders.mktemp("drops"))
         product.take(steps)
         product.agrees(product.model)
+        product.agrees_with_the_feed()
         for known_at, count in product.known:
             product.agrees(product.model.known_after(count), known_at)
         assert [(c.name, c.examples) for c in check(connection) if not c.holds] == []
@@ -213,7 +242,7 @@ def _detail_versions(documents: list[dict[str, str]], detail_type: str) -> list[
     ]
 
 
-def _snapshots(page: reads.Page) -> dict[UUID, tuple[str, str, dict[str, str]]]:
+def _snapshots(page: Page) -> dict[UUID, tuple[str, str, dict[str, str]]]:
     answer = {}
     for document in map(json.loads, page.documents):
         details = {d["detail_type"]: d["detail_value"] for d in document["details"]}
@@ -221,7 +250,7 @@ def _snapshots(page: reads.Page) -> dict[UUID, tuple[str, str, dict[str, str]]]:
     return answer
 
 
-def _diffs(page: reads.Page) -> dict[UUID, tuple[str, dict[str, tuple[str | None, str | None]]]]:
+def _diffs(page: Page) -> dict[UUID, tuple[str, dict[str, tuple[str | None, str | None]]]]:
     answer = {}
     for document in map(json.loads, page.documents):
         changes = {change["field"]: (change["from"], change["to"]) for change in document["changes"]}
@@ -229,11 +258,11 @@ def _diffs(page: reads.Page) -> dict[UUID, tuple[str, dict[str, tuple[str | None
     return answer
 
 
-def _lines(page: reads.Page) -> bytes:
+def _lines(page: Page) -> bytes:
     return "".join(f"{document}\n" for document in page.documents).encode()
 
 
-def _transitions(page: reads.Page) -> list[tuple[object, ...]]:
+def _transitions(page: Page) -> list[tuple[object, ...]]:
     return [
         (
             _instant(document["at"]),

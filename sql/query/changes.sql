@@ -1,0 +1,24 @@
+-- What was recorded from behind an event on: batches in the order in which they were committed, and of each batch one event an
+-- entity, by entity_uid; `since` is the earliest change_ts, `op` what the change said that is last in the order of truth.
+-- In: after_at, after_batch, after_uid (-infinity, 0 and the nil uid: from the start), limit, with_entity. Out: document, at, batch, uid.
+select '{"entity_uid":"' || entity_uid || '","since":"' || utc(since) || '","batch_id":' || batch_id || ',"recorded_at":"' || utc(recorded_at)
+       || '","op":"' || op || '","actor":' || to_json(actor)
+       || case when %(with_entity)s then ',"entity":' || coalesce(document_at(entity_uid, 'infinity'), 'null') else '' end || '}',
+       recorded_at, batch_id, entity_uid
+from (
+    select b.recorded_at, b.batch_id, b.actor, named.entity_uid, named.since, named.op
+    from batch b
+    cross join lateral (
+        select l.entity_uid, min(l.change_ts) as since, (array_agg(l.op order by l.change_ts desc, l.row_no desc))[1] as op
+        from ledger l
+        where l.batch_id = b.batch_id
+          and l.entity_uid > case when b.batch_id = %(after_batch)s then %(after_uid)s::uuid else '00000000-0000-0000-0000-000000000000' end
+        group by l.entity_uid
+        order by l.entity_uid
+        limit %(limit)s
+    ) named
+    where (b.recorded_at, b.batch_id) >= (%(after_at)s::timestamptz, %(after_batch)s::bigint)
+    order by b.recorded_at, b.batch_id, named.entity_uid
+    limit %(limit)s
+) event
+order by recorded_at, batch_id, entity_uid
