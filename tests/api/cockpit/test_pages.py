@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, Page, expect
 from serving import drop, entity
 
@@ -65,7 +65,7 @@ def test_nothing_serious_bars_anybody_from_a_page(
     seen: Page, site: httpx.Client, addresses: dict[str, str], path: str
 ) -> None:
     for scheme in ("light", "dark"):
-        seen.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        seen.emulate_media(color_scheme=scheme)
         go(seen, site, path, addresses)
         found = Axe().run(seen).response["violations"]
         serious = [fault for fault in found if fault["impact"] in ("serious", "critical")]
