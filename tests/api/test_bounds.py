@@ -143,7 +143,7 @@ def test_readiness_is_told_in_time_though_the_server_stands_still() -> None:
 
 
 def test_every_call_is_answered_in_time_though_the_server_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.state.PATIENCE", 1.0)
+    monkeypatch.setattr("api.state.CONNECTION_SECONDS", 1.0)
     monkeypatch.setattr("api.state.LOCK_SECONDS", 1)
     calls: list[Callable[[httpx.Client, str], httpx.Response]] = [
         lambda client, address: client.get(address),

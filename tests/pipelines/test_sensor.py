@@ -19,7 +19,7 @@ from pipelines.folder import DropFolder
 from pipelines.ingestion import FILE_TAG
 from pipelines.partitions import drops, remember_read
 from pipelines.resources import CrmDatabase
-from pipelines.sensors import LONGEST_PAUSE, REQUESTS, WAITING, Cursor, drop_folder, report_after_drops
+from pipelines.sensors import LONGEST_PAUSE, MAX_RUNS, MAX_WAITING, Cursor, drop_folder, report_after_drops
 
 SHA = "ab" * 32
 FAILED, DONE, ENDED = dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.CANCELED
@@ -284,23 +284,23 @@ def test_a_run_that_somebody_ended_is_not_started_again_and_the_sensor_says_what
 
 @pytest.mark.unit
 def test_files_that_fail_do_not_hold_up_others(ticks: Ticks) -> None:
-    for number in range(2 * REQUESTS):
+    for number in range(2 * MAX_RUNS):
         (ticks.folder / f"a{number:03}.csv").touch()
     for _ in range(2):
         for name in filter(None, ticks.ticks(2)):
             ticks.end(name, FAILED)
-    assert len(ticks.runs) == 2 * REQUESTS
+    assert len(ticks.runs) == 2 * MAX_RUNS
     (ticks.folder / "b.csv").touch()
     assert "b.csv" in ticks.ticks(6)
 
 
 @pytest.mark.unit
 def test_no_more_runs_are_under_way_than_the_queue_should_hold(ticks: Ticks) -> None:
-    for number in range(3 * REQUESTS):
+    for number in range(3 * MAX_RUNS):
         (ticks.folder / f"{number:03}.csv").touch()
-    assert len(ticks.ticks(5)) == REQUESTS
+    assert len(ticks.ticks(5)) == MAX_RUNS
     ticks.end("000.csv", FAILED)
-    assert ticks.ticks(3) == [f"{REQUESTS:03}.csv"]
+    assert ticks.ticks(3) == [f"{MAX_RUNS:03}.csv"]
 
 
 @pytest.mark.integration
@@ -417,7 +417,7 @@ def test_ten_thousand_files_take_less_than_a_second_a_tick_and_leave_a_small_cur
 ) -> None:
     for number in range(10_000):
         (ticks.folder / f"{number:05}.csv").touch()
-    assert ticks.ticks(2) == [f"{number:05}.csv" for number in range(REQUESTS)]
+    assert ticks.ticks(2) == [f"{number:05}.csv" for number in range(MAX_RUNS)]
     files = DropFolder(folder=str(ticks.folder)).listing().files
     with given.transaction() as connection:
         connection.execute(
@@ -442,7 +442,7 @@ def test_the_cursor_of_a_great_backlog_stays_small(ticks: Ticks) -> None:
     for number in range(3_000):
         (ticks.folder / f"{number}.csv").touch()
     ticks.tick()
-    assert len(Cursor.read(ticks.cursor).waiting) == WAITING
+    assert len(Cursor.read(ticks.cursor).waiting) == MAX_WAITING
     assert len(ticks.cursor or "") < 50_000
 
 
