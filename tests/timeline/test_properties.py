@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from timeline_model import COMPARES, Model
 
-from crm_core.drops.ingest import Options, ingest_over
+from crm_core.drops.ingest import Options, ingest_on
 from crm_core.errors import EntityAbsent, EntityExists, UnknownEntity
 from crm_core.model import Change, ReferenceTypes
 from crm_core.postgres.connection import Connection, Database
@@ -78,7 +78,7 @@ class Product:
             taken.append((kind, changes))
             if kind == "drop":
                 drop = write_drop(self.folder / f"{number}.csv", changes)
-                report = ingest_over(self.connection, drop, Options())
+                report = ingest_on(self.connection, drop, Options())
                 assert report.status in ("merged", "replayed"), report
                 assert report.rows_accepted == len(changes) == report.rows_changed + report.rows_unchanged
             elif kind == "fixture":
