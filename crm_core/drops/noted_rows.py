@@ -71,6 +71,8 @@ def notes_on(
     """Return the notes for the sender of a drop, one sentence each, with what to do."""
 
     def notes() -> Iterator[str]:
+        if not report.rows_read:
+            yield "nothing was changed: the file has no rows; if it should have some, export it again"
         if report.rows_rejected and not any(kind.is_active for kind in types.entity_types):
             yield (
                 "no entity types are loaded, so every row is rejected; load them with crm loaddata, then "

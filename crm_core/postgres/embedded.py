@@ -221,8 +221,8 @@ class _Server:
             locale += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         made = self._run("initdb", "-D", fresh, "-U", SUPERUSER, "--auth=trust", "--encoding=UTF8", *locale)
         if made.returncode != 0:
-            cause = f"initdb failed in {fresh}:\n{made.stdout.strip()}"
-            raise EmbeddedServerFailed(cause, OTHER_SERVER)
+            cause = "\n".join([f"initdb failed in {fresh}:", *made.stdout.strip().splitlines()[-10:]])
+            raise EmbeddedServerFailed(cause, MAKE_ROOM if _DISK_FULL.decode() in made.stdout else OTHER_SERVER)
         fresh.rename(self.data)
 
     def _launch(self, deadline: float) -> None:

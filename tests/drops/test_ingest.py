@@ -146,6 +146,12 @@ def test_a_file_of_which_every_row_is_rejected_says_so(crm: Connection, tmp_path
     assert report.notes == ("nothing was changed: every row was rejected (2); see the reasons",)
 
 
+def test_a_file_without_rows_says_so(crm: Connection, tmp_path: Path) -> None:
+    report = take(crm, tmp_path / "drop.csv")
+    assert books(report) == ("merged", 0, 0, 0, 0, 0)
+    assert report.notes == ("nothing was changed: the file has no rows; if it should have some, export it again",)
+
+
 def test_a_deletion_that_ends_nobody_is_counted_and_told(crm: Connection, tmp_path: Path) -> None:
     ingest_on(crm, write_drop(tmp_path / "day1.csv", [an_entity("ada", at=1), an_entity("bo", at=5)]), Options())
     lines = (
