@@ -82,7 +82,10 @@ begin
     foreach known_at in array instants loop
         perform set_config('crm.known_at', known_at::text, true);
         return query
-            select known_at, r.value, r.valid_from, r.valid_to from field_runs(uid) r where r.field = its_field order by r.valid_from;
+            select known_at, r.value, r.valid_from, r.valid_to
+            from field_runs(uid) r
+            where r.field = its_field
+            order by r.valid_from;
     end loop;
     perform set_config('search_path', path, true), set_config('enable_nestloop', loops, true),
             set_config('plan_cache_mode', plans, true), set_config('crm.known_at', coalesce(before, ''), true);
