@@ -113,6 +113,11 @@ class Gate:
         said = f"this needs a token with the role {role}; {CREATE_TOKEN.format(role=role)}"
         raise Refusal(HTTPStatus.UNAUTHORIZED, said, headers={"WWW-Authenticate": "Bearer"})
 
+    def forget(self) -> None:
+        """Look at every token again, and whether the service is open: this process has changed accounts or tokens."""
+        self._closed = (True, -math.inf)
+        self._known.clear()
+
     async def is_open(self) -> bool:
         """Return whether anybody may do everything: there is neither a token nor an account, or CRM_AUTH=off."""
         return self._state.settings.auth == "off" or not await self._is_closed()

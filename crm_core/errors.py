@@ -395,6 +395,13 @@ class UnknownAccount(CrmError):
         super().__init__(f"no account {username[:100]!r} exists that can sign in")
 
 
+class AdminFirst(CrmError):
+    """Nobody could manage the service: what was asked for needs an admin who can sign in, and there is none yet."""
+
+    def __init__(self) -> None:
+        super().__init__("no account with the role admin can sign in yet; make the first account an admin")
+
+
 class LastAdmin(CrmError):
     """The last active admin can neither be demoted nor deactivated."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -69,12 +69,29 @@ def audit_of_all(
     A page begins behind a position, or `offset` changes from the newest. A document is that of an entity's own audit
     and the entity's name as it is now, or was last.
     """
-    values = _values(connection, which or Recorded())
-    name = "audit_of_few" if _are_few(connection, values) else "audit_of_all"
-    found = rows(connection, name, values | _start(after) | {"offset": offset, "limit": limit + 1})
-    shown = _with_names(connection, [row[:4] for row in found[:limit]])
-    positions = [RecordedPosition(at, batch_id, uid, row_no) for uid, _, batch_id, row_no, at in found]
-    return PageOf(tuple(shown), positions[limit - 1] if len(found) > limit else None)
+    found, position = _found(connection, which, after, offset, limit)
+    return PageOf(tuple(_with_names(connection, found)), position)
+
+
+def ledger(
+    connection: Connection,
+    which: Recorded | None = None,
+    *,
+    after: RecordedPosition | None = None,
+    limit: int = 20,
+) -> PageOf[RecordedPosition]:
+    """Read a page of the rows of the ledger as they stand there, in the order of `audit_of_all`.
+
+    A document has batch_id, row_no, entity_uid, change_ts, recorded_at, op, actor, source, and in `asserted` the
+    display_name, entity_type and details that the change states; null: it says nothing of them.
+    """
+    found, position = _found(connection, which, after, 0, limit)
+    return PageOf(tuple(_raw(connection, found)), position)
+
+
+def stream_ledger(connection: Connection, which: Recorded | None = None) -> Iterator[bytes]:
+    """Read all that `ledger` lists, in the same order: lines of JSON, in blocks of some of them."""
+    return _stream(connection, which, _raw)
 
 
 def count_audit_of_all(connection: Connection, which: Recorded | None = None, *, at_most: int | None = None) -> int:
@@ -87,16 +104,7 @@ def count_audit_of_all(connection: Connection, which: Recorded | None = None, *,
 
 def stream_audit_of_all(connection: Connection, which: Recorded | None = None) -> Iterator[bytes]:
     """Read all that `audit_of_all` lists, in the same order: lines of JSON, in blocks of some of them."""
-
-    def found() -> Iterator[Document]:
-        values = _values(connection, which or Recorded())
-        name = "audit_of_few" if _are_few(connection, values) else "audit_of_all"
-        with connection.cursor("recorded") as cursor:
-            cursor.execute(statement(f"query/{name}"), values | _start(None) | {"offset": 0, "limit": None})
-            while some := cursor.fetchmany(PART):
-                yield from _with_names(connection, [row[:4] for row in some])
-
-    return lines(connection, None, found())
+    return _stream(connection, which, _with_names)
 
 
 def documents(connection: Connection, changes: Sequence[TupleRow]) -> list[Document]:
@@ -109,6 +117,40 @@ def documents(connection: Connection, changes: Sequence[TupleRow]) -> list[Docum
     states = _states(connection, changes)
     entries = rows(connection, "audit_entries", _columns(changes))
     return [_whole(head, states[batch_id, row_no, uid]) for head, uid, batch_id, row_no in entries]
+
+
+def _found(
+    connection: Connection, which: Recorded | None, after: RecordedPosition | None, offset: int, limit: int
+) -> tuple[list[TupleRow], RecordedPosition | None]:
+    """Find the changes of a page (entity_uid, change_ts, batch_id, row_no), and where the next page begins."""
+    values = _values(connection, which or Recorded())
+    name = "audit_of_few" if _are_few(connection, values) else "audit_of_all"
+    found = rows(connection, name, values | _start(after) | {"offset": offset, "limit": limit + 1})
+    positions = [RecordedPosition(at, batch_id, uid, row_no) for uid, _, batch_id, row_no, at in found]
+    return [row[:4] for row in found[:limit]], positions[limit - 1] if len(found) > limit else None
+
+
+def _stream(
+    connection: Connection,
+    which: Recorded | None,
+    documents_of: Callable[[Connection, Sequence[TupleRow]], Iterable[Document]],
+) -> Iterator[bytes]:
+    def found() -> Iterator[Document]:
+        values = _values(connection, which or Recorded())
+        name = "audit_of_few" if _are_few(connection, values) else "audit_of_all"
+        with connection.cursor("recorded") as cursor:
+            cursor.execute(statement(f"query/{name}"), values | _start(None) | {"offset": 0, "limit": None})
+            while some := cursor.fetchmany(PART):
+                yield from documents_of(connection, [row[:4] for row in some])
+
+    return lines(connection, None, found())
+
+
+def _raw(connection: Connection, changes: Sequence[TupleRow]) -> list[Document]:
+    if not changes:
+        return []
+    entries = rows(connection, "audit_entries", _columns(changes))
+    return [f'{head[:-1]},"batch_id":{batch_id},"row_no":{row_no}}}' for head, _, batch_id, row_no in entries]
 
 
 def _with_names(connection: Connection, changes: Sequence[TupleRow]) -> list[Document]:
