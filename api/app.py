@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.httpsredirect import HTTPSRedirectMiddleware
 from starlette.types import Receive, Scope, Send
 
-from api import changes, drops, entities, operations, problems, reference, timeline
+from api import changes, drops, entities, operations, problems, reference, timeline, undo
 from api.cockpit import site
 from api.departures import Departures
 from api.document import CrmApi
@@ -78,7 +78,7 @@ def create_app(
     app.state.probe = probe = operations.Probe(database)
     app.state.figures = figures = Figures()
     problems.install(app)
-    for part in (entities, timeline, changes, drops, reference, operations):
+    for part in (entities, timeline, changes, drops, undo, reference, operations):
         app.router.routes.extend(part.router.routes)  # included routers would be searched one by one, each time
 
     site.install(app, state, app.state.gate)

@@ -140,7 +140,7 @@ class DetailVersion(Version):
 class Source(BaseModel):
     """Where a change came from: a drop and its line, or a request."""
 
-    kind: Literal["drop", "request", "fixture"]
+    kind: Literal["drop", "request", "fixture", "undo", "reinstate"]
     sha256: str | None = None
     file_name: str | None = None
     line: int | None = None
@@ -169,12 +169,14 @@ class Recorded(BaseModel):
     entity_uid: Uid
     change_ts: Instant
     recorded_at: Instant
-    op: Literal["upsert", "patch", "delete"]
+    op: Literal["upsert", "patch", "delete", "undo", "reinstate"]
     actor: str
     source: Source
     asserted: Asserted
     before: Then | None
     after: Then | None
+    acts: Annotated[bool, Field(description="Whether it acts now: it is not undone")]
+    reason: Annotated[str | None, Field(description="Why it was undone, or reinstated")]
 
 
 class FieldChange(BaseModel):

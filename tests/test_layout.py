@@ -24,7 +24,7 @@ SHARED = [f"routines/{path.stem}" for path in sorted((SQL / "routines").glob("[2
 UTILITY = re.compile(
     r"^(copy|analyze|truncate|lock|set|drop|create (database|table|unlogged table|temporary table))\b"
 )  # these cannot be prepared
-REFERENCE_TABLES = {"entity_type", "detail_type"}
+REFERENCE_TABLES = {"entity_type", "detail_type", "batch", "retraction"}
 
 
 @pytest.mark.unit

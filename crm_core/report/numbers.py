@@ -119,6 +119,7 @@ class Totals:
     drops_merged: int
     drops_refused: int
     drops_unfinished: int
+    drops_undone: int
     rows_read: int
     rows_accepted: int
     rows_rejected: int

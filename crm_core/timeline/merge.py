@@ -116,11 +116,13 @@ def merge(connection: Connection, origin: Origin, on_step: OnStep = lambda _step
     batch_id, recorded_at = run.row("21_record_batch", **_as_values(origin))
     repeats = {"drops_repeats": origin.source != "request"}
     routes = _Routes(*run.row("30_classify", **repeats))
+    if routes.repeats:
+        run("31_keep_repeats", batch_id=batch_id)
     if routes.repeated == routes.entities:
         return Merged(batch_id, recorded_at, 0, 0, 0, 0, 0)
     if routes.repeated or routes.with_several:
-        run("31_discard_repeats", **repeats)
-    superseded = run.row("32_count_superseded")[0] if routes.with_ties or routes.with_several else 0
+        run("32_discard_repeats", **repeats)
+    superseded = run.row("33_count_superseded")[0] if routes.with_ties or routes.with_several else 0
     remake_indexes = _set_indexes_aside(run)
     run("40_append_ledger", batch_id=batch_id)
 
@@ -155,6 +157,7 @@ class _Routes:
     """How many entities go in by each route, and how many changes are late: the row of 30_classify."""
 
     entities: int
+    repeats: int  # changes
     repeated: int
     new: int
     spliced: int

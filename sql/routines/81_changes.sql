@@ -68,7 +68,7 @@ returns table (at timestamptz, entity_uid uuid, document text) language sql stab
                    filter (where c.differs) as changes,
                (select array[l.batch_id, l.row_no]
                 from ledger l
-                where l.entity_uid = c.entity_uid and l.change_ts = c.at
+                where l.entity_uid = c.entity_uid and l.change_ts = c.at and l.acts
                 order by l.batch_id desc, l.row_no desc
                 limit 1) as last
         from (
@@ -99,9 +99,11 @@ returns table (at timestamptz, entity_uid uuid, document text) language sql stab
     left join drop_file f on f.sha256 = b.drop_sha256
 $$;
 
--- The state of an entity at an instant by what was recorded up to a row of a batch; null if it did not exist. It is the walk
+-- The state of an entity at an instant by what was recorded up to a row of a batch and acted as known at an instant; null if it did
+-- not exist. It is the walk
 -- of the fold for one instant, from its end backwards: whatever was said last since the entity began stands.
-create or replace function recorded_state(uid uuid, instant timestamptz, last_batch bigint, last_row integer)
+create or replace function recorded_state(
+    uid uuid, instant timestamptz, last_batch bigint, last_row integer, known_at timestamptz)
 returns json language sql stable as $$
     select (select row_to_json(state)
             from (select named.display_name, et.code as entity_type, coalesce(shown.details, '{}') as details) state)
@@ -112,23 +114,23 @@ returns json language sql stable as $$
                    coalesce(max(d.row_no), 0) as row_no
             from (
                 select d.change_ts, d.batch_id, d.row_no
-                from ledger d
-                where d.entity_uid = uid and d.change_ts <= instant and (d.batch_id, d.row_no) <= (last_batch, last_row)
+                from ledger_as_known(known_at) d
+                where d.acts and d.entity_uid = uid and d.change_ts <= instant and (d.batch_id, d.row_no) <= (last_batch, last_row)
                   and d.op = 'delete'
                 order by d.change_ts desc, d.batch_id desc, d.row_no desc
                 limit 1
             ) d
         ) died
-        join ledger l on (l.change_ts, l.batch_id, l.row_no) > (died.change_ts, died.batch_id, died.row_no)
-        where l.entity_uid = uid and l.change_ts <= instant and (l.batch_id, l.row_no) <= (last_batch, last_row)
+        join ledger_as_known(known_at) l on (l.change_ts, l.batch_id, l.row_no) > (died.change_ts, died.batch_id, died.row_no)
+        where l.acts and l.entity_uid = uid and l.change_ts <= instant and (l.batch_id, l.row_no) <= (last_batch, last_row)
           and l.op = 'upsert'
         order by l.change_ts, l.batch_id, l.row_no
         limit 1
     ) began
     cross join lateral (
         select l.display_name
-        from ledger l
-        where l.entity_uid = uid and l.change_ts <= instant and (l.batch_id, l.row_no) <= (last_batch, last_row)
+        from ledger_as_known(known_at) l
+        where l.acts and l.entity_uid = uid and l.change_ts <= instant and (l.batch_id, l.row_no) <= (last_batch, last_row)
           and (l.change_ts, l.batch_id, l.row_no) >= (began.change_ts, began.batch_id, began.row_no)
           and l.display_name is not null
         order by l.change_ts desc, l.batch_id desc, l.row_no desc
@@ -136,8 +138,8 @@ returns json language sql stable as $$
     ) named
     cross join lateral (
         select l.entity_type_id
-        from ledger l
-        where l.entity_uid = uid and l.change_ts <= instant and (l.batch_id, l.row_no) <= (last_batch, last_row)
+        from ledger_as_known(known_at) l
+        where l.acts and l.entity_uid = uid and l.change_ts <= instant and (l.batch_id, l.row_no) <= (last_batch, last_row)
           and (l.change_ts, l.batch_id, l.row_no) >= (began.change_ts, began.batch_id, began.row_no)
           and l.entity_type_id is not null
         order by l.change_ts desc, l.batch_id desc, l.row_no desc
@@ -149,8 +151,8 @@ returns json language sql stable as $$
         from detail_type dt
         cross join lateral (
             select l.details ->> dt.code as value
-            from ledger l
-            where l.entity_uid = uid and l.change_ts <= instant and (l.batch_id, l.row_no) <= (last_batch, last_row)
+            from ledger_as_known(known_at) l
+            where l.acts and l.entity_uid = uid and l.change_ts <= instant and (l.batch_id, l.row_no) <= (last_batch, last_row)
               and (l.change_ts, l.batch_id, l.row_no) >= (began.change_ts, began.batch_id, began.row_no)
               and l.details ? dt.code
             order by l.change_ts desc, l.batch_id desc, l.row_no desc
