@@ -1,1 +1,1 @@
-"""The REST application over the core: what it says and how, never what is true."""
+"""The REST application over the core. It translates requests and answers; the rules are in the core."""

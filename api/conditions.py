@@ -17,13 +17,13 @@ WEAK = (
     "If-Match needs a strong ETag, but W/… is a weak one: a proxy that compresses answers has probably weakened it. "
     "Send the tag without the W/, or keep the proxy from compressing answers that have an ETag"
 )
-_TAG = r'(W/)?"([^"\x00-\x1f\x7f]*)"'  # a comma may be in it
-_LIST = re.compile(rf"[ \t,]*{_TAG}[ \t]*(?:,[ \t]*(?:{_TAG}[ \t]*)?)*")  # it may have empty places
+_TAG = r'(W/)?"([^"\x00-\x1f\x7f]*)"'  # it may contain a comma
+_LIST = re.compile(rf"[ \t,]*{_TAG}[ \t]*(?:,[ \t]*(?:{_TAG}[ \t]*)?)*")  # it may have empty members
 
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """The tags that a condition lists; `strong` is `["*"]` if any will do."""
+    """The tags that a condition lists; `strong` is `["*"]` if any tag matches."""
 
     strong: Sequence[str]
     weak: Sequence[str] = ()
@@ -35,7 +35,7 @@ def etag(document: str) -> str:
 
 
 def tags_of(request: Request, header: str) -> Tags | None:
-    """Read a list of tags, of one header or of several that make one list; None if there is none. Raises Refusal."""
+    """Read a list of tags from one or more headers of a name; None if the header is missing. Raises Refusal."""
     fields = request.headers.getlist(header)
     if not fields:
         return None
@@ -44,18 +44,19 @@ def tags_of(request: Request, header: str) -> Tags | None:
         return Tags([ANY])
     if not _LIST.fullmatch(text):
         refuse(f"header.{header}", 'is not a list of ETags; send the ETag exactly as you received it, as "…"')
-    found = [(bool(weak), tag) for weak, tag in re.findall(_TAG, text) if tag != ANY]  # "*" is not *, and none of ours
+    # The tag "*" in quotes is not *, and never one of ours.
+    found = [(bool(weak), tag) for weak, tag in re.findall(_TAG, text) if tag != ANY]
     return Tags([tag for is_weak, tag in found if not is_weak], [tag for is_weak, tag in found if is_weak])
 
 
 def is_unchanged(request: Request, document: str) -> bool:
-    """Return whether the client has the document already: If-None-Match compares weakly."""
+    """Return whether the client already has the document; If-None-Match compares weakly."""
     tags = tags_of(request, "If-None-Match")
     return tags is not None and (tags.strong == [ANY] or _digest(document) in (*tags.strong, *tags.weak))
 
 
 def require_strong(request: Request) -> None:
-    """Raise Refusal if If-Match, which compares strongly and has matched nothing, lists a weak tag."""
+    """Raise Refusal if If-Match, which compares strongly, matched nothing but lists a weak tag."""
     tags = tags_of(request, "If-Match")
     if tags is not None and tags.weak:
         raise Refusal(HTTPStatus.PRECONDITION_FAILED, WEAK)

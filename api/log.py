@@ -1,4 +1,4 @@
-"""The log: a line of JSON for each record, written many at a time, in a thread that nobody waits for."""
+"""The log: one line of JSON for each record, written in batches by a thread in the background."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ import os
 import threading
 import time
 
-FLUSH_SECONDS = 0.2  # that a line may wait; a warning takes all with it at once
+FLUSH_SECONDS = 0.2  # that a line may wait; a warning writes all lines at once
 STDERR = 2
 END_SECONDS = 2.0  # that the last lines have to be written
 KEPT = 10_000  # lines that wait to be written, where they cannot be; those that come then are counted
 _ENCODED = json.JSONEncoder(default=str).encode  # json.dumps would make one each time
-LOGGERS = ("crm.api", "uvicorn.error")
+LOGGERS = ("crm", "crm.api", "psycopg", "uvicorn.error")
 
 
 class Lines(logging.Handler):
-    """Writes records to standard error: each by itself would cost a request a third of its time.
+    """Write records to standard error in batches: one by one they would cost a request a third of its time.
 
-    A disk that is full, or a reader that does not read, costs lines and nothing else: they wait, then are counted.
+    If the disk is full or the reader stops reading, lines are kept for a while, then dropped and counted.
     """
 
     def __init__(self, descriptor: int = STDERR) -> None:
-        """Begin to write to a descriptor."""
+        """Start to write to a file descriptor."""
         super().__init__()
         self._descriptor = descriptor
         self._lines: list[str] = []
         self._lost = 0
-        self._unwritten = b""  # the rest of what was begun
+        self._unwritten = b""  # the rest of a line that was partly written
         self._is_due = threading.Event()
         threading.Thread(target=self._write_in_time, name="log", daemon=True).start()
 
@@ -44,7 +44,7 @@ class Lines(logging.Handler):
             self._is_due.set()
 
     def flush(self) -> None:
-        """Wait until all is written, or cannot be."""
+        """Wait until everything is written, or cannot be written."""
         deadline = time.monotonic() + END_SECONDS
         while (self._lines or self._unwritten) and time.monotonic() < deadline:
             self._is_due.set()
@@ -56,7 +56,7 @@ class Lines(logging.Handler):
             self._is_due.clear()
             try:
                 self._write()
-            except OSError:  # nobody can be told; the next time may be better
+            except OSError:  # the error cannot be logged; the next attempt may work
                 time.sleep(FLUSH_SECONDS)
 
     def _write(self) -> None:
@@ -66,28 +66,28 @@ class Lines(logging.Handler):
                 lost, self._lost = self._lost, 0
                 self._unwritten = "".join(f"{line}\n" for line in lines).encode(errors="backslashreplace")
             if lost:
-                told = {"level": "warning", "logger": "crm.api", "message": f"{lost} lines could not be written"}
-                self._unwritten += f"{_ENCODED(told)}\n".encode()
+                fields = {"level": "warning", "logger": "crm.api", "message": f"{lost} lines could not be written"}
+                self._unwritten += f"{_ENCODED(fields)}\n".encode()
         while self._unwritten:
             self._unwritten = self._unwritten[os.write(self._descriptor, self._unwritten) :]
 
 
 class JsonLines(logging.Formatter):
-    """A line of JSON for each record."""
+    """Format each record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write a record; what a request brought is only ever a value in it."""
-        told: dict[str, object] = {
+        """Format a record; text from a request is only ever a value in it."""
+        fields: dict[str, object] = {
             "time": f"{_second(int(record.created))}.{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
         }
-        told |= getattr(record, "told", None) or {"message": record.getMessage()}
+        fields |= getattr(record, "fields", None) or {"message": record.getMessage()}
         if hasattr(record, "request_id"):
-            told["request_id"] = record.request_id
+            fields["request_id"] = record.request_id
         if record.exc_info:
-            told["traceback"] = self.formatException(record.exc_info)
-        return _ENCODED(told)
+            fields["traceback"] = self.formatException(record.exc_info)
+        return _ENCODED(fields)
 
 
 @functools.lru_cache(maxsize=2)
@@ -96,8 +96,7 @@ def _second(seconds: int) -> str:
 
 
 def install() -> None:
-    """Log what the application and the server say; nobody asks which thread did."""
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    """Set up the log for the application and the server."""
     handler = Lines()
     handler.setFormatter(JsonLines())
     for name in LOGGERS:
@@ -110,6 +109,6 @@ def install() -> None:
 
 
 def flush() -> None:
-    """Have the log written to its end."""
+    """Write out the whole log."""
     for handler in logging.getLogger("crm.api").handlers:
         handler.flush()

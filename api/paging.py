@@ -1,4 +1,4 @@
-"""Lists: page numbers with a count for people, cursors for machines, and the envelope around both."""
+"""Lists: page numbers with a count for people, cursors for programs, and the envelope around both."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ from api.state import State
 from crm_core.drops import registry
 from crm_core.postgres.connection import Connection
 from crm_core.settings import MAX_PAGE_SIZE
+from crm_core.timeline.audit import RecordedPosition
 from crm_core.timeline.history import ChangePosition, VersionPosition
 from crm_core.timeline.lists import PageOf, Position
 
 FINGERPRINT = 16  # digits at the beginning of a cursor
-DEEPEST = 10_000  # rows that a page may lie deep
+DEEPEST = 10_000  # the deepest row at which a page may begin
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 CSV = "text/csv"
 FORMS = {JSON: JSON, "application/*": JSON, "*/*": JSON, NDJSON: NDJSON, "application/jsonl": NDJSON, CSV: CSV}
-P = TypeVar("P", Position, VersionPosition, ChangePosition, registry.Position)
+P = TypeVar("P", Position, VersionPosition, ChangePosition, RecordedPosition, registry.Position)
 
 
 class Params(BaseModel):
-    """Parameters of a call; one that it does not know is refused."""
+    """The parameters of a call; unknown ones are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class PageParams(Params):
-    """Which part of a list."""
+    """Which page of a list to return."""
 
     page: Annotated[int, Field(ge=1, le=DEEPEST + 1, description="The number of the page")] = 1
     page_size: Annotated[
@@ -58,17 +59,17 @@ class PageParams(Params):
 
 @dataclass(frozen=True, slots=True)
 class Wanted(Generic[P]):
-    """The part of a list that a request wants."""
+    """The page that a request asks for."""
 
     limit: int
     offset: int
     after: P | None
-    page: int | None  # None: by cursor
+    page: int | None  # None: the page is found by its cursor
     is_counted: bool
 
 
 def wanted(request: Request, params: PageParams, state: State, kind: type[P]) -> Wanted[P]:
-    """Read which part is wanted, of a list whose cursors are of a kind; raises Refusal for one that cannot be had."""
+    """Read which page is asked for; raise Refusal for one that cannot be returned."""
     limit = params.page_size or state.settings.page_size
     if params.cursor is not None:
         if "page" in params.model_fields_set:
@@ -92,23 +93,33 @@ def envelope(request: Request, want: Wanted[P], found: PageOf[P] | registry.Page
             following = link(request, page=None, cursor=_cursor(found.next, _fingerprint(request)))
     if want.page is not None and want.page > 1:
         previous = link(request, page=str(want.page - 1), cursor=None)
-    return listed_response(found.documents, count, following, previous)
+    first = None
+    if following or previous or want.after is not None:
+        first = link(request, page=None, cursor="") if want.page is None else link(request, page="1", cursor=None)
+    return listed_response(found.documents, count, following, previous, first)
 
 
 def numbered(request: Request, documents: Sequence[str], count: int, page: int, limit: int) -> Response:
     """Return a page of a list that has numbers alone, however deep."""
     following = link(request, page=str(page + 1)) if page * limit < count else None
     previous = link(request, page=str(page - 1)) if page > 1 else None
-    return listed_response(documents, count, following, previous)
+    first = link(request, page="1") if following or previous else None
+    return listed_response(documents, count, following, previous, first)
 
 
 def listed_response(
-    documents: Sequence[str], count: int | None, following: str | None, previous: str | None
+    documents: Sequence[str],
+    count: int | None,
+    following: str | None = None,
+    previous: str | None = None,
+    first: str | None = None,
 ) -> Response:
-    """Return the envelope around documents that are JSON already."""
+    """Return the envelope around documents that already are JSON; the header Link leads on as it does (RFC 8288)."""
     head = envelope_head(count, following, previous)
     links = ", ".join(
-        f'<{address}>; rel="{relation}"' for address, relation in ((following, "next"), (previous, "prev")) if address
+        f'<{address}>; rel="{relation}"'
+        for address, relation in ((following, "next"), (previous, "prev"), (first, "first"))
+        if address
     )
     return Response(
         f"{head}{','.join(documents)}]}}".encode(), headers={"Link": links} if links else {}, media_type=JSON
@@ -122,7 +133,7 @@ def envelope_head(count: int | None, following: str | None = None, previous: str
 
 
 def counted(state: State, connection: Connection, key: tuple[object, ...], count: Callable[..., int]) -> int:
-    """Return how many a list has; `count(connection, at_most=…)` counts."""
+    """Return the number of results of a list; `count(connection, at_most=…)` counts them."""
     return state.counts.count(key, lambda at_most: count(connection, at_most=at_most))
 
 
@@ -135,23 +146,23 @@ def link(request: Request, **changed: str | None) -> str:
 
 
 def wants_stream(request: Request) -> bool:
-    """Return whether all rows are wanted, a line each."""
+    """Return whether the client wants all rows, one per line."""
     return _liked_best(request) == NDJSON
 
 
 def wants_csv(request: Request) -> bool:
-    """Return whether all rows are wanted as a file for a spreadsheet."""
+    """Return whether the client wants all rows as a file for a spreadsheet."""
     return _liked_best(request) == CSV
 
 
 def _liked_best(request: Request) -> str:
-    """Return the form of a list that the client likes best (RFC 9110, 12.5.1), of equal ones the first named."""
+    """Return the media type that the client prefers (RFC 9110, 12.5.1); among equals the first one."""
     liked = [(0.0, False, JSON)]
     for part in ",".join(request.headers.getlist("accept")).lower().split(","):
         name, *parameters = (text.strip() for text in part.split(";"))
         if (form := FORMS.get(name)) and (quality := _quality(parameters)) > 0:
             liked.append((quality, "*" not in name, form))
-    return max(liked, key=lambda each: each[:2])[2]  # the first of equal ones
+    return max(liked, key=lambda each: each[:2])[2]  # the first of several equal ones
 
 
 def _quality(parameters: Sequence[str]) -> float:
@@ -163,18 +174,18 @@ def _quality(parameters: Sequence[str]) -> float:
 
 
 def require_no_pages(params: PageParams) -> None:
-    """Raise Refusal if a part is named of an answer that comes whole."""
+    """Raise Refusal if a page is asked for where everything is returned at once."""
     if given := PageParams.model_fields.keys() & params.model_fields_set:
         refuse(f"query.{min(given)}", "is for pages, but NDJSON and CSV return everything at once; leave it out")
 
 
 def _query(request: Request) -> dict[str, str]:
-    """Return the parameters of a request, none of which is given twice."""
+    """Return the parameters of a request; none of them is given twice."""
     return dict(parse_qsl(request.scope["query_string"].decode("ascii", "replace"), keep_blank_values=True))
 
 
 def _fingerprint(request: Request) -> str:
-    """Return what a cursor belongs to: the list and its filters."""
+    """Return a digest of the list and its filters; a cursor is valid only for the same one."""
     query = sorted(pair for pair in _query(request).items() if pair[0] not in PageParams.model_fields)
     return hashlib.sha256(repr((request.scope["path"], query)).encode()).hexdigest()[:FINGERPRINT]
 
@@ -196,7 +207,7 @@ def _read_cursor(text: str, fingerprint: str, kind: type[P]) -> P:
 
 
 def _is_sound(value: object) -> bool:
-    """Say whether a part of a position is one that a position of ours can have."""
+    """Return whether a value can be part of a position in a cursor."""
     match value:
         case str():
             return "\0" not in value

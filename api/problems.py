@@ -1,4 +1,4 @@
-"""What goes wrong, as RFC 9457 problem documents: one table from the core's errors to the status of an answer."""
+"""Errors as RFC 9457 problem documents: one table maps the errors of the core to HTTP statuses."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ STATUS: Mapping[type[errors.CrmError], HTTPStatus] = {
     errors.DatabaseFault: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-RETRY_SECONDS = 5  # when to come again, if the database does not answer
-SHOWN, TOLD = 20, 3  # faults of one request that are listed, and that its detail tells
-LONGEST = 600  # characters of what is said of a fault: it may quote what was sent
-UNPARSED = "There was an error parsing the body"  # what the framework says where a JSON parser gives up
+RETRY_SECONDS = 5  # seconds after which to retry if the database does not answer
+SHOWN, TOLD = 20, 3  # faults of one request that are listed, and that its detail names
+LONGEST = 600  # characters of the text of a fault, which may quote what was sent
+UNPARSED = "There was an error parsing the body"  # the framework's text when a JSON parser gives up
 METHODS = ("GET", "POST", "PATCH", "DELETE", "PUT")
 
 
@@ -63,7 +63,7 @@ class Problem(BaseModel):
 
 
 class Refusal(HTTPException):
-    """An answer that is a problem; the framework lets an HTTPException through, also while it reads a body."""
+    """An answer that is a problem document; as an HTTPException it also passes while a body is read."""
 
     def __init__(
         self,
@@ -77,8 +77,14 @@ class Refusal(HTTPException):
         self.status, self.faults, self.members = status, faults, members
 
 
+INTERNAL_ERROR = Refusal(
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    "an internal error; report it with the request_id, under which the log has the details",
+)
+
+
 def documented(*statuses: int) -> dict[int | str, dict[str, object]]:
-    """Return what OpenAPI says of the problems of a call; these are those of every one, and more."""
+    """Return the OpenAPI entries for the problems of a call: those of every call, and the given ones."""
     every = {400: "What was asked is malformed", 401: "A token is missing or wrong", 403: "The token's role is too low"}
     told = every | {
         404: "Not found",
@@ -97,12 +103,12 @@ def documented(*statuses: int) -> dict[int | str, dict[str, object]]:
 
 
 def refuse(where: str, detail: str) -> NoReturn:
-    """Refuse a request in which one thing is wrong: raises Refusal."""
+    """Refuse a request for one fault: raise Refusal."""
     refuse_all([(where, detail)])
 
 
 def refuse_all(faults: Iterable[tuple[str, str]]) -> NoReturn:
-    """Refuse a request for faults, each with its place: raises Refusal."""
+    """Refuse a request for several faults, each with its place: raise Refusal."""
     listed = [{"where": where, "detail": detail} for where, detail in faults]
     raise Refusal(HTTPStatus.BAD_REQUEST, _in_short(listed), listed)
 
@@ -128,7 +134,7 @@ def problem(request_id: str | None, refusal: Refusal) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Have every error of the application answered as a problem."""
+    """Make the application answer every error with a problem document."""
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(errors.CrmError, _of_ours)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -136,7 +142,7 @@ def install(app: FastAPI) -> None:
 
 
 def refusal_of(error: errors.CrmError, part: str = "body") -> Refusal:
-    """Return the refusal that an error of the core becomes; `part` of the request brought the change, if one did."""
+    """Return the refusal for an error of the core; `part` is the part of the request that brought the change."""
     status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), HTTPStatus.INTERNAL_SERVER_ERROR)
     faults: list[Mapping[str, str]] = []
     if isinstance(error, errors.ChangeRefused):
@@ -151,7 +157,7 @@ def refusal_of(error: errors.CrmError, part: str = "body") -> Refusal:
         return Refusal(status, str(error), faults)
     if isinstance(error, errors.DatabaseError) and not isinstance(error, errors.SchemaTooOld | errors.SchemaTooNew):
         ours = error.owner == "ours"
-        logging.getLogger("crm.api").log(  # strangers need not know where the database is
+        logging.getLogger("crm.api").log(  # clients need not know where the database is
             logging.ERROR if ours else logging.WARNING, "%s", error, exc_info=error if ours else None
         )
         return Refusal(status, error.told, headers={} if ours else {"Retry-After": str(RETRY_SECONDS)})
@@ -194,7 +200,7 @@ def of_the_framework(request: Request, error: Exception) -> Response:
 
 
 def _methods(request: Request) -> list[str]:
-    """Return the methods that an address takes; the framework only knows those of one route."""
+    """Return all methods that an address accepts; the framework knows only those of one route."""
     scope = {"type": "http", "path": request.scope["path"], "root_path": request.scope["root_path"], "headers": []}
     routes = request.app.router.routes
     found = [m for m in METHODS if any(route.matches({**scope, "method": m})[0] is Match.FULL for route in routes)]
@@ -202,18 +208,18 @@ def _methods(request: Request) -> list[str]:
 
 
 def _in_short(faults: Sequence[Mapping[str, str]]) -> str:
-    """Write the first faults as a text."""
+    """Return the first faults as text."""
     told = [f"{fault['where']}: {_shortened(fault['detail'])}" for fault in faults[:TOLD]]
     return "; ".join([*told, f"and {len(faults) - TOLD} more"] if len(faults) > TOLD else told)
 
 
 def _shortened(text: str, most: int = LONGEST) -> str:
-    """Cut a text in the middle: its end says what to do."""
+    """Cut a text in the middle, because its end says what to do."""
     return text if len(text) <= most else f"{text[: most // 2]} … {text[-most // 2 :]}"
 
 
 def _where(fault: Mapping[str, Any]) -> str:
-    """Write the place of a fault as body.details[0].detail_type."""
+    """Return the place of a fault, such as body.details[0].detail_type."""
     place = fault["loc"][:1] if fault["type"] == "json_invalid" else fault["loc"]
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
 

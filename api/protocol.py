@@ -1,7 +1,7 @@
-"""The server under the application: HTTP whose clients have limits and time-outs, and proxies that are trusted by name.
+"""The HTTP server under the application: it limits and times out clients, and knows the trusted proxies.
 
-What is guarded here never gets as far as the application: heads without an end, connections on which nothing comes,
-and clients that do not take their answer. The time-out of a request's body is the edge's (`api.edge`).
+It handles what never reaches the application: request heads that do not end, connections on which nothing arrives, and
+clients that do not read their answer. The time-out of a request's body is in `api.middleware.edge`.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from api.problems import MEDIA_TYPE
 from crm_core.settings import Settings
 
-HEAD_BYTES = 64 << 10  # of a request's line and headers, together
+HEAD_BYTES = 64 << 10  # of a request's line and headers together
 
 
 class ServerConfig(uvicorn.Config):
-    """How uvicorn serves the application."""
+    """The configuration with which uvicorn serves the application."""
 
     def __init__(
         self, app: Callable[..., Any], settings: Settings, *, grace: int, workers: int = 1, factory: bool = False
     ) -> None:
-        """Take the application, or what makes it, and the seconds of `grace` that requests have at the end."""
+        """Take the application or its factory, and `grace`: the seconds that requests have to finish."""
         proxies = settings.trusted_proxies
         self.patience = settings.client_timeout
         super().__init__(
@@ -47,27 +47,27 @@ class ServerConfig(uvicorn.Config):
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """A connection: its heads are short and come in time, and its answers are taken in time."""
+    """A connection whose request heads are short and arrive in time, and whose answers are read in time."""
 
     config: ServerConfig
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a head."""
+        """Start to wait for a request head."""
         super().connection_made(transport)
-        self._head_bytes = self._idle_bytes = 0  # of the head so far; since anything came of what is read
+        self._head_bytes = self._idle_bytes = 0  # of the head so far; and when reading of the current part began
         self._is_too_large = self._is_in_head = False
         self._waits_for_head: TimerHandle | None = None
         self._waits_for_client: TimerHandle | None = None
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing any more."""
+        """Stop all waiting."""
         super().connection_lost(exc)
         self._stop_waiting_for_head()
         self._stop_waiting_for_client()
 
     def data_received(self, data: bytes) -> None:
-        """Read what has come; a part of a head that neither ends nor has a limit is refused."""
+        """Read data; refuse a request head that is too long or does not end."""
         self._idle_bytes += len(data)
         super().data_received(data)
         if self.transport.is_closing():
@@ -79,7 +79,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._expect_head()
 
     def on_message_begin(self) -> None:
-        """Begin a head."""
+        """Start a request head."""
         self._head_bytes, self._is_in_head = 0, True
         super().on_message_begin()
 
@@ -89,13 +89,13 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, or a trailer of a body in chunks."""
+        """Take a header, or a trailer of a chunked body."""
         self._idle_bytes = 0
         self._count(len(name) + len(value))
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """End a head."""
+        """End a request head."""
         self._idle_bytes, self._is_in_head = 0, False
         self._stop_waiting_for_head()
         super().on_headers_complete()
@@ -111,7 +111,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002
-        """Refuse what is no HTTP, and close; beside an answer under way ours would be taken for a part of it."""
+        """Refuse what is not HTTP, and close; no answer is written into one that is being sent."""
         cycle = self.cycle
         is_answering = (
             cycle is not None and not cycle.response_complete and (cycle.response_started or not cycle.more_body)
@@ -125,13 +125,13 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse(HTTPStatus.BAD_REQUEST, "this is not a valid HTTP/1.1 request; send one")
 
     def on_response_complete(self) -> None:
-        """End an answer: what the client has not taken yet it has to take in time."""
+        """End an answer; the client must read the rest of it in time."""
         super().on_response_complete()
         if self.transport.get_write_buffer_size():
             self._expect_client()
 
     def pause_writing(self) -> None:
-        """Wait for the client to take what was written."""
+        """Wait for the client to read what was written."""
         super().pause_writing()
         self._expect_client()
 
@@ -145,7 +145,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._head_bytes > HEAD_BYTES:
             self._is_too_large = True
             message = "the head is too large"
-            raise ValueError(message)  # ends the parser, which is how a callback tells it to
+            raise ValueError(message)  # stops the parser, which a callback can do only by raising
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
         told = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}

@@ -1,4 +1,4 @@
-"""What the requests of a process share: connections, threads to wait in, and what is remembered for a moment."""
+"""What the requests of a process share: connections, threads that wait for them, and short-lived caches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import TypeVar
 from anyio import CapacityLimiter
 from fastapi import Request
 
-from api.departures import until_left
+from api.middleware.disconnects import until_left
 from api.problems import RETRY_SECONDS, Refusal
 from api.uploads import Uploads
 from crm_core.errors import DatabaseReadOnly, ServerUnreachable
@@ -27,12 +27,13 @@ from crm_core.postgres.pool import Pool
 from crm_core.postgres.sqlstates import domain_error
 from crm_core.reference import reference_types
 from crm_core.settings import Settings
+from crm_core.timeline.preview import ChangePreview, preview_change
 from crm_core.timeline.single_change import ChangeRequest, ChangeResult, apply_change
 
-TYPES_SECONDS = 1.0  # another process's new type is known after so long
-LARGE = 10_000  # a count above it may be a little old
-COUNT_SECONDS = 10.0  # as old as this
-RENEW_SECONDS = 5.0  # older than this, one request counts anew, and the others still take what there is
+TYPES_SECONDS = 1.0  # after which a type that another process added is known
+LARGE = 10_000  # counts above it may be slightly out of date
+COUNT_SECONDS = 10.0  # seconds by which they may be out of date
+RENEW_SECONDS = 5.0  # from this age on one request counts again, while the others still use the old count
 COUNTS_KEPT = 1_000
 STREAMS = 4  # answers of everything at once, at one time
 HEAVY = 2  # reads that take long, at one time: they have connections and threads of their own
@@ -42,9 +43,9 @@ SPOOLS = 2  # answers that are written to our disk first, at one time; the other
 TRUST_SECONDS = 0.5  # to look whether a connection still stands costs a read more than to be wrong at times
 AGAIN = 2  # times that a read whose connection is lost is made again
 PATIENCE = 10.0  # seconds that a read waits for a connection
-STATEMENTS = 3  # that take as long as one may; a database that has not answered by then is silent
-LOCK_SECONDS = 20  # that a write waits for others, and as long again for its turn
-MERGE_SECONDS = 300  # likewise that a drop waits, for other drops above all
+STATEMENTS = 3  # time-outs after which a database that has not answered counts as silent
+LOCK_SECONDS = 20  # that a write waits for locks, and as long again for its turn
+MERGE_SECONDS = 300  # the same for a drop, which mostly waits for other drops
 UNKNOWN = ". It is not known whether it was recorded: look, or send it again with the same Idempotency-Key"
 TEN_YEARS = 315_360_000.0
 
@@ -54,20 +55,21 @@ CountKey = tuple[object, ...]
 
 @dataclass(slots=True)
 class Counts:
-    """Counts of lists: small ones are counted each time, large ones are remembered for some seconds."""
+    """Counts of lists: small ones are counted each time, large ones are cached for some seconds."""
 
     clock: Callable[[], float] = time.monotonic
-    _large: dict[CountKey, tuple[int, float, float]] = field(default_factory=dict)  # how many, when, when last begun
+    # The count, when it was made, when counting last began.
+    _large: dict[CountKey, tuple[int, float, float]] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     def count(self, key: CountKey, counted: Callable[[int | None], int]) -> int:
-        """Return how many there are; `counted(at_most)` counts, up to a number or (None) all."""
+        """Return the number of results; `counted(at_most)` counts up to a number, or all with None."""
         now = self.clock()
         with self._lock:
             number, at, begun = self._large.get(key, (0, -math.inf, -math.inf))
             if now - at < COUNT_SECONDS and now - begun < RENEW_SECONDS:
                 return number
-            if number:  # whoever comes next need not count
+            if number:  # the next request need not count
                 self._large[key] = (number, at, now)
         if number == 0 and (few := counted(LARGE + 1)) <= LARGE:
             return few
@@ -80,7 +82,7 @@ class Counts:
 
 
 class State:
-    """The shared things of one process that serves."""
+    """The objects that all requests of a serving process share."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         """Take the settings and the database; nothing is connected before `open`."""
@@ -107,12 +109,13 @@ class State:
         self.mergers = Pool(
             database, merges, patience=PATIENCE, max_idle=idle, options=f"-c lock_timeout={MERGE_SECONDS}s"
         )
-        # As many threads as connections: who waits does so in the loop, and writes that wait keep no read waiting.
+        # As many threads as connections: requests wait in the event loop, and waiting writes do not block reads.
         self._reading = ThreadPoolExecutor(settings.pool_size, "reading")
         self._reading_heavily = ThreadPoolExecutor(HEAVY, "reading-heavily")
-        self._heavy_reads = 0  # that are under way or wait
+        self._heavy_reads = 0  # long reads that run or wait
         self._writing = ThreadPoolExecutor(settings.pool_size, "writing")
-        self._merging = ThreadPoolExecutor(merges, "merging")  # drops keep no other write waiting for a thread
+        # Drops have their own thread, so that other writes need not wait for one.
+        self._merging = ThreadPoolExecutor(merges, "merging")
         self.uploads = Uploads(settings.home / "uploads")
         self.streaming = CapacityLimiter(STREAMS)
         self.spooling = CapacityLimiter(SPOOLS)
@@ -120,7 +123,7 @@ class State:
 
     @property
     def pools(self) -> Mapping[str, Pool]:
-        """The pools of connections by what is done over them."""
+        """Return the pools of connections, by what they are used for."""
         return {
             "reading": self.readers,
             "reading heavily": self.heavy_readers,
@@ -129,13 +132,13 @@ class State:
         }
 
     def open(self) -> None:
-        """Begin to connect, and remove what a process that was killed has left."""
+        """Start to connect, and remove what a killed process has left behind."""
         for pool in self.pools.values():
             pool.open()
         self.uploads.sweep()
 
     def close(self) -> None:
-        """Give the threads, the connections and the files up."""
+        """Close the threads, the connections and the files."""
         every = (self._reading, self._reading_heavily, self._writing, self._merging)
         for threads in every:
             threads.shutdown(wait=False, cancel_futures=True)
@@ -146,17 +149,17 @@ class State:
         self.uploads.close()
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Return what the work reads, done in a thread over a connection of its own for the time.
+        """Run `work` in a thread over a connection that can only read, and return its result.
 
-        Raises Refusal when the database neither answers nor fails.
+        Raises Refusal when the database neither answers nor fails in time.
         """
         answer = asyncio.get_running_loop().run_in_executor(self._reading, self._read, self.readers, work)
         return await _heard(answer, self._silent_after)
 
     async def read_heavily(self, work: Callable[[Connection], T]) -> T:
-        """Return what the work reads, which may take long: no other read waits for it, and few such run at one time.
+        """Run `work`, which may take long, in a separate lane so that no other read waits for it.
 
-        Raises Refusal when as many as may wait do so already.
+        Raises Refusal when as many such reads as allowed are waiting already.
         """
         if self._heavy_reads >= HEAVY + HEAVY_QUEUE:
             said = f"too many long reads are under way; try again in {RETRY_SECONDS} seconds, or ask for less"
@@ -171,7 +174,7 @@ class State:
 
     @contextmanager
     def long_read(self, seconds: int) -> Iterator[Connection]:
-        """Open a connection for a read that may take so long; raises DatabaseError."""
+        """Open a connection for a read that may take a long time; raise DatabaseError."""
         options = f"-c statement_timeout={seconds}s -c default_transaction_read_only=on"
         with self.database.connect(autocommit=True, options=options) as connection:
             try:
@@ -182,7 +185,7 @@ class State:
                 raise ours from error
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        """Do the work likewise, over a connection that may write, as soon as the locks allow; raises Refusal."""
+        """Run `work` over a connection that can write, as soon as the locks allow it; raise Refusal."""
         return await self._in_turn(self._writing, LOCK_SECONDS, self.writers, work, LOCK_SECONDS + self._silent_after)
 
     async def change(self, request: ChangeRequest) -> ChangeResult:
@@ -194,8 +197,17 @@ class State:
 
         return await self.write(apply)
 
+    async def preview(self, request: ChangeRequest) -> ChangePreview:
+        """Return what one change would do, and record nothing; raises Refusal and what `apply_change` raises."""
+
+        def look(connection: Connection) -> ChangePreview:
+            types, time_zone = self.types(connection), self.settings.time_zone
+            return preview_change(connection, types, request, now=datetime.now(UTC), time_zone=time_zone)
+
+        return await self.write(look)
+
     async def merge(self, work: Callable[[Connection], T]) -> T:
-        """Do the work on a drop likewise: it may wait, and take, far longer."""
+        """Run the work on a drop, which may wait and take far longer."""
         return await self._in_turn(self._merging, MERGE_SECONDS, self.mergers, work)
 
     async def _in_turn(
@@ -206,7 +218,7 @@ class State:
         work: Callable[[Connection], T],
         silent_after: float | None = None,
     ) -> T:
-        """Do the work in one of the threads; if its turn does not come in time, it is not done any more."""
+        """Run the work in one of the threads; if its turn does not come in time, it is not run at all."""
         future = threads.submit(self._write, pool, until_left(work))
         waiting = asyncio.wrap_future(future)
         done, _ = await asyncio.wait([waiting], timeout=seconds)
@@ -216,28 +228,28 @@ class State:
         return await _heard(waiting, silent_after, UNKNOWN)
 
     def types(self, connection: Connection) -> ReferenceTypes:
-        """Return the entity and detail types, at most a second old."""
+        """Return the entity and detail types, at most one second old."""
         now = time.monotonic()
         if self._types is None or now - self._types[1] > TYPES_SECONDS:
             self._types = (reference_types(connection), now)
         return self._types[0]
 
     def forget_types(self) -> None:
-        """Read the types anew when they are next wanted: one was changed."""
+        """Read the types again the next time, because one was changed."""
         self._types = None
 
     def _read(self, pool: Pool, work: Callable[[Connection], T]) -> T:
-        """Read, and if the connection is lost over it, again: it was trusted, and reading changes nothing."""
+        """Read, and once more if the connection is lost: reading changes nothing."""
         for _ in range(AGAIN):
             try:
                 return self._with(pool, work)
             except ServerUnreachable as error:
-                if error.__cause__ is None:  # there was no connection at all
+                if error.__cause__ is None:  # no connection could be opened
                     raise
         return self._with(pool, work)
 
     def _write(self, pool: Pool, work: Callable[[Connection], T]) -> T:
-        """Write, and if the connection is read-only, over a new one: that may have passed, and nothing went in."""
+        """Write, and once more over a new connection if this one is read-only, which may have passed."""
         try:
             return self._with(pool, work)
         except DatabaseReadOnly:
@@ -250,9 +262,9 @@ class State:
 
 
 async def _heard(answer: asyncio.Future[T], seconds: float | None, more: str = "") -> T:
-    """Wait for what a thread does; raises Refusal if nothing is heard of the database for so long.
+    """Wait for a thread; raise Refusal if the database is not heard of in time.
 
-    The bounds that a server keeps itself end nothing while its machine stands still. The thread waits on.
+    The limits that a server enforces itself end nothing while its machine is frozen. The thread goes on waiting.
     """
     try:
         async with asyncio.timeout(seconds) as patience:

@@ -1,13 +1,11 @@
-"""Answers of everything at once: blocks of bytes as the database writes them, over a connection of their own."""
+"""Streams of everything at once: blocks of bytes as the database writes them, each over its own connection."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import logging
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -19,20 +17,22 @@ from starlette.types import Message, Receive, Scope, Send
 from api.paging import NDJSON
 from api.problems import RETRY_SECONDS, Refusal
 from api.state import State
+from api.tables import Row, as_table
 from crm_core.postgres.connection import Connection
 
-STREAM_SECONDS = 1_800  # that the database may take over an answer of everything
-SEND_SECONDS = 30.0  # that a client may take to read one block; then its place is another's
-COLUMNS = ("entity_uid", "display_name", "entity_type")  # of a file of entities, before one for each detail type
+STREAM_SECONDS = 1_800  # that the database may take for a stream
+SEND_SECONDS = 30.0  # that a client may take to read one block; then its place is freed
+# Columns of a file of entities, before one for each detail type.
+COLUMNS = ("entity_uid", "display_name", "entity_type")
 Blocks = Callable[[Connection], Iterator[bytes]]
 
 
 async def stream(
     state: State, blocks_of: Blocks, *, media_type: str = NDJSON, before: bytes = b"", after: bytes = b""
 ) -> Response:
-    """Send all blocks, between two texts; what goes wrong before the first of them is a problem.
+    """Send all blocks between a prefix and a suffix; an error before the first block is a problem document.
 
-    Raises Refusal when as many such answers as may be are under way.
+    Raises Refusal when too many streams are running.
     """
     if state.streaming.available_tokens < 1:
         said = "too many streams are running; try again in a moment, or ask for pages"
@@ -48,36 +48,25 @@ async def stream(
 
 
 def as_csv(blocks: Iterable[bytes], detail_types: Sequence[str]) -> Iterator[bytes]:
-    """Write lines of entities as a file that can be corrected and dropped again: a column for each detail type."""
-    names = (*COLUMNS, *detail_types)
-    yield _rows([names])
-    for block in blocks:
-        entities = [json.loads(line) for line in block.splitlines()]
-        yield _rows(
-            [
-                *(entity[name] for name in COLUMNS),
-                *map({d["detail_type"]: d["detail_value"] for d in entity["details"]}.get, detail_types),
-            ]
-            for entity in entities
-        )
+    """Turn lines of entities into a CSV file that can be corrected and sent as a drop, one column per detail type."""
+
+    def cells(entity: Mapping[str, Any]) -> Iterator[Row]:
+        values = {detail["detail_type"]: detail["detail_value"] for detail in entity["details"]}
+        yield [*(entity[name] for name in COLUMNS), *map(values.get, detail_types)]
+
+    return as_table(blocks, (*COLUMNS, *detail_types), cells)
 
 
 def as_array(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Write lines of documents as the members of a JSON list, without its brackets."""
+    """Turn lines of documents into the members of a JSON list, without its brackets."""
     comma = b""
     for block in blocks:
         yield comma + block.rstrip(b"\n").replace(b"\n", b",")
         comma = b","
 
 
-def _rows(rows: Iterable[Sequence[str | None]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()
-
-
 class _Stream(StreamingResponse):
-    """Blocks as they come; whenever the client leaves or stops reading, even before the first, their place is free."""
+    """A stream of blocks that frees its place whenever the client leaves or stops reading."""
 
     def __init__(
         self, state: State, first: bytes, blocks: Generator[bytes, None, None], last: bytes, media_type: str

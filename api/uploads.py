@@ -1,7 +1,7 @@
-"""Files that are sent: written to a folder of this process while they come, and gone once they are read.
+"""Uploaded files: written to a private folder of this process, and deleted once they were read.
 
-What a process that was killed has left there goes when the next one starts, or with the next file that is sent: the
-folder of a process is locked as long as it lives. Nobody else may look into it.
+The folder of a process is locked while the process lives. What a killed process left behind is removed when the next
+one starts, or with the next upload. Only this user may read the folders.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ CSV = "text/csv"
 FORM = "multipart/form-data"
 KINDS = (CSV, "application/csv", "application/octet-stream", "text/plain")
 SEND = "send the CSV file as the part `file`: curl -F file=@drop.csv"
-NAME_BYTES = 200  # of a file's name that are kept
+FIELD_LENGTH = 1_000  # characters of another field of a form
+NAME_BYTES = 200  # bytes of a file's name that are kept
 BLOCK = 1 << 20  # bytes that are written at once
 
 
@@ -40,9 +41,9 @@ class Uploads:
     """The folders that files are sent into."""
 
     def __init__(self, root: Path) -> None:
-        """Take the folder of all processes, which need not be there."""
+        """Take the folder of all processes, which need not exist."""
         self._root = root
-        self._own: tuple[Path, int] | None = None  # our folder, and the lock on it
+        self._own: tuple[Path, int] | None = None  # the folder of this process, and the lock on it
         self._making = Lock()
 
     def sweep(self) -> None:
@@ -51,7 +52,7 @@ class Uploads:
             _sweep(self._root)
 
     def close(self) -> None:
-        """Remove our folder."""
+        """Remove the folder of this process."""
         if self._own is not None:
             own, lock = self._own
             shutil.rmtree(own, ignore_errors=True)
@@ -60,7 +61,7 @@ class Uploads:
 
     @asynccontextmanager
     async def folder(self) -> AsyncIterator[Path]:
-        """Yield a new folder for one file; raises Refusal if there is no room for it."""
+        """Yield a new folder for one file; raise Refusal if there is no room for it."""
         with room():
             folder = await anyio.to_thread.run_sync(self._new)
         try:
@@ -70,7 +71,7 @@ class Uploads:
                 await anyio.to_thread.run_sync(partial(shutil.rmtree, folder, ignore_errors=True))
 
     def file(self) -> BinaryIO:
-        """Return a new file without a name, which is gone once it is closed; raises Refusal if there is no room."""
+        """Return a new file without a name, deleted when it is closed; raise Refusal if there is no room."""
         with room():
             return tempfile.TemporaryFile(dir=self._ours())
 
@@ -85,7 +86,7 @@ class Uploads:
                 return self._own[0]
             self._root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._root.mkdir(mode=0o700, exist_ok=True)
-            self._root.chmod(0o700)  # an earlier release let others look
+            self._root.chmod(0o700)  # an earlier release made it readable by others
             with _alone(self._root):
                 _sweep(self._root)
                 own = Path(tempfile.mkdtemp(prefix="process-", dir=self._root))
@@ -93,10 +94,11 @@ class Uploads:
             return own
 
 
-async def receive(http: Request, folder: Path, given_name: str | None) -> Path:
-    """Write the file that a request brings into the folder, and return it.
+async def receive(http: Request, folder: Path, given_name: str | None, fields: dict[str, str] | None = None) -> Path:
+    """Write the file that a request brings into the folder, and return its path.
 
-    Raises Refusal for a body that is no drop's, and ClientDisconnect for one that does not come whole.
+    A form may also have the short `fields` that are given by name, whose values are filled in.
+    Raises Refusal for a body that cannot be a drop, and ClientDisconnect for one that does not arrive completely.
     """
     content_type = http.headers.get("content-type", "")
     kind = content_type.partition(";")[0].strip().lower()
@@ -105,7 +107,7 @@ async def receive(http: Request, folder: Path, given_name: str | None) -> Path:
     require_utf8(content_type, "header.Content-Type")
     part = folder / ".part"
     with room(), os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        taken = _Form(content_type, file) if kind == FORM else _Raw(file)
+        taken = _Form(content_type, file, fields or {}) if kind == FORM else _Raw(file)
         block = bytearray()
         async for some in http.stream():
             block += some
@@ -119,18 +121,18 @@ async def receive(http: Request, folder: Path, given_name: str | None) -> Path:
 
 @contextmanager
 def room() -> Iterator[None]:
-    """Raise Refusal where something cannot be stored on our disk."""
+    """Turn an error of the disk into a Refusal."""
     try:
         yield
     except OSError as error:
-        logging.getLogger("crm.api").warning("an upload cannot be stored: %s", error)  # the path is for us alone
+        logging.getLogger("crm.api").warning("an upload cannot be stored: %s", error)  # clients must not see the path
         said = f"this server cannot store the file now ({error.strerror}), and nothing was changed; "
         said += "make room on its disk or tell its operator, then send it again"
         raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, said, headers={"Retry-After": "60"}) from error
 
 
 class _Raw:
-    """A body that is the file."""
+    """A body that is the file itself."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -140,22 +142,23 @@ class _Raw:
         self._file.write(block)
 
     def finish(self) -> str | None:
-        """Return the name that the file has: none."""
+        """Return None: a raw body does not name its file."""
         return None
 
 
 class _Form:
-    """A form of which the part `file` is the file; its parts are written as they come."""
+    """A form whose part `file` is the file; its parts are written as they arrive."""
 
-    def __init__(self, content_type: str, file: BinaryIO) -> None:
+    def __init__(self, content_type: str, file: BinaryIO, fields: dict[str, str]) -> None:
         boundary = parse_options_header(content_type)[1].get(b"boundary")
         if not boundary:
             refuse("header.Content-Type", f"names no boundary, so the parts cannot be told apart; {SEND}")
-        self._file = file
+        self._file, self._fields = file, fields
+        self._field: str | None = None  # the one whose value is being read
         self._header = self._value = b""
         self._headers: dict[str, str] = {}
         self._name: str | None = None  # of the file
-        self._others: list[str] = []  # parts that we know nothing of
+        self._others: list[str] = []  # names of unknown parts
         self._is_file = self._is_whole = False
         try:
             self._parser = MultipartParser(
@@ -174,14 +177,14 @@ class _Form:
             refuse("header.Content-Type", f"is not valid for a form: {error}; {SEND}")
 
     def feed(self, block: bytes) -> None:
-        """Read a block; raises Refusal."""
+        """Parse a block; raise Refusal if it is malformed."""
         try:
             self._parser.write(block)
         except FormParserError as error:
             refuse("body", f"cannot be read as a form: {error}; {SEND}")
 
     def finish(self) -> str | None:
-        """Return the name that the file has; raises Refusal if there is none, or it did not come whole."""
+        """Return the name of the file; raise Refusal if there is none, or the form did not arrive completely."""
         if not self._is_whole:
             refuse("body", "ends before its last boundary, so a part of the file is missing; send it again")
         if self._name is None:
@@ -202,9 +205,12 @@ class _Form:
 
     def _on_headers_finished(self) -> None:
         _, options = parse_options_header(self._headers.get("content-disposition", ""))
-        self._is_file = options.get(b"name") == b"file" and bool(options.get(b"filename"))
+        name = _text(options.get(b"name", b""))
+        self._is_file = name == "file" and bool(options.get(b"filename"))
+        self._field = name if name in self._fields else None
         if not self._is_file:
-            self._others.append(_text(options.get(b"name", b"")))
+            if self._field is None:
+                self._others.append(name)
             return
         if self._name is not None:
             refuse("body.file", "is given twice; send one drop at a time")
@@ -215,13 +221,15 @@ class _Form:
     def _on_data(self, data: bytes, start: int, end: int) -> None:
         if self._is_file:
             self._file.write(data[start:end])
+        elif self._field is not None and len(self._fields[self._field]) < FIELD_LENGTH:
+            self._fields[self._field] += data[start:end].decode("utf-8", "replace")
 
     def _on_end(self) -> None:
         self._is_whole = True
 
 
 def _text(name: bytes) -> str:
-    """Read a name of a form: browsers write UTF-8, and some clients do not."""
+    """Decode a name in a form: browsers send UTF-8, but some clients do not."""
     try:
         return name.decode()
     except UnicodeDecodeError:
@@ -229,7 +237,7 @@ def _text(name: bytes) -> str:
 
 
 def _file_name(given: str | None) -> str:
-    """Return a name for a file that is no path and no option; what cannot be in one is left out."""
+    """Return a safe name for a file: not a path, not an option, without unprintable characters."""
     name = "".join(char for char in Path((given or "").replace("\\", "/")).name if char.isprintable())
     name = name.encode(errors="ignore")[:NAME_BYTES].decode(errors="ignore").strip().lstrip(".")
     return name or "upload.csv"
@@ -248,7 +256,7 @@ def _locked(folder: Path, how: int = fcntl.LOCK_EX) -> int:
 
 @contextmanager
 def _alone(root: Path) -> Iterator[None]:
-    """Have the folders to ourselves for a moment."""
+    """Lock the root folder for a moment, so that no other process sweeps or adds folders."""
     descriptor = _locked(root)
     try:
         yield
@@ -258,7 +266,7 @@ def _alone(root: Path) -> Iterator[None]:
 
 def _sweep(root: Path) -> None:
     for folder in [path for path in root.iterdir() if path.is_dir() and not path.is_symlink()]:
-        with suppress(OSError):  # it is locked: its process lives
+        with suppress(OSError):  # it is locked if its process is alive
             lock = _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
             os.close(lock)

@@ -1,1 +1,1 @@
-"""The domain: timelines of entities and details in PostgreSQL. Knows no web and no orchestration framework."""
+"""The domain: timelines of entities and details in PostgreSQL. It knows no web or orchestration framework."""

@@ -1,4 +1,4 @@
-"""`python -m crm_core` is `crm`."""
+"""Run `crm` as `python -m crm_core`."""
 
 from crm_core.cli.main import main
 

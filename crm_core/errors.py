@@ -1,31 +1,31 @@
-"""What can go wrong, as a tree; every error carries fields, and its text says the cause and the cure.
+"""The errors of the product, as a tree; every error carries fields, and its text says the cause and the cure.
 
-Every error has an owner, who can mend it: the client that asked, the operator who runs the server, the database that
-is away or busy for a while, or we. Only what is ours is to be reported.
+Every error has an owner, who can fix it: the client that sent the request, the operator who runs the server, the
+database that is away or busy for a while, or ourselves. Only our own errors need to be reported.
 
 CrmError
 ├── SettingsError            a setting has a value that cannot be used
 ├── DatabaseError
-│   ├── ServerUnreachable    nobody answers at the address, or the connection was cut
+│   ├── ServerUnreachable    the server does not answer at its address, or the connection was cut
 │   ├── ServerFull           no connection, disk or memory is left
-│   ├── DatabaseReadOnly     it takes no writes: a standby, or set so
-│   ├── Contended            others hold what this needs, or got in between
-│   ├── TimedOut             it took longer than it may
-│   ├── AccessRefused        the server answers, and refuses the user, password or database
-│   ├── MissingPrivilege     the user may not do what has to be done
-│   ├── DatabaseUnfit        the encoding, the version or an extension will not do
-│   ├── SchemaIncomplete     a part of the schema is not there, as after a partial restore
+│   ├── DatabaseReadOnly     the database takes no writes: it is a standby, or set so
+│   ├── Contended            others hold the same data, or changed it at the same time
+│   ├── TimedOut             the work took longer than it may
+│   ├── AccessRefused        the server answers, but refuses the user, password or database
+│   ├── MissingPrivilege     the user lacks a privilege
+│   ├── DatabaseUnfit        the encoding, the version or an extension does not fit
+│   ├── SchemaIncomplete     a part of the schema is missing, as after a partial restore
 │   ├── SchemaTooOld         run `crm migrate`
 │   ├── SchemaTooNew         install a newer release
 │   ├── StorageFailed        the server's files cannot be read or are damaged
 │   ├── EmbeddedServerFailed the embedded PostgreSQL did not start or stop
-│   └── DatabaseFault        the database refused a statement of ours: report it
-├── DropRefused              a file that is no drop: nothing of it goes in
-│   └── DropUnreadable       it could not be read, or changed meanwhile: nothing is known of what it holds
+│   └── DatabaseFault        the database refused one of our statements: report it
+├── DropRefused              a file that is not a drop: nothing of it is recorded
+│   └── DropUnreadable       it could not be read, or changed meanwhile: its content was not checked
 ├── UnknownDrop              no drop of that name or SHA-256 was ever received
 ├── UnknownBatch             no batch of that number was ever recorded
 ├── UndoRefused              a drop or batch that cannot be undone or reinstated as it stands
-├── FixtureRefused           a fixture that cannot be loaded: nothing of it goes in
+├── FixtureRefused           a fixture that cannot be loaded: nothing of it is recorded
 ├── ChangeRefused            a single change with a fault, named by the reason codes of the drop contract
 ├── ChangesRefused           some lines of many changes in one call have faults: nothing of them goes in
 ├── CursorRefused            a text that is no cursor of the feed
@@ -33,7 +33,7 @@ CrmError
 │   ├── EntityExists         it was to be created
 │   ├── UnknownEntity        there never was such an entity
 │   ├── EntityAbsent         it did not exist at the time of the change
-│   ├── EntityStale          its ETag is none of those that were given
+│   ├── EntityStale          its ETag is not one of those that were given
 │   └── KeyReused            the Idempotency-Key was used for another request
 ├── AlreadyUp                one `crm up` a home
 ├── AddressUnusable          nothing can be served there
@@ -66,7 +66,7 @@ Owner = Literal["client", "operator", "database", "ours"]
 class CrmError(Exception):
     """The root of every error that the product raises on purpose."""
 
-    owner: ClassVar[Owner] = "client"  # who can mend it
+    owner: ClassVar[Owner] = "client"  # who can fix it
 
 
 def _utc(instant: datetime) -> str:
@@ -82,11 +82,11 @@ class SettingsError(CrmError):
 
 
 class DatabaseError(CrmError):
-    """The database cannot be used as asked; nothing of the transaction went in."""
+    """The database cannot be used as asked; nothing was changed."""
 
     owner: ClassVar[Owner] = "operator"
-    passes: ClassVar[bool] = False  # it can pass by itself, so the same may be tried again later
-    told: ClassVar[str] = "the database cannot be used now; tell its operator"  # all that strangers learn
+    passes: ClassVar[bool] = False  # it can pass by itself, so the same work may be tried again later
+    told: ClassVar[str] = "the database cannot be used now; tell its operator"  # the text that clients of the API get
 
     def __init__(self, cause: str, cure: str) -> None:
         self.cause, self.cure = cause, cure
@@ -94,7 +94,7 @@ class DatabaseError(CrmError):
 
 
 class ServerUnreachable(DatabaseError):
-    """Nobody answers at the address, or the connection was cut."""
+    """The server does not answer at its address, or the connection was cut."""
 
     owner = "database"
     passes = True
@@ -116,7 +116,7 @@ class DatabaseReadOnly(DatabaseError):
 
 
 class Contended(DatabaseError):
-    """Others hold what this needs for too long, or changed it meanwhile."""
+    """Others hold the same data for too long, or changed it at the same time."""
 
     owner = "database"
     passes = True
@@ -124,7 +124,7 @@ class Contended(DatabaseError):
 
 
 class TimedOut(DatabaseError):
-    """It took longer than it may, or was cancelled."""
+    """The work took longer than it may, or was cancelled."""
 
     owner = "database"
     passes = True
@@ -132,21 +132,21 @@ class TimedOut(DatabaseError):
 
 
 class AccessRefused(DatabaseError):
-    """The server answers, and refuses the user, the password or the database."""
+    """The server answers, but refuses the user, the password or the database."""
 
 
 class MissingPrivilege(DatabaseError):
-    """The user may not do what has to be done."""
+    """The user lacks a privilege for what has to be done."""
 
     told = "crm lacks a privilege in its database; ask its operator to grant it"
 
 
 class DatabaseUnfit(DatabaseError):
-    """The encoding of the database, the version of the server or an extension will not do."""
+    """The encoding of the database, the version of the server or an extension does not fit."""
 
 
 class SchemaIncomplete(DatabaseError):
-    """A part of the schema is not there, as after a partial restore."""
+    """A part of the schema is missing, as after a partial restore."""
 
 
 class SchemaTooOld(DatabaseError):
@@ -166,14 +166,14 @@ class EmbeddedServerFailed(DatabaseError):
 
 
 class DatabaseFault(DatabaseError):
-    """The database refused a statement of ours."""
+    """The database refused one of our statements."""
 
     owner = "ours"
     told = "an internal error; report it with the request_id, under which the log has the details"
 
 
 class DropRefused(CrmError):
-    """A file that is no drop, or must not go in; the text is one line that names the file and the fault."""
+    """A file that is not a drop, or is refused whole; the text is one line that names the file and the fault."""
 
     def __init__(self, file: Path | str, fault: str, line: int | None = None) -> None:
         self.file, self.fault, self.line = str(file), fault, line
@@ -181,7 +181,7 @@ class DropRefused(CrmError):
 
 
 class DropUnreadable(DropRefused):
-    """A file that could not be read, or changed while it was: what it holds is not judged, and may be tried again."""
+    """A file that could not be read, or changed meanwhile: its content was not checked, so it may be retried."""
 
 
 class UnknownDrop(CrmError):
@@ -253,14 +253,14 @@ class CursorRefused(CrmError):
 
 
 class RequestRefused(CrmError):
-    """A valid change does not meet the state of its entity, so nothing was recorded."""
+    """A valid change that the state of its entity does not allow, so nothing was recorded."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
 
 
 class EntityExists(RequestRefused):
-    """An entity that was to be created exists now."""
+    """An entity that was to be created exists already."""
 
     def __init__(self, entity_uid: UUID) -> None:
         self.entity_uid = entity_uid
@@ -268,7 +268,7 @@ class EntityExists(RequestRefused):
 
 
 class UnknownEntity(RequestRefused):
-    """No entity of that uid was ever known."""
+    """No entity with that uid was ever known."""
 
     def __init__(self, entity_uid: UUID) -> None:
         self.entity_uid = entity_uid
@@ -276,7 +276,7 @@ class UnknownEntity(RequestRefused):
 
 
 class EntityAbsent(RequestRefused):
-    """The entity is known and did not exist at the time of the change; `ended_at` is when it last ended, if it has."""
+    """The entity is known, but did not exist at the time of the change; `ended_at` is when it last ended."""
 
     def __init__(self, entity_uid: UUID, at: datetime | None, ended_at: datetime | None) -> None:
         self.entity_uid, self.at, self.ended_at = entity_uid, at, ended_at
@@ -286,7 +286,7 @@ class EntityAbsent(RequestRefused):
 
 
 class EntityStale(RequestRefused):
-    """The entity's ETag is none of those that were given."""
+    """The entity's ETag is not one of those that the request gave."""
 
     def __init__(self, entity_uid: UUID) -> None:
         self.entity_uid = entity_uid
@@ -304,7 +304,7 @@ class KeyReused(RequestRefused):
 
 
 class AlreadyUp(CrmError):
-    """Another `crm up` runs for this home."""
+    """Another `crm up` is running for this home."""
 
     def __init__(self, home: Path, pid: str, address: str) -> None:
         self.home, self.pid, self.address = home, pid, address
@@ -313,7 +313,7 @@ class AlreadyUp(CrmError):
 
 
 class AddressUnusable(CrmError):
-    """Nothing can be served at an address: it is taken, or not ours."""
+    """The address cannot be served on: its port is taken, or it is not an address of this machine."""
 
     def __init__(self, host: str, port: int, fault: str) -> None:
         self.host, self.port, self.fault = host, port, fault
@@ -321,7 +321,7 @@ class AddressUnusable(CrmError):
 
 
 class OpenToAll(CrmError):
-    """Others would reach an API that asks for no token."""
+    """Others could reach an API that asks for no token."""
 
     def __init__(self, host: str) -> None:
         self.host = host
@@ -332,7 +332,7 @@ class OpenToAll(CrmError):
 
 
 class ServiceFailed(CrmError):
-    """A process that `crm up` started has ended, or does not get ready."""
+    """A process that `crm up` started has ended, or does not become ready."""
 
     def __init__(self, name: str, fault: str, log: Path, last_lines: Sequence[str]) -> None:
         self.name, self.fault, self.log, self.last_lines = name, fault, log, tuple(last_lines)
@@ -340,7 +340,7 @@ class ServiceFailed(CrmError):
 
 
 class TooMuchToFold(CrmError):
-    """An answer as known at an instant would have to look through more than `at_most` entities."""
+    """A read with known_at would have to search more than `at_most` entities."""
 
     def __init__(self, at_most: int) -> None:
         self.at_most = at_most
@@ -351,7 +351,7 @@ class TooMuchToFold(CrmError):
 
 
 class UnknownType(CrmError):
-    """A code that names no entity type or detail type."""
+    """The code of an entity type or detail type that does not exist."""
 
     def __init__(self, kind: str, code: str, known: Sequence[str]) -> None:
         self.kind, self.code, self.known = kind, code, tuple(known)
@@ -359,7 +359,7 @@ class UnknownType(CrmError):
 
 
 class DetailTypeInUse(CrmError):
-    """How the values of a detail type compare cannot change while it has some: their hashdiffs hang on it."""
+    """A detail type that has values cannot compare in another way, because their hashdiffs depend on it."""
 
     def __init__(self, code: str, compares: str, asked: str) -> None:
         self.code, self.compares, self.asked = code, compares, asked
@@ -381,7 +381,7 @@ class NameRefused(CrmError):
 
 
 class TokenExists(CrmError):
-    """A token of that name is in use."""
+    """An active token has that name already."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -389,7 +389,7 @@ class TokenExists(CrmError):
 
 
 class UnknownToken(CrmError):
-    """No token of that name or id was ever made; the text does not show it, for it may be a token's own."""
+    """No token has that name or id; the text does not show it, because it may be the text of a token."""
 
     def __init__(self, name_or_id: str) -> None:
         self.name_or_id = name_or_id
@@ -421,7 +421,7 @@ class LastAdmin(CrmError):
 
 
 class WeakPassword(CrmError):
-    """A password that can be guessed; `faults` say why, a sentence each, and do not show it."""
+    """A password that can be guessed; `faults` say why, one sentence each, without showing it."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)

@@ -1,4 +1,4 @@
-"""The nouns of the product as frozen records: what goes in, what stands, what was refused, what a merge did."""
+"""The records of the product: types, changes, rejects, and the report on a merge."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Literal
 from uuid import UUID
 
 Op = Literal["upsert", "patch", "delete"]
+Retracting = Literal["undo", "reinstate"]  # what a batch does that says which batches act
 Compares = Literal["exact", "text", "casefold"]
 Status = Literal["merged", "replayed", "refused"]
 
 
 class Reason(enum.StrEnum):
-    """Why a row is rejected: the codes of the drop contract, one a fault."""
+    """Why a row is rejected: the reason codes of the drop contract, one for each fault."""
 
     INVALID_UID = "invalid_uid"
     MISSING_DISPLAY_NAME = "missing_display_name"
@@ -53,7 +54,7 @@ class DetailType:
     name: str
     description: str
     is_active: bool
-    compares: Compares  # exact: byte by byte; text: in normal form; casefold: in normal form, whatever the case
+    compares: Compares  # exact: byte by byte; text: in normal form; casefold: in normal form, ignoring case
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +67,11 @@ class ReferenceTypes:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One accepted statement: from `change_ts` on, this is so."""
+    """One accepted statement: from `change_ts` on, this is true."""
 
     entity_uid: UUID
     change_ts: datetime  # aware, microseconds
-    op: Op  # upsert is complete, patch sets only what it names, delete ends the entity
+    op: Op  # upsert is complete, patch sets only the given fields, delete ends the entity
     display_name: str | None = None  # normal form; None in a patch: keep
     entity_type: str | None = None  # canonical code; None in a patch: keep
     details: Mapping[str, str | None] = field(default_factory=dict)  # canonical code → value; None ends the detail
@@ -78,11 +79,11 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A row of a drop that was refused."""
+    """A row of a drop that was rejected."""
 
     line: int  # physical line of the file where the row starts; the header is line 1
     reasons: tuple[Reason, ...]
-    raw: str  # the row as it stood, of a long one the beginning; bytes that are not UTF-8 are written \xNN
+    raw: str  # the row unchanged, but cut if long; bytes that are not UTF-8 are written \xNN
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,41 +97,50 @@ class Difference:
     after: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class MergeReport:
-    """What one drop did: the books, which always balance."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowCounts:
+    """What became of the rows of a drop, or of several; its records of other modules extend it."""
 
-    file: str
-    sha256: str | None
-    status: Status
     rows_read: int = 0  # accepted + rejected
     rows_accepted: int = 0  # changed + unchanged
     rows_rejected: int = 0
     rows_changed: int = 0  # rows after which a timeline differs
     rows_unchanged: int = 0  # confirmations, replays, and rows superseded at their own instant
     rows_late: int = 0  # rows older than what was known of their entity
-    rows_superseded: int = 0  # changes that a later recorded one at the same instant stands over
+    rows_superseded: int = 0  # changes that a later recorded one at the same instant supersedes
     entity_versions_added: int = 0
     detail_versions_added: int = 0
-    seconds: float = 0.0
-    error: str | None = None
     rows_ending_nobody: int = 0  # deletions of an entity that did not exist just before
     rows_fallen_together: int = 0  # rows without entity_uid that say the same as one before them: one entity
+
+
+@dataclass(frozen=True, slots=True)
+class MergeReport(RowCounts):
+    """What one drop did: its counts always balance."""
+
+    file: str
+    sha256: str | None
+    status: Status
+    seconds: float = 0.0
+    error: str | None = None
     notes: tuple[str, ...] = ()  # what the sender should know, a sentence each
     dry_run: bool = False  # nothing went in: the rest is what would be
     differences: tuple[Difference, ...] = ()  # of a dry run: the first changes of fields that it would make
     rejects: tuple[Reject, ...] = ()  # the first few, to show; all of a merged drop's are kept in the database
 
     def as_json(self) -> dict[str, object]:
-        """Return the object that `crm ingest --json` prints: every field but the rejects; differences of a dry run."""
-        left_out = ("rejects",) if self.dry_run else ("rejects", "differences")
-        fields = {name: value for name, value in asdict(self).items() if name not in left_out}
+        """Return the object that `crm ingest --json` prints: all but the rejects, and of a dry run the differences."""
+        fields = {"file": self.file, "sha256": self.sha256, "status": self.status} | asdict(self)
+        for name in ("rows_ending_nobody", "rows_fallen_together", "notes", "dry_run", "differences"):
+            fields[name] = fields.pop(name)  # to the end
+        for name in ("rejects",) if self.dry_run else ("rejects", "differences"):
+            del fields[name]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class EntityTypeFixture:
-    """A kind of entity, before the database gives it an id."""
+    """A kind of entity that does not have an id of the database yet."""
 
     code: str  # upper case
     name: str
@@ -140,7 +150,7 @@ class EntityTypeFixture:
 
 @dataclass(frozen=True, slots=True)
 class DetailTypeFixture:
-    """A kind of detail, before the database gives it an id."""
+    """A kind of detail that does not have an id of the database yet."""
 
     code: str  # lower case
     name: str

@@ -1,4 +1,4 @@
-"""Reference data: the entity and detail types, read for every merge, loaded from fixtures, kept by admins."""
+"""Reference data: the entity and detail types, read for every merge, loaded from fixtures, edited by admins."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from crm_core.values.hashing import code_key
 
 
 def reference_types(connection: Connection) -> ReferenceTypes:
-    """Read the types that changes may name, inactive ones included, in order of their codes."""
+    """Read the types that changes may name, including inactive ones, in order of their codes."""
     return ReferenceTypes(
         entity_types=tuple(EntityType(*row) for row in connection.execute(statement("query/entity_types"))),
         detail_types=tuple(DetailType(*row) for row in connection.execute(statement("query/detail_types"))),
@@ -23,9 +23,9 @@ def reference_types(connection: Connection) -> ReferenceTypes:
 def held_types(
     connection: Connection, known: ReferenceTypes | None = None, codes: Iterable[str] | None = None
 ) -> ReferenceTypes:
-    """Read the types for a transaction that writes: how values compare stays as it is until the transaction ends.
+    """Read the types for a transaction that writes; how values compare cannot change until it ends.
 
-    With `known` types, only those of their detail types are read again that have one of the codes.
+    With `known` types, only the detail types with one of the codes are read again.
     """
     if known is None:
         return replace(reference_types(connection), detail_types=_held(connection, None))
@@ -40,14 +40,14 @@ def _held(connection: Connection, codes: Sequence[str] | None) -> tuple[DetailTy
 
 
 def lock_types(connection: Connection) -> None:
-    """Let nobody else change the types until the transaction ends."""
+    """Lock the types, so that nobody else changes them until the transaction ends."""
     connection.execute(statement("reference/lock_types"))
 
 
 def put_entity_type(
     connection: Connection, *, code: str, name: str, description: str = "", is_active: bool = True
 ) -> None:
-    """Make an entity type, or update the one of that code, as `put_entity_types` does."""
+    """Create an entity type, or update the one with that code, as `put_entity_types` does."""
     put_entity_types(connection, [EntityTypeFixture(code, name, description, is_active)])
 
 
@@ -60,20 +60,20 @@ def put_detail_type(
     is_active: bool = True,
     compares: Compares = "text",
 ) -> None:
-    """Make a detail type, or update the one of that code, as `put_detail_types` does."""
+    """Create a detail type, or update the one with that code, as `put_detail_types` does."""
     put_detail_types(connection, [DetailTypeFixture(code, name, description, is_active, compares)])
 
 
 def put_entity_types(connection: Connection, types: Iterable[EntityTypeFixture]) -> None:
-    """Make entity types, or update those that have their codes; the spelling stays. The types are locked."""
+    """Create or update entity types by their codes, whose spelling stays. The caller holds the lock on types."""
     with connection.cursor() as cursor:
         cursor.executemany(statement("reference/put_entity_type"), [asdict(kind) for kind in types])
 
 
 def put_detail_types(connection: Connection, types: Iterable[DetailTypeFixture]) -> None:
-    """Make detail types, or update those that have their codes; the spelling stays. The types are locked.
+    """Create or update detail types by their codes, whose spelling stays. The caller holds the lock on types.
 
-    Raises DetailTypeInUse when the values of one would compare in another way.
+    Raises DetailTypeInUse if values of a type would compare in another way.
     """
     types = tuple(types)
     known = {kind.code.lower(): kind for kind in reference_types(connection).detail_types}
@@ -86,9 +86,9 @@ def put_detail_types(connection: Connection, types: Iterable[DetailTypeFixture])
 
 
 def _claim(connection: Connection, kind: DetailType, compares: Compares) -> None:
-    """Make sure that a detail type has no values, and let nobody write one until the transaction ends."""
+    """Make sure that a detail type has no values, and keep others from writing one until the transaction ends."""
     values = {"detail_type_id": kind.detail_type_id}
-    for _ in range(2):  # before waiting for those who write now, and after
+    for _ in range(2):  # before and after waiting for those who are writing now
         if connection.execute(statement("reference/has_values"), values).fetchone() == (True,):
             raise DetailTypeInUse(kind.code, kind.compares, compares)
         connection.execute(statement("reference/claim_detail_type"), values)

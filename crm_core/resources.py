@@ -15,9 +15,9 @@ DATA = _ROOT / "data"
 
 @functools.cache
 def statement(name: str) -> str:
-    """Return the statement of `sql/<name>.sql` without the comments on top of it.
+    """Return the statement in `sql/<name>.sql` without the comments above it.
 
-    They may hold a `%`, which psycopg would take for a placeholder. Raises FileNotFoundError for an unknown name.
+    They may contain a `%`, which psycopg would take for a placeholder. Raises FileNotFoundError for an unknown name.
     """
     file = SQL / f"{name}.sql"
     if not file.is_file():

@@ -1,4 +1,4 @@
-"""The settings, read once at the edge from the environment and from `.env`; `.env.example` explains them all."""
+"""The settings, read once at the start from the environment and from `.env`; `.env.example` explains them all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_PAGE_SIZE = 200
 SECRET_KEY_LENGTH = 32
 POSTGRES = ("POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD")
 LOOPBACK_HOSTS = "localhost,127.0.0.1,[::1]"
-ALIASES = {  # names that Django deployments have; ours win
+ALIASES = {  # names that Django deployments use; ours take precedence
     "CRM_DEBUG": "DJANGO_DEBUG",
     "CRM_LANGUAGE_CODE": "DJANGO_LANGUAGE_CODE",
     "CRM_TIME_ZONE": "DJANGO_TIME_ZONE",
@@ -32,7 +32,7 @@ ALIASES = {  # names that Django deployments have; ours win
     "CRM_HSTS_SECONDS": "DJANGO_HSTS_SECONDS",
     "CRM_DB_CONN_MAX_AGE": "DJANGO_DB_CONN_MAX_AGE",
 }
-OF_COMPOSE = ("CRM_UI_ADDRESS", "CRM_API_ADDRESS")  # read by compose.yaml alone
+OF_COMPOSE = ("CRM_UI_ADDRESS", "CRM_API_ADDRESS")  # only compose.yaml reads them
 _OURS = re.compile(r"(CRM|POSTGRES|DJANGO|DRF)_(?!TEST_)")
 _WARNED_OF: set[str] = set()  # settings are read more than once
 _TEN_YEARS = 315_360_000  # seconds
@@ -46,42 +46,42 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All that the surroundings decide."""
+    """Everything that the environment decides."""
 
-    home: Path  # absolute; the embedded server's data, and all else that the product writes
+    home: Path  # absolute; the embedded server's data, and everything else that crm writes
     database_url: str | None = field(repr=False)  # conninfo or URL; None: the embedded server
     drop_dir: Path  # absolute; where drops arrive
     time_zone: ZoneInfo  # naive timestamps are read in it
     language_code: str
     page_size: int  # of lists, unless a request says otherwise
     debug: bool
-    secret_key: str | None = field(repr=False)  # signs sessions; None: one that lasts as long as the process
-    allowed_hosts: tuple[str, ...]  # "*" is any, ".example.org" a domain and all below it
+    secret_key: str | None = field(repr=False)  # signs sessions; None: a new key for each process
+    allowed_hosts: tuple[str, ...]  # "*" means any, ".example.org" a domain and all below it
     csrf_trusted_origins: tuple[str, ...]  # with scheme
-    secure: bool  # HTTPS alone: redirects to it, cookies are Secure
+    secure: bool  # HTTPS only: redirects, Secure cookies
     hsts_seconds: int
     db_conn_max_age: int | None  # seconds that an idle connection is kept; None: for ever
-    auth: Auth  # auto: the API is open on loopback while no token was ever made, and closed otherwise
+    auth: Auth  # auto: the API is open on loopback until the first token is created, and closed otherwise
     public_read: bool  # reading needs no token
-    rate_limit: str | None  # in the notation of the library limits, as 100/minute; None: no limit
+    rate_limit: str | None  # in the notation of the library limits, such as 100/minute; None: no limit
     cors_origins: tuple[str, ...]  # with scheme, or "*"
     max_body_bytes: int  # of a request
     max_drop_bytes: int  # of a request that brings a drop
     statement_timeout: int  # seconds that a request may keep the database busy
-    idle_timeout: int  # seconds that a transaction may stand still before the server ends it
-    merge_timeout: int  # seconds that one statement of a merge, a check or a report may take; 0: no bound
-    pool_size: int  # connections of each of the API's processes: so many that read, and as many that write
-    trusted_proxies: tuple[str, ...] = ()  # addresses and networks whose X-Forwarded-* is believed; "*" is any
-    client_timeout: int = 30  # seconds that a client may take over the head of a request, and each part of its body
+    idle_timeout: int  # seconds that a transaction may be idle before the server ends it
+    merge_timeout: int  # seconds that one statement of a merge, a check or a report may take; 0: no limit
+    pool_size: int  # connections of each API process: this many for reading, and as many for writing
+    trusted_proxies: tuple[str, ...] = ()  # addresses and networks whose X-Forwarded-* is believed; "*" means any
+    client_timeout: int = 30  # seconds that a client may take for the head of a request, and for each part of its body
     actor: str | None = None  # shown in the audit for what a command records; None: the user's login
 
     @classmethod
     def from_environment(
         cls, environ: Mapping[str, str] | None = None, env_file: Path | None = Path(".env")
     ) -> Settings:
-        """Return the settings; the environment wins over the file, and an empty value is a missing one.
+        """Return the settings; the environment wins over the file, and an empty value counts as missing.
 
-        Raises SettingsError for a value that cannot be used; it never shows a password.
+        Raises SettingsError for a value that cannot be used, without ever showing a password.
         """
         of_file = _present(dotenv_values(env_file)) if env_file else {}
         of_environment = _present(os.environ if environ is None else environ)
@@ -167,7 +167,7 @@ def _present(values: Mapping[str, str | None]) -> dict[str, str]:
 
 
 def _warn_of_unknown(of_file: Mapping[str, str], environ: Mapping[str, str]) -> None:
-    """Warn of names that are no setting, once each: of all in the file, and in the environment of slips of the pen."""
+    """Warn once of each unknown name: all in the file, and probable misspellings in the environment."""
     known = {*("_".join(("CRM", field.name.upper())) for field in fields(Settings)), *POSTGRES, *OF_COMPOSE}
     known |= {*ALIASES.values()}
     for name in sorted({*of_file, *environ} - known - _WARNED_OF):
@@ -180,19 +180,19 @@ def _warn_of_unknown(of_file: Mapping[str, str], environ: Mapping[str, str]) -> 
 
 
 def _over(of_file: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
-    """Lay the environment over the file; its aliases too win over what the file says."""
+    """Merge the file and the environment, which wins; an alias there also wins over the name in the file."""
     hidden = {name for name, alias in ALIASES.items() if alias in environ}
     return {name: value for name, value in of_file.items() if name not in hidden} | dict(environ)
 
 
 def _name(given: Mapping[str, str], name: str) -> str:
-    """Return the name under which a setting was given: its own, unless the alias alone is there."""
+    """Return the name under which a setting was given: its own, unless only the alias is set."""
     alias = ALIASES.get(name, name)
     return alias if name not in given and alias in given else name
 
 
 def _read(given: Mapping[str, str], name: str, default: str, parse: Callable[[str], T], cure: str) -> T:
-    """Return a setting's value; what `parse` refuses becomes a SettingsError under the name that was given."""
+    """Return a setting's value; raise SettingsError, under the name that was given, if `parse` refuses it."""
     value = given.get(_name(given, name), default).strip()
     try:
         return parse(value)
@@ -206,7 +206,7 @@ def _database_url(given: Mapping[str, str]) -> str | None:
         return _read(given, "CRM_DATABASE_URL", "", _conninfo, cure)
     if not any(name in given for name in POSTGRES):
         return None
-    from psycopg.conninfo import make_conninfo  # here: it takes longer to import than `crm --help` may
+    from psycopg.conninfo import make_conninfo  # imported here: it takes longer to import than `crm --help` may take
 
     return make_conninfo(
         host=given.get("POSTGRES_HOST", "localhost"),
@@ -239,7 +239,7 @@ def _conninfo(value: str) -> str:
     url = re.sub(r"^postgres(ql)?\+\w+://", "postgresql://", value)  # SQLAlchemy's spelling
     try:
         parts = conninfo_to_dict(url)
-    except ProgrammingError:  # its text quotes the value
+    except ProgrammingError:  # its text would show the value
         raise ValueError from None
     places = f"{parts.get('host', '')}{parts.get('dbname', '')}"
     if "@" in places or not re.fullmatch(r"[0-9,]*", str(parts.get("port", ""))):
@@ -281,7 +281,7 @@ def _long_key(value: str) -> str:
 
 
 def _proxies(value: str) -> tuple[str, ...]:
-    """Parse the addresses of proxies: one with a slip would be trusted by nobody, and without a word."""
+    """Parse the addresses of proxies strictly: a misspelt one would silently not be trusted."""
     from ipaddress import ip_address, ip_network
 
     def parsed(proxy: str) -> str:
@@ -293,7 +293,7 @@ def _proxies(value: str) -> tuple[str, ...]:
 
 
 def _list_of(item: str) -> Callable[[str], tuple[str, ...]]:
-    """Return a parser of items with commas between, each of which matches the pattern."""
+    """Return a parser for comma-separated items that each match the pattern."""
 
     def parse(value: str) -> tuple[str, ...]:
         items = tuple(part.strip() for part in value.split(",") if part.strip())

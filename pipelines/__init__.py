@@ -1,1 +1,1 @@
-"""The Dagster project: assets over the core, in the order the data flows."""
+"""The Dagster project: assets over the core, in the order in which the data flow."""

@@ -1,6 +1,6 @@
-"""The assets in order of the flow: a drop, what its one transaction made of it, the report."""
+"""The assets in the order of the flow: a drop, what its transaction made of it, the report."""
 
-# No `from __future__ import annotations`: Dagster reads the annotations of an asset's arguments, and takes no text.
+# No `from __future__ import annotations`: Dagster needs the annotations of an asset's arguments as types, not as text.
 
 import time
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ from crm_core.report.numbers import as_json, collect
 from crm_core.report.page import as_html
 from crm_core.settings import Settings
 from crm_core.timeline.invariants import check
-from pipelines import checks, columns, metadata, pools
+from pipelines import checks, metadata, pools, table_schemas
 from pipelines.folder import DropFolder
-from pipelines.interrupts import interruptible
+from pipelines.ingestion import FILE_TAG, Refused, take_in
 from pipelines.partitions import drops
 from pipelines.resources import CrmDatabase
-from pipelines.taking import FILE_TAG, Refused, take_in
+from pipelines.signals import interruptible
 
 OWNERS = ["team:crm"]
 
@@ -28,7 +28,7 @@ DROP_ASSETS = (
         description="A CSV file that arrived in the drop folder (CRM_DROP_DIR). It is known by its SHA-256.",
         group_name="drops",
         kinds={"csv"},
-        metadata={"dagster/column_schema": columns.DROP},
+        metadata={"dagster/column_schema": table_schemas.DROP},
     ),
     dg.AssetSpec(
         "staged_changes",
@@ -36,7 +36,7 @@ DROP_ASSETS = (
         description="The valid rows, in normal form and with their hashes, in table `ledger`.",
         group_name="drops",
         kinds={"polars", "postgres"},
-        metadata={"dagster/column_schema": columns.LEDGER, "dagster/table_name": "public.ledger"},
+        metadata={"dagster/column_schema": table_schemas.LEDGER, "dagster/table_name": "public.ledger"},
     ),
     dg.AssetSpec(
         "rejected_rows",
@@ -44,7 +44,7 @@ DROP_ASSETS = (
         description="The rejected rows, with line, text and a reason code for each fault, in table `reject`.",
         group_name="drops",
         kinds={"polars", "postgres"},
-        metadata={"dagster/column_schema": columns.REJECT, "dagster/table_name": "public.reject"},
+        metadata={"dagster/column_schema": table_schemas.REJECT, "dagster/table_name": "public.reject"},
     ),
     dg.AssetSpec(
         "entity_versions",
@@ -52,7 +52,7 @@ DROP_ASSETS = (
         description="The name and the type of each entity, from when to when, in table `entity`.",
         group_name="timelines",
         kinds={"postgres"},
-        metadata={"dagster/column_schema": columns.ENTITY, "dagster/table_name": "public.entity"},
+        metadata={"dagster/column_schema": table_schemas.ENTITY, "dagster/table_name": "public.entity"},
     ),
     dg.AssetSpec(
         "detail_versions",
@@ -60,7 +60,7 @@ DROP_ASSETS = (
         description="The value of each detail of an entity, from when to when, in table `entity_detail`.",
         group_name="timelines",
         kinds={"postgres"},
-        metadata={"dagster/column_schema": columns.ENTITY_DETAIL, "dagster/table_name": "public.entity_detail"},
+        metadata={"dagster/column_schema": table_schemas.ENTITY_DETAIL, "dagster/table_name": "public.entity_detail"},
     ),
 )
 
@@ -75,10 +75,10 @@ DROP_ASSETS = (
 def drop_to_versions(
     context: dg.AssetExecutionContext, crm_database: CrmDatabase, drop_folder: DropFolder
 ) -> Iterator[dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation | dg.Output[None]]:
-    """Take drops in, one transaction each, and tell of each what it did as soon as it is in.
+    """Take drops in, one transaction each, and report what each did as soon as it is done.
 
-    They are told by events of their own, for a result would be told of all drops of the run at its end, and of none
-    after a refusal. A drop that is refused stops none of the others; the step fails at its end and names it.
+    The reports are events of their own: a result would report all drops only at the end of the run, and none after a
+    refusal. A refused drop does not stop the others; the step fails at its end and names it.
     """
     refusals: list[str] = []
     asked = context.run.tags.get(FILE_TAG)
@@ -104,14 +104,14 @@ def drop_to_versions(
 
 
 def _refused(refusals: list[str], of: int) -> dg.Failure:
-    """Return what fails the step; trying again would end the same."""
+    """Return the failure of the step; a retry would end in the same way."""
     if of == 1:
         return dg.Failure(refusals[0], allow_retries=False)
     text = f"{len(refusals)} of {of} drops were refused, the others are in; {'; '.join(refusals)}"
     return dg.Failure(text, allow_retries=False)
 
 
-# When something of a drop is new and none is under way.
+# When an asset of a drop was updated and none is being updated.
 AFTER_DROPS = (
     dg.AutomationCondition.any_deps_updated().since_last_handled()
     & ~dg.AutomationCondition.any_deps_in_progress()
@@ -131,7 +131,7 @@ BROKEN = dg.AutomationCondition.any_deps_match(
     check_specs=checks.OF_ALL,
 )
 def invariants(context: dg.AssetExecutionContext, crm_database: CrmDatabase) -> Iterator[dg.MaterializeResult[None]]:
-    """What must hold of all data, recomputed from the tables: what `crm check` tells."""
+    """Everything that must hold for all data, recomputed from the tables, as in `crm check`."""
     started = time.monotonic()
     with crm_database.connect(context.retry_number) as connection, interruptible():
         found = list(check(connection))
@@ -153,7 +153,10 @@ def invariants(context: dg.AssetExecutionContext, crm_database: CrmDatabase) -> 
 def data_quality_report(
     context: dg.AssetExecutionContext, crm_database: CrmDatabase
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """How good the data are, drop by drop and overall: a page to mail, and JSON, in CRM_HOME/reports."""
+    """The quality of the data, drop by drop and overall, as a page to mail and as JSON.
+
+    Both files are in CRM_HOME/reports.
+    """
     with crm_database.connect(context.retry_number) as connection, interruptible():
         report = collect(connection, now=datetime.now(UTC))
     folder = Settings.from_environment().home / "reports"
@@ -167,7 +170,7 @@ def data_quality_report(
 
 
 def _write(path: Path, text: str) -> Path:
-    """Write a file whole or not at all: someone may be reading it."""
+    """Write a file completely or not at all, because someone may be reading it."""
     part = path.with_name(f".{path.name}.part")
     part.write_text(text, encoding="utf-8")
     return part.replace(path)

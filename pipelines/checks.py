@@ -1,11 +1,11 @@
-"""The asset checks: what must hold of each drop and of all data, and what should hold of a drop.
+"""The asset checks: what must hold for each drop and for all data, and what should hold for a drop.
 
-Of each drop: its books balance, and the invariants of the core hold for the entities that it names; of a large drop for
-about 1,000 of them, so that they cost next to nothing. These are blocking: the run fails, and no report is made by
-itself while one of them stands broken. The rate of rejects only warns above 10 %, and is an error above 50 % without
-blocking: the good rows have gone in, as the drop contract has it, and the report has to tell of the bad ones.
+For each drop: its counts balance, and the invariants of the core hold for the entities that it names; for a large drop
+for about 1,000 of them, so that the checks cost little. These are blocking: the run fails, and no report is made
+automatically while one of them is broken. The rate of rejects warns above 10 % and is an error above 50 %, but does not
+block: the good rows were recorded, as the drop contract says, and the report must show the bad ones.
 
-Of all data: the same invariants, daily, as checks of the asset `invariants`.
+For all data: the same invariants, daily, as checks of the asset `invariants`.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from datetime import timedelta
 
 import dagster as dg
 
-# It has no public name; without it the UI takes a check of one partition of many for outdated.
+# It has no public name; without it the UI shows a check of one of many partitions as outdated.
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
 from crm_core.report.numbers import DropReport
 from crm_core.resources import description
 from crm_core.timeline.invariants import CHECKS, NOT_OF_ENTITIES, Check
+from pipelines.ingestion import Refused, Taken
 from pipelines.partitions import drops
-from pipelines.taking import Refused, Taken
 
 REJECTS_WARN, REJECTS_ERROR = 0.1, 0.5  # rejected / read
 FRESH = timedelta(hours=36)  # drops are expected daily
 INVARIANTS: Mapping[str, str] = {name[3:]: description(f"check/{name}") for name in CHECKS}
 
-_ASSETS = {  # what each invariant is told of; those of entities that are not named here, of the versions of entities
+_ASSETS = {  # the asset of each invariant; the default is entity_versions
     "02_one_current_detail": "detail_versions",
     "04_detail_intervals": "detail_versions",
     "06_detail_within_entity": "detail_versions",
@@ -41,7 +41,8 @@ _ASSETS = {  # what each invariant is told of; those of entities that are not na
 
 def _of_drops(name: str, asset: str, text: str, *, blocking: bool = True) -> dg.AssetCheckSpec:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.PreviewWarning)  # without partitions_def the last drop would hide all others
+        # Without partitions_def the last drop would hide the checks of all others.
+        warnings.simplefilter("ignore", dg.PreviewWarning)
         return dg.AssetCheckSpec(name, asset=asset, description=text, blocking=blocking, partitions_def=drops)
 
 
@@ -50,7 +51,7 @@ OF_DROPS: tuple[dg.AssetCheckSpec, ...] = (
     _of_drops(
         "reject_rate",
         "rejected_rows",
-        f"A warning above {REJECTS_WARN:.0%} of the rows, an error above {REJECTS_ERROR:.0%}; the good rows went in.",
+        f"Above {REJECTS_WARN:.0%} of the rows a warning, above {REJECTS_ERROR:.0%} an error; good rows are recorded.",
         blocking=False,
     ),
     *(
@@ -74,7 +75,7 @@ DROPS_KEEP_COMING = dg.AssetCheckSpec(
 
 
 def judge_drop(instance: dg.DagsterInstance, key: str, taken: Taken) -> Iterator[dg.AssetCheckEvaluation]:
-    """Judge what one drop did, after its assets have been materialized."""
+    """Yield the checks of a drop, after its assets have been materialized."""
     for spec in OF_DROPS:
         result = (
             _judge_books(taken.drop)
@@ -87,16 +88,16 @@ def judge_drop(instance: dg.DagsterInstance, key: str, taken: Taken) -> Iterator
 
 
 def judge_refused(instance: dg.DagsterInstance, key: str, refused: Refused) -> Iterator[dg.AssetCheckEvaluation]:
-    """Judge what stands of the name of a drop that was refused: what came before under that name, or nothing.
+    """Yield the checks of a refused drop: those of the earlier drop with its name, or nothing to check.
 
-    A check that a failed run leaves without a result would be told as one that failed.
+    A check without a result from a failed run would be shown as failed.
     """
     if refused.before is not None:
         yield from judge_drop(instance, key, refused.before)
         return
     for spec in OF_DROPS:
         nothing = dg.AssetCheckResult(
-            passed=True, description="Nothing of the drop went in, so there is nothing to check."
+            passed=True, description="Nothing of the drop was recorded, so there is nothing to check."
         )
         yield _evaluation(instance, key, spec, nothing)
 
@@ -118,7 +119,7 @@ def _evaluation(
 
 
 def judge(found: Check, entities: int | None = None) -> dg.AssetCheckResult:
-    """Judge an invariant, of all data or of so many entities."""
+    """Return the result of an invariant, over all data or over a number of entities."""
     metadata: dict[str, dg.MetadataValue] = {"breaches": dg.MetadataValue.int(found.breaches)}
     if entities is not None:
         metadata["entities"] = dg.MetadataValue.int(entities)
@@ -129,7 +130,7 @@ def judge(found: Check, entities: int | None = None) -> dg.AssetCheckResult:
 
 
 def judge_freshness(age_seconds: float | None) -> dg.AssetCheckResult:
-    """Judge the age of the newest drop; None is that none ever came."""
+    """Return the result for the age of the newest drop; None means that none has arrived."""
     hours = None if age_seconds is None else round(age_seconds / 3600, 1)
     return dg.AssetCheckResult(
         passed=age_seconds is not None and age_seconds <= FRESH.total_seconds(),

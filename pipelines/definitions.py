@@ -1,4 +1,4 @@
-"""The Dagster project: what there is, and where it comes from."""
+"""The definitions of the Dagster project, and where each comes from."""
 
 import dagster as dg
 
@@ -13,12 +13,12 @@ from pipelines.sensors import SENSORS
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """Define the project; the environment is read now, not at the import."""
+    """Return the definitions of the project; the environment is read now, not at import."""
     return dg.Definitions(
         assets=ASSETS,
         jobs=JOBS,
         schedules=schedules(Settings.from_environment().time_zone.key),
         sensors=SENSORS,
         resources={"crm_database": CrmDatabase(), "drop_folder": DropFolder()},
-        executor=dg.in_process_executor,  # a process a step would cost ten times the work of a small drop
+        executor=dg.in_process_executor,  # one process per step would cost ten times the work of a small drop
     )

@@ -1,4 +1,4 @@
-"""The drop folder: the files in it that may be drops, and what is passed over there, with why."""
+"""The drop folder: the files in it that may be drops, and what is skipped there, with the reason."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OTHERWISE = "only files that end with .csv are drops; rename it if it is one"
 
 @dataclass(frozen=True, slots=True)
 class DropFile:
-    """A file that may be a drop, as it stood when it was looked at."""
+    """A file that may be a drop, as it was when the folder was listed."""
 
     path: Path
     key: str  # of its partition
@@ -33,21 +33,21 @@ class DropFile:
 
     @property
     def content(self) -> str:
-        """Return what tells this content from others of the same name without reading it: name, size and time."""
+        """Return a text that identifies the content without reading it: name, size and time of the file."""
         return f"{self.key} {self.bytes} {self.modified_ns}"
 
     @property
     def modified_at(self) -> datetime:
-        """Return when it was last written, in UTC."""
+        """Return when the file was last written, in UTC."""
         return datetime.fromtimestamp(self.modified_ns / 1e9, UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class PassedOver:
-    """Something in the folder that gets no run."""
+    """An entry of the folder that is skipped."""
 
-    key: str  # tells it from others, and from a later one of the same name
-    name: str  # as it can be shown
+    key: str  # distinguishes it from others, and from a later file of the same name
+    name: str  # in a form that is safe to show
     why: str  # the fault and the cure
 
     def __str__(self) -> str:
@@ -56,14 +56,14 @@ class PassedOver:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What lies in the folder, each in order of names."""
+    """The content of the folder, in order of names."""
 
     files: tuple[DropFile, ...]
     passed_over: tuple[PassedOver, ...]
 
 
 class DropFolder(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """The folder that drops arrive in: CRM_DROP_DIR, unless another is configured."""
+    """The folder in which drops arrive: CRM_DROP_DIR, unless another is configured."""
 
     folder: str | None = None
 
@@ -72,7 +72,7 @@ class DropFolder(dg.ConfigurableResource):  # type: ignore[type-arg]
         return Path(self.folder) if self.folder else Settings.from_environment().drop_dir
 
     def listing(self) -> Listing:
-        """List the folder; what is hidden or still to be renamed is left out. Raises OSError if it cannot be listed."""
+        """List the folder without hidden files and files still to be renamed. Raises OSError if it cannot be listed."""
         with os.scandir(self.path()) as entries:
             found = [_look_at(entry) for entry in sorted(entries, key=lambda entry: entry.name) if _is_complete(entry)]
         return Listing(
@@ -81,9 +81,10 @@ class DropFolder(dg.ConfigurableResource):  # type: ignore[type-arg]
         )
 
     def find(self, key: str) -> DropFile | None:
-        """Return the file whose partition key it is, as it stands now; None if there is none."""
+        """Return the file with this partition key as it is now, or None."""
         path = self.path() / key
-        if drop_key(key) == key and path.name == key and (file := _drop_file(path)):  # like others, and no way out
+        # A name like others, not a path that leads out of the folder.
+        if drop_key(key) == key and path.name == key and (file := _drop_file(path)):
             return file
         try:
             return next((_drop_file(Path(entry)) for entry in self._entries() if drop_key(entry.name) == key), None)
@@ -96,7 +97,7 @@ class DropFolder(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 def shown(name: str) -> str:
-    """Return a file's name as text that can be stored, and that no terminal takes for a command."""
+    """Return a file's name as text that is safe to store and to show on a terminal."""
     text = name.encode(errors="surrogateescape").decode(errors="replace")
     return "".join(char if char.isprintable() else "�" for char in text)
 
@@ -106,7 +107,7 @@ def _is_complete(entry: os.DirEntry[str]) -> bool:
 
 
 def _look_at(entry: os.DirEntry[str]) -> DropFile | PassedOver | None:
-    """Return what an entry of the folder is; None if it has gone meanwhile."""
+    """Return the kind of an entry of the folder; None if it has disappeared."""
     try:
         found = entry.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""The jobs: take drops in, make the report, recompute the invariants."""
+"""The jobs: take in drops, make the report, recompute the invariants."""
 
 import dagster as dg
 

@@ -1,4 +1,4 @@
-"""What the assets tell: numbers, which the UI plots from run to run, and small tables without values of entities."""
+"""The metadata of the assets: numbers, which the UI plots over runs, and small tables without personal values."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import dagster as dg
 from crm_core.report.numbers import FieldChanges, ReasonCount, Report
 from crm_core.timeline.invariants import Check
 from pipelines.folder import shown
-from pipelines.taking import Refused, Taken
+from pipelines.ingestion import Refused, Taken
 
-ROWS = 20  # of a table: the event log is no place for more
+ROWS = 20  # of a table: more would be too much for the event log
 
 Metadata: TypeAlias = dict[str, dg.MetadataValue | str | int | float]
 
 
 def of_drop(taken: Taken) -> Mapping[str, Metadata]:
     """Tell of each asset what a drop did to it, in the order of the flow."""
-    done, drop, counts = taken.report, taken.drop, taken.counts
+    done, drop, sizes = taken.report, taken.drop, taken.sizes
     did = done if taken.is_repeat else drop  # a drop that is run again shows what it did, and not that it is known
     file: Metadata = {
         "bytes": drop.bytes,
@@ -45,7 +45,7 @@ def of_drop(taken: Taken) -> Mapping[str, Metadata]:
         "notes": dg.MetadataValue.json(list(did.notes)),
         "seconds": did.seconds,
         "dagster/partition_row_count": did.rows_accepted,
-        "dagster/row_count": counts.changes,
+        "dagster/row_count": sizes.changes,
     }
     rejected: Metadata = {
         "rows_rejected": did.rows_rejected,
@@ -58,12 +58,12 @@ def of_drop(taken: Taken) -> Mapping[str, Metadata]:
     entities: Metadata = {
         "entity_versions_added": did.entity_versions_added,
         "dagster/partition_row_count": did.entity_versions_added,
-        "dagster/row_count": counts.entity_versions,
+        "dagster/row_count": sizes.entity_versions,
     }
     details: Metadata = {
         "detail_versions_added": did.detail_versions_added,
         "dagster/partition_row_count": did.detail_versions_added,
-        "dagster/row_count": counts.detail_versions,
+        "dagster/row_count": sizes.detail_versions,
     }
     for told, of_details in ((entities, False), (details, True)):
         fields = [one for one in drop.field_changes if one.field.startswith("details.") is of_details]
@@ -79,7 +79,7 @@ def of_drop(taken: Taken) -> Mapping[str, Metadata]:
 
 
 def of_refusal(refused: Refused) -> Metadata:
-    """Tell of a drop of which nothing went in."""
+    """Return the metadata of a refused drop."""
     told: Metadata = {"status": "refused", "error": refused.fault}
     if refused.sha256 is not None:
         told["sha256"] = refused.sha256
@@ -91,7 +91,7 @@ def of_refusal(refused: Refused) -> Metadata:
 
 
 def of_invariants(found: Sequence[Check], seconds: float) -> Metadata:
-    """Tell how the invariants stand."""
+    """Return the metadata of the invariants."""
     return {
         "breaches": sum(one.breaches for one in found),
         "seconds": round(seconds, 3),
@@ -100,7 +100,7 @@ def of_invariants(found: Sequence[Check], seconds: float) -> Metadata:
 
 
 def of_report(report: Report, page: Path, numbers: Path) -> Metadata:
-    """Tell the numbers of the data-quality report that fit, and where it lies."""
+    """Return the numbers of the data-quality report that fit, and the path of its files."""
     totals = report.totals
     told: Metadata = {
         "page": dg.MetadataValue.path(page),

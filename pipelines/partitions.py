@@ -1,4 +1,4 @@
-"""The partitions: one a drop file, so that a drop is run again, or a range of them backfilled, by its name."""
+"""The partitions: one for each drop file, so that drops can be run again or backfilled by name."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ _NOT_PLAIN = re.compile(r"[^A-Za-z0-9_.-]")
 
 drops = dg.DynamicPartitionsDefinition(name="drops")  # drop_key(file name)
 
-# What was read: "<content of a DropFile> <SHA-256>". It is kept as the keys of partitions that no asset has, for a
+# What was read: "<content of a DropFile> <SHA-256>". It is kept as keys of partitions that no asset has, because a
 # sensor's cursor is written with every tick, and 10,000 files would be a megabyte of it.
 _read_files = dg.DynamicPartitionsDefinition(name="read_drop_files")
 
 
 def drop_key(file_name: str) -> str:
-    """Return the partition key of a drop: its name, and a hash of it where the name has what a key may not have.
+    """Return the partition key of a drop: its name, and a hash of it if the name has characters keys may not have.
 
-    A comma, for one, would make it impossible to backfill the partition.
+    A comma, for example, would make it impossible to backfill the partition.
     """
     plain = _NOT_PLAIN.sub("_", file_name)
     return plain if plain == file_name else f"{plain}_{hashlib.sha256(os.fsencode(file_name)).hexdigest()[:8]}"
 
 
 def remember_read(instance: dg.DagsterInstance, content: str, sha256: str) -> None:
-    """Remember which bytes a file had that is told by `DropFile.content`, once the database has judged them."""
+    """Store the SHA-256 of a file, by its `DropFile.content`, once the database has judged its rows."""
     instance.add_dynamic_partitions(_read_files.name or "", [f"{content} {sha256}"])
 
 

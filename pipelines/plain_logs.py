@@ -1,4 +1,4 @@
-"""Logs of Dagster's processes for files: without colors, which nothing there shows."""
+"""Logs of Dagster's processes without color codes, because they are files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import coloredlogs  # type: ignore[import-untyped]  # what Dagster formats with
 
 
 def write_plain_logs() -> None:
-    """Let the log lines of this process have no codes for colors; Dagster has no setting for it."""
+    """Turn color codes off in the log of this process; Dagster has no setting for it."""
     coloredlogs.ansi_wrap = _uncolored
 
 

@@ -1,4 +1,4 @@
-"""The pools: what queues instead of running side by side; how many run at once says dagster.yaml."""
+"""The pools, whose steps wait for each other; dagster.yaml says how many run at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ MERGE = "merge"
 
 
 def make_known(instance: dg.DagsterInstance) -> None:
-    """Give each pool its limit: one that the queue meets for the first time holds nobody back in that round."""
+    """Create each pool with its limit: a pool that is new to the queue does not limit anything in that round."""
     storage = instance.event_log_storage
     if MERGE not in {pool.name for pool in storage.get_pool_limits()}:
         storage.initialize_concurrency_limit_to_default(MERGE)

@@ -1,4 +1,4 @@
-"""What the assets and the sensor need from the database, which the environment names."""
+"""The database and the home as Dagster resources, taken from the environment."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class CrmDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @contextmanager
     def connect(self, attempt: int) -> Iterator[Connection]:
-        """Open a connection in autocommit to a database of this release's schema, for a step.
+        """Open a connection in autocommit to a database with this release's schema, for a step.
 
-        What goes wrong ends the step with one line; after its first attempts, which `attempt` counts from 0, the step
-        tries again if it can pass by itself, as a restart of the server or a lock does.
+        An error ends the step with one line. After its first attempts, which `attempt` counts from 0, the step is
+        retried if the error can pass by itself, as a restart of the server or a lock does.
         """
         try:
             with self.ask() as connection:
@@ -33,13 +33,13 @@ class CrmDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
             passes = isinstance(error, EmbeddedServerFailed) or (isinstance(error, DatabaseError) and error.passes)
             if not passes or attempt >= RETRIES:
                 raise dg.Failure(one_line(error), allow_retries=False) from error
-            # No retry policy on the assets does this: it would take a run that is terminated for one to try again.
+            # Not a retry policy on the assets: it would also retry a run that somebody terminated.
             dg.get_dagster_logger().warning(one_line(error))
             raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=RETRY_SECONDS) from error
 
     @contextmanager
     def ask(self) -> Iterator[Connection]:
-        """Open the same connection; what the database refuses is raised as a CrmError."""
+        """Open the same connection; an error of the database is raised as a CrmError."""
         try:
             with (
                 open_database(Settings.from_environment()) as database,
@@ -56,5 +56,5 @@ class CrmDatabase(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 def one_line(error: CrmError) -> str:
-    """Return what an error says as one line; the client of PostgreSQL writes several."""
+    """Return an error as one line; PostgreSQL's client writes several."""
     return " ".join(str(error).split())

@@ -1,4 +1,4 @@
-"""The job here and now: no daemon, no home of Dagster's, no files, one drop after another in this process."""
+"""Run the job in this process, one drop after the other, without a daemon, a Dagster home or files."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import dagster as dg
 from crm_core.model import MergeReport
 from pipelines.definitions import defs
 from pipelines.folder import DropFolder
-from pipelines.interrupts import interrupts_kept
 from pipelines.jobs import ingest_drop
 from pipelines.partitions import drop_key, drops
+from pipelines.signals import interrupts_kept
 
 REPORT = {field.name for field in fields(MergeReport)} - {"rejects"}
 
 
 def run_drops(paths: Iterable[Path]) -> Iterator[MergeReport]:
-    """Run the job for each drop, as a partition of its own, and return what the assets' metadata tell of it."""
+    """Run the job for each drop as a partition of its own, and return the metadata of the assets."""
     job = defs().resolve_job_def(ingest_drop.name)
     with dg.DagsterInstance.ephemeral() as instance:
         for path in paths:
@@ -29,7 +29,7 @@ def run_drops(paths: Iterable[Path]) -> Iterator[MergeReport]:
             config = dg.RunConfig(
                 resources={"drop_folder": DropFolder(folder=str(path.parent))},
                 loggers={"console": {"config": {"log_level": "CRITICAL"}}},
-                execution={"config": {"retries": {"disabled": {}}}},  # whoever waits here tries again as they like
+                execution={"config": {"retries": {"disabled": {}}}},  # the caller decides whether to try again
             )
             with interrupts_kept():
                 result = job.execute_in_process(config, instance, partition_key=key, raise_on_error=False)

@@ -1,4 +1,4 @@
-"""What runs by the clock, in the time zone of CRM_TIME_ZONE."""
+"""The schedules, in the time zone of CRM_TIME_ZONE."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipelines.jobs import data_quality, integrity
 
 
 def schedules(time_zone: str) -> Sequence[dg.ScheduleDefinition]:
-    """Return the schedules: the invariants at five, so that the report at six knows of them."""
+    """Return the schedules: the invariants at five, so that the report at six includes them."""
     return [
         dg.ScheduleDefinition(
             job=job,

@@ -1,6 +1,6 @@
-"""What starts runs by itself: a file that arrives, and for the report, drops that have been taken in."""
+"""The sensors: runs for files that arrive, and a report after drops have been taken in."""
 
-# No `from __future__ import annotations`: Dagster reads the annotations of a sensor's arguments, and takes no text.
+# No `from __future__ import annotations`: Dagster needs the annotations of a sensor's arguments as types, not as text.
 
 import json
 import time
@@ -13,18 +13,18 @@ import dagster as dg
 from crm_core.drops.registry import judged
 from crm_core.errors import CrmError
 from pipelines.folder import DropFile, DropFolder, Listing
+from pipelines.ingestion import FILE_TAG
 from pipelines.jobs import ingest_drop
 from pipelines.partitions import drops, read_files
 from pipelines.resources import CrmDatabase, one_line
-from pipelines.taking import FILE_TAG
 
-REQUESTS = 100  # runs of drops that are under way at once, the others of the folder wait here
+REQUESTS = 100  # runs of drops that are requested at the same time; the other files wait
 WAITING, LATER = 1_000, 10_000  # files that the cursor holds
 NAMED = 3  # files in a reason to skip
 FIRST_PAUSE, LONGEST_PAUSE = (
     60.0,
     3600.0,
-)  # seconds before a file whose run failed is asked for again, doubled each time
+)  # seconds before a file whose run failed is requested again, doubled each time
 NEVER = 1e11  # seconds since 1970: until the file changes
 UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -37,15 +37,15 @@ UNFINISHED = [
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """What one tick leaves to the next; one that is lost costs a tick and some log lines."""
+    """What one tick hands to the next; losing it costs one tick and some log lines."""
 
     waiting: frozenset[str] = field(default_factory=frozenset)  # contents seen once, and perhaps still being written
     later: Mapping[str, float] = field(default_factory=dict)  # contents whose run failed: seconds since 1970, or NEVER
-    told: frozenset[str] = field(default_factory=frozenset)  # keys of what was passed over and logged
+    told: frozenset[str] = field(default_factory=frozenset)  # keys of skipped entries that were logged
 
     @classmethod
     def read(cls, text: str | None) -> "Cursor":
-        """Read a cursor; one that is no cursor of ours begins anew."""
+        """Read a cursor; one that is not valid starts from nothing."""
         try:
             parts = json.loads(text or "{}")
             later = {str(content): float(at) for content, at in parts.get("later", {}).items()}
@@ -54,7 +54,7 @@ class Cursor:
             return cls()
 
     def write(self) -> str:
-        """Write it as text."""
+        """Return it as text."""
         return json.dumps(
             {
                 "waiting": sorted(self.waiting)[:WAITING],
@@ -66,7 +66,7 @@ class Cursor:
 
 @dg.sensor(
     job=ingest_drop,
-    minimum_interval_seconds=3,  # the daemon looks every 5 seconds; were it 5 here, it would often be just too early
+    minimum_interval_seconds=3,  # the daemon looks every 5 seconds; with 5 here it would often be slightly too early
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Takes in each CSV file of the drop folder (CRM_DROP_DIR) in order of names, and again when the file "
     "changed, its run failed, or the database no longer has it. A file is complete when its size and time "
@@ -76,7 +76,10 @@ class Cursor:
 def drop_folder(
     context: dg.SensorEvaluationContext, drop_folder: DropFolder, crm_database: CrmDatabase
 ) -> dg.SensorResult:
-    """Request a run for each file that stands still and that the database has not judged; its content is not read."""
+    """Request a run for each file that no longer changes and is not yet in the database.
+
+    The content of the files is not read.
+    """
     cursor = Cursor.read(context.cursor)
     try:
         listing = drop_folder.listing()
@@ -110,7 +113,7 @@ def drop_folder(
 
 
 def _not_judged(files: Sequence[DropFile], read: Mapping[str, str], crm_database: CrmDatabase) -> Sequence[DropFile]:
-    """Leave out the files whose bytes were read and the database has judged; a restored one may have lost some."""
+    """Return the files that the database has not judged yet; a restored one may have lost some."""
     known = {file.content: read[file.content] for file in files if file.content in read}
     if not known:
         return files
@@ -122,14 +125,14 @@ def _not_judged(files: Sequence[DropFile], read: Mapping[str, str], crm_database
 def _ask(
     instance: dg.DagsterInstance, due: Sequence[DropFile], now: float
 ) -> tuple[Sequence[dg.RunRequest], dict[str, float]]:
-    """Request runs, as far as there is room; and say of which files the run has failed, and when they are due again."""
+    """Request runs as far as there is room; return which files failed, and when they are due again."""
     if not due:
         return [], {}
     room = REQUESTS - instance.get_runs_count(dg.RunsFilter(job_name=ingest_drop.name, statuses=UNFINISHED))
-    some = due[: 2 * REQUESTS]  # those under way are among them
+    some = due[: 2 * REQUESTS]  # including those that are running
     runs = defaultdict[str, list[dg.RunRecord]](list)
     for run in instance.get_run_records(dg.RunsFilter(tags={FILE_TAG: [file.content for file in some]})):
-        runs[run.dagster_run.tags[FILE_TAG]].append(run)  # the newest first
+        runs[run.dagster_run.tags[FILE_TAG]].append(run)  # newest first
     requests: list[dg.RunRequest] = []
     later: dict[str, float] = {}
     for file in some:
@@ -142,14 +145,15 @@ def _ask(
         if again > now:
             later[file.content] = again
             continue
-        # Told by what was before, so that a tick that dies before its cursor is written asks for no second run.
+        # The key depends on the runs before, so a tick that dies before its cursor is written requests no second run.
+
         run_key = " after ".join([file.content, *(run.dagster_run.run_id for run in before[:1])])
         requests.append(dg.RunRequest(run_key=run_key, partition_key=file.key, tags={FILE_TAG: file.content}))
     return requests, later
 
 
 def _due_again(before: Sequence[dg.RunRecord]) -> float:
-    """Return when a file may be asked for again after its runs so far, the newest first; a person may have ended it."""
+    """Return when a file may be requested again after its runs, newest first; a person may have stopped it."""
     if not before:
         return 0.0
     if before[0].dagster_run.status is dg.DagsterRunStatus.CANCELED:
@@ -165,7 +169,7 @@ def _skip(reason: str, cursor: Cursor) -> dg.SensorResult:
 def _nothing_to_do(
     folder: DropFolder, listing: Listing, new: Sequence[DropFile], complete: Sequence[DropFile], after: Cursor
 ) -> str:
-    """Say why no run is requested, and what is passed over."""
+    """Return why no run is requested, and what is skipped."""
     written = [file.key for file in new if file not in complete]
     stopped = [file.key for file in complete if after.later.get(file.content) == NEVER]
     failed = [file.key for file in complete if file.content in after.later and file.key not in stopped]

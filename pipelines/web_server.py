@@ -1,7 +1,7 @@
-"""Dagster's web server, which has no login: it answers under names of its own, and writes for pages of its own.
+"""Dagster's web server, which has no login: it answers only for its own host names and its own pages.
 
-A page of another site could otherwise start runs: by a form that posts to this address, or under a name of its own
-that it lets lead here (DNS rebinding). Dagster has no setting against it.
+Otherwise a page of another site could start runs, by a form that posts to this address or by a host name that it points
+here (DNS rebinding). Dagster has no setting against that.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ Fault = tuple[HTTPStatus, str]
 
 
 class OwnPagesOnly:
-    """The outermost layer of the application: it refuses what a page of another site asks."""
+    """The outermost layer of the application: it refuses requests from pages of other sites."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        """Stand around `app`."""
+        """Wrap `app`."""
         self.app = app
         self._hosts = {host.lower() for host in settings.allowed_hosts}
         self._origins = {origin.lower() for origin in settings.csrf_trusted_origins}
@@ -61,7 +61,7 @@ class OwnPagesOnly:
         return None
 
     def _is_ours(self, host: str) -> bool:
-        """Say whether a Host is a name of ours; an address always is, for no other site can have it as its name."""
+        """Return whether a Host is one of ours; IP addresses always are, because no other site has one as its name."""
         name = urlsplit(f"//{host}").hostname or ""
         if "*" in self._hosts or name in self._hosts or f"[{name}]" in self._hosts or _is_address(name):
             return True
@@ -77,7 +77,7 @@ def _is_address(name: str) -> bool:
 
 
 def guard(make: Callable[..., ASGIApp]) -> Callable[..., ASGIApp]:
-    """Return what makes the same application, and puts the layer around it."""
+    """Return a factory of the same application with this layer around it."""
 
     def guarded(*given: object, **named: object) -> ASGIApp:
         return OwnPagesOnly(make(*given, **named), Settings.from_environment())
@@ -86,7 +86,7 @@ def guard(make: Callable[..., ASGIApp]) -> Callable[..., ASGIApp]:
 
 
 class Listening:
-    """What stands for uvicorn in Dagster's command line: it serves on a socket that listens already."""
+    """Replace uvicorn in Dagster's command line, to serve on a socket that is listening already."""
 
     def __init__(self, number: int) -> None:
         """Serve on the socket of this number."""
@@ -98,9 +98,9 @@ class Listening:
 
 
 def main() -> None:
-    """Run Dagster's command line; `--fd N` behind its options is a socket to serve on."""
+    """Run Dagster's command line; `--fd N` after its options is the number of a socket to serve on."""
     write_plain_logs()
-    used = vars(cli)  # what its command line makes and runs
+    used = vars(cli)  # the names that its command line uses
     used["create_app_from_workspace_process_context"] = guard(used["create_app_from_workspace_process_context"])
     if sys.argv[-2:-1] == ["--fd"]:
         used["uvicorn"] = Listening(int(sys.argv[-1]))

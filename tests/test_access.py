@@ -373,7 +373,7 @@ def test_the_last_admin_stays(any_connection: Connection) -> None:
     create_account(any_connection, "ann", PASSWORD, "admin", now=NOW)
     for change in ({"role": "writer"}, {"is_active": False}):
         with pytest.raises(LastAdmin, match="'ann'"), any_connection.transaction():
-            change_account(any_connection, "ann", **change)  # type: ignore[arg-type]
+            change_account(any_connection, "ann", **change)
     create_account(any_connection, "bob", PASSWORD, "admin", now=NOW)
     with any_connection.transaction():
         change_account(any_connection, "ann", role="reader")

@@ -27,6 +27,27 @@ UTILITY = re.compile(
 REFERENCE_TABLES = {"entity_type", "detail_type", "batch", "retraction"}
 
 
+DIALECT = re.compile(
+    r"""["']{3}Answer\b|; answer (the|how|whether|its)\b|\b(is|are) told\b|\bstands? over\b|\banew\b|\bwhat is none\b"""
+    r"""|\bnone that is\b|\babout so many\b|\bwhoever\b|\bto be had\b|, for (it|they) (is|are)\b"""
+)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("place", ["crm_core", "api", "pipelines", "sql", "docs", "README.md", ".env.example"])
+def test_people_read_plain_english(place: str) -> None:
+    """The phrases of a private dialect that once was everywhere; CONTRIBUTING says how to write."""
+    files = [path for path in (ROOT / place).rglob("*") if path.is_file()] or [ROOT / place]
+    released = SQL / "ddl"
+    assert [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in files
+        if path.suffix in (".py", ".sql", ".md", ".html", ".example", "") and released not in path.parents
+        for line in path.read_text().splitlines()
+        if DIALECT.search(line)
+    ] == []
+
+
 @pytest.mark.unit
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_a_statement_file_says_what_it_does_and_has_a_caller(name: str) -> None:
@@ -47,6 +68,7 @@ def test_a_statement_is_one_that_every_supported_server_takes(any_connection: Co
     any_connection.execute("create extension if not exists amcheck")
     any_connection.execute(statement("merge/10_create_stage"))
     any_connection.execute(statement("drop/create_noted_rows"))
+    any_connection.execute(statement("undo/30_create_judged"))
     if name.startswith("server/"):
         any_connection.execute(statement("server/create_schema_routine"))
     names: list[str] = []

@@ -44,6 +44,23 @@ def test_the_readme_is_short_and_begins_with_one_command() -> None:
     assert "\npip install uv && uv run pytest\n" in README
 
 
+@pytest.mark.unit
+def test_every_command_of_the_readme_is_run_by_a_test() -> None:
+    """Besides this module: tests/server/test_up.py (Every day), tests/api/test_readme.py and tests/cli/test_demo.py."""
+    beginning, *sections = README.split("\n## ")
+    assert [section.partition("\n")[0] for section in sections if "```sh" in section] == [
+        "Your first drop",
+        "Every day",
+        "REST",
+    ]
+    assert [line for line in code(beginning) if " " in line] == [
+        "pip install uv && uv run crm demo",
+        "pip install uv && uv run pytest",
+        "pip install --target .uv uv && .uv/bin/uv run crm demo",
+        'export PATH="$PWD/.uv/bin:$PATH"',
+    ], "installing needs a network, and the rest of these lines is the demo and this suite"
+
+
 @pytest.mark.integration
 def test_a_first_drop_goes_in_and_a_backup_comes_back() -> None:
     """The blocks as a reader copies them, one after the other, in a folder of its own."""

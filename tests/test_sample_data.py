@@ -1,4 +1,4 @@
-"""The sample drops tell one small story, and are safe to publish."""
+"""The sample drops tell a long story of public facts and a small one of contacts, and are safe to publish."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from samples import ALL, CONTACTS, DELTA, DIRTY, INITIAL, LAST, LATE, REPLAY
 from timeline_model import Model
 
 from crm_core.fixtures.django_format import read_fixtures
@@ -18,9 +19,8 @@ from crm_core.model import Change
 pytestmark = pytest.mark.unit
 
 DATA = Path(__file__).parents[1] / "data"
-DROPS = sorted((DATA / "drops").glob("*.csv"))
-INITIAL, DELTA, LATE, REPLAY, DIRTY, LAST = DROPS
-FILES = [*DROPS, DATA / "sample_ingest.csv"]
+FILES = [*CONTACTS, DATA / "sample_ingest.csv"]
+PUBLIC = [path for path in ALL if path not in CONTACTS]  # the long story
 CLEAN = [path for path in FILES if path != DIRTY]
 GOOD_LINES = {2, 3, 17, 18}  # of the dirty drop
 
@@ -61,7 +61,7 @@ def story() -> Model:
 
 
 def uid_of(name: str) -> UUID:
-    return next(UUID(row["entity_uid"]) for path in DROPS for row in rows(path) if row["display_name"] == name)
+    return next(UUID(row["entity_uid"]) for path in CONTACTS for row in rows(path) if row["display_name"] == name)
 
 
 def names(story: Model, name: str) -> list[tuple[str, str, str | None]]:
@@ -89,8 +89,24 @@ def test_a_clean_sample_keeps_the_drop_contract(path: Path) -> None:
         assert instant(row["change_ts"]) < datetime(2025, 1, 1, tzinfo=UTC)
 
 
+@pytest.mark.parametrize("path", PUBLIC, ids=lambda path: path.name)
+def test_a_drop_of_the_long_story_is_sorted_dated_and_has_a_column_for_each_detail(path: Path) -> None:
+    header, *lines = path.read_text(encoding="utf-8").splitlines()
+    if path.name.endswith("_closed.csv"):
+        assert header == "entity_uid,change_ts,op"
+    else:
+        columns = "address,website,head,owner,role,capital"
+        assert header == f"entity_uid,display_name,entity_type,change_ts,op,{columns},details"
+    assert 1 <= len(lines) < 500
+    if not path.name.endswith("_dirty.csv"):
+        instants = [instant(row["change_ts"]) for row in rows(path)]
+        assert instants == sorted(instants)
+        assert instants[-1] <= instant(path.name[:10]), "nothing is known before it happens"
+        assert {str(UUID(row["entity_uid"])) for row in rows(path)} == {row["entity_uid"] for row in rows(path)}
+
+
 def test_no_mail_address_or_phone_number_can_belong_to_anybody() -> None:
-    text = "".join(path.read_text(encoding="utf-8") for path in [*FILES, *(DATA / "fixtures").glob("*.json")])
+    text = "".join(path.read_text(encoding="utf-8") for path in [*ALL, *FILES, *(DATA / "fixtures").glob("*.json")])
     domains = set(re.findall(r"@([\w.-]+)", text))
     phones = re.findall(r"\+1[ ,]+\d+ +\d+ +\d+", text)
     assert domains
@@ -100,7 +116,7 @@ def test_no_mail_address_or_phone_number_can_belong_to_anybody() -> None:
 
 
 def test_the_names_and_values_need_quoting_and_unicode() -> None:
-    shown = " ".join(row["display_name"] for path in DROPS for row in rows(path))
+    shown = " ".join(row["display_name"] for path in CONTACTS for row in rows(path))
     assert all(letter in shown for letter in ("É", "Ş", "ß", "李", "'", '"', ","))
 
 

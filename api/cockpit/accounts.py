@@ -12,8 +12,8 @@ from limits import parse
 from starlette.responses import Response
 from starlette.routing import Route
 
+from api.auth import address_of
 from api.cockpit.page import Page, page
-from api.gate import address_of
 from api.problems import Refusal
 from crm_core.access.accounts import Account, set_password, verified_account
 from crm_core.access.sessions import begin_session, end_other_sessions, end_session, sessions

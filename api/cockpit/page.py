@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, replace
+from functools import partial
 from http import HTTPStatus
 from typing import TypeAlias, TypeVar
 from urllib.parse import quote, unquote
@@ -15,15 +16,15 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from api.cockpit import templates
-from api.cockpit.moments import Moments
-from api.cockpit.time_bar import TimeBar, address, time_bar
+from api.cockpit.kept import Kept
+from api.cockpit.time_bar import TimeBar, address, thinned, time_bar
 from api.cockpit.visitor import FORM_FIELD, Visitor, Visitors
-from api.edge import OURS
-from api.problems import Refusal, refusal_of
+from api.problems import INTERNAL_ERROR, Refusal, refusal_of
 from api.state import State, state_of
 from crm_core.access.principal import Principal, Role
 from crm_core.errors import CrmError, DatabaseError
 from crm_core.postgres.connection import Connection
+from crm_core.timeline.moments import DayOfChange, days_of_change
 
 SECURITY_POLICY = "; ".join(
     (
@@ -40,6 +41,7 @@ SECURITY_POLICY = "; ".join(
 )
 MESSAGE_COOKIE = "crm_message"  # what was done, told on the next page
 MESSAGE_SECONDS = 60
+PATIENCE_SECONDS = 0.08  # that a page waits for what can be shown later
 _LOG = logging.getLogger("crm.api")
 T = TypeVar("T")
 
@@ -60,11 +62,24 @@ class Page:
         assert self.visitor.who is not None
         return self.visitor.who
 
-    @property
-    def moments(self) -> Moments:
-        """Return the days on which something changed."""
-        found: Moments = self.request.app.state.moments
-        return found
+    async def kept(self, key: Hashable, work: Callable[[Connection], T]) -> T:
+        """Return what the work reads, which takes a look at everything: it may be some seconds old."""
+        found: Kept = self.request.app.state.kept
+        return await found.get(key, work)
+
+    async def soon(self, key: Hashable, work: Callable[[Connection], T]) -> T | None:
+        """Return likewise, or None if that would keep the page waiting; a page with `data-again` asks again."""
+        found: Kept = self.request.app.state.kept
+        return await found.soon(key, work, PATIENCE_SECONDS)
+
+    async def days_of_change(self) -> list[DayOfChange]:
+        """Return the days on which something changed, in order of time."""
+        return await self.kept("days of change", partial(days_of_change, time_zone=self.state.settings.time_zone))
+
+    def has_written(self) -> None:
+        """Read everything again that is kept: this page has changed something."""
+        kept: Kept = self.request.app.state.kept
+        kept.forget()
 
     def may(self, role: Role) -> bool:
         """Return whether what the role may do is to be offered."""
@@ -134,8 +149,9 @@ def page(role: Role | None, handler: Handler) -> Callable[[Request], Awaitable[R
             if role is not None and not opened.may(role):
                 said = f"{opened.who.name} has the role {opened.who.role}, and this page needs the role {role}"
                 raise Refusal(HTTPStatus.FORBIDDEN, said)
-            if role is not None and request.method == "GET":
-                opened.bar = replace(bar, moments=await opened.moments.stops())
+            if role is not None:
+                stops = [day.last_at for day in await opened.days_of_change()]
+                opened.bar = replace(bar, moments=thinned(stops))
             return await handler(opened)
         except (Refusal, CrmError) as error:
             return error_page(opened, error if isinstance(error, Refusal) else refusal_of(error))
@@ -144,7 +160,7 @@ def page(role: Role | None, handler: Handler) -> Callable[[Request], Awaitable[R
         except Exception as error:
             request_id = getattr(request.state, "request_id", None)
             _LOG.error("an internal error", exc_info=error, extra={"request_id": request_id})
-            return error_page(opened, OURS)
+            return error_page(opened, INTERNAL_ERROR)
 
     return answer
 

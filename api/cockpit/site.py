@@ -9,12 +9,12 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Message, Receive, Scope, Send
 
 from api import problems
-from api.cockpit import accounts, overview
-from api.cockpit.moments import Moments
+from api.auth import Gate
+from api.cockpit import accounts, audit, compare, drops, entity, entity_change, overview, quality, search
+from api.cockpit.kept import Kept
 from api.cockpit.page import not_found
 from api.cockpit.templates import STATIC, VENDOR, vendor_folder
 from api.cockpit.visitor import Visitors
-from api.gate import Gate
 from api.state import State
 
 FOREVER = b"public, max-age=31536000, immutable"  # for addresses that name a version of the file
@@ -24,9 +24,9 @@ NOT_PAGES = ("/api/", "/docs", "/redoc", "/openapi.json", "/healthz", "/readyz",
 
 def install(app: FastAPI, state: State, gate: Gate) -> None:
     """Add the cockpit to the application; to be called last, so that it takes what is left."""
-    app.state.moments = Moments(state)
+    app.state.kept = Kept(state)
     app.state.visitors = Visitors(state, gate, is_secure=state.settings.secure)
-    for part in (overview, accounts):
+    for part in (overview, search, compare, drops, entity, entity_change, quality, audit, accounts):
         app.router.routes.extend(part.routes)
     app.router.routes.append(Mount(f"/static/{VENDOR}".rstrip("/"), _Files(directory=vendor_folder())))
     app.router.routes.append(Mount("/static", _Files(directory=STATIC)))

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from api.problems import refuse
 from crm_core.values.instants import parse_instant
 
-NAMES = ("as_of", "known_at")
+STOPS = 400  # of the slider
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,16 @@ class TimeBar:
 
 def time_bar(query: Mapping[str, str], time_zone: tzinfo) -> TimeBar:
     """Return the bar of an address, in which an empty instant is none; raises Refusal for one that cannot be read."""
-    read: dict[str, datetime] = {}
-    for name in NAMES:
-        if text := query.get(name, "").strip():
-            try:
-                read[name] = parse_instant(text, time_zone)
-            except ValueError as error:
-                refuse(f"query.{name}", str(error))
-    return TimeBar(read.get("as_of"), read.get("known_at"))
+    return TimeBar(instant_of(query, "as_of", time_zone), instant_of(query, "known_at", time_zone))
+
+
+def instant_of(query: Mapping[str, str], name: str, time_zone: tzinfo) -> datetime | None:
+    """Return an instant of an address, None if it is empty or missing; raises Refusal for one that cannot be read."""
+    text = query.get(name, "").strip()
+    try:
+        return parse_instant(text, time_zone) if text else None
+    except ValueError as error:
+        refuse(name, str(error))
 
 
 def iso(at: datetime) -> str:
@@ -57,3 +59,10 @@ def address(root: str, path: str, bar: TimeBar, params: Mapping[str, object]) ->
         {name: iso(v) if isinstance(v, datetime) else str(v) for name, v in said.items() if v is not None}
     )
     return f"{root}{path}?{query}" if query else f"{root}{path}"
+
+
+def thinned(instants: Sequence[datetime], most: int = STOPS) -> list[datetime]:
+    """Return at most so many of the instants, evenly, with the first and the last."""
+    if len(instants) <= most:
+        return list(instants)
+    return [instants[round(place * (len(instants) - 1) / (most - 1))] for place in range(most)]

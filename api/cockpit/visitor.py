@@ -16,7 +16,7 @@ from functools import partial
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.gate import ANYBODY, READS_ONLY, Gate
+from api.auth import ANYBODY, READS_ONLY, Gate
 from api.problems import Refusal
 from api.state import State
 from crm_core.access.principal import Principal

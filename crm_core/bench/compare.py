@@ -1,8 +1,9 @@
-"""`crm bench --compare`: the same drops and the same questions for this product and for others, one after another.
+"""`crm bench --compare`: the same drops and questions for this product and for other tools, in turn.
 
-A peer is a folder of `data/peers`: `requirements.txt` says what to install, the tool itself first; `load.py FILE` takes
-one drop in; `rows.sql` reads the versions that the tool keeps. uv makes each an environment of its own. Every drop is
-one new process, for the product too, with a database on the same server: a step is timed from start to end of it.
+A peer is a folder of `data/peers`: `requirements.txt` says what to install, the tool itself first; `load.py FILE` loads
+one drop; `rows.sql` reads the versions that the tool keeps. uv makes an environment for each of them. Every drop is
+loaded by a new process, for this product too, into a database on the same server. A step is timed from the start of its
+process to its end.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ from crm_core.timeline import reads
 from crm_core.values.text import one_line
 
 PEERS = tuple(sorted(folder.name for folder in (DATA / "peers").iterdir() if folder.is_dir()))
-PACKAGES_OF = "2026-11-22T00:00:00Z"  # none that is newer, so that the same are installed everywhere
+PACKAGES_OF = "2026-11-22T00:00:00Z"  # no newer packages, so that the same ones are installed everywhere
 OURS = "crm"
 QUIET = {  # nothing is sent to the makers of the tools
     "DO_NOT_TRACK": "1",
@@ -58,7 +59,7 @@ QUIET = {  # nothing is sent to the makers of the tools
     "RUNTIME__DLTHUB_TELEMETRY": "false",
     "SQLMESH__DISABLE_ANONYMIZED_ANALYTICS": "true",
 }
-NOT_TOLD = ("PYTHONDONTWRITEBYTECODE",)  # what the story has compiled is kept for the drops
+NOT_TOLD = ("PYTHONDONTWRITEBYTECODE",)  # files compiled for the story are used again for the drops
 
 Tell = Callable[[str], None]
 Wanted = Mapping[str, tuple[str, str, frozenset[tuple[str, str]]]]  # by entity_uid: name, type, details
@@ -66,20 +67,20 @@ Wanted = Mapping[str, tuple[str, str, frozenset[tuple[str, str]]]]  # by entity_
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One drop about all of the entities, taken in by one tool."""
+    """One drop about all of the entities, loaded by one tool."""
 
     what: str
     seconds: float
-    error: str | None  # why it did not go in, in one line
+    error: str | None  # why it was not loaded, in one line
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What came of one tool; one that could not be had has neither steps nor verdicts."""
+    """The results of one tool; a tool that could not be installed has neither steps nor verdicts."""
 
     tool: str
     version: str | None
-    error: str | None  # why it could not be had, in one line
+    error: str | None  # why it could not be installed, in one line
     steps: tuple[Step, ...]
     verdicts: tuple[Verdict, ...]
 
@@ -92,7 +93,7 @@ class _Loaded:
 
 
 class _World(Protocol):
-    """A tool over a database of its own."""
+    """A tool with a database of its own."""
 
     @property
     def database(self) -> Database: ...
@@ -108,10 +109,10 @@ _Opens = Callable[[Database, Path, float], _World]
 def compare(
     conninfo: str, drops: Drops, entities: int, peers: Sequence[str], folder: Path, tell: Tell
 ) -> tuple[Compared, ...]:
-    """Drive the product and each of the peers over the story and over drops about so many entities, in a folder.
+    """Run the product and each of the peers over the story and over drops about `entities` entities, in a folder.
 
-    They take turns at each drop, for a machine is not always as quiet. `conninfo` is of any database on the server that
-    all of them use. A peer that cannot be installed is said to be so.
+    They take turns at each drop, because a machine is not equally quiet all the time. `conninfo` may name any database
+    on the server that all of them use. Tools that fail to install are reported as such.
     """
     folder.mkdir()
     versions = {OURS: metadata.version("crm-core")}
@@ -143,7 +144,7 @@ def compare(
 
 
 def lines(compared: Sequence[Compared]) -> Iterator[str]:
-    """Write a table with a column for each tool that could be had, and why the others could not."""
+    """Yield a table with one column for each installed tool, and why the others could not be installed."""
     had = [one for one in compared if one.version is not None]
     rows = [("", *(f"{one.tool} {one.version}" for one in had))]
     for steps in zip(*(one.steps for one in had), strict=True):
@@ -161,7 +162,7 @@ def lines(compared: Sequence[Compared]) -> Iterator[str]:
 def _take_in(
     worlds: Mapping[str, _World], drops: Drops, tell: Tell
 ) -> tuple[Mapping[str, Sequence[Step]], Mapping[str, Sequence[Verdict]]]:
-    """Take the large drops in by each tool, and judge what it knows of the entities of the late one."""
+    """Load the large drops with each tool, and grade what it knows of the entities in the late one."""
     steps: dict[str, list[Step]] = {tool: [] for tool in worlds}
     verdicts: dict[str, list[Verdict]] = {tool: [] for tool in worlds}
     before: dict[str, Mapping[str, int]] = {}
@@ -174,7 +175,8 @@ def _take_in(
     ):
         for tool, world in worlds.items():
             tell(f"{what}: {tool}")
-            goes_on = all(step.error is None for step in steps[tool])  # a tool may first finish what it failed at
+            # A tool that failed once may do that work in the next step.
+            goes_on = all(step.error is None for step in steps[tool])
             loaded = world.load(drop) if goes_on else _Loaded(0, "not tried, because the drop before it failed")
             steps[tool].append(Step(what, loaded.seconds, loaded.error))
             found = world.versions([*wanted])
@@ -215,7 +217,7 @@ def _tell_story(world: _World, story: Story) -> Answers:
 
 
 def _wanted(drops: Drops) -> Wanted:
-    """Return what is current of each entity of the late drop: what the last of its rows, by change_ts, says."""
+    """Return the current state of each entity in the late drop: what its last row by change_ts says."""
     initial, delta, late = (pl.scan_csv(path, infer_schema=False) for path in (drops.initial, drops.delta, drops.late))
     rows = pl.concat([initial, delta, late]).join(late.select("entity_uid"), on="entity_uid", how="semi")
     last = rows.sort("change_ts").group_by("entity_uid").last().collect()
@@ -237,14 +239,14 @@ def _details(text: str | None) -> frozenset[tuple[str, str]]:
 
 
 def _fresh(conninfo: str, folder: Path, name: str) -> tuple[Database, Path]:
-    """Make a database, and name a folder for what is kept beside it."""
+    """Create a database, and name a folder for the files that belong to it."""
     with Database(conninfo).connect(autocommit=True) as connection:
         connection.execute(SQL(statement("bench/create_database")).format(name=Identifier(name)))
     return Database(make_conninfo(conninfo, dbname=name)), folder / name
 
 
 def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str], limit: float) -> tuple[_Loaded, str]:
-    """Run a command to its end; answer how that went, and what it wrote to its standard output."""
+    """Run a command to its end; return how that went, and its standard output."""
     started = time.perf_counter()
     error, said = None, ""
     try:
@@ -266,14 +268,14 @@ def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str], l
 
 
 def _last_words(failed: subprocess.CalledProcessError) -> str:
-    """Return the line of what a command wrote that most likely says why it failed."""
+    """Return the line of a command's output that most likely says why it failed."""
     said = [line for line in f"{failed.stdout}\n{failed.stderr}".splitlines() if line.strip()] or ["it wrote nothing"]
     return one_line(next((line for line in reversed(said) if re.search("error|fail", line, re.IGNORECASE)), said[-1]))
 
 
 @dataclass(frozen=True, slots=True)
 class _Ours:
-    """The product, by its own command line and its own reads."""
+    """This product, through its own command line and its own reads."""
 
     database: Database
     folder: Path
@@ -316,10 +318,10 @@ def _ours(database: Database, folder: Path, limit: float) -> _Ours:
 
 @dataclass(frozen=True, slots=True)
 class _Peer:
-    """A tool of others, by its driver."""
+    """Another tool, through its driver."""
 
     database: Database
-    folder: Path  # a copy of the peer's files, and what the tool keeps beside the database
+    folder: Path  # a copy of the peer's files, and the files that the tool keeps
     limit: float
     python: Path
 
@@ -331,16 +333,17 @@ class _Peer:
     def versions(self, uids: Sequence[str]) -> Histories:
         found: dict[str, list[Version]] = {}
         rows = (self.folder / "rows.sql").read_bytes()
-        with self.database.connect() as connection, suppress(UndefinedTable):  # the first drop did not go in
+        with self.database.connect() as connection, suppress(UndefinedTable):  # the first drop was not loaded
             for uid, *version in connection.execute(rows, {"entity_uids": [*uids]}):
                 found.setdefault(uid, []).append(Version(*version))
         return found
 
 
 def _install(tool: str, environment: Path) -> tuple[str, _Opens]:
-    """Make an environment with a tool in it; answer its version, and what opens a world for it.
+    """Create an environment with a tool in it; return its version, and a function that opens a world for it.
 
-    No package is built: a build may fetch what it likes. Raises FileNotFoundError without uv, CalledProcessError.
+    Only wheels are installed, because a build could download anything. Raises FileNotFoundError if uv is missing, and
+    CalledProcessError.
     """
     python = environment / "bin" / "python"
     wanted = DATA / "peers" / tool / "requirements.txt"

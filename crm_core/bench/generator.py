@@ -1,9 +1,9 @@
 # ruff: noqa: RUF001  # the names are of many languages, and so are their letters
-"""Drops of any size, the same for the same seed: for the benchmark and the tests.
+"""Generated drops of any size, the same for the same seed, for the benchmark and the tests.
 
-Every text is worked out from an entity's number and the revisions of its name and details, whole columns at a time: a
-frame of a few small integers becomes rows when it is written. Mail and web addresses are of the reserved example
-domains and telephone numbers of the fictional 555-01xx range, so that nobody is reached by mistake.
+Every text is computed from the number of an entity and the revisions of its name and details, whole columns at a time:
+a frame of a few small integers becomes rows when it is written. Mail and web addresses are in the reserved example
+domains and telephone numbers in the fictional 555-01xx range, so that nobody is contacted by mistake.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ STREET = ("Main Street", "Lange Straße", "Rue de l'Exemple", "Calle Mayor", "Ul
 CITY = ("Aarhus", "Bremen", "Cádiz", "Đà Nẵng", "Évora", "Gdańsk", "İzmir", "Kraków", "Lyon", "Malmö", "札幌", "Львів")
 DOMAIN = ("example.org", "example.com", "example.net")
 
-FAULTS: Mapping[Reason, tuple[str, Sequence[str]]] = {  # the column, and what stands in it in turn
+FAULTS: Mapping[Reason, tuple[str, Sequence[str]]] = {  # the column, and the wrong values that it gets in turn
     Reason.INVALID_UID: ("entity_uid", ("not-a-uuid", "1234", "zzzzzzzz-zzzz-4zzz-8zzz-zzzzzzzzzzzz")),
     Reason.MISSING_DISPLAY_NAME: ("display_name", ("", "   ", "\u00a0")),
     Reason.UNKNOWN_ENTITY_TYPE: ("entity_type", ("ROBOT", "", "PERSONS")),
@@ -72,14 +72,14 @@ FAULTS: Mapping[Reason, tuple[str, Sequence[str]]] = {  # the column, and what s
 
 PERSON = "{given} {middle} {family}"
 INSTITUTION = "{founder} {trade}{form}"
-DETAILS = {  # a detail whose revision is null misses a word, and is null with it
+DETAILS = {  # a detail whose revision is null lacks a word, which makes it null
     "email": "{handle}@{mail_domain}",
     "phone": "+1 {area} 555 01{line}",
     "address": "{house} {street}, {city}",
     "website": "https://{handle}.{web_domain}",
 }
 COLUMNS = ("entity_uid", "display_name", "entity_type", "details", "change_ts")
-ROW_BYTES = 287  # of a line on average
+ROW_BYTES = 287  # bytes of a line on average
 CHUNK_ROWS = 100_000
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -94,11 +94,14 @@ class Drops:
     initial: Path  # every entity once
     delta: Path  # a month later, as many rows: 70 % unchanged, 20 % changed, 10 % new
     replay: Path  # the rows of the delta in another order
-    late: Path  # 5 % as many rows, all different from the initial ones, of instants between initial and delta
+    late: Path  # 5 % as many rows, all different from the initial ones, with instants between initial and delta
 
 
 def write_drops(folder: Path, entities: int, *, seed: int = 1) -> Drops:
-    """Write four drops about so many entities, at least 20, with 2.5 details on average: exactly, if even."""
+    """Write four drops about `entities` entities, at least 20, with 2.5 details each on average.
+
+    The average is exact if the number is even.
+    """
     random = np.random.default_rng(seed)
     drops = Drops(*(folder / f"{number}_{name}.csv" for number, name in enumerate(Drops.__slots__, start=1)))
     folder.mkdir(parents=True, exist_ok=True)
@@ -124,7 +127,7 @@ def write_drops(folder: Path, entities: int, *, seed: int = 1) -> Drops:
 
 
 def write_wide(path: Path, size: int, *, seed: int = 1) -> int:
-    """Write a drop of about `size` bytes in bounded memory, every row another entity; answer the number of rows."""
+    """Write a drop of about `size` bytes in bounded memory, each row a new entity; return the number of rows."""
     random = np.random.default_rng(seed)
     rows, chunk = 0, min(1_000, 1 + size // ROW_BYTES)
     with path.open("wb") as file:
@@ -136,7 +139,10 @@ def write_wide(path: Path, size: int, *, seed: int = 1) -> int:
 
 
 def write_dirty(path: Path, rows: int, share_bad: float, *, seed: int = 1) -> Mapping[Reason, int]:
-    """Write a drop in which about that share of the rows has one fault each; answer the rows by reason, all in turn."""
+    """Write a drop in which about `share` of the rows have one fault each; return the rows for each reason.
+
+    The reasons take turns.
+    """
     random = np.random.default_rng(seed)
     frame = _rows(_at(random, _entities(random, 0, rows), START, DAY)).with_columns(op=pl.lit("upsert"))
     lines = frame.write_csv().encode().splitlines(keepends=True)
@@ -152,9 +158,9 @@ def write_dirty(path: Path, rows: int, share_bad: float, *, seed: int = 1) -> Ma
 def _entities(random: np.random.Generator, first: int, count: int) -> pl.DataFrame:
     """Draw new entities, numbered from `first`.
 
-    Columns: number Int64; entity_uid String; institution Boolean; word_1, word_2, word_3 Int64, to choose words by;
-    name Int64, the revision of the name; email, phone, address, website Int64, the revision of that detail, null where
-    there is none; favourite Int64, the index in DETAILS of the detail that changes if one does.
+    Columns: number Int64; entity_uid String; institution Boolean; word_1, word_2, word_3 Int64, which choose words;
+    name Int64, the revision of the name; email, phone, address, website Int64, the revision of that detail, null if the
+    entity does not have it; favourite Int64, the index in DETAILS of the detail that changes if one does.
     """
     number = first + np.arange(count)
     listed = random.permutation(np.resize([2, 3, 1, 4], count))
@@ -181,7 +187,7 @@ def _uids(random: np.random.Generator, count: int) -> Sequence[str]:
 
 
 def _changed(random: np.random.Generator, entities: pl.DataFrame, revision: int) -> pl.DataFrame:
-    """Give each entity another name, another value of its favourite detail, or both."""
+    """Give each entity a new name, a new value of its favourite detail, or both."""
     fate = random.integers(0, 3, entities.height)
     another_name, another_detail = pl.lit(fate != 0), pl.lit(fate != 1)
     return entities.with_columns(
@@ -200,7 +206,7 @@ def _at(random: np.random.Generator, entities: pl.DataFrame, start: datetime, sp
 
 
 def _rows(entities: pl.DataFrame) -> pl.DataFrame:
-    """Spell the entities out: the String columns of a drop, without op."""
+    """Return the entities as text: the String columns of a drop, without op."""
     number, first, second, third = (pl.col(name) for name in ("number", "word_1", "word_2", "word_3"))
     spelled = entities.with_columns(
         given=_word(GIVEN, first),
@@ -236,13 +242,13 @@ def _word(words: Sequence[str], choice: pl.Expr) -> pl.Expr:
 
 
 def _slug(name: str) -> str:
-    """Return the plain letters of a name, or `x` for one without."""
+    """Return the plain letters of a name, or `x` if it has none."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     return "".join(filter(str.isalnum, plain)).lower() or "x"
 
 
 def _faulty(row: list[str], reason: Reason, turn: int) -> bytes:
-    """Write a row with one fault: a wrong value, or a line that is no row."""
+    """Return a row with one fault: a wrong value, or a line that is not a row."""
     if reason is Reason.WRONG_FIELD_COUNT:
         good = _line(row)
         damaged = (
@@ -263,7 +269,7 @@ def _faulty(row: list[str], reason: Reason, turn: int) -> bytes:
 
 
 def _line(fields: Sequence[str]) -> bytes:
-    """Write a line of CSV; the lone surrogates U+DC80 to U+DCFF stand for bytes that are not UTF-8."""
+    """Return a line of CSV; the lone surrogates U+DC80 to U+DCFF stand for bytes that are not UTF-8."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(fields)
     return text.getvalue().encode(errors="surrogateescape")

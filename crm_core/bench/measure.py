@@ -1,7 +1,7 @@
-"""`crm bench`: how fast it is on this machine, each figure beside the limit that was measured in the same run.
+"""`crm bench`: how fast the product is on this machine, each number beside a limit from the same run.
 
-The limit of a drop is a plain COPY of its rows, valid and hashed as they are, into bare unlogged tables. The limit of
-one read or write is pgbench with the same SQL over one connection. Absolute figures say little of another machine.
+The limit of a drop is a plain COPY of its rows, already validated and hashed, into bare unlogged tables. The limit of
+one read or write is pgbench with the same SQL over one connection. Absolute numbers say little about other machines.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from crm_core.resources import statement
 from crm_core.timeline import reads
 from crm_core.timeline.single_change import ChangeRequest, Provenance, apply_change
 
-CALLS = 300  # of each read and write
-FIXED_ROWS = 20_000  # of the drop that meets a table and one five times as large
+CALLS = 300  # repetitions of each read and write
+FIXED_ROWS = 20_000  # rows of the drop for a table and one five times as large
 GROWTH = 5
 NOON = START + MONTH / 2  # an instant between the first load and the next drop
 
@@ -53,26 +53,26 @@ class Figure:
 
     what: str
     rows: int
-    seconds: float  # of a read or write: its median
-    limit: float | None  # seconds of the limit, where there is one
+    seconds: float  # for a read or write: the median
+    limit: float | None  # seconds of the limit, if there is one
     limited_by: str | None  # what the limit is
 
     @property
     def ratio(self) -> float | None:
-        """How many times the limit it takes."""
+        """Return how many times as long as the limit it takes."""
         return self.seconds / self.limit if self.limit else None
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """All that was measured in one run."""
+    """Everything that was measured in one run."""
 
     entities: int
     cores: int
     server: str  # version of PostgreSQL
     figures: tuple[Figure, ...]
-    peak_mib: int  # resident memory of this process, at most
-    compared: tuple[Compared, ...] = ()  # this product and the peers, if any was asked for
+    peak_mib: int  # peak of this process's resident memory
+    compared: tuple[Compared, ...] = ()  # this product and the peers, if any was requested
 
     def as_json(self) -> dict[str, object]:
         """Return the object that `crm bench --json` prints."""
@@ -87,10 +87,11 @@ def run_bench(
     peers: Sequence[str] = (),
     tell: Tell = lambda _: None,
 ) -> Bench:
-    """Measure with about so many entities, on an embedded server of its own; all it made is removed again.
+    """Measure with about `entities` entities, on an embedded server that is removed afterwards.
 
-    `grows`: also one fixed drop on that many and on five times as many. Each limit by pgbench takes so many seconds.
-    `peers`: tools of others that take the same drops in, beside this one. `tell` is told what goes on.
+    With `grows`, one fixed drop is also merged into that many and into five times as many entities. pgbench runs
+    `pgbench_seconds` seconds for each limit. `peers` are other tools that load the same drops. `tell` is called with
+    each step.
     """
     with tempfile.TemporaryDirectory(prefix="crm-bench-") as folder:
         tell(f"writing drops about {entities:,} entities")
@@ -121,7 +122,7 @@ def run_bench(
 
 
 def lines(bench: Bench) -> Iterator[str]:
-    """Write what was measured as a table."""
+    """Yield the results as a table."""
     yield f"{'':<36}{'rows':>10}{'seconds':>12}{'rows/s':>12}{'limits':>13}"
     for figure in bench.figures:
         ratio = "" if figure.ratio is None else f"{figure.ratio:.1f} {figure.limited_by}"
@@ -150,10 +151,10 @@ def _drop(database: Database, what: str, path: Path, *, with_stages: bool) -> It
 
 
 def _limit(database: Database, path: Path) -> tuple[int, float, float]:
-    """Return the rows of a drop, the seconds that Polars takes, and those of a plain COPY of what comes of it.
+    """Return the rows of a drop, the seconds that Polars takes, and the seconds of a plain COPY of the result.
 
-    The rows and their details, hashed, are copied as CSV into bare unlogged tables, block by block, from bytes that lie
-    ready; of each block twice, and the faster time counts.
+    The rows and their details, hashed, are copied as CSV into bare unlogged tables, block by block, from bytes that are
+    ready. Each block is copied twice, and the faster time counts.
     """
     rows, judged, copied = 0, 0.0, 0.0
     with database.connect() as connection:
@@ -190,7 +191,7 @@ def _copied(connection: Connection, name: str, frame: pl.DataFrame) -> float:
 
 
 def _fixed(folder: Path, entities: int) -> Figure:
-    """Measure one drop of a fixed size on a table of some size."""
+    """Measure one drop of a fixed size on a table of a given size."""
     drops = write_drops(folder / f"grown_{entities}", entities)
     part = folder / f"part_of_{entities}.csv"
     with drops.delta.open(encoding="utf-8") as whole, part.open("w", encoding="utf-8") as file:
@@ -278,7 +279,7 @@ def _median(call: Callable[[UUID], object], uids: list[UUID]) -> float:
         call(uid)
         return time.perf_counter() - started
 
-    for uid in uids[:10]:  # a plan is kept from the tenth run on
+    for uid in uids[:10]:  # from the tenth run on, the plan is cached
         call(uid)
     return statistics.median(map(seconds, uids))
 

@@ -1,6 +1,6 @@
-"""A small story in five drops, and what is true of it: the questions that `crm bench --compare` puts to every tool.
+"""A small story in five drops with known answers: the questions that `crm bench --compare` asks every tool.
 
-The answer to each is known by construction. One function judges them all, whoever is asked.
+The answer to each question is known by construction. One function grades all tools.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from crm_core.bench.generator import COLUMNS
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """What a tool says that an entity was during `[valid_from, valid_to)`."""
+    """What a tool says an entity was during `[valid_from, valid_to)`."""
 
     display_name: str | None
     entity_type: str | None
-    details: str | None  # JSON list, as a drop has it; of a version that is current now
+    details: str | None  # JSON list as in a drop; only of a version that is current now
     valid_from: datetime  # aware
     valid_to: datetime | None  # None: current
 
@@ -30,7 +30,7 @@ Histories = Mapping[str, Sequence[Version]]  # by entity_uid
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a tool answered while the story was told to it."""
+    """What a tool answered while it loaded the story."""
 
     after_twice: Histories
     after_late: Histories
@@ -44,7 +44,7 @@ class Verdict:
 
     question: str
     is_right: bool
-    found: str  # what it answered, in a few words
+    found: str  # its answer, in a few words
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Story:
     """The files of the story, in the order of telling."""
 
     first: Path
-    twice: Path  # a row twice; a file of its own, for some tools take none of it
+    twice: Path  # a row twice; in a file of its own, because some tools refuse all of it
     second: Path
     late: Path
     bad: Path
@@ -67,7 +67,8 @@ PASSED, RETURNED, TWICE, IN_ORDER, OUT_OF_ORDER, GOOD, ALSO_GOOD, BLANK, ROBOT, 
 )
 NO_UUID = "not-a-uuid"
 UIDS = (PASSED, RETURNED, TWICE, IN_ORDER, OUT_OF_ORDER, GOOD, ALSO_GOOD, BLANK, ROBOT, BROKEN, NO_UUID)
-DETAILS = '[{"detail_type": "phone", "detail_value": "1"}]'  # of every row, so that each tool has some to keep
+# The details of every row, so that each tool has some to keep.
+DETAILS = '[{"detail_type": "phone", "detail_value": "1"}]'
 BAD_LINES = {NO_UUID: 3, BLANK: 4, ROBOT: 5, BROKEN: 6}  # lines of the bad drop
 
 Row = tuple[str, str, str, str, datetime]  # COLUMNS
@@ -113,7 +114,7 @@ def write_story(folder: Path) -> Story:
 
 
 def judge(answers: Answers) -> Iterator[Verdict]:
-    """Say of each question whether the answers are right."""
+    """Grade the answers to each question."""
     late = answers.after_late
 
     passed = f"day 2 {_at(late, PASSED, 2)}, now {_now(late, PASSED)}"
@@ -130,10 +131,10 @@ def judge(answers: Answers) -> Iterator[Verdict]:
         yield Verdict(question, changes == "noon A, now B", changes)
 
     good = sum(_now(answers.after_bad, uid) == "A" for uid in (GOOD, ALSO_GOOD))
-    yield Verdict("good rows beside bad ones go in", good == 2, f"{good} of 2")
+    yield Verdict("good rows beside bad ones are loaded", good == 2, f"{good} of 2")
 
     bad = sum(bool(answers.after_bad.get(uid)) for uid in BAD_LINES)
-    yield Verdict("bad rows stay out", bad == 0, f"{bad} of {len(BAD_LINES)} went in")
+    yield Verdict("bad rows stay out", bad == 0, f"{bad} of {len(BAD_LINES)} were loaded")
 
     told = len(answers.told & {*BAD_LINES.values()})
     yield Verdict(
@@ -142,7 +143,7 @@ def judge(answers: Answers) -> Iterator[Verdict]:
 
 
 def current(versions: Sequence[Version]) -> Sequence[Version]:
-    """Return the versions that are open: one, if all is well."""
+    """Return the open versions; there should be one."""
     return [version for version in versions if version.valid_to is None]
 
 
@@ -151,7 +152,7 @@ def _now(histories: Histories, uid: str) -> str:
 
 
 def _at(histories: Histories, uid: str, day: int) -> str:
-    """Return what held at the noon of a day."""
+    """Return the value that held at noon of a day."""
     noon = _on(day, 12)
     return _names(
         version

@@ -1,1 +1,1 @@
-"""`crm`, the command line: a module for each family of commands."""
+"""`crm`, the command line: one module for each family of commands."""

@@ -1,4 +1,4 @@
-"""`crm token …` and `crm createsuperuser`: secrets go to their owner's eyes or pipe, and nowhere else."""
+"""`crm token …` and `crm createsuperuser`: secrets are shown only to their owner or written to a pipe."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def createsuperuser(username: str | None, *, noinput: bool) -> None:
 
 @contextmanager
 def _connection() -> Iterator[Connection]:
-    """Open an autocommitting connection to the migrated database of the settings."""
+    """Open a connection in autocommit to the migrated database of the settings."""
     from crm_core.postgres.connection import open_migrated
 
     with open_migrated(Settings.from_environment()) as database, database.connect(autocommit=True) as connection:
@@ -127,7 +127,7 @@ def _connection() -> Iterator[Connection]:
 
 
 def _instant(expires: str, now: datetime, settings: Settings) -> datetime:
-    """Return when a token expires: after an age counted from now, or at an instant."""
+    """Return when a token expires: an age counted from now, or an instant."""
     from crm_core.values.instants import parse_instant
 
     try:
@@ -166,7 +166,7 @@ def _iso(instant: datetime) -> str:
 
 
 def _variable(what: str) -> str:
-    """Return a variable of the environment; .env is not read, because no password should be kept in a file."""
+    """Return a variable of the environment; .env is not read, because a password should not be kept in a file."""
     names = [f"CRM_SUPERUSER_{what}", f"DJANGO_SUPERUSER_{what}"]
     given = [value for name in names if (value := os.environ.get(name))]
     if not given:

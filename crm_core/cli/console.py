@@ -1,7 +1,7 @@
-"""What people read on a terminal of 80 columns: what a drop did, its rejected rows, progress while it goes in.
+"""Output for a terminal of 80 columns: what a drop did, its rejected rows, and its progress.
 
-Text that others chose (names of files, rows, values) passes through `one_line` or `json_line` before it is shown: no
-terminal takes any of it for a command.
+Text from outside (names of files, rows, values) passes through `one_line` or `json_line` before it is shown, so that no
+terminal takes a part of it for a command.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ACTOR_LENGTH = 100  # characters of a name in the audit
 
 
 def counts(report: MergeReport) -> str:
-    """Return what a drop did, as a line under HEADING."""
+    """Return what a drop did, as a line to print under HEADING."""
     versions = report.entity_versions_added + report.detail_versions_added
     rows = f"{report.rows_read:>8} {report.rows_accepted:>8} {report.rows_rejected:>8}"
     changes = f"{report.rows_changed:>7} {report.rows_unchanged:>9} {report.rows_late:>7}"
@@ -39,7 +39,7 @@ def counts(report: MergeReport) -> str:
 
 
 def reject_lines(rejects: Iterable[Reject]) -> Iterator[str]:
-    """Yield, to go under REJECT_HEADING, a line for each reason; the first of a row shows how the row begins."""
+    """Yield a line for each reason, to print under REJECT_HEADING; the first of a row shows how the row begins."""
     for reject in rejects:
         begins = one_line(reject.raw)
         begins = begins if len(begins) <= ROW_BEGINS else f"{begins[: ROW_BEGINS - 1]}…"
@@ -48,13 +48,13 @@ def reject_lines(rejects: Iterable[Reject]) -> Iterator[str]:
 
 
 def difference_line(difference: Difference) -> str:
-    """Return what a dry run would change: the entity, from when on, the field, and its values before and after."""
+    """Return a change that a dry run would make: entity, instant, field, and values before and after."""
     values = " → ".join("none" if value is None else one_line(value) for value in (difference.before, difference.after))
     return f"  {difference.entity_uid}  {difference.at}  {difference.field}: {values}"
 
 
 def table_lines(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield the rows, the heading first, with their cells aligned to the left."""
+    """Yield the rows, heading first, with their cells aligned to the left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -71,18 +71,18 @@ def say_warning(warning: object) -> None:
 
 
 def mark(*, ok: bool) -> str:
-    """Return the sign for what is right, or for what is wrong."""
+    """Return the sign for right or for wrong."""
     return click.style("✓", fg="green") if ok else click.style("✗", fg="red")
 
 
 def shown_path(path: Path) -> str:
-    """Return a path as it is typed here: relative if it is below the current folder."""
+    """Return a path as the user would type it here: relative if it is below the current folder."""
     return one_line(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def this_command() -> str:
-    """Return how the user calls `crm` here: `crm`, or `uv run crm` if uv has started us, or by Python's own path."""
-    if "UV_RUN_RECURSION_DEPTH" in os.environ:  # uv sets it; our folder is in PATH for this process alone
+    """Return how the user calls `crm` here: `crm`, `uv run crm` if uv started this process, or its full path."""
+    if "UV_RUN_RECURSION_DEPTH" in os.environ:  # uv sets it; the folder of `crm` is in PATH only for this process
         uv = Path(os.environ.get("UV", "uv"))
         return f"{'uv' if shutil.which('uv') else shlex.quote(shown_path(uv))} run crm"
     beside = Path(sys.executable).with_name("crm")
@@ -93,7 +93,7 @@ def this_command() -> str:
 
 
 def login() -> str | None:
-    """Return the name of the user of this machine who runs us, None for one without a name, as in a container."""
+    """Return the name of the user who runs this process; None if it has no name, as in a container."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -101,13 +101,13 @@ def login() -> str | None:
 
 
 def actor(given: str | None) -> str:
-    """Return who is shown in the audit for what a command records: CRM_ACTOR if it is set, or the user's login."""
+    """Return the name that the audit shows for a command: CRM_ACTOR if it is set, else the user's login."""
     return one_line(given or login() or "")[:ACTOR_LENGTH] or "crm"
 
 
 @contextmanager
 def spinner() -> Iterator[Callable[[str], None]]:
-    """Show on a terminal's standard error what is being done; yield the function to call with each new text."""
+    """Show on a terminal what is being done; yield the function to call with each new text."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return
@@ -119,10 +119,10 @@ def spinner() -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def drop_progress(path: Path) -> Iterator[Progress]:
-    """Show on a terminal's standard error how far a drop is; yield the function to call with each progress.
+    """Show on a terminal how far a drop is; yield the function to call with each progress.
 
-    While bytes are read there is a bar; a phase whose length is unknown has a bar that pulses. The spinner turns and
-    the clock goes on in every phase.
+    There is a bar while bytes are read; a phase of unknown length has a bar that pulses. The spinner turns and the
+    clock goes on in every phase.
     """
     if not sys.stderr.isatty():
         yield lambda _phase, _done, _total: None
@@ -145,7 +145,7 @@ def drop_progress(path: Path) -> Iterator[Progress]:
         task = progress.add_task(f"{name}: opening", total=None, amount="")
 
         def on_progress(phase: str, done: int, total: int | None) -> None:
-            # A task that has reached its total is finished, and its clock stands still: so it never gets there.
+            # The clock of a task stops once it reaches its total, so a total that is reached is not shown.
             progress.tasks[0].total = total if total and done < total else None
             shown = decimal if phase == READING else str
             amount = f"{shown(done)} of {shown(total)}" if total else ""

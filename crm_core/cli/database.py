@@ -1,4 +1,4 @@
-"""`crm migrate`, `loaddata`, `types` and `exec`: the schema, the data that everything needs, and the way in by hand."""
+"""`crm migrate`, `loaddata`, `types` and `exec`: the schema, the reference data, and access by hand."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from crm_core.postgres.connection import Connection
     from crm_core.postgres.schema_version import Revision
 
-USAGE = 2  # the exit status for a command that was not given what it needs
-NOT_FOUND = 127  # the exit status of a shell for a program that is not there
+USAGE = 2  # the exit status for wrong usage
+NOT_FOUND = 127  # the exit status of a shell for a program that does not exist
 _DROPPED_TABLES = re.compile(r"(?im)^\s*drop table (?:if exists )?([\w, ]+?)(?: cascade| restrict)?\s*;")
 _DROPPED_COLUMN = re.compile(r"(?im)^\s*alter table (\w+)\s+drop column (?:if exists )?(\w+)")
 
@@ -71,7 +71,7 @@ def loaddata(files: Sequence[Path]) -> None:
     loaded, or none. Loading them again changes nothing.
 
     Of the fixtures that ship in data/fixtures, 001 and 002 hold the types, which every database needs; 003 and 004 hold
-    sample entities for trying things out.
+    sample entities for trying things out, and 005 more types that the sample drops use.
     """
     from crm_core.fixtures.django_format import read_fixtures
     from crm_core.fixtures.load import load_fixtures
@@ -149,7 +149,7 @@ def exec_(program: str, arguments: Sequence[str]) -> None:
 
 
 def how_to_load_types() -> str:
-    """Return the sentence that says how to load the types that ship."""
+    """Return the sentence that says how to load the types that ship with crm."""
     from crm_core.cli.console import shown_path, this_command
     from crm_core.fixtures.django_format import TYPES
 
@@ -157,7 +157,7 @@ def how_to_load_types() -> str:
 
 
 def _way_down(steps: Sequence[Revision], current: str | None, target: str) -> Sequence[Revision]:
-    """Return the steps that would be undone; none on the way up, and none if the target is unknown."""
+    """Return the steps that would be undone; none on the way up or if the target is unknown."""
     done = [step for step in steps if current and step.number <= current]
     if target == "base":
         return done
@@ -167,7 +167,7 @@ def _way_down(steps: Sequence[Revision], current: str | None, target: str) -> Se
 
 
 def _lost(connection: Connection, way_down: Iterable[Revision]) -> Mapping[str, int]:
-    """Return what would be lost by undoing the steps: each table, or column, that holds something, and how much."""
+    """Return what would be lost by undoing the steps: each table or column that holds data, with its row count."""
     from psycopg.errors import UndefinedColumn, UndefinedTable
     from psycopg.sql import SQL, Identifier
 
@@ -185,7 +185,7 @@ def _lost(connection: Connection, way_down: Iterable[Revision]) -> Mapping[str, 
         try:
             with connection.cursor() as cursor, cursor.copy(count) as copy:
                 held = int(b"".join(copy))
-        except (UndefinedTable, UndefinedColumn):  # somebody removed it by hand
+        except (UndefinedTable, UndefinedColumn):  # it was removed by hand
             continue
         if held:
             lost[f"{table}.{column}" if column else table] = held

@@ -1,4 +1,4 @@
-"""`crm demo`: from an empty database to a history that can be queried, on sample data, explained to a newcomer."""
+"""`crm demo`: from an empty database to a history that can be queried, on sample data, for newcomers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from uuid import UUID
 
 from rich.console import Console
 
-from crm_core.cli.console import HEADING, REJECT_HEADING, counts, reject_lines, shown_path, this_command
+from crm_core.cli.console import REJECT_HEADING, reject_lines, shown_path, this_command
 from crm_core.drops.registry import rejects
 from crm_core.fixtures.django_format import read_fixtures
 from crm_core.fixtures.load import load_fixtures
@@ -27,13 +27,19 @@ from crm_core.timeline import reads
 from crm_core.timeline.lists import Document, Filter
 
 KINDS = {  # how the name of a sample ends → what kind of drop it is
-    "initial": "the first load",
+    "register": "the first load",
+    "changes": "what has changed since",
+    "late": "facts about the past, learnt late",
+    "initial": "the first load of another list, of contacts",
+    "census": "everything once more, changed or not",
     "delta": "some changes among many unchanged rows",
-    "late": "facts learnt late",
     "replay": "the same bytes again",
     "dirty": "bad rows among good ones",
+    "corrected": "the bad rows put right, and wrong values replaced",
+    "closed": "deletions alone",
     "ingest": "a small file to play with",
 }
+DROP_HEADING = f"{'drop':<20} status    read rejected changed unchanged late +versions"
 OLD_NAME, RENAMED_ON = "Facebook, Inc.", date(2021, 10, 28)
 SAME_NAME, SAME_ON = "Anna Lindqvist", (date(2020, 1, 1), date(2022, 1, 1))  # what two drops say, in this order
 LATE_NAME, LATE_SINCE = "Anna Lindqvist-Berg", date(2020, 9, 12)  # what a later drop says of the time between them
@@ -69,12 +75,12 @@ class Changed(TypedDict):
 def run_demo(settings: Settings, then: Callable[[Database], None] = lambda _: None) -> bool:
     """Migrate, load the fixtures, run the job over the sample drops and print what happened.
 
-    Return whether all of them went in; `then` is called first if so. Raises CrmError.
+    Return whether all of them were taken in; if so, `then` is called first. Raises CrmError.
     """
     console = Console(markup=False, highlight=False, soft_wrap=True)
     with ExitStack() as stack:
         status = stack.enter_context(console.status("Starting PostgreSQL …"))
-        database = stack.enter_context(open_database(settings))
+        database = stack.enter_context(open_database(settings, is_kept=True))
         where = (
             f"the embedded one in {shown_path(settings.home)}" if settings.database_url is None else "the given server"
         )
@@ -108,7 +114,10 @@ def run_demo(settings: Settings, then: Callable[[Database], None] = lambda _: No
 
 
 def serve_demo(settings: Settings, port: int | None, database: Database) -> None:
-    """Serve the API over the sample data until Ctrl-C, and say what to open; raises AddressUnusable, OpenToAll."""
+    """Serve the API over the sample data until Ctrl-C, and print what to open.
+
+    Raises AddressUnusable or OpenToAll.
+    """
     console = Console(markup=False, highlight=False, soft_wrap=True)
 
     def tell(address: str) -> None:
@@ -121,25 +130,32 @@ def serve_demo(settings: Settings, port: int | None, database: Database) -> None
 
 
 def _run_job(drops: Sequence[Path]) -> Iterator[MergeReport]:
-    from pipelines.runs import run_drops  # here: it takes seconds, and the core knows no orchestration framework
+    from pipelines.runs import run_drops  # imported here: it takes seconds, and the core must not depend on Dagster
 
     return run_drops(drops)
 
 
 def _tell_drops(console: Console, reports: Sequence[MergeReport]) -> None:
-    console.print(f"\n{HEADING}", style="bold")
+    console.print(f"\n{DROP_HEADING}", style="bold")
     for report in reports:
-        path = Path(report.file)
-        console.print(f"{path.name}: {KINDS[path.stem.rpartition('_')[2]]}", style="dim")
-        console.print(counts(report) if report.error is None else f"error: {report.error}")
+        console.print(_drop_line(report) if report.error is None else f"error: {report.error}")
+    console.print("\nHow the name of a drop ends, and what it holds:", style="bold")
+    for kind, meaning in KINDS.items():
+        console.print(f"  {kind:<10} {meaning}")
     if all(report.status == "replayed" for report in reports):
         console.print("\nAll these files were taken in before, byte for byte: a replay changes nothing.")
+
+
+def _drop_line(report: MergeReport) -> str:
+    rows = f"{report.rows_read:>5} {report.rows_rejected:>8} {report.rows_changed:>7} {report.rows_unchanged:>9}"
+    versions = report.entity_versions_added + report.detail_versions_added
+    return f"{Path(report.file).stem:<20} {report.status:<8} {rows} {report.rows_late:>4} {versions:>9}"
 
 
 def _tell_rejects(console: Console, connection: Connection, reports: Sequence[MergeReport]) -> None:
     for report in reports:
         if report.rows_rejected and report.sha256:
-            console.print(f"\nThe rejected rows of {Path(report.file).name}; its good rows went in:")
+            console.print(f"\nThe rejected rows of {Path(report.file).name}; its good rows were recorded:")
             console.print(REJECT_HEADING, style="bold")
             for line in reject_lines(rejects(connection, report.sha256, limit=report.rows_rejected)):
                 console.print(line)
@@ -172,7 +188,7 @@ def _tell_late_fact(console: Console, connection: Connection) -> None:
 
 
 def _named(connection: Connection, name: str, as_of: datetime) -> UUID | None:
-    """Return the first entity that had this name; None if none had."""
+    """Return the first entity that ever had this name, or None."""
     named = Filter(name_contains=name)
     page = reads.entities(connection, reference_types(connection), named, as_of=as_of, limit=1)
     return UUID(_entity(page.documents[0])["entity_uid"]) if page.documents else None

@@ -1,4 +1,4 @@
-"""`crm ingest`, `rejects` and `report`: drops go in, their rejected rows come out again, and what all of them did."""
+"""`crm ingest`, `rejects` and `report`: take drops in, get their rejected rows back, and see what they did."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def ingest(files: Sequence[Path], *, dry_run: bool, strict: bool, as_json: bool)
     """Take in drops: CSV files of changes.
 
     The files are taken in one after the other, each in one transaction. Bad rows are set aside with their reasons, and
-    the good rows still go in; `crm rejects` writes the bad rows as a file to correct. A refused file does not stop the
-    others.
+    the good rows are still recorded; `crm rejects` writes the bad rows as a file to correct. A refused file does not
+    stop the others.
 
     \b
     accepted    good rows: changed + unchanged
@@ -178,7 +178,7 @@ def _knows_types(database: Database) -> bool:
 
 
 def only_drop(connection: Connection, name: str) -> str:
-    """Return the SHA-256 of the one drop that a file, its name or digits mean; raises UnknownDrop, BadParameter."""
+    """Return the SHA-256 of the one drop that a file, its name or digits mean; raise UnknownDrop, BadParameter."""
     from crm_core.report.numbers import find_drops
 
     found = find_drops(connection, name)

@@ -1,4 +1,4 @@
-"""`crm`, the command line: a command reads the settings, does one thing, and says what came of it.
+"""`crm`, the command line: a command reads the settings, does one thing, and prints the result.
 
 A command imports what it needs when it runs, so that `crm --help` is quick.
 """
@@ -28,18 +28,18 @@ TERMINATED = 143  # and to one that SIGTERM ended
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP came: everything is rolled back and closed, as on Ctrl-C; the embedded server too."""
+    """SIGTERM or SIGHUP came: everything is rolled back and closed, as on Ctrl-C, the embedded server too."""
 
 
 class Commands(click.Group):
-    """The commands in the order in which they are added; an expected error is one line, unless CRM_DEBUG is set."""
+    """The commands in the order in which they are added; an expected error is one line unless CRM_DEBUG is set."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the names of the commands in the order in which a newcomer needs them."""
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command; an expected error ends it with 1, Ctrl-C with 130 and SIGTERM with 143."""
+        """Run the command; an expected error exits with 1, Ctrl-C with 130 and SIGTERM with 143."""
         try:
             return super().invoke(ctx)
         except Exception as error:
@@ -90,16 +90,16 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    os.umask(os.umask(0o077) | 0o077)  # what is written holds personal data: it is for its user alone
+    os.umask(os.umask(0o077) | 0o077)  # files that are written hold personal data, so only their user may read them
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:  # nohup has SIGHUP ignored
+        if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores SIGHUP
             signal.signal(number, _terminate)
     logging.getLogger("psycopg").addFilter(_matters)
     crm()
 
 
 def _matters(record: logging.LogRecord) -> bool:
-    """Return False for the note that a lost connection could not be rolled back: the server does that by itself."""
+    """Return False for the message that a lost connection could not be rolled back: the server does that itself."""
     return _debug() or not record.getMessage().startswith("error ignored")
 
 
@@ -108,10 +108,10 @@ def _terminate(_number: int, _frame: object) -> None:
 
 
 def _ours(error: Exception) -> CrmError | None:
-    """Return the expected error that this is, or that stands for what the database said; None for any other."""
+    """Return the expected error that this is, or that the database's message means; None for any other."""
     if isinstance(error, CrmError):
         return error
-    if "psycopg" not in sys.modules:  # nobody has talked to a database
+    if "psycopg" not in sys.modules:  # no database was used
         return None
     from crm_core.postgres.sqlstates import domain_error
 

@@ -1,4 +1,4 @@
-"""`crm check`, `explain` and `bench`: whether all data are right, how the key queries run, and how fast it is here."""
+"""`crm check`, `explain` and `bench`: is the data right, how do key queries run, and how fast is it here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`crm demo`, `up` and `serve`: the commands that start something and go on."""
+"""`crm demo`, `up` and `serve`: the commands that start something that keeps running."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def serve(host: str, port: int, workers: int, fd: int | None) -> None:
     from crm_core.server.api import run_api
 
     settings = Settings.from_environment()
-    with open_migrated(settings) as database:
+    with open_migrated(settings, is_kept=True) as database:
         run_api(
             settings,
             database,

@@ -1,1 +1,1 @@
-"""A CSV file from its bytes to versions: reader, contract, registry, and `ingest`, which runs them all."""
+"""A CSV file from its bytes to versions: reader, contract, registry, and `ingest`, which runs all of them."""

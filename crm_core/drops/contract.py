@@ -1,7 +1,7 @@
-"""The contract of a drop's rows: what they may say, the reason code of each rule, and how valid ones are written.
+"""The contract of a drop's rows: what is valid, the reason code of each rule, and the stored form of valid rows.
 
-A row is read into typed columns (null where that fails), a Pandera schema decides, and what it passes is hashed. A
-delete of a given uid needs nothing else: of such a *bare* row the name, type and details are not looked at.
+A row is read into typed columns (null where that fails), a Pandera schema decides, and rows that pass are hashed. A
+delete with a uid needs nothing else: in such a *bare* row the name, type and details are ignored.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ _DETAILS_FAULTS = (
 
 @dataclass(frozen=True, slots=True)
 class ValidBatch:
-    """Some rows of a drop, judged: what goes in, and what does not.
+    """Some rows of a drop after validation: the valid ones, and the rejects.
 
     `changes`: line Int64, entity_uid String (canonical), change_ts Datetime(us, UTC), op String (upsert or delete),
     is_derived Boolean (the uid comes from the content); and null in a delete: display_name String, entity_type_id
-    Int16, hashdiff String (64 hexadecimal digits). `details`, in the order of lines and codes, none of deletes: line as
-    above, detail_type String (canonical code), detail_value String (null ends the detail), hashdiff String (null if the
-    value is).
+    Int16, hashdiff String (64 hexadecimal digits). `details`, in the order of lines and codes, without those of
+    deletes: line as above, detail_type String (canonical code), detail_value String (null ends the detail), hashdiff
+    String (null if the value is).
     """
 
     changes: pl.DataFrame
@@ -70,9 +70,10 @@ class ValidBatch:
 def validate(
     batch: RawBatch, types: ReferenceTypes, *, first_seen: datetime, now: datetime, time_zone: tzinfo
 ) -> ValidBatch:
-    """Judge each row of a batch by the drop contract; every fault of a row is named, in the order of Reason.
+    """Check each row of a batch against the drop contract; every fault of a row is named, in the order of Reason.
 
-    A blank change_ts is `first_seen`; one without an offset is read in `time_zone`; none may be much later than `now`.
+    A blank change_ts means `first_seen`; one without an offset is read in `time_zone`; none may be much later than
+    `now`.
     """
     detail_types = sorted((kind for kind in types.detail_types if kind.is_active), key=lambda kind: kind.code)
     rows = _read_rows(batch.frame, types, first_seen.astimezone(UTC), time_zone)
@@ -89,7 +90,7 @@ def validate(
 
 
 def drop_schema(latest: datetime) -> DataFrameSchema:
-    """Declare the contract of rows that have been read: one check a reason code, which is its name."""
+    """Return the contract of rows that have been read: one check for each reason code, named by the code."""
     from pandera.polars import Check, Column, DataFrameSchema, PolarsData  # takes a second to import
 
     def rule(reason: Reason, holds: pl.Expr) -> Check:
@@ -144,14 +145,14 @@ def _judge(rows: pl.DataFrame, schema: DataFrameSchema) -> pl.DataFrame:
     except SchemaErrors as errors:
         failures = errors.failure_cases.select(pl.col("index").cast(pl.UInt32), reason="check")
         if failures["index"].null_count():
-            raise  # a column or a check that does not work is a mistake of ours, no fault of a row
+            raise  # a column or a check that does not work is our mistake, not a fault of a row
         found = failures.group_by("index").agg("reason")
         return rows.select("line", "row").join(found, left_on="row", right_on="index", maintain_order="left")
     return pl.DataFrame(schema={"row": pl.UInt32, "line": pl.Int64, "reason": pl.List(pl.String)})
 
 
 def _read_rows(frame: pl.DataFrame, types: ReferenceTypes, first_seen: datetime, time_zone: tzinfo) -> pl.DataFrame:
-    """Read the columns of a drop: null is what cannot be read, except an entity_uid, where it is what is blank."""
+    """Read the columns of a drop: null means that a value cannot be read; for entity_uid it means blank."""
     ops = each_distinct(frame["op"].fill_null(""), lambda text: _OPS.get(code_key(text)), pl.String)
     uids = _uids(frame["entity_uid"])
     is_bare = (uids.is_not_null() & (ops == "delete")).fill_null(value=False)
@@ -180,7 +181,7 @@ def _read_rows(frame: pl.DataFrame, types: ReferenceTypes, first_seen: datetime,
 
 
 def _uids(texts: pl.Series) -> pl.Series:
-    """Return the canonical spelling of every spelling of a UUID that PostgreSQL knows; null of blank, else the text."""
+    """Return each UUID, in any spelling that PostgreSQL knows, in canonical spelling; blank is null, others stay."""
     tidy = normal_forms(texts).str.to_lowercase()
     return reworked(tidy, ~tidy.str.contains(_UID) & tidy.str.contains(_OTHER_UID), _respelled)
 
@@ -191,14 +192,14 @@ def _respelled(uids: pl.Series) -> pl.Series:
 
 
 def _details_of_columns(frame: pl.DataFrame, is_bare: pl.Series) -> Iterator[pl.DataFrame]:
-    """Yield row, detail_type and detail_value of each column that is of a detail type; what is blank says nothing."""
+    """Yield row, detail_type and detail_value of each column of a detail type; blank cells are left out."""
     for column in frame.drop("line", *COLUMNS):
         rows = (normal_forms(column).is_not_null() & ~is_bare).arg_true()
         yield pl.DataFrame({"row": rows, "detail_type": column.name, "detail_value": column.gather(rows)})
 
 
 def _ranked(details: pl.DataFrame, types: list[DetailType]) -> pl.DataFrame:
-    """Put a rank to each detail, its place in the order of the codes, and sort by it; unknown types come last."""
+    """Add the rank of each detail, its place in the order of the codes, and sort by it; unknown types come last."""
     ranks = {code_key(kind.code): rank for rank, kind in enumerate(types)}
     rank = each_distinct(details["detail_type"], lambda text: ranks.setdefault(code_key(text), len(ranks)), pl.UInt32)
     return details.select("row", "detail_value", rank=rank).sort("row", "rank", nulls_last=True, maintain_order=True)
@@ -226,14 +227,14 @@ def _with_details_faults(
 
 
 def _too_long(details: pl.DataFrame, types: list[DetailType]) -> pl.DataFrame:
-    """Pick the details whose value is too long as it is stored; what is stored has at most thrice as many bytes."""
+    """Return the details whose stored value is too long; it has at most three times as many bytes as the given one."""
     long = details.filter(pl.col("detail_value").str.len_bytes() > VALUE_BYTES // 3)
     stored = (stored_form(value, types[rank].compares) for value, rank in long.select("detail_value", "rank").rows())
     return long.filter(pl.Series([is_value_too_long(value or "") for value in stored], dtype=pl.Boolean))
 
 
 def _valued(details: pl.DataFrame, types: list[DetailType]) -> pl.DataFrame:
-    """Add to valid details what is stored and hashed: detail_type, detail_value and hashdiff."""
+    """Add the stored and hashed form to valid details: detail_type, detail_value and hashdiff."""
     columns = {"detail_type": pl.String, "compares": pl.String}
     known = pl.DataFrame([(kind.code, kind.compares) for kind in types], columns, orient="row")
     details = details.hstack(known.select(pl.all().gather(details["rank"])))

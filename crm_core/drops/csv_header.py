@@ -1,4 +1,4 @@
-"""The header of a drop: which columns it has, in which order; or why the file is no drop."""
+"""The header of a drop: which columns it has, in which order; or why the file is not a drop."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from crm_core.errors import DropRefused
 from crm_core.values.hashing import normal_form
 
 REQUIRED = ("display_name", "entity_type", "details")
-OF_A_DELETION = ("entity_uid", "op")  # with these a file need not have the required columns: it may only delete
+OF_A_DELETION = ("entity_uid", "op")  # a file with these two may lack the required columns: it can only delete
 REASONS = "reject_reasons"
-REMARKS = ("reject_line", REASONS)  # what a file of rejects has beside: for people, they say nothing of the entity
+# Further columns of a file of rejects; they are for people and say nothing about the entity.
+REMARKS = ("reject_line", REASONS)
 COLUMNS = ("entity_uid", "display_name", "entity_type", "details", "change_ts", "op")
 KNOWN = {"", *COLUMNS, *REMARKS}
-HEADER_BYTES = 1 << 16  # a header ends within these
+HEADER_BYTES = 1 << 16  # a header must end within these bytes
 
 _OTHER_KINDS = (  # what a file starts with → what it is and what to do
     (b"\x1f\x8b", "a gzip archive; unpack it first"),
@@ -37,11 +38,11 @@ _OTHER_KINDS = (  # what a file starts with → what it is and what to do
     (b"\xfe\xff", "in UTF-16; save it as UTF-8"),
 )
 _SEPARATORS = (";", "\t", "|")
-_HINT = re.compile(rb'"?sep=(.)"?,*\r?\n', re.IGNORECASE)  # how a spreadsheet is told the separator
+_HINT = re.compile(rb'"?sep=(.)"?,*\r?\n', re.IGNORECASE)  # the line that tells a spreadsheet the separator
 _ENDS_WITH_CR = re.compile(rb'[^"\r\n]*+(?:(?>"[^"]*+"[^"\r\n]*+))*+\r(?!\r*\n)')  # outside quotes
-_END_OF_FILE = b"\x1a"  # Ctrl-Z, with which old systems end a text
-SEARCHED = 20  # lines in which a header is looked for that is not in the first
-CLOSE = 0.75  # how alike a column is to one of ours, if it is taken for a slip of the pen
+_END_OF_FILE = b"\x1a"  # Ctrl-Z, which old systems append to a text
+SEARCHED = 20  # lines that are searched for a header that is not in the first one
+CLOSE = 0.75  # the similarity from which on an unknown column counts as a misspelling of a known one
 _RULE = f"the first line of a drop names its columns: {', '.join(COLUMNS)}, and detail types by their codes"
 
 
@@ -49,15 +50,15 @@ _RULE = f"the first line of a drop names its columns: {', '.join(COLUMNS)}, and 
 class Header:
     """The header of a drop."""
 
-    columns: tuple[str, ...]  # in the order of the file; "" has no name, is at the end, and holds nothing
+    columns: tuple[str, ...]  # in the order of the file; "" stands for empty nameless columns at the end
     size: int  # bytes, from the start of the file to the first row
     next_line: int  # the line of the first row
-    text: str  # as it stood, with the mark of UTF-8 if it has one
-    ends_with_cr: bool  # lines end with CR alone, as on a Macintosh of old
+    text: str  # unchanged, with the byte order mark if it has one
+    ends_with_cr: bool  # lines end with CR alone, as on old Macintosh systems
 
 
 def read_header(path: Path, start: bytes, detail_types: Iterable[str] = ()) -> Header:
-    """Read the header from the first HEADER_BYTES of a file; a column may be of a detail type, named by its code.
+    """Read the header from the first HEADER_BYTES of a file; a column may be a detail type, named by its code.
 
     Raises DropRefused if it is not the header of a drop.
     """
@@ -91,7 +92,7 @@ def read_header(path: Path, start: bytes, detail_types: Iterable[str] = ()) -> H
 
 
 def without_end_of_file(text: bytes) -> bytes:
-    """Return the last bytes of a file without the Ctrl-Z that old systems put behind a text."""
+    """Return the last bytes of a file without the Ctrl-Z that old systems append to a text."""
     return text.rstrip(_END_OF_FILE)
 
 
@@ -112,7 +113,7 @@ def _columns(path: Path, record: bytes, codes: Set[str], body: bytes, *, is_soun
 
 
 def _lines_above_header(body: bytes) -> int:
-    """Count the lines above what looks like a header, as a title is; 0 if nothing near the start does."""
+    """Count the lines, such as a title, above what looks like a header; 0 if nothing near the start does."""
     for above, line in enumerate(body.split(b"\n", SEARCHED)[:SEARCHED]):
         if len({cell.strip(b' "\r').lower() for cell in line.split(b",")} & {name.encode() for name in COLUMNS}) > 1:
             return above
@@ -120,7 +121,7 @@ def _lines_above_header(body: bytes) -> int:
 
 
 def _column(text: str, known: Set[str]) -> str:
-    """Return the name of a column: as it is known, or else as it stands."""
+    """Return the name of a column: the known spelling, or else the text in lower case."""
     name = (normal_form(text) or "").lower()
     return name if name in known else text.strip().lower()
 
@@ -149,7 +150,7 @@ def _faults(columns: tuple[str, ...], codes: Set[str]) -> list[str]:
 
 
 def _without_nameless(columns: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the columns without those at the end that have no name, which a spreadsheet leaves behind."""
+    """Return the columns without the nameless ones at the end, which spreadsheets leave behind."""
     last = max((place for place, name in enumerate(columns) if name), default=-1)
     return columns[: last + 1]
 

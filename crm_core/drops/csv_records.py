@@ -1,9 +1,9 @@
-"""The grammar of a drop's rows: what one record is, where it ends, and which bytes are none.
+"""The grammar of a drop's rows: what a record is, where it ends, and which bytes are not part of any.
 
-RFC 4180 with LF or CRLF, and one liberty: a quote inside an unquoted field stands for itself. What the grammar does not
-take costs one physical line, and the next line is read as if nothing had been. Every pattern is possessive, so that no
-input makes it try twice, and a record has a largest size, so that an unclosed quote cannot swallow the file. What a
-group repeats is atomic too: early releases of Python 3.11 lose their place when it fails halfway (CPython gh-106052).
+RFC 4180 with LF or CRLF, and one extension: a quote inside an unquoted field stands for itself. What the grammar does
+not accept costs one physical line, and reading goes on normally at the next line. Every pattern is possessive, so that
+no input makes it backtrack, and a record has a maximum size, so that an unclosed quote cannot swallow the file. Groups
+that repeat are atomic too: early releases of Python 3.11 lose their place when one fails halfway (CPython gh-106052).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import polars as pl
 from crm_core.model import Reason, Reject
 
 UTF_8_MARK = b"\xef\xbb\xbf"
-RAW_BYTES = 64 << 10  # of a rejected record that are kept
-CUT = "[cut: "  # begins what stands for the rest of it
-RECORD_BYTES = 8 << 20  # a longer record is damaged: most likely a quote that nobody closed
+RAW_BYTES = 64 << 10  # bytes of a rejected record that are kept
+CUT = "[cut: "  # the beginning of the text that replaces the rest
+RECORD_BYTES = 8 << 20  # a longer record is damaged, most likely by an unclosed quote
 
 _QUOTED = rb'"[^"]*+(?:""[^"]*+)*+"'
 _QUOTED_IN_LINE = rb'"[^"\n]*+(?:""[^"\n]*+)*+"'
@@ -28,7 +28,7 @@ _FIELD = rb"(?:" + _QUOTED + rb"|" + _UNQUOTED + rb"|)"
 _RECORD = re.compile(_FIELD + rb"(?:(?>," + _FIELD + rb"))*+\r?\n")
 _FIELDS = re.compile(rb"(?:\A|,)(" + _FIELD + rb")")
 _BEGUN = re.compile(rb"(?:(?>" + _FIELD + rb',))*+(?:"[^"]*+(?:""[^"]*+)*+"?\r?|' + _UNQUOTED + rb"|)")
-_MARK = UTF_8_MARK + rb"|\x1a"  # files that were joined begin with a mark each, or end with a Ctrl-Z
+_MARK = UTF_8_MARK + rb"|\x1a"  # joined files may each begin with a byte order mark or end with a Ctrl-Z
 _MARKS = re.compile(rb"(?:(?>" + _MARK + rb"))*+")
 _BLANK = re.compile(rb"(?:(?>\r?\n|" + _MARK + rb"))++")
 _TEXT = re.compile(  # UTF-8 without NUL, which PostgreSQL cannot store
@@ -39,18 +39,18 @@ _TEXT = re.compile(  # UTF-8 without NUL, which PostgreSQL cannot store
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """What a block of a file holds."""
+    """The records and rejects of a block of a file."""
 
     sound: bytes  # records of the right number of fields in UTF-8, each ended by a newline
     lines: list[int]  # the line on which each of them starts
     rejects: list[Reject]
-    end: int  # the block is read up to here; what follows has begun and goes on in the next block
+    end: int  # the block was read up to here; the rest continues in the next block
     next_line: int  # the line at `end`
     in_long_line: bool  # `end` is in the middle of a rejected line
 
 
 class Splitter:
-    """Splits blocks of a file into records of a given number of fields."""
+    """Split blocks of a file into records with a given number of fields."""
 
     def __init__(self, fields: int, record_bytes: int = RECORD_BYTES) -> None:
         self.fields, self.record_bytes = fields, record_bytes
@@ -61,7 +61,7 @@ class Splitter:
         self._sound = re.compile(start + rb",".join([anywhere] * fields) + rb"\r?\n")
 
     def split(self, block: bytes, line: int, *, is_last: bool, in_long_line: bool = False) -> Split:
-        """Split a block that starts on the given line, in a long one or with a record; the last ends with a newline."""
+        """Split a block that starts on a given line, in a long line or at a record; the last ends with a newline."""
         if in_long_line and b"\n" not in block:
             return Split(b"", [], [], len(block), line, in_long_line)
         sound: list[bytes] = []
@@ -70,13 +70,13 @@ class Splitter:
         size = len(block)
         at = block.find(b"\n") + 1 if in_long_line else 0
         line, in_long_line = line + int(in_long_line), False
-        fault = size if _is_text(block) else -1  # the first byte, from `at` on, that is no text
+        fault = size if _is_text(block) else -1  # the first byte from `at` on that is not text
         while at < size:
             if fault < at:
                 fault = end_of_text(block, at)
             limit = min(at + self.record_bytes, fault if fault == size else block.rfind(b"\n", 0, fault) + 1)
             run = self._lines.match(block, at, limit)
-            if run and run.end() > at:  # by far the most: records of one line each
+            if run and run.end() > at:  # by far the most frequent case: records of one line each
                 sound.append(run.group())
                 lines.append(range(line, line + sound[-1].count(b"\n")))
                 at, line = run.end(), lines[-1].stop
@@ -116,7 +116,7 @@ class Splitter:
 
 
 def end_of_text(text: bytes, start: int = 0) -> int:
-    """Return where the first byte is that is not UTF-8, or is NUL; the length if there is none."""
+    """Return the position of the first byte that is not UTF-8 or is NUL; the length if there is none."""
     match = _TEXT.match(text, start)
     return match.end() if match else start
 
@@ -127,32 +127,32 @@ def fields_of(record: bytes) -> list[bytes]:
 
 
 def record_at(block: bytes, start: int) -> bytes:
-    """Return the record that starts at an offset, behind the marks of joined files; empty when none does."""
+    """Return the record that starts at an offset, after the byte order marks of joined files; empty if none does."""
     marks = _MARKS.match(block, start)
     match = _RECORD.match(block, marks.end() if marks else start)
     return match.group() if match else b""
 
 
 def as_text(record: bytes) -> str:
-    r"""Return a record as it stood, without its line end; what is not UTF-8 is written \xNN."""
+    r"""Return a record as it was, without its line end; bytes that are not UTF-8 are written \xNN."""
     return _without_end(record).decode(errors="backslashreplace").replace("\0", "\\x00")
 
 
 def raw_of(record: bytes, line: int) -> str:
-    """Return a rejected record as it is kept: as it stood, or its beginning and where the rest is to be found."""
+    """Return a rejected record as it is kept: as it was, or its beginning and where to find the rest."""
     record = _without_end(record)
     if len(record) <= RAW_BYTES:
         return as_text(record)
     end = RAW_BYTES
     while record[end] & 0b1100_0000 == 0b1000_0000 and end > RAW_BYTES - 4:  # in the middle of a character
         end -= 1
-    quote = '"' * (record.count(b'"', 0, end) % 2)  # that no reader takes the next record for a part of this one
+    quote = '"' * (record.count(b'"', 0, end) % 2)  # so that no reader takes the next record for a part of this one
     rest = f"{CUT}{len(record) - end:,} bytes or more are left out; see line {line} of the file]"
     return f"{as_text(record[:end])}{rest}{quote}"
 
 
 def _is_text(block: bytes) -> bool:
-    """Check all whole lines at once, ten times faster than finding the place of a fault."""
+    """Check all complete lines at once, which is ten times faster than finding the place of a fault."""
     lines = block[: block.rfind(b"\n") + 1]
     try:
         pl.Series([lines], dtype=pl.Binary).cast(pl.String)

@@ -1,8 +1,8 @@
-"""The column `details`: JSON lists of typed values, read into one row a detail.
+"""The column `details`: JSON lists of typed values, read into one row for each detail.
 
-Nearly all lists have the one shape that programs write. An exact grammar recognises those, and they are taken apart in
-bulk at their quotes; the others go through Python's JSON one by one, which finds the faults. (Decoding JSON in bulk
-without a grammar can take two malformed neighbours for well-formed rows.)
+Nearly all lists have the one shape that programs write. An exact grammar recognizes those, and they are split in bulk
+at their quotes; the others are parsed one by one by Python's JSON module, which finds the faults. (Decoding JSON in
+bulk without a grammar can take two malformed neighbours for well-formed rows.)
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from crm_core.values.columns import reworked
 
 _SPACE = r"[ \t\r\n]*"
 _HEX = "[0-9a-fA-F]"
-_ESCAPE = (  # not of a quote, at which lists are taken apart; no NUL and no half of a surrogate pair
+_ESCAPE = (  # not of a quote, at which lists are split; no NUL and no half of a surrogate pair
     r"\\(?:[\\/bfnrt]|u(?:"
     rf"000[1-9a-fA-F]|00[1-9a-fA-F]{_HEX}|0[1-9a-fA-F]{_HEX}{{2}}|[1-9a-cefA-CEF]{_HEX}{{3}}|[dD][0-7]{_HEX}{{2}}"
     rf"|[dD][89abAB]{_HEX}{{2}}\\u[dD][c-fC-F]{_HEX}{{2}}))"
@@ -34,20 +34,21 @@ _USUAL = rf"^{_SPACE}(?:\[{_SPACE}(?:{_DETAIL}{_SPACE}(?:,{_SPACE}{_DETAIL}{_SPA
 _QUOTED_NULL = '"detail_value":"\x00"'
 _QUOTES = 8  # around two keys and two values
 _SAID = ("detail_type", "detail_value")
-_OF_ANSWERS = {"valid_from": str, "valid_to": str, "is_current": bool, "hashdiff": str}  # members that may stand beside
+# Further members that are allowed.
+_OF_ANSWERS = {"valid_from": str, "valid_to": str, "is_current": bool, "hashdiff": str}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """What the details of some rows list."""
+    """The details and the faults of some rows."""
 
     details: pl.DataFrame  # row UInt32, detail_type String (null: none was named), detail_value String
     faults: pl.DataFrame  # row UInt32, reason String
 
 
 def read_details(texts: pl.Series) -> Listed:
-    """Read the lists of a String column; rows count from 0, and details come in the order of the rows and lists."""
+    """Read the lists of a String column; rows count from 0, and details keep the order of rows and lists."""
     rows = pl.DataFrame({"row": pl.int_range(len(texts), dtype=pl.UInt32, eager=True), "text": texts.fill_null("")})
     is_usual = rows["text"].str.contains(_USUAL)
     usual = _apart(rows.filter(is_usual))
@@ -68,7 +69,7 @@ def read_details(texts: pl.Series) -> Listed:
 
 
 def _apart(rows: pl.DataFrame) -> pl.DataFrame:
-    """Take usual lists apart: of the eight parts between the quotes of a detail, two are the type and the value."""
+    """Split lists of the usual shape: of the eight parts between a detail's quotes, two are the type and the value."""
     texts = rows["text"]
     texts = reworked(
         texts, texts.str.contains("null", literal=True), lambda some: some.str.replace_all(_NULL, _QUOTED_NULL)
@@ -78,7 +79,7 @@ def _apart(rows: pl.DataFrame) -> pl.DataFrame:
     place = pl.int_range(len(texts), dtype=pl.UInt32, eager=True).repeat_by(counts).explode(empty_as_null=False)
     start = (
         pl.int_range(len(place), dtype=pl.UInt32, eager=True) * _QUOTES + place
-    )  # a list has one part after its last
+    )  # a list has one more part after its last detail
     parts = parts.explode()
     values = parts.gather(start + 7)
     values = reworked(values, values.str.contains("\\", literal=True), _unescaped).replace({"\x00": None})
@@ -88,7 +89,7 @@ def _apart(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _read_one(text: str) -> Iterator[tuple[str | None, str | None] | Reason]:
-    """Read one list: its details, and its faults."""
+    """Read one list: its details and its faults."""
     if not text.strip():
         return
     try:
@@ -111,11 +112,11 @@ def _read_one(text: str) -> Iterator[tuple[str | None, str | None] | Reason]:
 
 
 class _Members(list[tuple[str, object]]):
-    """The members of a JSON object, repeated keys and all."""
+    """The members of a JSON object, including repeated keys."""
 
 
 def _is_sound(item: _Members) -> bool:
-    """Check that no member comes twice and all are known, with what answers say, though it is not looked at."""
+    """Return whether no member is repeated and all are known; members that only answers have are known too."""
     members = dict(item)
     return len(members) == len(item) and all(
         name in _SAID or isinstance(value, _OF_ANSWERS.get(name, ())) or (value is None and name in _OF_ANSWERS)
@@ -128,7 +129,7 @@ def _refuse_constant(name: str) -> float:
 
 
 def _is_storable(value: object) -> TypeGuard[str]:
-    """Check for a string without NUL or half a surrogate pair, neither of which PostgreSQL stores."""
+    """Return whether a value is a string without NUL or half a surrogate pair, which PostgreSQL cannot store."""
     return isinstance(value, str) and "\0" not in value and not _SURROGATE.search(value)
 
 

@@ -1,4 +1,4 @@
-"""A drop from file to versions: rows + rejects → hashed rows → ledger → versions, one transaction a drop."""
+"""A drop from file to versions: rows + rejects → hashed rows → ledger → versions, one transaction for each drop."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ from crm_core.resources import statement
 from crm_core.timeline.merge import Merged, Origin, encoded, merge, stage, staging
 from crm_core.timeline.reads import transitions_at
 
-Progress = Callable[[str, int, int | None], None]  # the phase, how much of it is done, and how much there is if known
-READING = "reading"  # the phase that counts bytes; those of the merge count steps, and nobody knows how many
-AHEAD = 2  # batches that are judged while one is staged
-_Judged = tuple[RawBatch, ValidBatch, list[bytes]]  # the last: what is accepted, encoded
+Progress = Callable[[str, int, int | None], None]  # the phase, how much of it is done, and its total if known
+READING = "reading"  # the phase that counts bytes; those of the merge count steps without a known total
+AHEAD = 2  # batches that are validated while one is staged
+_Judged = tuple[RawBatch, ValidBatch, list[bytes]]  # the last member: the accepted rows, encoded
 SHOWN = 10  # rejects that a report shows, and differences of a dry run
-MOMENTS = 100  # of the first rows, at which a dry run looks for differences
-NAMED = 3  # of them, that a refusal under --strict or a note names
+MOMENTS = 100  # moments of the first rows, at which a dry run looks for differences
+NAMED = 3  # of these lines, how many a refusal under --strict or a note names
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a drop is taken in."""
+    """The options for taking in a drop."""
 
     actor: str = "crm"  # written to the ledger
-    time_zone: tzinfo = UTC  # of naive change_ts
+    time_zone: tzinfo = UTC  # for a change_ts without an offset
     dry_run: bool = False  # do everything, keep nothing
     strict: bool = False  # refuse the drop if a row is bad
-    shown_as: str | None = None  # what answers call the file, if not by its path
-    sha256: str | None = None  # of the bytes that are meant, if they were read before: a file with others is refused
+    shown_as: str | None = None  # the name of the file in reports, if not its path
+    sha256: str | None = None  # of the expected bytes, if they were read before: a file with other bytes is refused
 
 
 def ingest(
@@ -52,9 +52,9 @@ def ingest(
     options: Options | None = None,
     progress: Progress = lambda _phase, _done, _all: None,
 ) -> MergeReport:
-    """Take one drop in, whole or not at all, and return what it did; a refusal is returned too.
+    """Take in one drop, all of it or nothing, and return what it did; a refusal is returned too.
 
-    Raises DatabaseError when the database cannot be used; nothing of the drop has gone in then.
+    Raises DatabaseError if the database cannot be used; nothing was changed then.
     """
     with database.connect(autocommit=True) as connection:
         return ingest_over(connection, path, options or Options(), progress)
@@ -63,7 +63,7 @@ def ingest(
 def ingest_over(
     connection: Connection, path: Path, options: Options, progress: Progress = lambda _phase, _done, _all: None
 ) -> MergeReport:
-    """Take one drop in over a connection in autocommit, or within its transaction."""
+    """Take in one drop over a connection in autocommit, or within its transaction."""
     started = time.monotonic()
     now = datetime.now(UTC)
     sha256: str | None = None
@@ -106,18 +106,18 @@ def ingest_over(
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is known of a drop before it is read."""
+    """What is known about a drop before it is read."""
 
     first_seen: datetime
     is_merged: bool = False
     read: int = 0
     accepted: int = 0
-    rejected: int = 0  # of a merged drop: they are judged again
+    rejected: int = 0  # of a merged drop: they are validated again
 
 
 @dataclass(slots=True)
 class _Staged:
-    """What came of the rows that were read."""
+    """The counts of the rows that were read and staged."""
 
     accepted: int = 0
     rejected: int = 0
@@ -127,13 +127,20 @@ class _Staged:
 
 def _replayed(known: _Known) -> MergeReport:
     """Report on a drop that is in already, whole."""
-    return MergeReport("", None, "replayed", known.read, known.accepted, 0, rows_unchanged=known.accepted)
+    return MergeReport(
+        file="",
+        sha256=None,
+        status="replayed",
+        rows_read=known.read,
+        rows_accepted=known.accepted,
+        rows_unchanged=known.accepted,
+    )
 
 
 def _read_and_merge(
     connection: Connection, path: Path, sha256: str, known: _Known, now: datetime, options: Options, progress: Progress
 ) -> tuple[MergeReport, Merged | None]:
-    """Take in the rows of a drop, or of a merged one those that were rejected and are right now."""
+    """Merge the rows of a drop; of a drop that was merged before, only the rejected rows that are valid now."""
     types = held_types(connection)
     codes = [kind.code for kind in types.detail_types if kind.is_active]
     batches = read_drop(path, sha256=sha256, detail_types=codes)
@@ -165,7 +172,7 @@ def _read_and_merge(
 
 
 def _differences(connection: Connection) -> Iterator[Difference]:
-    """Find the changes of fields that a merge made at the moments of its first rows, before its work tables go."""
+    """Return the field changes that a merge made at the moments of its first rows, while its work tables exist."""
     moments = connection.execute(statement("drop/first_moments"), {"limit": MOMENTS}).fetchall()
     for transition in map(json.loads, transitions_at(connection, [(at, uid) for at, uid in moments])):
         for change in transition["changes"]:
@@ -179,7 +186,7 @@ def _stage(
     noted: NotedRows,
     on_bytes: Callable[[int], None],
 ) -> _Staged:
-    """Stage the rows that are right; the others are the rejects of the drop from now on, if it is given."""
+    """Stage the valid rows, and keep the others as the rejects of the drop, if it is given."""
     staged = _Staged()
     if sha256 is not None:
         connection.execute(statement("drop/forget_rejects"), {"sha256": sha256})
@@ -197,7 +204,7 @@ def _stage(
 
 
 def _report(known: _Known, staged: _Staged, merged: Merged | None) -> MergeReport:
-    """Report on all rows of a drop; what was accepted before is unchanged now."""
+    """Return the report on all rows of a drop; rows that were accepted before count as unchanged."""
     accepted = known.accepted + staged.accepted
     report = MergeReport(
         file="",
@@ -224,12 +231,12 @@ def _report(known: _Known, staged: _Staged, merged: Merged | None) -> MergeRepor
 
 
 def _in_words(step: str) -> str:
-    """Return the name of a step of the merge, as the files of sql/merge are named, for people."""
+    """Return the name of a merge step, taken from its file in sql/merge, as words."""
     return step.rpartition("/")[2].lstrip("0123456789_").replace("_", " ")
 
 
 def _judged_ahead(batches: Iterator[RawBatch], judge: Callable[[RawBatch], ValidBatch]) -> Iterator[_Judged]:
-    """Read, judge and encode the next batches, in threads, while the caller stages one."""
+    """Read, validate and encode the next batches in threads, while the caller stages the current one."""
 
     def judged(reading: Future[RawBatch | None]) -> _Judged | None:
         if (batch := reading.result()) is None:
@@ -246,7 +253,7 @@ def _judged_ahead(batches: Iterator[RawBatch], judge: Callable[[RawBatch], Valid
 
 
 def _record(connection: Connection, report: MergeReport, merged: Merged, *, is_more: bool) -> None:
-    """Record what a drop did, or what more of it went in."""
+    """Record what a drop did, or what more of it was merged."""
     values = report.as_json() | {"batch_id": merged.batch_id, "merged_at": merged.recorded_at}
     connection.execute(statement("drop/record_more" if is_more else "drop/record_merged"), values)
 
@@ -257,7 +264,7 @@ def _see(connection: Connection, path: Path, sha256: str, now: datetime) -> None
 
 
 def _known(connection: Connection, sha256: str, now: datetime) -> _Known:
-    """Read what is known of a drop, and keep others from taking it in at the same time."""
+    """Return what is known about a drop, and lock it so that nobody else takes it in at the same time."""
     row = connection.execute(statement("drop/lock"), {"sha256": sha256}).fetchone()
     if row is None:  # a dry run of a new drop
         return _Known(now)
@@ -270,12 +277,12 @@ def _known(connection: Connection, sha256: str, now: datetime) -> _Known:
 
 
 def _storable(text: str) -> str:
-    """Return a text that names a file, whose name may be no text, as PostgreSQL stores it."""
+    """Return the text that names a file in a form that PostgreSQL can store."""
     return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 class _TooStrict(DropRefused):
-    """A drop with a bad row, where none was to be let through."""
+    """A drop has a bad row, and the strict option refuses it."""
 
     def __init__(self, path: Path, rejects: int, shown: list[Reject]) -> None:
         self.rejects = tuple(shown)

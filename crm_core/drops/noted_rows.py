@@ -1,4 +1,4 @@
-"""What the sender of a drop should know beside the numbers: rows that are right and may not be what was meant."""
+"""Notes for the sender of a drop: rows that are valid but may not be what was meant."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from crm_core.resources import statement
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """Rows of one kind: how many, and the lines of the first."""
+    """Rows of one kind: how many, and the lines of the first ones."""
 
     rows: int = 0
     lines: tuple[int, ...] = ()
 
 
 class NotedRows:
-    """The deletions of a drop and its rows without a uid, kept in a temporary table until the merge has been made."""
+    """The deletions of a drop and its rows without a uid, kept in a temporary table until the merge is done."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection, self.is_empty = connection, True
 
     def add(self, changes: pl.DataFrame) -> None:
-        """Take note of accepted rows, given as the changes of a ValidBatch."""
+        """Add accepted rows, given as the changes of a ValidBatch."""
         is_deletion = pl.col("op") == "delete"
         rows = changes.filter(is_deletion | pl.col("is_derived")).select(
             "line", "entity_uid", pl.col("change_ts").dt.to_string("%Y-%m-%d %H:%M:%S%.6f+00"), is_deletion
@@ -42,9 +42,9 @@ class NotedRows:
             copy.write(rows.write_csv(include_header=False, separator="\t"))
 
     def after_merge(self, named: int) -> tuple[Noted, Noted]:
-        """Return the deletions that ended nobody, and the rows that fell together with one before them.
+        """Return the deletions that ended no entity, and the rows that became the same entity as an earlier row.
 
-        The lines of the first `named` of each are told. Nothing can be noted afterwards.
+        Each is given with its first `named` lines. Nothing can be added afterwards.
         """
         if self.is_empty:
             return Noted(), Noted()
@@ -68,7 +68,7 @@ def notes_on(
     is_replay: bool,
     is_whole: bool,
 ) -> tuple[str, ...]:
-    """Return what the sender of a drop should know, a sentence each with what to do."""
+    """Return the notes for the sender of a drop, one sentence each, with what to do."""
 
     def notes() -> Iterator[str]:
         if report.rows_rejected and not any(kind.is_active for kind in types.entity_types):

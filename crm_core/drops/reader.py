@@ -1,4 +1,4 @@
-"""A CSV file → batches of raw text in bounded memory, with the rows that cannot be read as rejects."""
+"""A CSV file as batches of raw text in bounded memory, with the unreadable rows as rejects."""
 
 from __future__ import annotations
 
@@ -31,26 +31,25 @@ from crm_core.model import Reason, Reject
 from crm_core.values.hashing import normal_forms
 
 BLOCK_BYTES = 8 << 20
-NAMELESS = "\0"  # begins the name that a column without one is given
+NAMELESS = "\0"  # the beginning of the name that a nameless column gets
 
 
 @dataclass(frozen=True, slots=True)
 class RawBatch:
-    """Some rows of a drop, as they stood."""
+    """Some rows of a drop, as they were in the file."""
 
-    frame: (
-        pl.DataFrame
-    )  # line Int64 (the header is line 1), each of COLUMNS as String (null where empty or absent), and
-    # likewise a column for each detail type that the header names, by its code in lower case
+    # line Int64 (the header is line 1), each of COLUMNS as String (null where empty or absent), and a String column for
+    # each detail type that the header names, by its code in lower case.
+    frame: pl.DataFrame
     rejects: list[Reject] = field(default_factory=list)  # rows that cannot be read, in order of their lines
     bytes_read: int = 0  # of the file, so far
     block: bytes = b""  # the bytes that the rows were read from
     first_line: int = 1  # of the block
-    header: str = ""  # of the drop, as it stood
+    header: str = ""  # of the drop, unchanged
     is_whole: bool = True  # False: the file ends in the middle of a line
 
     def only(self, lines: npt.NDArray[np.int64]) -> RawBatch:
-        """Return the batch with the rows and rejects alone that start on some lines, given in order."""
+        """Return the batch with only those rows and rejects that start on the given lines, which are in order."""
 
         def among(found: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
             are: npt.NDArray[np.bool_] = np.append(lines, -1)[np.searchsorted(lines, found)] == found
@@ -64,13 +63,13 @@ class RawBatch:
         )
 
     def raw(self, lines: Sequence[int]) -> list[str]:
-        """Return the records that start on the given lines as a reject keeps them: as they stood, long ones cut."""
+        """Return the records that start on the given lines as rejects keep them: unchanged, but cut if long."""
         starts = np.concatenate(([0], np.flatnonzero(np.frombuffer(self.block, np.uint8) == ord("\n")) + 1))
         return [raw_of(record_at(self.block, int(starts[line - self.first_line])), line) for line in lines]
 
 
 def fingerprint(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes in hexadecimal digits: what a drop is known by; raises DropRefused."""
+    """Return the SHA-256 of a file in hexadecimal digits, which identifies a drop; raise DropRefused."""
     with _opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -85,8 +84,8 @@ def read_drop(
 ) -> Iterator[RawBatch]:
     """Read a drop in batches of about `block_bytes`, rows in order; memory does not grow with the file.
 
-    A column may be of a detail type, named by one of the codes. Raises DropRefused if the file is no drop, or is not
-    the file that had the given fingerprint.
+    A column may be a detail type, named by its code. Raises DropRefused if the file is not a drop, or no longer has the
+    given fingerprint.
     """
     with _opened(path) as file:
         start = file.read(HEADER_BYTES)
@@ -121,12 +120,12 @@ def _rows(split: Split, header: Header) -> pl.DataFrame:
     rows = pl.read_csv(split.sound, has_header=False, schema=dict.fromkeys(columns, pl.String), raise_if_empty=False)
     assert rows.height == len(split.lines), "Polars and the grammar disagree on what a record is"
     absent = [pl.lit(None, pl.String).alias(name) for name in COLUMNS if name not in header.columns]
-    present = pl.col(columns).replace({"": None})  # a quoted nothing is nothing too
+    present = pl.col(columns).replace({"": None})  # empty quotes are empty too
     return rows.select(pl.Series("line", split.lines, pl.Int64), present, *absent)
 
 
 def _faults(rows: pl.DataFrame, header: Header) -> dict[Reason, pl.Series]:
-    """Find the rows that can be read and are no rows of this drop, a Boolean column for each reason."""
+    """Return rows that can be read but are not valid rows of this drop: a Boolean column for each reason."""
     faults: dict[Reason, pl.Series] = {}
     if "" in header.columns:
         nameless = [column for column in rows if column.name.startswith(NAMELESS)]
@@ -147,7 +146,7 @@ def _faults(rows: pl.DataFrame, header: Header) -> dict[Reason, pl.Series]:
 
 
 def _without_faulty(batch: RawBatch, faults: dict[Reason, pl.Series]) -> RawBatch:
-    """Reject rows of a batch that have been read."""
+    """Move faulty rows of a batch to its rejects."""
     if not any(is_so.any() for is_so in faults.values()):
         return batch
     is_bad = reduce(or_, faults.values())

@@ -1,4 +1,4 @@
-"""The log of drops: what each one did, and the rows that it was refused, also as a file to correct and drop again."""
+"""The registry of drops: what each one did, and its rejected rows, also as a file to correct and ingest again."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from crm_core.postgres.streams import in_blocks
 from crm_core.resources import statement
 
 Document = str  # one JSON object
+PART = 1_000  # drops that a stream reads at once
 
 _REMARKS_OF_HEADER = re.compile(r"\A" + "".join(f'"?{name}"?,' for name in REMARKS), re.IGNORECASE)
 _REMARKS_OF_ROW = re.compile(r'\A"?\d+"?,"?[a-z_ ]*"?,')
@@ -26,7 +27,7 @@ _REMARKS_OF_ROW = re.compile(r'\A"?\d+"?,"?[a-z_ ]*"?,')
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a page of drops ended: the next begins behind it."""
+    """Where a page of drops ended; the next page begins after it."""
 
     first_seen_at: datetime
     sha256: str
@@ -34,14 +35,14 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some documents in order; `next` is where a list of drops goes on, None at its end."""
+    """Some documents in order; `next` is where the list continues, or None at its end."""
 
     documents: tuple[Document, ...]
     next: Position | None = None
 
 
 def drops(connection: Connection, *, after: Position | None = None, offset: int = 0, limit: int = 20) -> Page:
-    """Read what each drop did, the newest first: a page from behind a position, or `offset` drops from the newest."""
+    """Read what each drop did, newest first: a page after a position, or after the `offset` newest drops."""
     values = {
         "after_first_seen_at": None if after is None else after.first_seen_at,
         "after_sha256": None if after is None else after.sha256,
@@ -54,20 +55,30 @@ def drops(connection: Connection, *, after: Position | None = None, offset: int 
     return Page(documents, Position(*page[-1][1:]) if len(rows) > limit else None)
 
 
+def stream_drops(connection: Connection) -> Iterator[bytes]:
+    """Read all that `drops` lists, in the same order: lines of JSON, in blocks of some of them."""
+    after, is_more = None, True
+    while is_more:
+        page = drops(connection, after=after, limit=PART)
+        after, is_more = page.next, page.next is not None
+        if page.documents:
+            yield "".join(f"{document}\n" for document in page.documents).encode()
+
+
 def count_drops(connection: Connection) -> int:
-    """Count the drops that ever came."""
+    """Count the drops that were ever received."""
     ((count,),) = connection.execute(statement("drop/count_drops"))
     return int(count)
 
 
 def drop(connection: Connection, sha256: str) -> Document | None:
-    """Read what one drop did; None if it never came."""
+    """Read what one drop did; None if it was never received."""
     row = connection.execute(statement("drop/drop"), {"sha256": sha256}).fetchone()
     return None if row is None else row[0]
 
 
 def judged(connection: Connection, sha256s: Collection[str]) -> set[str]:
-    """Return those of the drops that were read and judged, whatever became of them; a restored backup may lack some."""
+    """Return which of these drops were read and validated, whatever the result; a restored backup may lack some."""
     rows = connection.execute(statement("drop/judged"), {"sha256s": list(sha256s)})
     return {sha256 for (sha256,) in rows}
 
@@ -107,6 +118,12 @@ def keep_rejects(connection: Connection, sha256: str, header: str, rejects: Sequ
             copy.write_row((sha256, reject.line, [str(reason) for reason in reject.reasons], reject.raw))
 
 
+def header_of(connection: Connection, sha256: str) -> str:
+    """Read the header line of a drop that has rejected rows; of one without, that of the standard form."""
+    row = connection.execute(statement("drop/header"), {"sha256": sha256}).fetchone()
+    return (row and row[0]) or ",".join(COLUMNS)
+
+
 def rejects_page(connection: Connection, sha256: str, *, limit: int = 20, offset: int = 0) -> Page:
     """Read rejected rows of a drop in order of their lines, each as a document: line, reasons and raw."""
     values = {"sha256": sha256, "limit": limit, "offset": offset}
@@ -114,14 +131,13 @@ def rejects_page(connection: Connection, sha256: str, *, limit: int = 20, offset
 
 
 def rejects_csv(connection: Connection, sha256: str) -> Iterator[bytes]:
-    r"""Write the rejected rows of a drop as a file to correct and drop again, in blocks; UTF-8, lines end with \n.
+    r"""Write the rejected rows of a drop as a file to correct and ingest again, in blocks; UTF-8, lines end with \n.
 
-    It has the drop's own header and rows as they stood, behind two columns that a drop may have and that say nothing
-    about the entity: where the row was, and why it was rejected. A file of rejects that was dropped again has them
-    already: in front they are written anew, elsewhere they stay as they are. Bytes that were not UTF-8 stand as \xNN.
+    It has the drop's own header and rows unchanged, after two columns that a drop may have and that say nothing about
+    the entity: where the row was, and why it was rejected. A file of rejects that was ingested has these columns
+    already: in front they are replaced, elsewhere they stay as they are. Bytes that were not UTF-8 are written \xNN.
     """
-    row = connection.execute(statement("drop/header"), {"sha256": sha256}).fetchone()
-    header = (row and row[0]) or ",".join(COLUMNS)
+    header = header_of(connection, sha256)
     mark = UTF_8_MARK.decode() if header.startswith(UTF_8_MARK.decode()) else ""
     columns, had_remarks = _REMARKS_OF_HEADER.subn("", header.removeprefix(mark))
     if any(name in columns.lower() for name in REMARKS):

@@ -60,4 +60,4 @@ def _why(what: str, kind: Kind, status: str) -> str:
         case "reinstate", "merged":
             return f"{what} is not undone, so there is nothing to reinstate; see what it did in the list of drops"
         case _:
-            return f"nothing of {what} is in, for it is {status}; correct it and drop it again"
+            return f"nothing of {what} was recorded (it is {status}), so there is nothing to {kind}"

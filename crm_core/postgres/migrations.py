@@ -1,23 +1,16 @@
-"""Migrations, in one transaction: Alembic runs the numbered files of sql/ddl, then changed routines are applied.
+"""Migrations in one transaction: the numbered files of sql/ddl are run, then changed routines are applied.
 
-A new step is a pair of files; it needs no Python. Alembic knows it by its number.
+A new step is a pair of files and needs no Python; the table `alembic_version` holds the number of the last one.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
-from types import ModuleType
 
 import psycopg
-from alembic.runtime.migration import MigrationContext, RevisionStep
-from alembic.script import Script
-from alembic.script.revision import RevisionError, RevisionMap
-from sqlalchemy import create_engine
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool
 
 from crm_core.errors import DatabaseError, DatabaseFault, MissingPrivilege, SchemaIncomplete
 from crm_core.postgres.connection import Connection, Database
@@ -36,7 +29,6 @@ from crm_core.resources import SQL, statement
 
 __all__ = ["current_revision", "head_revision", "migrate"]
 
-BASE = "0000"  # sorts before the first number
 _ROUTINE = re.compile(r"^create or replace (function|view) ([\w.]+)", re.MULTILINE)
 _EXTENSION = re.compile(r"^create extension (?:if not exists )?(\w+)", re.IGNORECASE | re.MULTILINE)
 
@@ -44,71 +36,69 @@ _EXTENSION = re.compile(r"^create extension (?:if not exists )?(\w+)", re.IGNORE
 def migrate(database: Database, revision: str = "head", *, folder: Path = SQL / "ddl") -> list[str]:
     """Bring the schema to a revision, up or down, and return the names of the steps that were run, in order.
 
-    `revision` is a number, `head`, `base`, or relative as in `-1` and `+2`. The routines stand on the last revision:
-    they are applied there if they changed, as `routines/<name>`, and dropped below it. Two at once take turns.
-    Raises SchemaTooNew, MissingPrivilege, or DatabaseError; nothing has changed then.
+    `revision` is a number, `head`, `base`, or relative as in `-1` and `+2`. The routines need the last revision: they
+    are applied there if they changed, listed as `routines/<name>`, and dropped below it. Concurrent calls take turns.
+    Raises SchemaTooNew, MissingPrivilege or another DatabaseError; nothing has changed then.
     """
     steps = revisions(folder)
-    with closing(database.connect()) as connection:
-        engine = create_engine(
-            "postgresql+psycopg://", creator=lambda: connection, poolclass=NullPool, pool_reset_on_return=None
-        )
-        interrupts: list[KeyboardInterrupt] = []
-        try:
-            with engine.begin() as alchemy, _noted(interrupts):
-                connection.execute(statement("server/lock_schema"))
-                current = current_revision(connection)
-                if current and current > steps[-1].number:
-                    raise too_new(current, steps[-1].number)
-                way = _way(steps, connection, current, revision)
-                if way and way[0].is_upgrade:
-                    require_fit(connection, is_new=current is None)
-                reached = way[-1].to_revisions[0] if way and way[-1].to_revisions else None if way else current
-                has_routines = folder == SQL / "ddl"
-                if has_routines and reached != steps[-1].number:
-                    _drop_routines(connection)
-                context = MigrationContext.configure(alchemy, opts={"fn": lambda _heads, _context: way})
-                context.run_migrations()
-                applied = _apply_routines(connection) if has_routines and reached == steps[-1].number else []
-        except DBAPIError as error:  # Alembic's own table
-            if (
-                interrupts
-            ):  # in the middle of a command there is nothing to roll back over this connection: it is closed
-                raise interrupts[0] from None
-            if isinstance(error.orig, psycopg.Error):
-                raise _refusal(error.orig, "") from error
-            raise
-    names = {step.number: step.name for step in steps}
-    return [names[str(step.revision.revision)] for step in way] + applied
+    with closing(database.connect()) as connection, connection.transaction():
+        connection.execute(statement("server/lock_schema"))
+        current = current_revision(connection)
+        if current and current > steps[-1].number:
+            raise too_new(current, steps[-1].number)
+        begin, end = int(current or 0), _goal(steps, current, revision)
+        if begin < end:
+            require_fit(connection, is_new=current is None)
+        has_routines = folder == SQL / "ddl"
+        if has_routines and end < len(steps):
+            _drop_routines(connection)
+        done = _run_steps(connection, steps, begin, end)
+        applied = _apply_routines(connection) if has_routines and end == len(steps) else []
+    return done + applied
 
 
-@contextmanager
-def _noted(interrupts: list[KeyboardInterrupt]) -> Iterator[None]:
-    """Note an interrupt of the block, which goes on."""
-    try:
-        yield
-    except KeyboardInterrupt as interrupt:
-        interrupts.append(interrupt)
-        raise
+def _goal(steps: Sequence[Revision], current: str | None, target: str) -> int:
+    """Return how many of the steps the target has; raise DatabaseError for a target that does not exist."""
+    goals = {"base": 0, "head": len(steps)} | {step.number: int(step.number) for step in steps}
+    goal = int(current or 0) + int(target) if re.fullmatch(r"[+-]\d{1,4}", target) else goals.get(target, -1)
+    if 0 <= goal <= len(steps):
+        return goal
+    cause = f"the schema cannot go from revision {current} to {target}: there are 0001 to {steps[-1].number}"
+    raise DatabaseError(cause, "use head, base, a number such as 0004, or steps such as -1")
+
+
+def _run_steps(connection: Connection, steps: Sequence[Revision], begin: int, end: int) -> list[str]:
+    """Run the steps from one revision to another, record the other as reached, and return the names of the steps."""
+    if begin == end:
+        return []
+    chosen = steps[begin:end] if begin < end else steps[end:begin][::-1]
+    _run(connection, statement("server/create_alembic_version"))
+    for step in chosen:
+        _run(connection, (step.up if begin < end else step.down).read_text(encoding="utf-8"))
+    _run(connection, statement("server/forget_revision"))
+    if end:
+        connection.execute(statement("server/record_revision"), {"revision": steps[end - 1].number})
+    return [step.name for step in chosen]
 
 
 def _apply_routines(connection: Connection) -> list[str]:
-    """Apply the files of routines again if one of them changed, and return their names."""
+    """Apply all files of routines again if one of them changed, and return their names."""
     known = applied_routines(connection)
     wanted = routines()
     if known == {each.name: each.sha256 for each in wanted}:
         return []
     connection.execute(statement("server/create_schema_routine"))
     connection.execute(statement("server/forget_routines"))
-    connection.execute(statement("server/leave_bodies_unchecked"))  # a body may name what only a search path makes
+    # A body may use names that exist only in some search path.
+    connection.execute(statement("server/leave_bodies_unchecked"))
     for each in wanted:
-        _run(connection, each.file)
+        _run(connection, each.text)
         connection.execute(statement("server/record_routines"), {"name": each.name, "sha256": each.sha256})
     return [f"routines/{each.name}" for each in wanted]
 
 
 def _drop_routines(connection: Connection) -> None:
-    """Drop the functions and views of the routines: below the last revision their tables may be missing."""
+    """Drop the functions and views of the routines, because below the last revision tables may be missing."""
     if not applied_routines(connection):
         return
     for each in reversed(routines()):
@@ -117,37 +107,8 @@ def _drop_routines(connection: Connection) -> None:
     connection.execute(statement("server/drop_schema_routine"))
 
 
-def _way(steps: Iterable[Revision], connection: Connection, current: str | None, target: str) -> list[RevisionStep]:
-    """Return Alembic's steps from the current revision to the target."""
-    known = RevisionMap(lambda: _scripts(steps, connection))
-    down = target == "base" or target.startswith("-") or (target.isdigit() and target < (current or BASE))
-    try:
-        if down:
-            found = list(known.iterate_revisions(current or (), target, select_for_downgrade=True))
-        else:
-            found = list(known.iterate_revisions(target, current or (), implicit_base=True))[::-1]
-    except RevisionError as error:
-        cause = f"the schema cannot go from revision {current} to {target}: {error}"
-        raise DatabaseError(cause, "use head, base, a number such as 0004, or steps such as -1") from None
-    return [RevisionStep(known, script, is_upgrade=not down) for script in found if isinstance(script, Script)]
-
-
-def _scripts(steps: Iterable[Revision], connection: Connection) -> list[Script]:
-    """Return Alembic's view of the files: what it takes for a Python module runs one of them."""
-    scripts: list[Script] = []
-    for step in steps:
-        module = ModuleType(step.name, step.name)
-        vars(module).update(
-            down_revision=scripts[-1].revision if scripts else None,
-            upgrade=lambda file=step.up: _run(connection, file),
-            downgrade=lambda file=step.down: _run(connection, file),
-        )
-        scripts.append(Script(module, step.number, step.up))
-    return scripts
-
-
-def _run(connection: Connection, file: Path) -> None:
-    text = file.read_text(encoding="utf-8")
+def _run(connection: Connection, text: str) -> None:
+    """Run statements; raise the domain error if the server refuses one of them."""
     try:
         connection.execute(text)
     except psycopg.Error as error:

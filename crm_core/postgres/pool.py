@@ -1,4 +1,4 @@
-"""Connections that are kept open, for a process that serves many requests."""
+"""A pool of open connections, for a process that serves many requests."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from crm_core.errors import DatabaseReadOnly, ServerUnreachable
 from crm_core.postgres.connection import Connection, Database
 from crm_core.postgres.sqlstates import domain_error
 
-CANCEL_SECONDS = 2.0  # that the server has to hear of it
+CANCEL_SECONDS = 2.0  # that the server has to receive it
 
 
 class Pool:
-    """So many connections in autocommit, opened when they are first needed; one that the server closed is replaced."""
+    """A number of connections in autocommit, opened when first needed; one that the server closed is replaced."""
 
     def __init__(
         self,
@@ -32,9 +32,9 @@ class Pool:
         trust: float = 0.0,
         min_size: int = 0,
     ) -> None:
-        """Take the number of connections, seconds to wait for a free one and to keep an idle one, and `-c` options.
+        """Take the number of connections, the seconds to wait for a free one and to keep an idle one, and options.
 
-        For the seconds of `trust` after its use a connection is lent again without a look at whether it still stands.
+        A connection that was used less than `trust` seconds ago is lent again without checking that it still works.
         """
         self._patience, self._trust = patience, trust
         self._lent: set[Connection] = set()
@@ -53,11 +53,11 @@ class Pool:
         )
 
     def open(self) -> None:
-        """Begin to connect, in the background."""
+        """Start to connect in the background."""
         self._pool.open()
 
     def close(self) -> None:
-        """Close the connections; what one of them still does is cancelled, and nothing of it goes in."""
+        """Close the connections; work under way is cancelled and has no effect."""
         for connection in [*self._lent]:
             with suppress(psycopg.Error):
                 connection.cancel_safe(timeout=CANCEL_SECONDS)
@@ -65,7 +65,7 @@ class Pool:
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """Lend a connection. Raises DatabaseError for what the database says during it, and ServerUnreachable."""
+        """Lend a connection. Raises DatabaseError for what the database says meanwhile, and ServerUnreachable."""
         try:
             with self._pool.connection() as connection:
                 self._lent.add(connection)
@@ -79,13 +79,15 @@ class Pool:
         except psycopg.Error as error:
             ours = domain_error(error)
             if isinstance(ours, ServerUnreachable | DatabaseReadOnly):
-                self._pool.drain()  # the others are lost too, or may be; or lead to a server that was made read-only
+                # The other connections are probably lost too, or lead to a server that became read-only.
+                self._pool.drain()
             raise ours or error from error
 
     def _require_open(self, connection: Connection) -> None:
-        """Raise OperationalError if the server has gone: an idle connection has nothing to say unless it ends.
+        """Raise OperationalError if the server has gone: an idle connection receives nothing unless it ends.
 
-        The others went with it, so all are replaced at once: the pool by itself tries one after the other, ever slower.
+        The others are lost with it, so all are replaced at once: the pool by itself tries one after the other, ever
+        slower.
         """
         now, used = time.monotonic(), self._used.get(connection, 0.0)
         self._used[connection] = now
@@ -97,5 +99,5 @@ class Pool:
                 raise
 
     def figures(self) -> dict[str, int]:
-        """Return what the pool tells of itself: its size, how many are free and who waits."""
+        """Return the pool's statistics: its size, the free connections and those who wait."""
         return dict(self._pool.get_stats())

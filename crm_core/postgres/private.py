@@ -1,7 +1,7 @@
-"""Folders and files that nobody else reads, and that nobody leads elsewhere by a link.
+"""Private folders and files that no other user can read or redirect by a link.
 
-Root too works in folders of others, who may put links there: so a folder is opened itself, its files within it by name,
-and what belongs to nobody who is expected is refused.
+Root also works in folders of other users, who may put links there. So a folder is opened itself, its files are opened
+relative to it, and anything with an unexpected owner is refused.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 LOG = logging.getLogger("crm")
 
 
-# What stands in a home of ours; a folder with anything else in it may serve others too, and is not closed to them.
+# The entries of a home; a folder with any other entry may be used by others too, and is not closed to them.
 OURS = {
     "postgres",
     "postgres.lock",
@@ -33,15 +33,15 @@ OURS = {
 
 
 def private_folder(path: Path) -> Path:
-    """Make a folder for us alone, unless it is there. Raises OSError."""
+    """Create a folder for this user alone, unless it exists. Raises OSError."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
 
 
 def tighten(home: Path, group: int | None = None) -> None:
-    """Close a home of ours to others, and say so in the log; a `group` may pass through it and not look.
+    """Close a home to other users, and say so in the log; a `group` may pass through it but not list it.
 
-    One that holds what is not ours too is left as it is, and the log says what to do.
+    A home that also holds things of others is left as it is, and the log says what to do.
     """
     mode = 0o700 if group is None else 0o710
     with directory(home) as folder:
@@ -62,9 +62,9 @@ def tighten(home: Path, group: int | None = None) -> None:
 
 
 def short_folder(name: str, owner: tuple[int, int] | None) -> Path:
-    """Make a private folder among the temporary ones, for `owner` (uid and gid) if not for us.
+    """Create a private folder among the temporary ones, for `owner` (uid and gid) or else for this user.
 
-    Raises OSError if it is there and is not private: anyone may make a folder there.
+    Raises OSError if it exists and is not private: anyone can create a folder there.
     """
     folder = Path(tempfile.gettempdir()) / name
     try:
@@ -82,7 +82,7 @@ def short_folder(name: str, owner: tuple[int, int] | None) -> Path:
 
 
 def let_pass(path: Path, uid: int, gid: int) -> None:
-    """Let an account pass through a folder, if it may not yet, and say so in the log: others may pass then too."""
+    """Let an account pass through a folder if it cannot yet, and say so in the log, for others can then pass too."""
     found = path.stat()
     bit = stat.S_IXUSR if found.st_uid == uid else stat.S_IXGRP if found.st_gid == gid else stat.S_IXOTH
     if not found.st_mode & bit:
@@ -91,7 +91,7 @@ def let_pass(path: Path, uid: int, gid: int) -> None:
 
 
 def permit(path: Path, bits: int) -> None:
-    """Give a path of ours these bits of its mode, if it lacks one."""
+    """Add permission bits to a path of ours if they are missing."""
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & bits != bits:
         path.chmod(mode | bits)
@@ -99,7 +99,7 @@ def permit(path: Path, bits: int) -> None:
 
 @contextmanager
 def directory(path: Path, owners: Collection[int] | None = None) -> Iterator[int]:
-    """Open a folder itself, and no link to one, as a descriptor. Raises OSError, also for another owner's."""
+    """Open a folder itself, not a link to one, as a descriptor. Raises OSError, also for another owner."""
     opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         _require_owner(opened, path, owners)
@@ -109,9 +109,9 @@ def directory(path: Path, owners: Collection[int] | None = None) -> Iterator[int
 
 
 def open_private(folder: int, name: str, flags: int, owners: Collection[int]) -> int:
-    """Open a plain file of a folder, a new one for its owner alone.
+    """Open a regular file in a folder; a new one is readable by its owner only.
 
-    Raises OSError for a link of either kind, and for what belongs to nobody of `owners`.
+    Raises OSError for symbolic and hard links, and for files whose owner is not one of `owners`.
     """
     opened = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600, dir_fd=folder)
     try:
@@ -128,7 +128,7 @@ def open_private(folder: int, name: str, flags: int, owners: Collection[int]) ->
 
 
 def read_private(path: Path, name: str, owners: Collection[int], *, since: int = 0) -> bytes | None:
-    """Read a plain file of a folder from an offset, a negative one from its end; None if it is not there.
+    """Read a regular file in a folder from an offset, a negative one from its end; None if it is missing.
 
     Raises OSError as `open_private` does.
     """
@@ -144,7 +144,7 @@ def read_private(path: Path, name: str, owners: Collection[int], *, since: int =
 
 
 def write_private(path: Path, name: str, content: bytes, owner: tuple[int, int] | None) -> None:
-    """Write a plain file of a folder, for its owner (uid and gid; None: us) alone. Raises OSError likewise."""
+    """Write a regular file in a folder, for its owner only (uid and gid; None: this user). Raises OSError."""
     owners = {os.geteuid(), owner[0]} if owner else {os.geteuid()}
     with (
         directory(path, owners) as folder,
@@ -157,7 +157,7 @@ def write_private(path: Path, name: str, content: bytes, owner: tuple[int, int] 
 
 
 def turn_over(path: Path, name: str, most: int, owners: Collection[int]) -> int:
-    """Return the length of a log of earlier runs; one beyond `most` bytes is kept aside once, and a new one begins."""
+    """Return the length of the log; one longer than `most` bytes is first set aside, and a new one begun."""
     with directory(path, owners) as folder:
         try:
             length = os.stat(name, dir_fd=folder, follow_symlinks=False).st_size

@@ -11,16 +11,16 @@ from crm_core.resources import statement
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """What a database that answers, and is migrated, says of writes."""
+    """Whether a database that answers and is migrated accepts writes."""
 
     is_read_only: bool
-    waiting_seconds: float  # that a write has waited for others; 0: none waits
+    waiting_seconds: float  # seconds that a write has waited for others; 0: none waits
 
 
 def readiness(database: Database) -> Readiness:
-    """Return how ready a database is, over a connection of its own: one of a pool may not know yet that it is lost.
+    """Return how ready a database is, over a new connection: a pooled one may be lost without knowing it yet.
 
-    Raises DatabaseError if it does not answer, SchemaTooOld or SchemaTooNew if it is not of this release.
+    Raises DatabaseError if it does not answer, SchemaTooOld or SchemaTooNew if its schema is not that of this release.
     """
     with database.connect(autocommit=True) as connection:
         require_schema(connection)

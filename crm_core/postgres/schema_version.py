@@ -1,7 +1,7 @@
 """The schema of this release and of a database: numbered steps in sql/ddl, and routines in sql/routines.
 
 A step is a pair of files that never changes once it is released. The routines (functions and views) are applied again
-when their files change; the table `schema_routine` keeps the SHA-256 of each file that was applied.
+when their files change; the table `schema_routine` holds the SHA-256 of each file that was applied.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from crm_core.resources import SQL, statement
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One step of the schema, there and back."""
+    """One step of the schema, up and down."""
 
     number: str  # four digits; the next step has the next number
     name: str  # number_what
@@ -29,9 +29,9 @@ class Revision:
 
 
 def revisions(folder: Path = SQL / "ddl") -> tuple[Revision, ...]:
-    """Return the steps of a folder in their order.
+    """Return the steps in a folder in their order.
 
-    Raises FileNotFoundError for a file without its other half, ValueError for a gap or a twin in the numbers.
+    Raises FileNotFoundError for a file without its other half, and ValueError for a gap or a duplicate in the numbers.
     """
     steps = []
     for up in sorted(folder.glob("*.up.sql")):
@@ -55,7 +55,7 @@ def head_revision(folder: Path = SQL / "ddl") -> str:
 
 @dataclass(frozen=True, slots=True)
 class Routines:
-    """One file of functions and views, in the order of the names."""
+    """One file of functions and views; the files are applied in the order of their names."""
 
     name: str  # file name without .sql
     file: Path

@@ -1,7 +1,7 @@
-"""What every session of ours is pinned to, whatever the server, the role, the database and the environment say.
+"""The settings that every session is pinned to, whatever server, role, database and environment say.
 
-Each value goes in the packet that starts the session, so that it holds from the first byte, and is set again once the
-session stands: PGTZ and PGDATESTYLE win over the packet's options, and a pooler may leave these out.
+Each setting is sent in the packet that starts the session, so that it holds from the beginning, and is set again once
+the session exists: PGTZ and PGDATESTYLE override the packet's options, and a pooler may leave them out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from crm_core.resources import statement
 ENCODING = "UTF8"
 OLDEST = 14  # PostgreSQL's major version
 PINNED: Mapping[str, str] = {
-    # How values are written and read: ours and psycopg's code relies on it.
+    # How values are written and read: our code and psycopg's rely on it.
     "client_encoding": ENCODING,
     "timezone": "UTC",
     "datestyle": "ISO, YMD",
@@ -30,22 +30,22 @@ PINNED: Mapping[str, str] = {
     "array_nulls": "on",
     "transform_null_equals": "off",
     "quote_all_identifiers": "off",
-    # What a transaction sees, and that no row is left out in silence. Whether it may write is the operator's to say.
+    # What a transaction sees, and that no row is left out silently. Whether it may write is the operator's decision.
     "default_transaction_isolation": "read committed",
     "default_transaction_deferrable": "off",
     "row_security": "off",  # a policy that would hide rows is an error
-    "gin_fuzzy_search_limit": "0",  # any other answers searches with a sample
+    "gin_fuzzy_search_limit": "0",  # with any other value searches return only a sample
     "exit_on_error": "off",
-    # Bounds that are not ours; ours come with `Bounds`.
+    # Bounds that we do not want; ours come with `Bounds`.
     "idle_session_timeout": "0",  # a pool keeps connections
-    # A client that a cut network hides is missed within a minute.
+    # A client behind a broken network is noticed within a minute.
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "60000",
     "jit": "off",  # it costs more than it saves here
 }
-KEEPALIVE: Mapping[str, str | int] = {  # likewise for a server that is gone, as libpq's parameters
+KEEPALIVE: Mapping[str, str | int] = {  # the same for a server that is gone, as parameters of libpq
     "keepalives": 1,
     "keepalives_idle": 30,
     "keepalives_interval": 10,
@@ -56,10 +56,10 @@ KEEPALIVE: Mapping[str, str | int] = {  # likewise for a server that is gone, as
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """After how many seconds the server ends what would else wait or run for ever; 0: never."""
+    """After how many seconds the server ends what would otherwise wait or run for ever; 0: never."""
 
     work: int = 3600  # one statement of a merge, a check or a report, and its wait for a lock
-    idle: int = 60  # a transaction whose client says nothing: it was stopped or is gone, and holds locks
+    idle: int = 60  # a transaction whose client is silent: it was stopped or is gone, but holds locks
 
     def settings(self) -> dict[str, str]:
         """Return the session's settings for these bounds."""

@@ -1,4 +1,4 @@
-"""From what the database said to an error of ours, by the class of its SQLSTATE: whose it is, and what to do."""
+"""The domain error for each error of the database, by its SQLSTATE: who can fix it, and how."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LACKS = "run `crm check`, which lists what is missing, and restore a whole backu
 REPORT = "nothing was changed; this is a fault of crm: report it with what CRM_DEBUG=1 shows"
 POOLER = "let the pooler give each client a connection of its own (PgBouncer: pool_mode = session)"
 
-# By the whole SQLSTATE, else by its class, which is its first two characters.
+# By the whole SQLSTATE, or else by its class, which is the first two characters.
 STATES: Mapping[str, Told] = {
     "08": (errors.ServerUnreachable, f"check that the server runs; {AGAIN}"),
     "08P01": (errors.DatabaseUnfit, POOLER),
@@ -62,7 +62,7 @@ STATES: Mapping[str, Told] = {
     ),
     "F0": (errors.StorageFailed, "see the server's log and its configuration"),
 }
-_GRANTED: Mapping[str, str] = {  # what crm needs of each kind of thing
+_GRANTED: Mapping[str, str] = {  # the privileges that crm needs on each kind of object
     "schema": "usage",
     "database": "create",
     "table": "select, insert, update, delete",
@@ -84,9 +84,9 @@ _UNKNOWN = re.compile(r"unrecognized configuration parameter")
 
 
 def domain_error(error: Exception) -> DatabaseError | None:
-    """Return the error of ours for what the database said in the middle of work; None if it was not the database.
+    """Return the domain error for an error of the database during work; None for any other error.
 
-    Nothing of the transaction has gone in, so every cure ends with doing it again.
+    Nothing of the transaction was recorded, so every cure ends with doing it again.
     """
     if isinstance(error, DatabaseError):
         return error
@@ -100,7 +100,7 @@ def domain_error(error: Exception) -> DatabaseError | None:
         return errors.DatabaseFault(said, REPORT)
     kind, cure = STATES.get(state) or STATES.get(state[:2]) or (errors.DatabaseFault, REPORT)
     if kind is not errors.DatabaseFault and error.diag.message_primary:
-        said = error.diag.message_primary  # where in our code it happened is of use for faults alone
+        said = error.diag.message_primary  # the place in our code is useful for faults only
     if denied := _NO_TEMPORARY.search(said):
         cure = f"let its owner grant temporary on database {denied[1]} to the user of crm; {GRANTS}"
     if denied := _DENIED.search(said):
@@ -110,9 +110,9 @@ def domain_error(error: Exception) -> DatabaseError | None:
 
 
 def connection_error(error: psycopg.OperationalError) -> DatabaseError:
-    """Return the error of ours for a connection that did not come about.
+    """Return the domain error for a connection that could not be opened.
 
-    Who spoke decides, the server or libpq: there is no SQLSTATE then.
+    There is no SQLSTATE then, so it depends on whether the server or libpq reported the error.
     """
     text, said = str(error), _said(error)
     if error.sqlstate and (known := domain_error(error)):
@@ -132,10 +132,10 @@ def connection_error(error: psycopg.OperationalError) -> DatabaseError:
 
 
 def is_starting(error: psycopg.OperationalError) -> bool:
-    """Say whether the server may take connections in a moment: it starts, recovers, stops, or is not there yet."""
+    """Return whether the server may accept connections in a moment: it starts, recovers, stops or is missing."""
     return _NOT_NOW.search(str(error)) is not None
 
 
 def _said(error: psycopg.Error) -> str:
-    """Return what was said without its details: they quote rows, and so people."""
+    """Return the message without its details, which quote rows and so personal data."""
     return " ".join((error.diag.message_primary or str(error)).split()) or "the connection to the server was lost"

@@ -1,4 +1,4 @@
-"""What a stream sends: blocks of bytes, neither many small ones nor a single one that fills the memory."""
+"""Blocks of bytes for streams: neither many small ones, nor a single one that fills the memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ BLOCK_BYTES = 256 << 10
 
 
 def in_blocks(parts: Iterable[bytes | bytearray | memoryview]) -> Iterator[bytes]:
-    """Join parts to blocks of BLOCK_BYTES, or little more; no part is divided."""
+    """Join parts into blocks of BLOCK_BYTES or slightly more; no part is divided."""
     block: list[bytes | bytearray | memoryview] = []
     size = 0
     for part in parts:

@@ -13,10 +13,10 @@ _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory
 
 
 def server_settings(folder: Path) -> dict[str, str]:
-    """Return the settings of a server whose data lie in `folder`, by name.
+    """Return the settings of a server whose data are in `folder`, by name.
 
     A bulk merge writes in bursts: room for WAL between checkpoints and memory for sorts made it 1.4 to 1.6 times as
-    fast as the defaults, measured on 200,000 rows. Durability is left alone: fsync and synchronous_commit stay on.
+    fast as the defaults, measured on 200,000 rows. Durability is unchanged: fsync and synchronous_commit stay on.
     """
     memory = _memory()
     shared_buffers = min(2 * _GIB, memory // 8)
@@ -32,7 +32,7 @@ def server_settings(folder: Path) -> dict[str, str]:
         "random_page_cost": "1.1",
         "jit": "off",
         "dynamic_shared_memory_type": _dynamic_shared_memory(),
-        "client_connection_check_interval": "1s",  # else a killed client's statement runs on to its end
+        "client_connection_check_interval": "1s",  # otherwise the statement of a killed client runs to its end
         "timezone": "UTC",
         "log_timezone": "UTC",
         "lc_messages": "C",
@@ -49,7 +49,7 @@ def as_configuration(settings: Mapping[str, str]) -> str:
 
 
 def _memory() -> int:
-    """Return the bytes that this process may use: what the machine has, or less where a container sets a limit."""
+    """Return the bytes that this process may use: those of the machine, or the limit of a container."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for file in _CGROUP_LIMITS:
         if file.is_file() and (limit := file.read_text().strip()).isdigit():
@@ -58,7 +58,7 @@ def _memory() -> int:
 
 
 def _dynamic_shared_memory() -> str:
-    """Return where parallel queries share memory: a container's /dev/shm of 64 MiB is too small for them."""
+    """Return where parallel queries share memory; a container's /dev/shm of 64 MiB is too small."""
     devices = Path("/dev/shm")
     small = devices.is_dir() and shutil.disk_usage(devices).total < _GIB
     return "sysv" if small else "posix"

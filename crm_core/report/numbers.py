@@ -1,6 +1,6 @@
-"""The data-quality report in numbers: what each drop did, what it changed, and how complete and fresh the data are.
+"""The numbers of the data-quality report: what each drop did, and how complete and fresh the data are.
 
-drop_file, rejects, ledger and versions are read as of one moment; `crm_core.report.page` makes the page of it.
+drop_file, rejects, ledger and versions are read as of one moment; `crm_core.report.page` makes the page.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from psycopg.rows import class_row
 
 from crm_core.drops.reader import fingerprint
 from crm_core.errors import UnknownDrop
-from crm_core.model import Reason, Reject
+from crm_core.model import Reason, Reject, RowCounts
 from crm_core.postgres.connection import Connection
 from crm_core.reference import reference_types
 from crm_core.resources import statement
@@ -35,7 +35,7 @@ BREACHES_NAMED = 10
 ROW_BEGINS = 240  # characters of a rejected row
 
 CONTRACT_WORDS = frozenset({"detail_type", "detail_value", "upsert", "delete", "null", "true", "false"})
-_WORD = r"0-9A-Za-z_\x80-\U0010ffff"  # whatever is not ASCII is part of a word
+_WORD = r"0-9A-Za-z_\x80-\U0010ffff"  # everything that is not ASCII is part of a word
 _TOKEN = re.compile(
     rf"(?P<uuid>[0-9A-Fa-f]{{8}}(-[0-9A-Fa-f]{{4}}){{3}}-[0-9A-Fa-f]{{12}}(?![{_WORD}]))"
     rf"|(?P<number>[0-9]+(?![{_WORD}]))|[{_WORD}]+"
@@ -46,7 +46,7 @@ Record = TypeVar("Record")
 
 @dataclass(frozen=True, slots=True)
 class ReasonCount:
-    """How many rows were rejected for a reason; a row with several reasons counts under each."""
+    """How many rows were rejected for a reason; a row with several reasons counts for each."""
 
     reason: Reason
     rows: int
@@ -54,58 +54,49 @@ class ReasonCount:
 
 @dataclass(frozen=True, slots=True)
 class FieldChanges:
-    """What drops changed of one field.
+    """How often drops changed one field.
 
-    Counted are the instants at which a timeline, as it stands now, has another value from then on than just before, and
-    at which a change of the drop stands: the last recorded one of its instant. So what a later drop takes over at the
-    same instant is the later one's, and what a late one puts in between is both the late one's and the next one's.
+    This counts the instants at which a timeline, as it is now, gets another value than just before, if a change of the
+    drop is the last recorded one of that instant. So if a later drop replaces a change at the same instant, it counts
+    for the later drop; and a late change in between counts for its own drop, and its end for the drop of the next
+    change.
     """
 
     field: str  # display_name, entity_type or details.<code>
-    created: int  # there is no value just before: the entity or detail is new, or comes back
-    changed: int  # there is another value just before, in the field's own comparison
+    created: int  # there is no value just before: the entity or detail is new, or returns
+    changed: int  # there is a different value just before, as the field compares
     ended: int  # there is no value from then on
 
 
 @dataclass(frozen=True, slots=True)
 class Superseded:
-    """A change that a change of a drop stands over, at the same instant."""
+    """A change that a change of a drop superseded at the same instant."""
 
     entity_uid: UUID
     change_ts: datetime
     source: Literal["drop", "request", "fixture"]  # it came from
     file_name: str | None  # of the drop that it came from, which may be the same
-    line: int  # where it stands there
-    by_line: int  # the line of the drop that stood over it when the drop was merged
+    line: int  # its line there
+    by_line: int  # the line of the drop that superseded it when the drop was merged
 
 
 @dataclass(frozen=True, slots=True)
-class DropReport:
+class DropReport(RowCounts):
     """What one drop did."""
 
     sha256: str
-    file_name: str  # under which its bytes first came
+    file_name: str  # the name under which its bytes first came
     bytes: int
-    status: Literal["merged", "refused", "seen"]  # seen: begun, and neither merged nor refused yet
+    status: Literal["merged", "refused", "seen"]  # seen: begun, but neither merged nor refused yet
     first_seen_at: datetime
     merged_at: datetime | None
     batch_id: int | None  # its place in recording order
-    rows_read: int
-    rows_accepted: int
-    rows_rejected: int
-    rows_changed: int
-    rows_unchanged: int
-    rows_late: int
-    rows_superseded: int
-    entity_versions_added: int
-    detail_versions_added: int
     seconds: float
     error: str | None  # why it was refused
-    rows_ending_nobody: int
-    rows_fallen_together: int
     notes: list[str]  # what the sender should know
     reject_share: float | None  # of the rows read; None if there are none
-    balances: bool  # read = accepted + rejected, accepted = changed + unchanged, and rejects and ledger hold as many
+    # Read = accepted + rejected, accepted = changed + unchanged, and rejects and ledger hold as many rows.
+    balances: bool
     reasons: tuple[ReasonCount, ...] = ()  # most frequent first
     field_changes: tuple[FieldChanges, ...] = ()  # in order of the field; fields without a change are left out
     superseded: tuple[Superseded, ...] = ()  # the first of rows_superseded
@@ -113,20 +104,13 @@ class DropReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
+class Totals(RowCounts):
     """All drops that ever came, added up."""
 
     drops_merged: int
     drops_refused: int
     drops_unfinished: int
     drops_undone: int
-    rows_read: int
-    rows_accepted: int
-    rows_rejected: int
-    rows_changed: int
-    rows_unchanged: int
-    rows_late: int
-    rows_superseded: int
     reject_share: float | None
 
 
@@ -143,7 +127,7 @@ class Completeness:
 
 @dataclass(frozen=True, slots=True)
 class Distinctness:
-    """How many of the current values of a detail type differ, in its own comparison."""
+    """How many of the current values of a detail type are different, as the type compares them."""
 
     detail_type: str
     total: int
@@ -163,7 +147,7 @@ class Freshness:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """Whether the books of all drops that ever came balance: the invariant of `crm check`."""
+    """Whether the counts of all drops balance, which is an invariant of `crm check`."""
 
     balance: bool
     breaches: int
@@ -194,18 +178,18 @@ def collect(
     sha256s: Sequence[str] | None = None,
     show_values: bool = False,
 ) -> Report:
-    """Read the report over the last drops, or over those with the given SHA-256.
+    """Read the report on the last drops, or on those with the given SHA-256.
 
-    All of it is of one moment, unless the connection is in a transaction already: then it sees what that one sees.
+    All of it is as of one moment, unless the connection is in a transaction: then it is what that transaction sees.
     """
     with _at_one_moment(connection):
         drops = _drops(connection, sha256s, last if sha256s is None else len(sha256s), show_values=show_values)
         return Report(
             made_at=now,
             shows_values=show_values,
-            totals=_records(connection, Totals, "report/totals")[0],
-            books=_books(connection),
-            freshness=_records(connection, Freshness, "report/freshness", now=now)[0],
+            totals=totals(connection),
+            books=books(connection),
+            freshness=freshness(connection, now=now),
             completeness=tuple(_records(connection, Completeness, "report/completeness")),
             distinctness=tuple(_records(connection, Distinctness, "report/distinctness")),
             reasons=_add_reasons(drops),
@@ -228,10 +212,28 @@ def collect_drop(
     return drops[0]
 
 
-def find_drops(connection: Connection, name: str) -> Sequence[str]:
-    """Return the SHA-256 of the drops that are meant by a file of their bytes, its name, or six digits of the SHA-256.
+def totals(connection: Connection) -> Totals:
+    """Read what all drops did, added up."""
+    return _records(connection, Totals, "report/totals")[0]
 
-    Raises UnknownDrop when no such drop ever came.
+
+def freshness(connection: Connection, *, now: datetime) -> Freshness:
+    """Read how old the newest drop and the newest change are."""
+    return _records(connection, Freshness, "report/freshness", now=now)[0]
+
+
+def books(connection: Connection) -> Books:
+    """Read whether the counts of all drops agree with what is kept of them."""
+    with connection.cursor() as cursor:
+        breaches = cursor.execute(statement("check/11_books_balance"))
+        examples = tuple(line for (line,) in islice(breaches, BREACHES_NAMED))
+        return Books(cursor.rowcount == 0, cursor.rowcount, examples)
+
+
+def find_drops(connection: Connection, name: str) -> Sequence[str]:
+    """Return the SHA-256 of the drops meant by a file, by a name, or by six or more digits of the SHA-256.
+
+    Raises UnknownDrop if no such drop was ever received.
     """
     file = Path(name)
     values = {"name": fingerprint(file) if file.is_file() else os.fsencode(name).decode(errors="replace")}
@@ -242,14 +244,14 @@ def find_drops(connection: Connection, name: str) -> Sequence[str]:
 
 
 def as_json(report: Report) -> str:
-    """Write the report as a JSON object with the names of its fields; instants are ISO 8601 in UTC."""
+    """Return the report as a JSON object with the names of its fields; instants are ISO 8601 in UTC."""
     return json.dumps(asdict(report), default=_plain, ensure_ascii=False, indent=2)
 
 
 def masked(row: str, keep: Set[str]) -> str:
-    """Return the shape of a row without its values: a number becomes 9, a word x, and what stands between them stays.
+    """Return a row with its values masked: a number becomes 9, a word becomes x, and everything between them stays.
 
-    How long they are does not show. UUIDs stay, and the words to keep, given in lower case.
+    The lengths do not show. UUIDs stay, and so do the words in `keep`, given in lower case.
     """
 
     def mask(token: re.Match[str]) -> str:
@@ -262,7 +264,7 @@ def masked(row: str, keep: Set[str]) -> str:
 
 @contextmanager
 def _at_one_moment(connection: Connection) -> Iterator[None]:
-    """Let all that is read be of one moment, unless a transaction has begun; settings made in the block end with it."""
+    """Let all reads in the block see one moment, unless a transaction has begun; its settings end with it."""
     level = connection.isolation_level
     begins = connection.info.transaction_status is TransactionStatus.IDLE
     if begins:
@@ -319,15 +321,8 @@ def _drops(
 
 
 def _batches(connection: Connection, sha256s: Sequence[str]) -> list[int]:
-    """Read the batches of some drops: one each, and more where rejected rows went in later."""
+    """Read the batches of some drops: one for each, and more where rejected rows were merged later."""
     return [batch_id for (batch_id,) in connection.execute(statement("report/batches"), {"sha256s": sha256s})]
-
-
-def _books(connection: Connection) -> Books:
-    with connection.cursor() as cursor:
-        breaches = cursor.execute(statement("check/11_books_balance"))
-        examples = tuple(line for (line,) in islice(breaches, BREACHES_NAMED))
-        return Books(cursor.rowcount == 0, cursor.rowcount, examples)
 
 
 def _add_reasons(drops: Sequence[DropReport]) -> tuple[ReasonCount, ...]:
@@ -348,7 +343,7 @@ def _add_field_changes(drops: Sequence[DropReport]) -> tuple[FieldChanges, ...]:
 
 
 def _records(connection: Connection, record: type[Record], name: str, **values: object) -> Sequence[Record]:
-    """Read records from a statement whose columns have the names of their fields."""
+    """Read records from a statement whose columns are named like their fields."""
     with connection.cursor(row_factory=class_row(record)) as cursor:
         return cursor.execute(statement(name), values).fetchall()
 

@@ -1,4 +1,4 @@
-"""The data-quality report as one HTML page: it needs no network and no scripts, and may run none."""
+"""The data-quality report as one HTML page that needs no network, contains no scripts, and allows none."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ MEANING: Mapping[Reason, str] = {
     Reason.VALUE_TOO_LONG: "a name has more than 500 characters, or a detail more than 100,000 bytes",
 }
 
-WIDTH, HEIGHT = 400, 200  # of a picture, in its own units: about the pixels that it gets on a phone
+WIDTH, HEIGHT = 400, 200  # of a picture, in its own units: roughly its pixels on a phone
 LEFT, RIGHT, TOP, BOTTOM = 46, 392, 12, 172  # of the plot in it
 WIDEST_BAR = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A line across a picture, and what it stands for."""
+    """A horizontal line in a picture, with its label."""
 
     y: float
     label: str
@@ -70,7 +70,7 @@ class Bar:
     drop: DropReport
     x: float
     width: float
-    segments: tuple[Segment, ...]  # from the bottom up; those without rows are left out
+    segments: tuple[Segment, ...]  # from the bottom up, without empty ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """Two pictures of the drops that were read, oldest first: their rows, and the share of rejects."""
+    """Two pictures of the drops, oldest first: their rows, and the share of rejects."""
 
     drops: tuple[DropReport, ...]
     bars: tuple[Bar, ...]
@@ -102,7 +102,7 @@ class WorstReject:
 
 
 def as_html(report: Report) -> str:
-    """Write the report as an HTML page of its own, to be opened, mailed or printed."""
+    """Return the report as a self-contained HTML page, to be opened, mailed or printed."""
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
     completeness = [
         (entity_type, list(rows)) for entity_type, rows in groupby(report.completeness, lambda row: row.entity_type)
@@ -115,7 +115,7 @@ def as_html(report: Report) -> str:
         completeness=completeness,
         worst_rejects=_worst_rejects(report.drops),
         meaning=MEANING,
-        style=Markup(style),  # a file of ours
+        style=Markup(style),  # our own file, so it needs no escaping
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         plot={"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM},
     )
@@ -123,7 +123,7 @@ def as_html(report: Report) -> str:
 
 @functools.cache
 def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all: on a disk that is full the file that was there stays. Raises OSError."""
+    """Write a file completely or not at all: on a full disk the existing file stays. Raises OSError."""
     if path.exists() and not path.is_file():  # a pipe or a terminal has nothing to keep
         path.write_text(text, encoding="utf-8")
         return
@@ -159,7 +159,7 @@ def _template() -> Template:
 
 
 def _worst_rejects(drops: Sequence[DropReport]) -> Sequence[WorstReject]:
-    """Choose the rows with the most faults, of the newest drop first."""
+    """Return the rows with the most faults, those of the newest drop first."""
     named = [WorstReject(drop, reject) for drop in drops for reject in drop.worst_rejects]
     return sorted(named, key=lambda worst: -len(worst.reject.reasons))[:WORST_REJECTS]
 
@@ -187,7 +187,7 @@ def _trend(newest_first: Sequence[DropReport]) -> Trend:
 
 
 def _segments(drop: DropReport, top: float) -> Iterator[Segment]:
-    """Pile up what became of the rows of a drop; what there is of any is at least a hairline."""
+    """Yield the segments of a drop's bar; each one that has rows is at least a hairline."""
     y = float(BOTTOM)
     kinds: tuple[tuple[Literal["changed", "unchanged", "rejected"], int], ...] = (
         ("changed", drop.rows_changed),
@@ -206,7 +206,7 @@ def _height(value: float, top: float) -> float:
 
 
 def _scale(top: float, *, whole: bool) -> Sequence[float]:
-    """Return up to six round values from 0 to at least `top`, with steps of 1, 2 or 5 times a power of ten."""
+    """Return up to six round values from 0 to at least `top`, in steps of 1, 2 or 5 times a power of ten."""
     least = max(1.0, top / 5) if whole else top / 5
     power = 10.0 ** math.floor(math.log10(least))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9))
@@ -218,7 +218,7 @@ def _number(value: int) -> str:
 
 
 def _percent(share: float | None) -> str:
-    """Return a share with a decimal; only nothing is 0 %, and only all is 100 %."""
+    """Return a share with one decimal; only zero is shown as 0 %, and only all as 100 %."""
     if share is None:
         return NOTHING
     if share in (0, 1):
@@ -251,7 +251,7 @@ def _size(octets: int) -> str:
 
 
 def _visible(text: str) -> str:
-    r"""Write characters that cannot be seen, or turn the text around, as \u202e."""
+    r"""Return a text in which characters that are invisible, or change its direction, are written like \u202e."""
     return "".join(
         char if char.isprintable() else f"\\x{ord(char):02x}" if char < "\x80" else f"\\u{ord(char):04x}"
         for char in text

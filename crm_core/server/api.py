@@ -21,10 +21,10 @@ from crm_core.settings import Settings
 
 HOST, PORT = "127.0.0.1", 8000
 PORTS_TRIED = 100
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # who listens everywhere is asked here
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # a server that listens on all addresses is called here
 BACKLOG = 2048
 START_SECONDS = 60  # that a worker has to start
-STOP_SECONDS = 10  # that requests under way have when we are asked to stop
+STOP_SECONDS = 10  # seconds that running requests have when the server is asked to stop
 
 
 def run_api(
@@ -37,13 +37,13 @@ def run_api(
     listening: socket.socket | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM; `tell` is called with the address once it can be asked.
+    """Serve until SIGINT or SIGTERM; `tell` is called with the address once it can be reached.
 
-    A `port` of 0 is any that is free; a socket that is `listening` there already is taken as it is. More than one
-    worker are processes of their own; one that dies is replaced.
-    Raises OpenToAll for an address that others reach while no token exists, AddressUnusable, DatabaseError.
+    A `port` of 0 means any free one; a `listening` socket is used as it is. More than one worker means separate
+    processes; a worker that dies is replaced. Raises OpenToAll for an address that others can reach while no token
+    exists, AddressUnusable, DatabaseError.
     """
-    from api.app import served_app  # here: the core knows no web framework
+    from api.app import served_app  # imported here: the core must not depend on a web framework
     from api.protocol import ServerConfig
 
     require_closed(settings, database, host)
@@ -54,7 +54,8 @@ def run_api(
     def told() -> None:
         tell(url_of(host, port_of(listening)))
 
-    with listening, suppress(KeyboardInterrupt):  # it has stopped in order then, and that is how it is stopped
+    # Ctrl-C is the normal way to stop it, and it has stopped in order then.
+    with listening, suppress(KeyboardInterrupt):
         if workers == 1:
             _Server(config, told).run(sockets=[listening])
         else:
@@ -62,7 +63,7 @@ def run_api(
 
 
 class _Server(uvicorn.Server):
-    """A server that says when it has started."""
+    """A server that reports when it has started."""
 
     def __init__(self, config: uvicorn.Config, tell: Callable[[], None]) -> None:
         super().__init__(config)
@@ -75,7 +76,7 @@ class _Server(uvicorn.Server):
 
 
 class _Workers(Multiprocess):
-    """Servers, each a process of its own, on one socket; it says when all of them have started."""
+    """Server processes on one socket; they report when all of them have started."""
 
     def __init__(self, config: uvicorn.Config, listening: socket.socket, tell: Callable[[], None]) -> None:
         super().__init__(config, [listening])
@@ -88,8 +89,8 @@ class _Workers(Multiprocess):
 
 
 def require_closed(settings: Settings, database: Database, host: str) -> None:
-    """Raise OpenToAll if whoever reaches the address could do everything, and nobody said that this is wanted."""
-    if is_loopback(host) or settings.auth != "auto":  # on: whoever comes needs a token, even while there is none
+    """Raise OpenToAll if others can reach the address without a token, and the settings do not allow that."""
+    if is_loopback(host) or settings.auth != "auto":  # on: every client needs a token, even while none exists
         return
     with database.connect() as connection:
         if not (has_active_token(connection, now=datetime.now(UTC)) or has_active_account(connection)):
@@ -97,7 +98,7 @@ def require_closed(settings: Settings, database: Database, host: str) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether nobody else's machine reaches an address."""
+    """Return whether only this machine can reach an address."""
     try:
         found = {info[4][0] for info in socket.getaddrinfo(host, None)}
     except OSError:
@@ -106,7 +107,7 @@ def is_loopback(host: str) -> bool:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; port 0 is any free one. Raises AddressUnusable."""
+    """Return a listening socket; port 0 means any free one. Raises AddressUnusable."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
@@ -116,15 +117,16 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def free_port(host: str, asked: int | None, first: int) -> int:
-    """Return the port that was asked for, or the first free one of a hundred; raises AddressUnusable."""
+    """Return the given port, or else the first free one of a hundred; raise AddressUnusable."""
     with listen_from(host, asked, first) as listening:
         return port_of(listening)
 
 
 def listen_from(host: str, asked: int | None, first: int) -> socket.socket:
-    """Return a socket that listens on the port that was asked for, or on the first free one of a hundred.
+    """Return a socket that listens on the given port, or else on the first free one of a hundred.
 
-    The port is taken from now on, so that two who start at once never choose the same. Raises AddressUnusable.
+    The port is taken at once, so that two processes that start together never choose the same one. Raises
+    AddressUnusable.
     """
     last = asked or first + PORTS_TRIED
     for port in range(asked or first, last + 1):

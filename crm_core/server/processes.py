@@ -1,7 +1,8 @@
-"""Processes that belong together: started one by one, watched, stopped together, and none outlives the rest.
+"""Processes that belong together: started one by one, watched, and stopped together.
 
-Each leads a session of its own: Ctrl-C at the terminal does not reach it, and all that it starts ends with it. One more
-process, the watchman, waits for our end. If we are killed before we could stop the others, it stops them. POSIX only.
+Each leads a session of its own, so that Ctrl-C in the terminal does not reach it, and everything it starts ends with
+it. One more process, the watchman, waits for the end of this one. If this process is killed before it could stop the
+others, the watchman stops them. POSIX only.
 """
 
 from __future__ import annotations
@@ -24,18 +25,19 @@ from typing import IO, BinaryIO, Self
 from crm_core.errors import ServiceFailed, SettingsError
 
 GRACE = 6.0  # seconds that the processes have, together, to end by themselves once they are asked to
-LAST_LINES, LAST_BYTES = 20, 100_000  # of a log, that are shown of a process that failed
-LOG_BYTES, LOGS_KEPT = 5_000_000, 3  # of one log, and older ones of it: <name>.log.1 is the newest of them
+LAST_LINES, LAST_BYTES = 20, 100_000  # lines of the log that are shown when a process failed
+# Bytes of one log, and the number of older ones: <name>.log.1 is the newest of them.
+LOG_BYTES, LOGS_KEPT = 5_000_000, 3
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(slots=True)
 class Processes:
-    """The processes of a context, stopped when it is left; a second Ctrl-C leaves that to the watchman."""
+    """The processes of a context, stopped when it ends; a second Ctrl-C leaves that to the watchman."""
 
     logs: Path  # a folder; each process writes to <name>.log in it, of at most LOG_BYTES and what comes meanwhile
     environ: Mapping[str, str]
-    lock: IO[str]  # an open lock file: what is locked stays so until the last process has ended, even if we are killed
+    lock: IO[str]  # an open lock file: the lock is held until the last process has ended, even if this one is killed
     started: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)  # by name, in order
     began_at: dict[str, int] = field(default_factory=dict)  # by name: the byte of its log where this start begins
     _watchman: subprocess.Popen[str] | None = None
@@ -54,7 +56,7 @@ class Processes:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         watchman, orders = self._writes_to()
-        with orders:  # to close them is to order
+        with orders:  # they are closed to tell the watchman that all is in order
             _end(process.pid for process in reversed(self.started.values()))
             for process in self.started.values():
                 process.wait()
@@ -62,15 +64,16 @@ class Processes:
         watchman.wait()
 
     def start(self, name: str, *command: str, sockets: Collection[socket.socket] = ()) -> None:
-        """Start a Python module, given its name and arguments; it inherits the sockets under their numbers.
+        """Start a Python module with arguments; it inherits the sockets under their numbers.
 
-        What it writes is added to its log, whose older parts are kept aside.
+        Its output is appended to its log, whose older part is set aside when it is full.
         """
         self.turn_over(name)
         with self._log_to_append(name) as output:
             self.began_at[name] = output.tell()
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", *command],  # -P: no file of the working folder stands for a module of ours
+                # -P: a file in the working folder must not replace one of our modules.
+                [sys.executable, "-P", "-m", *command],
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -84,7 +87,7 @@ class Processes:
         orders.flush()
 
     def turn_over(self, name: str) -> None:
-        """Keep a log that is full aside and begin a new one; its process goes on at the end, wherever that is."""
+        """Set a full log aside and begin a new one; its process continues writing at the end of the file."""
         log = self.log(name)
         if not log.exists() or log.stat().st_size <= LOG_BYTES:
             return
@@ -96,7 +99,7 @@ class Processes:
         self.began_at[name] = 0
 
     def turn_over_all(self) -> None:
-        """Keep the logs that are full aside."""
+        """Set all full logs aside."""
         for name in self.started:
             self.turn_over(name)
 
@@ -115,11 +118,11 @@ class Processes:
         return ServiceFailed(name, fault, self.log(name), text.splitlines()[-LAST_LINES:])
 
     def log(self, name: str) -> Path:
-        """Return the file that a process writes to."""
+        """Return the path of a process's log."""
         return self.logs / f"{name}.log"
 
     def _log_to_append(self, name: str) -> BinaryIO:
-        """Open a log at its end, for its owner alone, and no link, which could lead anywhere; raises SettingsError."""
+        """Open a log at its end, for its owner only and never through a link; raise SettingsError."""
         log = self.log(name)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
@@ -141,14 +144,14 @@ def _older(log: Path, number: int) -> Path:
 
 
 def _end(leaders: Iterable[int]) -> None:
-    """End process groups: all are asked to, the last one first, and what is left when the time is over is killed."""
+    """Stop process groups: all are asked to end, the last started first; those that remain in time are killed."""
     deadline = time.monotonic() + GRACE
     alive = [leader for leader in leaders if _signal(leader, signal.SIGTERM)]
     left = alive
     while left and time.monotonic() < deadline:
         time.sleep(0.05)
         for leader in left:
-            with suppress(ChildProcessError):  # it is not ours: we are the watchman
+            with suppress(ChildProcessError):  # it is not a child of this process, which is the watchman
                 os.waitpid(leader, os.WNOHANG)
         left = [leader for leader in left if _signal(leader, 0)]
     for leader in alive:
@@ -156,7 +159,7 @@ def _end(leaders: Iterable[int]) -> None:
 
 
 def _signal(leader: int, number: int) -> bool:
-    """Send a signal to a group, and return whether there is anyone in it; 0 only asks."""
+    """Send a signal to a group, and return whether it has any process; signal 0 only asks."""
     try:
         os.killpg(leader, number)
     except ProcessLookupError:

@@ -48,7 +48,7 @@ HEARTBEATS = "{ instance { daemonHealth { allDaemonStatuses { required lastHeart
 
 
 class Part(TypedDict):
-    """A part of Dagster's daemon, as the web server tells of it."""
+    """A part of Dagster's daemon, as the web server reports it."""
 
     required: bool
     lastHeartbeatTime: float | None  # seconds since 1970
@@ -63,13 +63,14 @@ def run_up(
     dagster_host: str = HOST,
     browser: bool = False,
 ) -> None:
-    """Start it all, say where it is, keep it running until SIGINT or SIGTERM, and stop it all.
+    """Start everything, print the addresses, keep it running until SIGINT or SIGTERM, and stop everything.
 
-    `host` is the API's. `port` (of Dagster's UI) or `api_port` None takes the first that is free. Nothing is started
-    for others to reach before it is known that they need a token. Raises AlreadyUp, AddressUnusable, OpenToAll,
-    ServiceFailed, SettingsError or DatabaseError.
+    `host` is the address of the API. If `port` (of Dagster's UI) or `api_port` is None, the first free one is used.
+    Nothing that others can reach is started before it is known that they need a token. Raises AlreadyUp,
+    AddressUnusable, OpenToAll, ServiceFailed, SettingsError or DatabaseError.
     """
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background job ignores it, as its children do
+    # A background job of a script ignores SIGINT, and its children would too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     console = Console(markup=False, highlight=False, soft_wrap=True)
     with ExitStack() as stack:
         lock = stack.enter_context(only_one(settings.home))
@@ -77,7 +78,7 @@ def run_up(
         address, api_address = url_of(dagster_host, port_of(web)), url_of(host, port_of(api))
         print(os.getpid(), address, file=lock, flush=True)
         status = stack.enter_context(console.status("Starting PostgreSQL …"))
-        database = stack.enter_context(open_database(settings))
+        database = stack.enter_context(open_database(settings, is_kept=True))
         where = f"the embedded one in {settings.home}" if settings.database_url is None else "the given server"
         console.print(f"✓ PostgreSQL: {where}")
         status.update("Migrating …")
@@ -95,7 +96,8 @@ def run_up(
         _wait(processes, API, lambda: _is_ready(api_address))
         console.print(f"✓ The API: {api_address}")
         _wait(processes, CODE, lambda: _listens(location))
-        processes.start(DAEMON, "pipelines.daemon", "--workspace", workspace)  # it retries what it can load, once
+        # After the code server: a retry of a run is lost if its definitions cannot be loaded.
+        processes.start(DAEMON, "pipelines.daemon", "--workspace", workspace)
         _wait(processes, WEB, lambda: _loaded(address))
         console.print(f"✓ Dagster's web server: {address}")
         _wait(processes, DAEMON, lambda: _beats(address, since))
@@ -115,7 +117,7 @@ def run_up(
 
 
 def prepare(settings: Settings) -> None:
-    """Get the database ready and start nothing: for processes that somebody else starts, as compose does."""
+    """Get the database ready but start nothing: something else starts the processes, as in compose.yaml."""
     console = Console(markup=False, highlight=False, soft_wrap=True)
     with open_database(settings) as database:
         _prepare(console, settings, database)
@@ -125,7 +127,7 @@ def prepare(settings: Settings) -> None:
 
 @contextmanager
 def only_one(home: Path) -> Iterator[IO[str]]:
-    """Hold the lock of a home; after a `crm up` was killed, wait until its watchman has ended the rest."""
+    """Hold the lock of a home; after a `crm up` was killed, wait until its watchman has stopped the rest."""
     try:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC  # a link could lead anywhere
         file = os.fdopen(os.open(_folder(home) / "up.lock", flags, 0o600), "a+", encoding="utf-8")
@@ -164,7 +166,7 @@ def _is_alive(pid: int) -> bool:
 
 @contextmanager
 def _socket(folder: Path) -> Iterator[Path]:
-    """Yield where the code server listens: in the folder, or in one with a short name where its path is too long."""
+    """Yield the path of the code server's socket, in a folder with a short name if the path would be too long."""
     path = folder / "code.sock"
     if len(os.fsencode(path)) <= SOCKET_PATH_BYTES:
         yield path
@@ -174,18 +176,18 @@ def _socket(folder: Path) -> Iterator[Path]:
 
 
 def _listen(stack: ExitStack, host: str, port: int | None, first: int) -> socket.socket:
-    """Take a port now: whoever else starts in this moment takes another."""
+    """Take a port at once, so that nothing else that starts at the same time takes it."""
     return stack.enter_context(listen_from(host, port, first))
 
 
 def _serve(processes: Processes, name: str, listening: socket.socket, *command: str) -> None:
-    """Start what serves on a socket, and leave the socket to it: who asks after its end is refused at once."""
+    """Start a server on a socket and close our copy, so that requests after its end are refused at once."""
     processes.start(name, *command, "--fd", str(listening.fileno()), sockets=[listening])
     listening.close()
 
 
 def _environment(settings: Settings, database: Database) -> dict[str, str]:
-    """Return the environment of the processes: they find the same database and folders as we, and Dagster its own."""
+    """Return the environment of the processes: the same database and folders as ours, and Dagster's own."""
     dagster_home = _folder(settings.home / "dagster")
     _write(dagster_home / "dagster.yaml", INSTANCE.read_text(encoding="utf-8"))
     return {
@@ -195,14 +197,14 @@ def _environment(settings: Settings, database: Database) -> dict[str, str]:
         "CRM_DROP_DIR": str(_folder(settings.drop_dir)),
         "DAGSTER_HOME": str(dagster_home),
         "DAGSTER_PG_URL": dagster_url(database),
-        "PYTHONUNBUFFERED": "1",  # the end of a log is there when a process dies
+        "PYTHONUNBUFFERED": "1",  # so that the end of a log is written when a process dies
     }
 
 
 def dagster_url(database: Database) -> str:
-    """Make Dagster's database beside the product's, unless it is there, and return its address for SQLAlchemy.
+    """Create Dagster's database beside ours unless it exists, and return its address for SQLAlchemy.
 
-    The driver is named: with that of SQLAlchemy's choice, psycopg 3, Dagster's first run would fail.
+    The address names the driver: with SQLAlchemy's default, psycopg 3, Dagster's first run would fail.
     """
     with database.connect(autocommit=True) as connection:
         name = f"{connection.info.dbname}_dagster"
@@ -219,13 +221,13 @@ def dagster_url(database: Database) -> str:
 
 
 def _workspace(location: Path, folder: Path) -> Path:
-    """Write where the definitions are asked for; of the file Dagster knows the location by its name, ours alone."""
+    """Write the file that tells Dagster where the definitions are served; it also names the location."""
     server = {"location_name": "pipelines", "socket": str(location)}
     return _write(folder / "workspace.yaml", json.dumps({"load_from": [{"grpc_server": server}]}))  # JSON is YAML
 
 
 def _prepare(console: Console, settings: Settings, database: Database) -> None:
-    """Bring the schema up to this release; a database without types gets those of the fixtures."""
+    """Migrate the schema to this release; a database without types gets those of the fixtures."""
     steps = migrate(database)
     console.print(f"✓ Schema: {len(steps)} revisions applied" if steps else "✓ Schema: nothing to migrate")
     with database.transaction() as connection:
@@ -236,9 +238,9 @@ def _prepare(console: Console, settings: Settings, database: Database) -> None:
 
 
 def _wait(processes: Processes, name: str, ready: Callable[[], bool]) -> None:
-    """Wait for a process to get ready; raises ServiceFailed if it does not, or if any of them ends."""
+    """Wait until a process is ready; raise ServiceFailed if it does not get ready, or if any process ends."""
     deadline = time.monotonic() + START_SECONDS
-    asking = ThreadPoolExecutor(1)  # who starts may keep a question waiting, and another one may end meanwhile
+    asking = ThreadPoolExecutor(1)  # a starting process may be slow to answer, and another one may end meanwhile
     try:
         answer = asking.submit(ready)
         while not (answer.done() and answer.result()):
@@ -258,18 +260,18 @@ def _listens(path: Path) -> bool:
 
 
 def _is_ready(address: str) -> bool:
-    """Say whether the API can be asked."""
+    """Return whether the API is ready."""
     return _fetch(urllib.request.Request(f"{address}/readyz")) is not None
 
 
 def _loaded(address: str) -> bool:
-    """Say whether the web server has asked the code server for its definitions."""
+    """Return whether the web server has loaded the definitions from the code server."""
     answer = _ask(address, LOCATIONS)
     return answer is not None and '"RepositoryLocation"' in answer
 
 
 def _beats(address: str, since: float) -> bool:
-    """Say whether every required part of the daemon has reported since."""
+    """Return whether every required part of the daemon has reported since an instant."""
     answer = _ask(address, HEARTBEATS)
     if answer is None:
         return False
@@ -278,7 +280,7 @@ def _beats(address: str, since: float) -> bool:
 
 
 def _ask(address: str, question: str) -> str | None:
-    """Return what the web server says to a GraphQL question; None while it says nothing."""
+    """Return the web server's answer to a GraphQL query; None as long as it does not answer."""
     body = json.dumps({"query": question}).encode()
     return _fetch(urllib.request.Request(f"{address}/graphql", body, {"Content-Type": "application/json"}))
 
@@ -302,7 +304,7 @@ def _tell(console: Console, settings: Settings, dagster_host: str, address: str,
 
 
 def _has_display() -> bool:
-    """Say whether a browser would open in a window, and not in this terminal."""
+    """Return whether a browser would open in a window rather than in this terminal."""
     return sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
@@ -312,7 +314,7 @@ def _folder(path: Path) -> Path:
 
 
 def _write(path: Path, text: str) -> Path:
-    """Write a file in the place of what is there, a link too."""
+    """Replace a file, or a link in its place, by a new file."""
     part = path.with_name(f".{path.name}.part")
     part.unlink(missing_ok=True)
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:

@@ -1,1 +1,1 @@
-"""The history of entities: the one way to write it, the one way to read it, and what is always true of it."""
+"""The history of entities: one module writes it, one reads it, and one checks what must always be true of it."""

@@ -1,4 +1,4 @@
-"""One entity's past: its versions and its ledger, page by page, and when it existed at all."""
+"""The past of one entity: its versions and its ledger, page by page, and when it existed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from uuid import UUID
 
 from crm_core.postgres.connection import Connection
 from crm_core.resources import statement
+from crm_core.timeline.audit import documents
 from crm_core.timeline.known import as_known, lines, rows
 from crm_core.timeline.lists import Document, PageOf, Values, page_of
 
@@ -55,17 +56,25 @@ def history_page(
     offset: int = 0,
     limit: int = 20,
 ) -> PageOf[VersionPosition]:
-    """Read a page of what `temporal.history` lists, from behind a version or `offset` versions from the start."""
+    """Read a page of what `reads.history` lists, after a version or from the `offset`-th version on."""
     values: Values = {
         "entity_uid": entity_uid,
         "after_from": None if after is None else after.valid_from,
         "after_code": None if after is None else after.code,
+        "since": None,
         "offset": offset,
         "limit": limit + 1,
     }
     with as_known(connection, known_at):
         found = rows(connection, "history", values)
     return page_of([(document, VersionPosition(at, code)) for document, at, code in found], limit)
+
+
+def versions_since(connection: Connection, entity_uid: UUID, since: datetime) -> dict[VersionPosition, Document]:
+    """Read the versions of an entity and its details that hold at an instant or later, or end then, in their order."""
+    values: Values = {"entity_uid": entity_uid, "after_from": None, "after_code": None, "since": since}
+    found = rows(connection, "history", values | {"offset": 0, "limit": None})
+    return {VersionPosition(at, code): document for document, at, code in found}
 
 
 def count_history(connection: Connection, entity_uid: UUID, *, known_at: datetime | None = None) -> int:
@@ -83,10 +92,10 @@ def audit_page(
     offset: int = 0,
     limit: int = 20,
 ) -> PageOf[ChangePosition]:
-    """Read a page of the ledger of one entity in recording order, each change with the state before and after it.
+    """Read a page of the ledger of one entity in recording order, each change with its effect.
 
-    That is the state at the change's own instant by what was recorded before it, and with it: what the change did when
-    it was recorded. A page begins behind a change, or `offset` changes from the start.
+    The effect is the state at the change's own instant by what was recorded before it, and the state with it. A page
+    begins after a change, or after the first `offset` changes.
     """
     values: Values = {
         "entity_uid": entity_uid,
@@ -97,7 +106,8 @@ def audit_page(
     }
     with as_known(connection, known_at):
         found = rows(connection, "audit", values)
-    return page_of([(document, ChangePosition(batch, row)) for document, batch, row in found], limit)
+    shown = documents(connection, found[:limit])
+    return PageOf(tuple(shown), ChangePosition(*found[limit - 1][2:]) if len(found) > limit else None)
 
 
 def count_audit(connection: Connection, entity_uid: UUID, *, known_at: datetime | None = None) -> int:
@@ -107,10 +117,11 @@ def count_audit(connection: Connection, entity_uid: UUID, *, known_at: datetime 
 
 
 def stream_history(connection: Connection, entity_uid: UUID, *, known_at: datetime | None = None) -> Iterator[bytes]:
-    """Read all that `history_page` lists: lines of JSON, in blocks of some of them."""
+    """Read everything that `history_page` lists: lines of JSON, in blocks."""
 
     def found() -> Iterator[Document]:
-        values: Values = {"entity_uid": entity_uid, "after_from": None, "after_code": None, "offset": 0, "limit": None}
+        values: Values = {"entity_uid": entity_uid, "after_from": None, "after_code": None, "since": None}
+        values |= {"offset": 0, "limit": None}
         with connection.cursor("versions") as cursor:
             cursor.execute(statement("query/history"), values)
             while some := cursor.fetchmany(PART):

@@ -1,4 +1,4 @@
-"""The invariants of the product, recomputed from the tables: `crm check`."""
+"""The invariants of the product, recomputed from the tables, for `crm check`."""
 
 from __future__ import annotations
 
@@ -35,26 +35,26 @@ CHECKS = (
 )
 OF_THE_SCHEMA = CHECKS[-3:]
 NOT_OF_ENTITIES = ("11_books_balance", *OF_THE_SCHEMA)
-EXACT_BELOW = 5_000_000  # rows of a table; counting more takes too long to do it for every drop
+EXACT_BELOW = 5_000_000  # rows of a table; counting more would take too long for every drop
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One invariant and how it stands."""
+    """The result of checking one invariant."""
 
     name: str
     invariant: str  # one sentence
     breaches: int
-    examples: tuple[str, ...]  # the first breaches, a line each
+    examples: tuple[str, ...]  # the first breaches, one line each
 
     @property
     def holds(self) -> bool:
-        """Say whether nothing breaks the invariant."""
+        """Return whether nothing breaks the invariant."""
         return self.breaches == 0
 
 
 @dataclass(frozen=True, slots=True)
-class RowCounts:
+class TableSizes:
     """How many rows the tables have, as the planner estimates it from EXACT_BELOW on."""
 
     changes: int  # of the ledger
@@ -63,9 +63,9 @@ class RowCounts:
 
 
 def check(connection: Connection, *, uids: Sequence[UUID] | None = None, examples: int = 5) -> Iterator[Check]:
-    """Recompute every invariant over all data, one statement each: a merge meanwhile is seen whole or not at all.
+    """Recompute every invariant over all data, one statement each; a merge meanwhile is seen completely or not at all.
 
-    With `uids`, those invariants that are about entities, over these entities alone.
+    With `uids`, only those invariants that are about entities are checked, and only for these entities.
     """
     with connection.transaction():
         for name in CHECKS:
@@ -82,7 +82,7 @@ def _breaches(
     match name:
         case "14_schema_is_whole":
             missing = missing_objects(connection)
-            return len(missing), missing  # all: each takes a cure of its own
+            return len(missing), missing  # all of them, because each has its own cure
         case "15_indexes_are_sound":
             indexes = [str(index) for (index,) in connection.execute(statement(f"check/{name}"))]
             unsound = [line for index in indexes for line in _faults_of_index(connection, index)]
@@ -124,13 +124,13 @@ def _faults_of_index(connection: Connection, index: str) -> list[str]:
 
 
 def entities_of_drop(connection: Connection, sha256: str, *, at_most: int = 1_000) -> Sequence[UUID]:
-    """Pick entities that a merged drop names: all, or of a large drop about so many, evenly spread over its lines."""
+    """Return entities that a merged drop names: all, or about `at_most`, evenly spread over its lines."""
     rows = connection.execute(statement("check/entities_of_a_drop"), {"sha256": sha256, "at_most": at_most})
     return [uid for (uid,) in rows]
 
 
-def row_counts(connection: Connection) -> RowCounts:
+def table_sizes(connection: Connection) -> TableSizes:
     """Count the changes and the versions."""
-    row = connection.execute(statement("query/row_counts"), {"exact_below": EXACT_BELOW}).fetchone()
+    row = connection.execute(statement("query/table_sizes"), {"exact_below": EXACT_BELOW}).fetchone()
     assert row is not None
-    return RowCounts(*row)
+    return TableSizes(*row)

@@ -1,8 +1,8 @@
-"""Reads as known at an instant: the fold of the changes recorded up to it, of no more entities than an answer needs.
+"""Reads with known_at: they use the changes recorded by then, for no more entities than an answer needs.
 
-Inside `as_known` the schema `known` hides the tables, so every statement of a read answers from that fold. A fold of
-all entities costs as much as all of them; so a list first walks the ledger for the entities that it may show, which its
-key gives in order, and folds those few.
+Inside `as_known` the schema `known` hides the tables, so every statement reads the fold of those changes. Folding all
+entities costs as much as all of them. So a list first walks the ledger, whose key is in order of entities, for those
+that it may show, and folds only these.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from crm_core.postgres.streams import in_blocks
 from crm_core.resources import statement
 from crm_core.timeline.lists import Document, Values
 
-FEWEST, MOST = 40, 2_000  # entities that one statement folds: few at first, for a page needs few
-MOST_WALKED = 400_000  # entities that one answer may look through; some seconds
+FEWEST, MOST = 40, 2_000  # entities that one statement folds: few at first, because a page needs few
+MOST_WALKED = 400_000  # entities that one answer may search, which takes some seconds
 
 
 @contextmanager
 def as_known(connection: Connection, known_at: datetime | None) -> Iterator[None]:
-    """Let the queries of the block answer from the changes recorded up to `known_at`, in one transaction."""
+    """Let the queries of the block use the changes recorded up to `known_at`, in one transaction."""
     if known_at is None:
         yield
         return
@@ -47,9 +47,9 @@ def uids(
     first: int = FEWEST,
     at_most: int | None = MOST_WALKED,
 ) -> Iterator[list[UUID]]:
-    """Walk the entities with a known change in `(from_, to]` in order of entity_uid: `first` so many, then more.
+    """Walk the entities with a known change in `(from_, to]` in order of entity_uid, in parts that grow from `first`.
 
-    Raises TooMuchToFold when there are more than `at_most`.
+    Raises TooMuchToFold if there are more than `at_most`.
     """
     values: Values = {"after_uid": after, "from": from_ or "-infinity", "to": to}
     for size in _sizes(at_most, first):
@@ -69,9 +69,9 @@ def moments(
     after: tuple[datetime, UUID],
     at_most: int | None = MOST_WALKED,
 ) -> Iterator[Sequence[TupleRow]]:
-    """Walk the instants and entities of known changes up to `to`, in order, from behind one; some at a time.
+    """Walk the instants and entities of known changes up to `to`, in order and in parts, after a given one.
 
-    Raises TooMuchToFold when there are more than `at_most`.
+    Raises TooMuchToFold if there are more than `at_most`.
     """
     values: Values = {"after_at": after[0], "after_uid": after[1], "to": to}
     for size in _sizes(at_most):
@@ -85,9 +85,9 @@ def moments(
 
 
 def matches(connection: Connection, values: Values, *, after: UUID | None = None) -> Iterator[UUID]:
-    """Find the entities that existed at an instant and match a filter, in order of entity_uid, as they are asked for.
+    """Yield the entities that existed at an instant and match a filter, in order of entity_uid.
 
-    The values are those of query/known_matches but for the uids. Raises TooMuchToFold.
+    `values` are those of query/known_matches without the uids. Raises TooMuchToFold.
     """
     as_of = values["as_of"]
     assert isinstance(as_of, datetime)
@@ -97,13 +97,13 @@ def matches(connection: Connection, values: Values, *, after: UUID | None = None
 
 
 def rows(connection: Connection, name: str, values: Values) -> Sequence[TupleRow]:
-    """Run a statement that is planned for the values it gets: a plan for any values would be a bad one for most."""
+    """Run a statement that is planned for its actual values, because a generic plan would be bad for most of them."""
     return connection.execute(statement(f"query/{name}"), values, prepare=False).fetchall()
 
 
 def lines(connection: Connection, known_at: datetime | None, found: Iterator[Document]) -> Iterator[bytes]:
-    """Stream documents that several statements find, in one transaction that sees one snapshot."""
-    is_within = connection.info.transaction_status != TransactionStatus.IDLE  # then it is the caller's
+    """Stream documents that several statements find, in one transaction with one snapshot."""
+    is_within = connection.info.transaction_status != TransactionStatus.IDLE  # then the transaction is the caller's
     if known_at is not None:
         connection.execute(statement("query/await_commits"))  # before the snapshot is taken
     with connection.transaction():
@@ -114,7 +114,7 @@ def lines(connection: Connection, known_at: datetime | None, found: Iterator[Doc
 
 
 def _sizes(at_most: int | None, first: int = FEWEST) -> Iterator[int]:
-    """Give the sizes of the parts of a walk, until it has had `at_most`."""
+    """Yield the sizes of the parts of a walk, until `at_most` are reached."""
     size, walked = min(first, MOST), 0
     while at_most is None or walked < at_most:
         yield size

@@ -1,4 +1,4 @@
-"""What a list is narrowed to, and where it goes on: as callers say it, and as the statements take it."""
+"""The filter of a list and the position where it continues, for callers and for the statements."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from crm_core.values.hashing import detail_hashdiff, normal_form, stored_form
 
 Document = str  # one JSON object, as PostgreSQL writes it
 # What a statement takes.
-Values = dict[str, str | int | datetime | UUID | list[bytes] | list[datetime] | list[UUID] | None]
+Value = str | int | datetime | UUID | list[bytes] | list[datetime] | list[UUID] | list[int] | list[str] | None
+Values = dict[str, Value]
 
 P = TypeVar("P")
 
@@ -26,14 +27,14 @@ NAME_BYTES = 200  # of a name, as JSON, that a short position holds
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which entities a list has; every part that is given must hold."""
+    """Which entities a list has; all parts that are given must match."""
 
-    name_contains: str | None = None  # any part of display_name, whatever the case
-    entity_type: str | None = None  # a code, whatever the case
-    details: Mapping[str, str] | None = None  # detail type code → value, equal in the type's own comparison
+    name_contains: str | None = None  # any part of display_name, in upper or lower case
+    entity_type: str | None = None  # a code, in upper or lower case
+    details: Mapping[str, str] | None = None  # detail type code → value; it must be equal as the type compares
 
     def values(self, types: ReferenceTypes) -> Values:
-        """Return the filter as the statements take it; raises UnknownType."""
+        """Return the filter as parameters of the statements; raise UnknownType."""
         part = None if self.name_contains is None else normal_form(self.name_contains)
         return {
             "like": None if part is None else like_pattern(part),
@@ -44,7 +45,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a page of a list ended: the next begins behind it."""
+    """Where a page of a list ended; the next page begins after it."""
 
     entity_uid: UUID
     display_name: str = ""  # only lists by name need it
@@ -56,14 +57,14 @@ class Position:
         if _size(self.display_name) <= NAME_BYTES:
             return self
         beginning = self.display_name.encode()[:NAME_BYTES].decode(errors="ignore")
-        while _size(beginning) > NAME_BYTES:  # each turn takes one of at most NAME_BYTES characters
+        while _size(beginning) > NAME_BYTES:  # each turn removes one of at most NAME_BYTES characters
             beginning = beginning[:-1]
         return replace(self, display_name=beginning, digest=name_digest(self.display_name))
 
 
 @dataclass(frozen=True, slots=True)
 class PageOf(Generic[P]):
-    """Some documents in order, and where to go on; `next` is None at the end."""
+    """Some documents in order; `next` is where the list continues, or None at its end."""
 
     documents: tuple[Document, ...]
     next: P | None
@@ -73,19 +74,19 @@ Page = PageOf[Position]
 
 
 def page_of(found: Sequence[tuple[Document, P]], limit: int | None) -> PageOf[P]:
-    """Cut the row that was read beyond the page: it only says that there is a next one."""
+    """Return the page without the extra row that was read to see whether there is a next page."""
     page = found if limit is None else found[:limit]
     documents = tuple(document for document, _ in page)
     return PageOf(documents, page[-1][1] if len(found) > len(page) else None)
 
 
 def like_pattern(part: str) -> str:
-    """Return the LIKE pattern of what has a part; characters that mean something in a pattern are quoted."""
+    """Return the LIKE pattern for texts that contain a part; special characters are escaped."""
     return "%" + part.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
 
 
 def name_digest(name: str) -> str:
-    """Return what tells names of one beginning apart; PostgreSQL's md5 gives the same."""
+    """Return a digest that distinguishes names with the same beginning; PostgreSQL's md5 returns the same."""
     return hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()
 
 

@@ -1,8 +1,8 @@
 """The one way to write: staged changes become ledger rows and versions, set by set, in the caller's transaction.
 
-The statements are the files of sql/merge; their listing reads as the algorithm. Versions are a function of the set of
-changes: one change of an entity is spliced into its versions (sql/routines/50_splice.sql), anything else is folded from
-the ledger (sql/routines/20_fold.sql). What only speeds it up is in sql/merge/fast.
+The statements are the files of sql/merge; their listing reads as the algorithm. Versions depend only on the set of
+changes: a single change of an entity is spliced into its versions (sql/routines/50_splice.sql), anything else is folded
+from the ledger (sql/routines/20_fold.sql). Steps that only make it faster are in sql/merge/fast.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from crm_core.postgres.connection import Connection
 from crm_core.resources import statement
 from crm_core.values.hashing import detail_hashdiff, entity_hashdiff
 
-BULK_LOAD_AT_LEAST = 5_000  # changes; below it building the indexes afterwards gains nothing
+BULK_LOAD_AT_LEAST = 5_000  # changes; with fewer it does not pay to build the indexes afterwards
 
 Value = str | int | bool | datetime | None  # of a statement
 OnStep = Callable[[str], None]
@@ -38,7 +38,7 @@ CHANGE_SCHEMA: Schema = {
     "hashdiff": pl.String,  # of the entity, 64 hexadecimal digits; null unless complete
 }
 DETAIL_SCHEMA: Schema = {
-    "line": pl.Int64,  # of the change that lists it
+    "line": pl.Int64,  # line of the change that lists it
     "detail_type": pl.String,  # canonical code
     "detail_value": pl.String,  # null ends the detail
     "hashdiff": pl.String,  # null with the value
@@ -47,7 +47,7 @@ DETAIL_SCHEMA: Schema = {
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who makes the changes, and from where: it is written to the ledger's batch."""
+    """Who makes the changes, and from where; this is written to the ledger's batch."""
 
     actor: str
     source: Literal["drop", "request", "fixture"]
@@ -62,7 +62,7 @@ class Merged:
     batch_id: int  # its place in recording order
     recorded_at: datetime
     rows_changed: int  # changes after which a timeline differs
-    rows_late: int  # changes older than what was known of their entity
+    rows_late: int  # changes about an earlier time than the newest one known of their entity
     rows_superseded: int  # changes that a later recorded one at the same instant supersedes
     entity_versions_added: int
     detail_versions_added: int
@@ -70,14 +70,14 @@ class Merged:
 
 @contextmanager
 def staging(connection: Connection) -> Iterator[None]:
-    """Keep the work tables of one merge, for the block or until the transaction ends."""
+    """Create the work tables of one merge, for the block or until the transaction ends."""
     connection.execute(statement("merge/10_create_stage"))
     yield
     connection.execute(statement("merge/90_drop_stage"))
 
 
 def encoded(changes: pl.DataFrame, details: pl.DataFrame) -> list[bytes]:
-    """Return valid changes with the details that they list as `stage` takes them: PostgreSQL's binary COPY.
+    """Return valid changes and their details in the form that `stage` takes: PostgreSQL's binary COPY.
 
     The frames have the columns of CHANGE_SCHEMA and DETAIL_SCHEMA. They are sorted here: in order of entity_uid every
     later look-up in an index takes half the time.
@@ -100,14 +100,14 @@ def encoded(changes: pl.DataFrame, details: pl.DataFrame) -> list[bytes]:
 
 
 def stage(connection: Connection, rows: Iterable[bytes]) -> None:
-    """Copy encoded changes into the staging table; also part by part."""
+    """Copy encoded changes into the staging table; can be called for one part after the other."""
     with connection.cursor() as cursor, cursor.copy(statement("merge/11_copy_changes")) as copy:
         for part in rows:
             copy.write(part)
 
 
 def merge(connection: Connection, origin: Origin, on_step: OnStep = lambda _step: None) -> Merged:
-    """Merge what is staged: lock, record the batch, append to the ledger, bring the versions up to it, count.
+    """Merge what is staged: lock, record the batch, append to the ledger, update the versions, count.
 
     `on_step` is called with the name of each step before it runs.
     """
@@ -154,7 +154,7 @@ def merge(connection: Connection, origin: Origin, on_step: OnStep = lambda _step
 
 @dataclass(frozen=True, slots=True)
 class _Routes:
-    """How many entities go in by each route, and how many changes are late: the row of 30_classify."""
+    """How many entities take each route, and how many changes are late: the row of 30_classify."""
 
     entities: int
     repeats: int  # changes
@@ -169,13 +169,13 @@ class _Routes:
 
 @dataclass(frozen=True, slots=True)
 class _Steps:
-    """Runs statements of sql/merge by name."""
+    """Run statements of sql/merge by name."""
 
     connection: Connection
     on_step: OnStep
 
     def __call__(self, step: str, **values: Value) -> int:
-        """Run a step and return how many rows it touched."""
+        """Run a step and return the number of rows that it affected."""
         return self._run(step, values).rowcount
 
     def row(self, step: str, **values: Value) -> TupleRow:
@@ -185,7 +185,7 @@ class _Steps:
         return row
 
     def column(self, step: str, **values: Value) -> Sequence[str]:
-        """Run a step that returns rows of one text, and return those."""
+        """Run a step that returns one text column, and return its values."""
         return [text for (text,) in self._run(step, values).fetchall()]
 
     def _run(self, step: str, values: Mapping[str, Value]) -> psycopg.Cursor[TupleRow]:
@@ -203,7 +203,7 @@ def _as_values(origin: Origin) -> dict[str, Value]:
 
 
 def _set_indexes_aside(run: _Steps) -> Sequence[str]:
-    """Return the statements that build the indexes again: none unless a bulk load has the tables to itself."""
+    """Return the statements that rebuild the indexes; none unless a bulk load has the tables to itself."""
     if run.row("fast/is_bulk_load", at_least=BULK_LOAD_AT_LEAST)[0]:
         with suppress(psycopg.errors.LockNotAvailable), run.connection.transaction():
             run("fast/lock_tables")
@@ -212,9 +212,10 @@ def _set_indexes_aside(run: _Steps) -> Sequence[str]:
 
 
 def record(connection: Connection, types: ReferenceTypes, changes: Sequence[Change], origin: Origin) -> Merged:
-    """Merge changes that are no drop, in the order given, as one batch: those of fixtures or of a request.
+    """Merge changes that do not come from a drop, in the given order, as one batch.
 
-    The changes are valid and in normal form, and name existing types by their canonical codes.
+    They come from fixtures or a request, are valid and in normal form, and name existing types by their canonical
+    codes.
     """
     entity_types = {known.code: known.entity_type_id for known in types.entity_types}
     detail_types = {known.code: known for known in types.detail_types}

@@ -16,20 +16,21 @@ from crm_core.resources import statement
 from crm_core.timeline.known import as_known
 from crm_core.timeline.lists import Values, like_pattern
 
-_FOLDED = re.compile(r"CASE WHEN \(octet_length\((\S+?)\) = .*? END")  # what the planner makes of search_form()
+# The form into which the planner expands search_form().
+_FOLDED = re.compile(r"CASE WHEN \(octet_length\((\S+?)\) = .*? END")
 SMALL = 2_000  # entity versions below which PostgreSQL rightly reads whole tables
 
 
 @dataclass(frozen=True, slots=True)
 class KeyQuery:
-    """A query of sql/query whose speed users feel, and the indexes that promise it."""
+    """A query in sql/query whose speed users notice, and the indexes that it must use."""
 
     name: str
     purpose: str
     must_use: tuple[str, ...]
     why: str  # these indexes serve it
-    values: tuple[str, ...] = ()  # what of the sample it filters by
-    is_known: bool = False  # it answers as known at an instant
+    values: tuple[str, ...] = ()  # the fields of the sample that it filters by
+    is_known: bool = False  # it runs with known_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +39,14 @@ class Plan:
 
     query: KeyQuery
     uses: tuple[str, ...]
-    ok: bool  # it uses what it must, or the tables are too small for an index to pay
+    ok: bool  # it uses the indexes that it must, or the tables are too small for them
     text: str  # EXPLAIN (ANALYZE, BUFFERS)
     milliseconds: float  # of the execution
     rows: int  # that it found
     buffers: int  # blocks of 8 KiB that it read, in memory or not
 
 
-ENTITY = "unique_current_entity|entity_pkey"  # any of them finds the few rows of one uid
+ENTITY = "unique_current_entity|entity_pkey"  # each of them finds the few rows of one uid
 DETAIL = "unique_current_entity_detail|entity_detail_pkey"
 BY_TIME = ("entity_by_time", "entity_detail_by_time")
 KEY_QUERIES = (
@@ -152,7 +153,7 @@ KEY_QUERIES = (
 
 
 def explain(connection: Connection) -> Iterator[Plan]:
-    """Run each key query with a sample of the data and give its plan; nothing for an empty database."""
+    """Run each key query on a sample of the data and yield its plan; nothing for an empty database."""
     sample = connection.execute(statement("query/sample")).fetchone()
     if sample is None:
         return
@@ -167,6 +168,7 @@ def explain(connection: Connection) -> Iterator[Plan]:
         "ats": [middle],
         "after_from": "infinity",
         "after_code": "",
+        "since": None,
         "after_batch": None,
         "after_row": None,
         "limit": 21,
@@ -200,7 +202,8 @@ def explain(connection: Connection) -> Iterator[Plan]:
 
 
 def _run(connection: Connection, name: str, values: Values) -> tuple[str, dict[str, Any]]:
-    query = sql.SQL("explain (analyze, buffers, format {}) ")  # a choice of two words before a statement of its file
+    # One of two fixed words before the statement from its file.
+    query = sql.SQL("explain (analyze, buffers, format {}) ")
     as_json, as_text = (
         connection.execute(query.format(sql.SQL(form)).as_string() + statement(f"query/{name}"), values, prepare=False)
         for form in ("json", "text")
@@ -211,7 +214,7 @@ def _run(connection: Connection, name: str, values: Values) -> tuple[str, dict[s
 
 
 def _indexes(node: object) -> Iterator[str]:
-    """Find every index that a plan names, at any depth."""
+    """Return every index that a plan names, at any depth."""
     if isinstance(node, dict):
         if "Index Name" in node:
             yield str(node["Index Name"])

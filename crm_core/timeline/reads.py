@@ -1,7 +1,8 @@
-"""The one way to read: current, as-of, history, net diff and audit, each as it is or as it was known at an instant.
+"""The one way to read: current, as-of, history, net diff and audit, each now or as known at an instant.
 
-A document is one JSON object as text, in the shape that REST sends: PostgreSQL writes it, nobody in between parses it.
-With `known_at`, the same queries run over the fold of the changes recorded up to that instant (timeline/known.py).
+A document is one JSON object as text, in the shape that REST sends: PostgreSQL writes it, and nothing parses it in
+between. With `known_at`, the same queries run over the fold of the changes recorded up to that instant
+(timeline/known.py).
 """
 
 from __future__ import annotations
@@ -17,18 +18,19 @@ from crm_core.model import ReferenceTypes
 from crm_core.postgres.connection import Connection
 from crm_core.postgres.streams import in_blocks
 from crm_core.resources import statement
+from crm_core.timeline.audit import documents
 from crm_core.timeline.known import as_known, lines, matches, moments, rows, uids
 from crm_core.timeline.lists import FIRST_UID, LAST_UID, Document, Filter, Page, PageOf, Position, Values, page_of
 
-FIRST = 101  # entities of a list without a filter that come by a plan that is kept; the statements say so too
-PARTS = 4**15  # of a window of time: the first is searched for moments alone, each next one is four times as long
-PART = 1_000  # moments that are looked up at once for a stream
+FIRST = 101  # entities of a list without a filter that a cached plan returns; the statements contain this number too
+PARTS = 4**15  # parts of a window: the first one is searched for moments, each following one is four times as long
+PART = 1_000  # moments that a stream looks up at once
 
 
 def snapshot(
     connection: Connection, entity_uid: UUID, *, as_of: datetime | None = None, known_at: datetime | None = None
 ) -> Document | None:
-    """Read one entity as it is, or as it was at `as_of`; None if it does not exist then."""
+    """Read one entity as it is, or as it was at `as_of`; None if it does not exist at that time."""
     with as_known(connection, known_at):
         name = "query/entity_current" if as_of is None else "query/entity_as_of"
         values = {"entity_uid": entity_uid, "as_of": as_of}
@@ -49,8 +51,8 @@ def entities(
 ) -> Page:
     """Read a page of entities: the current ones by display_name, then entity_uid; with `as_of`, by entity_uid.
 
-    A page begins behind a position, or `offset` entities from the start; `known_at` needs `as_of`. Raises UnknownType
-    when the filter names a type that does not exist, and TooMuchToFold.
+    A page begins after a position, or after the first `offset` entities; `known_at` needs `as_of`. Raises UnknownType
+    if the filter names a type that does not exist, and TooMuchToFold.
     """
     values = (which or Filter()).values(types) | {"as_of": as_of, "offset": offset, "limit": limit + 1}
     if known_at is not None:
@@ -78,7 +80,7 @@ def count_entities(
     known_at: datetime | None = None,
     at_most: int | None = None,
 ) -> int:
-    """Count what `entities` lists; counting stops at `at_most`, so that this answer means so many or more."""
+    """Count what `entities` lists; counting stops at `at_most`, which then means that many or more."""
     values = (which or Filter()).values(types) | {"as_of": as_of, "at_most": at_most}
     with as_known(connection, known_at):
         if known_at is None:
@@ -91,14 +93,18 @@ def count_entities(
 
 def history(connection: Connection, entity_uid: UUID, *, known_at: datetime | None = None) -> Sequence[Document]:
     """Read every version of one entity and its details, in order of valid_from; empty if it was never known."""
-    values: Values = {"after_from": None, "after_code": None}
-    return _all_of(connection, "history", values | {"entity_uid": entity_uid}, known_at)
+    values: Values = {"entity_uid": entity_uid, "after_from": None, "after_code": None, "since": None}
+    values |= {"offset": 0, "limit": None}
+    with as_known(connection, known_at):
+        return [document for document, *_ in rows(connection, "history", values)]
 
 
 def audit(connection: Connection, entity_uid: UUID, *, known_at: datetime | None = None) -> Sequence[Document]:
     """Read the ledger of one entity in recording order, each change with what it did when it was recorded."""
-    values: Values = {"after_batch": None, "after_row": None}
-    return _all_of(connection, "audit", values | {"entity_uid": entity_uid}, known_at)
+    values: Values = {"entity_uid": entity_uid, "after_batch": None, "after_row": None, "offset": 0, "limit": None}
+    with as_known(connection, known_at):
+        found = rows(connection, "audit", values)
+    return documents(connection, found)
 
 
 def diff(
@@ -111,16 +117,16 @@ def diff(
     offset: int = 0,
     limit: int = 20,
 ) -> Page:
-    """Read a page of net changes between two instants, one document an entity, in order of entity_uid.
+    """Read a page of net changes between two instants, one document per entity, in order of entity_uid.
 
-    A page begins behind a position, or `offset` documents from the start. Raises TooMuchToFold.
+    A page begins after a position, or after the first `offset` documents. Raises TooMuchToFold.
     """
     window: Values = {"from": from_, "to": to}
     after_uid = None if after is None else after.entity_uid
     found: list[tuple[Document, Position]] = []
     with as_known(connection, known_at):
         if known_at is None:
-            candidates = _diff_candidates(connection, window, after_uid, offset + 2 * limit)
+            candidates = diff_candidates(connection, window, after_uid, offset + 2 * limit)
         else:
             candidates = uids(connection, after=after_uid, from_=from_, to=to)
         for some in candidates:
@@ -139,7 +145,7 @@ def count_diff(
     known_at: datetime | None = None,
     at_most: int | None = None,
 ) -> int:
-    """Count what `diff` lists; counting stops at `at_most`, so that this answer means so many or more."""
+    """Count what `diff` lists; counting stops at `at_most`, which then means that many or more."""
     window: Values = {"from": from_, "to": to, "entity_uids": None, "at_most": None}
     with as_known(connection, known_at):
         if known_at is not None:
@@ -147,7 +153,7 @@ def count_diff(
         if at_most is None:
             return _count(connection, "count_diff", window)
         return _count_by_uids(
-            connection, "count_diff", window, _diff_candidates(connection, window, None, at_most), at_most
+            connection, "count_diff", window, diff_candidates(connection, window, None, at_most), at_most
         )
 
 
@@ -161,9 +167,9 @@ def transitions(
     offset: int = 0,
     limit: int = 20,
 ) -> Page:
-    """Read a page of the transitions in `(from_, to]`, one document an entity and instant, in order of (instant, uid).
+    """Read a page of the transitions in `(from_, to]`, one document per entity and instant, in order of both.
 
-    A page begins behind a position that has an instant, or `offset` documents from the start. Raises TooMuchToFold.
+    A page begins after a position with an instant, or after the first `offset` documents. Raises TooMuchToFold.
     """
     start = (from_, LAST_UID)
     if after is not None and after.at is not None and after.at > from_:
@@ -184,7 +190,7 @@ def transitions(
 
 
 def transitions_at(connection: Connection, some: Sequence[tuple[datetime, UUID]]) -> Sequence[Document]:
-    """Read what changed at some moments, each an instant and an entity, in order; where nothing did, nothing."""
+    """Read what changed at given moments, each an instant and an entity; a moment without change has none."""
     if not some:
         return ()
     from_, to = min(at for at, _ in some) - timedelta.resolution, max(at for at, _ in some)
@@ -199,7 +205,7 @@ def count_transitions(
     known_at: datetime | None = None,
     at_most: int | None = None,
 ) -> int:
-    """Count what `transitions` lists; counting stops at `at_most`, so that this answer means so many or more."""
+    """Count what `transitions` lists; counting stops at `at_most`, which then means that many or more."""
     window: Values = {"from": from_, "to": to, "entity_uids": None, "at_most": at_most}
     with as_known(connection, known_at):
         if known_at is None:
@@ -215,9 +221,9 @@ def stream_entities(
     as_of: datetime | None = None,
     known_at: datetime | None = None,
 ) -> Iterator[bytes]:
-    """Read all that `entities` lists, in the same order: lines of JSON, in blocks of some of them.
+    """Read everything that `entities` lists, in the same order: lines of JSON, in blocks.
 
-    The lines are of one snapshot of the database, and the connection is theirs until the last block or the iterator's
+    All lines are of one snapshot of the database, and the connection is in use until the last block or the iterator's
     end. Raises UnknownType at once.
     """
     values = (which or Filter()).values(types) | {"as_of": as_of}
@@ -230,7 +236,7 @@ def stream_entities(
 def stream_diff(
     connection: Connection, from_: datetime, to: datetime, *, known_at: datetime | None = None
 ) -> Iterator[bytes]:
-    """Read all that `diff` lists, as `stream_entities` does."""
+    """Read everything that `diff` lists, as `stream_entities` does."""
     window: Values = {"from": from_, "to": to}
     if known_at is None:
         return _copied(connection, "stream_diff", window)
@@ -245,7 +251,7 @@ def stream_diff(
 def stream_transitions(
     connection: Connection, from_: datetime, to: datetime, *, known_at: datetime | None = None
 ) -> Iterator[bytes]:
-    """Read all that `transitions` lists, as `stream_entities` does."""
+    """Read everything that `transitions` lists, as `stream_entities` does."""
     if known_at is None:
         return _copied(connection, "stream_transitions", {"from": from_, "to": to})
 
@@ -262,7 +268,7 @@ def stream_transitions(
 def _entities_as_known(
     connection: Connection, values: Values, known_at: datetime, after: Position | None, offset: int, limit: int
 ) -> Page:
-    """Find the uids of a page in the ledger first, then fold those."""
+    """Find the uids of a page in the ledger first, then fold only those."""
     after_uid = None if after is None else after.entity_uid
     found: list[tuple[Document, UUID]] = []
     with as_known(connection, known_at):
@@ -290,21 +296,16 @@ def _entities_streamed(connection: Connection, values: Values, known_at: datetim
     return lines(connection, known_at, found())
 
 
-def _all_of(connection: Connection, name: str, values: Values, known_at: datetime | None) -> Sequence[Document]:
-    with as_known(connection, known_at):
-        return [document for document, *_ in rows(connection, name, values | {"offset": 0, "limit": None})]
-
-
 def _transitions_at(
     connection: Connection, from_: datetime, to: datetime, some: Sequence[TupleRow | tuple[datetime, UUID]]
 ) -> list[tuple[Document, Position]]:
-    """Read what changed at some moments, each an instant and an entity, of a window."""
+    """Read what changed at given moments of a window, each an instant and an entity."""
     values: Values = {"ats": [at for at, _ in some], "entity_uids": [uid for _, uid in some], "from": from_, "to": to}
     return [(document, Position(uid, at=at)) for document, at, uid in rows(connection, "transitions", values)]
 
 
 def _first(connection: Connection, values: Values) -> Sequence[TupleRow]:
-    """Read the first of a list without a filter: most reads are such, and making a plan takes as long as running it."""
+    """Read a page of a list without a filter with a cached plan, because planning takes as long as running it."""
     is_start = values["after_uid"] is None
     name = "entities_current_unfiltered" if values["as_of"] is None else "entities_as_of_unfiltered"
     start: Values = {"after_uid": FIRST_UID, "after_name": ""} if is_start else {}
@@ -313,7 +314,7 @@ def _first(connection: Connection, values: Values) -> Sequence[TupleRow]:
 
 
 def _whole(connection: Connection, after: Position | None) -> Position | None:
-    """Find the whole name of a short position; if no change says it any more, go on at the first with its beginning."""
+    """Return a shortened position with its whole name; if no entity has it any more, with its beginning."""
     if after is None or not after.digest:
         return after
     values: Values = {"entity_uid": after.entity_uid, "beginning": after.display_name, "digest": after.digest}
@@ -324,9 +325,9 @@ def _whole(connection: Connection, after: Position | None) -> Position | None:
 def _moments(
     connection: Connection, after: tuple[datetime, UUID], to: datetime, most: int
 ) -> list[tuple[datetime, UUID]]:
-    """Find the first moments behind one at which a version begins or ends, in order, in windows that grow.
+    """Return the first moments after a given one at which a version begins or ends, in windows that grow.
 
-    To sort all the moments of a long window for the few that a page shows would take as long as all of them.
+    Sorting all moments of a long window for the few that a page shows would take as long as reading all of them.
     """
     found: list[tuple[datetime, UUID]] = []
     width = (to - after[0]) / PARTS + timedelta.resolution
@@ -338,7 +339,7 @@ def _moments(
     return found
 
 
-def _diff_candidates(connection: Connection, window: Values, after_uid: UUID | None, size: int) -> Iterator[list[UUID]]:
+def diff_candidates(connection: Connection, window: Values, after_uid: UUID | None, size: int) -> Iterator[list[UUID]]:
     """Find the entities that may differ between two instants, in order of entity_uid, so many at a time."""
     while True:
         values = window | {"after_uid": after_uid, "limit": size}
@@ -367,7 +368,7 @@ def _count(connection: Connection, name: str, values: Values) -> int:
 
 
 def _copied(connection: Connection, name: str, values: Values) -> Iterator[bytes]:
-    """Stream what a COPY writes."""
+    """Stream the output of a COPY."""
     with connection.cursor() as cursor, cursor.copy(statement(f"query/{name}"), values) as copy:
         yield from in_blocks(copy)
 
@@ -383,5 +384,5 @@ def _is_filtered(values: Values) -> bool:
 
 
 def _with_details(name: str, values: Values) -> str:
-    """Choose the statement that searches the details first if there are any to search."""
+    """Return the name of the statement that searches details first, if the filter has details."""
     return f"{name}_with_details" if values["hashdiffs"] else name

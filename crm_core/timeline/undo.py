@@ -11,19 +11,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Literal
 from uuid import UUID
 
 from psycopg.rows import TupleRow
 
 from crm_core.errors import UnknownBatch
-from crm_core.model import Difference
+from crm_core.model import Difference, Retracting
 from crm_core.postgres.connection import Connection
 from crm_core.resources import statement
 from crm_core.timeline.merge import staging
 from crm_core.timeline.reads import snapshot
 
-Kind = Literal["undo", "reinstate"]
+Kind = Retracting
 Values = dict[str, str | int | bool | datetime | list[int] | None]
 MOMENTS = 50  # at which differences are looked for
 SHOWN = 10  # differences

@@ -1,1 +1,1 @@
-"""What a value is, and when two are the same: text, instants, hashes."""
+"""Values, and when two of them are equal: text, instants, hashes."""

@@ -1,4 +1,4 @@
-"""Work on whole columns at the price of the few values that need it."""
+"""Operations on whole columns that only pay for the few values that need them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ T = TypeVar("T")
 
 
 def reworked(values: pl.Series, where: pl.Series, work: Callable[[pl.Series], pl.Series]) -> pl.Series:
-    """Return the values, with `work` done on those that a Boolean column points at."""
+    """Return the values, with `work` applied to those that a Boolean column selects."""
     return values.clone().scatter(where.arg_true(), work(values.filter(where))) if where.any() else values
 
 
 def each_distinct(
     values: pl.Series, work: Callable[[str], T | None], dtype: pl.DataType | type[pl.DataType]
 ) -> pl.Series:
-    """Return `work` of each value of a String column, done once for each that differs; null for null."""
+    """Return `work` of each value of a String column, called once for each distinct value; null for null."""
     distinct = values.drop_nulls().unique(maintain_order=True)
     if distinct.is_empty():
         return pl.Series([None], dtype=dtype).new_from_index(0, len(values))

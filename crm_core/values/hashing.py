@@ -1,7 +1,8 @@
-"""Normal form, then SHA-256 hashdiff: of one value in Python, of whole columns in Polars, of stored values in SQL.
+"""Normal form and SHA-256 hashdiff: of one value in Python, of columns in Polars, of stored values in SQL.
 
-A hashdiff hashes `enc(field 1) || enc(field 2)`, where enc is `<byte length>:<UTF-8 bytes>`, and `-1:` of null. A field
-says how long it is, so no value can imitate the border to the next. `sql/ddl/0002_hashing.up.sql` gives the same bytes.
+A hashdiff hashes `enc(field 1) || enc(field 2)`, where enc is `<byte length>:<UTF-8 bytes>`, and `-1:` for null. Each
+field begins with its length, so no value can imitate the border to the next one. `sql/routines/10_values.sql` gives the
+same bytes.
 """
 
 from __future__ import annotations
@@ -22,39 +23,39 @@ from crm_core.values.columns import reworked
 
 # The 25 code points of the Unicode property White_Space, spelled out: `\s` of Python has four more (U+001C to U+001F).
 _WHITE_SPACE = "[\t\n\x0b\x0c\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+"
-_UNTIDY = r"[^!-~ ]|  |^ | $|^$"  # what may differ from its normal form; printable ASCII, well spaced, cannot
+_UNTIDY = r"[^!-~ ]|  |^ | $|^$"  # text that may differ from its normal form; well-spaced printable ASCII cannot
 _NEWER_THAN_PYTHON = r"[^\p{age:14.0}]"  # Unicode 14 is Python 3.11's; Polars knows later compositions
 
-# What is never seen: the Unicode property Default_Ignorable_Code_Point, spelled out; the first two join letters.
+# Invisible characters: the Unicode property Default_Ignorable_Code_Point, spelled out; the first two join letters.
 _JOINERS = "\u200c\u200d"
 _NEVER_SEEN = (
     "\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
     "\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 _UNSEEN = f"[{_JOINERS}{_NEVER_SEEN}]"
-_PICTURES = (  # the blocks that have emoji, and none of letters or marks
+_PICTURES = (  # the blocks that contain emoji but no letters or marks
     "\xa9\xae\u203c\u2049\u2122\u2139\u2190-\u23ff\u24c2\u25a0-\u27bf\u2934\u2935\u2b00-\u2bff\u3030\u303d\u3297\u3299"
     "\U0001f000-\U0001ffff"
 )
-_NEEDED = re.compile(  # the style of a picture, the keycap of a digit, the tags of a flag; or else what goes
+_NEEDED = re.compile(  # the style of a picture, the keycap of a digit, the tags of a flag; everything else is removed
     f"([{_PICTURES}][\ufe0e\ufe0f]|[#*0-9]\ufe0f(?=\u20e3)|\U0001f3f4[\U000e0020-\U000e007e]+\U000e007f)|[{_NEVER_SEEN}]"
 )
 _WORD = rf"[\p{{L}}--{_UNSEEN}][\p{{M}}--{_UNSEEN}]*"
-_JOINED = rf"^(?:{_WORD}(?:[{_JOINERS}]{_WORD})*|[^\p{{L}}{_JOINERS}{_NEVER_SEEN}])*$"  # nothing of it goes
+_JOINED = rf"^(?:{_WORD}(?:[{_JOINERS}]{_WORD})*|[^\p{{L}}{_JOINERS}{_NEVER_SEEN}])*$"  # nothing of this is removed
 _JOINER = re.compile(f"([{_JOINERS}])[{_JOINERS}]*")
 _PICTURE = re.compile(f"[{_PICTURES}]")
 _END_OF_PICTURE = re.compile(f"[{_PICTURES}\ufe0e\ufe0f\u20e3\U000e007f]")
 
-NAME_CHARACTERS = 500  # the most that a name has in normal form
-VALUE_BYTES = 100_000  # the most that a detail value has as it is stored, in UTF-8
-NOBODY = frozenset({UUID(int=0), UUID(int=2**128 - 1)})  # the nil and the max UUID: RFC 9562 has them name nothing
+NAME_CHARACTERS = 500  # the longest name, in normal form
+VALUE_BYTES = 100_000  # the longest stored detail value, in UTF-8
+NOBODY = frozenset({UUID(int=0), UUID(int=2**128 - 1)})  # the nil and the max UUID, which by RFC 9562 identify nothing
 
 
 def normal_form(value: str) -> str | None:
-    """Return the text as it is stored, None when nothing is left.
+    """Return the text as it is stored, or None if nothing is left.
 
-    NFC without the characters that are never seen, trimmed, inner runs of white space one space. Joiners stay between
-    letters (Persian and the scripts of India need them), and emoji keep what they are made of.
+    This is NFC without invisible characters, trimmed, with inner white space reduced to one space. Joiners stay between
+    letters (Persian and the scripts of India need them), and emoji keep their parts.
     """
     normal = unicodedata.normalize("NFC", value)
     if re.search(_UNSEEN, normal):
@@ -63,10 +64,10 @@ def normal_form(value: str) -> str | None:
 
 
 def _seen(text: str) -> str:
-    """Leave out what is never seen; of several joiners side by side the first may stay."""
+    """Remove invisible characters; of several adjacent joiners only the first can stay."""
     text = _JOINER.sub(r"\1", unicodedata.normalize("NFC", _NEEDED.sub(r"\1", text)))
     kept: list[str] = []
-    in_word = False  # what stands before is a letter with its marks
+    in_word = False  # preceded by a letter with its marks
     for char, after in zip(text, f"{text[1:]} ", strict=False):
         kind = unicodedata.category(char)[0]
         if char not in _JOINERS:
@@ -81,7 +82,7 @@ def _seen(text: str) -> str:
 
 
 def stored_form(value: str, compares: Compares) -> str | None:
-    """Return a detail value as it is stored: untouched when it compares exactly, else in normal form; None if empty."""
+    """Return a detail value as it is stored: unchanged if it compares exactly, else in normal form; None if empty."""
     match compares:
         case "exact":
             return value or None
@@ -92,38 +93,38 @@ def stored_form(value: str, compares: Compares) -> str | None:
 
 
 def is_name_too_long(name: str) -> bool:
-    """Return whether a name in normal form has more characters than a name may have."""
+    """Return whether a name in normal form has more characters than allowed."""
     return len(name) > NAME_CHARACTERS
 
 
 def is_value_too_long(value: str) -> bool:
-    """Return whether a detail value, as it is stored, has more bytes than one may have."""
+    """Return whether a stored detail value has more bytes than allowed."""
     return len(value) * 4 > VALUE_BYTES and len(value.encode()) > VALUE_BYTES
 
 
 def compared_form(value: str, compares: Compares) -> str:
-    """Return what of a stored value is compared: all of it, or all but the case."""
+    """Return the part of a stored value that is compared: all of it, or all but the case."""
     return value.translate(case_folding()) if compares == "casefold" else value
 
 
 def code_key(code: str) -> str:
-    """Return what of a type's code is compared: types are matched whatever their case."""
+    """Return the form of a type's code that is compared, because codes match in upper or lower case."""
     return compared_form(normal_form(code) or "", "casefold")
 
 
 @functools.cache
 def case_folding() -> dict[int, str]:
-    """Return Unicode simple case folding, code point → one character, of the code points of Unicode 3.2.
+    """Return Unicode simple case folding, code point → one character, for the code points of Unicode 3.2.
 
-    It knows no context and no language, so `str.translate`, SQL `translate` and Polars agree on it; Unicode guarantees
-    that the folding of an assigned code point stays. ß is not ss, and Turkish İ equals itself alone: full folding would
-    make two characters of them. The folded text is compared, never stored, and is not normalised again: H̱ (two code
-    points) and ẖ (one) stay different, which shows a change too many and hides none.
+    It depends on no context and no language, so `str.translate`, SQL `translate` and Polars agree on it, and Unicode
+    guarantees that the folding of an assigned code point does not change. ß is not ss, and Turkish İ equals only
+    itself: full folding would make two characters of them. The folded text is compared, never stored, and not
+    normalized again: H̱ (two code points) and ẖ (one) stay different, which shows one change too many but hides none.
     """
     folding: dict[int, str] = {}
     for code in range(0x10426):  # the last code point of Unicode 3.2 that has a case is U+10425
         char = chr(code)
-        if char.casefold() == char == char.lower():  # by far the most
+        if char.casefold() == char == char.lower():  # by far the most frequent case
             continue
         folded = next((form for form in (char.casefold(), char.lower()) if len(form) == 1), char)
         if folded != char and unicodedata.ucd_3_2_0.category(char) != "Cn":
@@ -132,17 +133,17 @@ def case_folding() -> dict[int, str]:
 
 
 def entity_hashdiff(display_name: str, entity_type: str) -> bytes:
-    """Hash what is compared of an entity: the name in normal form and the canonical type code; 32 bytes."""
+    """Hash the compared fields of an entity: the name in normal form and the canonical type code; 32 bytes."""
     return hashlib.sha256(_encoded(display_name) + _encoded(entity_type)).digest()
 
 
 def detail_hashdiff(detail_type: str, detail_value: str, compares: Compares) -> bytes:
-    """Hash what is compared of a detail: the canonical type code and the stored value as it compares; 32 bytes."""
+    """Hash the compared fields of a detail: the canonical type code and the stored value; 32 bytes."""
     return hashlib.sha256(_encoded(detail_type) + _encoded(compared_form(detail_value, compares))).digest()
 
 
 def derived_uid(entity: bytes, details: Sequence[bytes]) -> UUID:
-    """Derive the uid of an entity that came without one: a UUID of version 8 (RFC 9562) out of its hashdiffs.
+    """Derive the uid of an entity that came without one from its hashdiffs: a UUID of version 8 (RFC 9562).
 
     It holds the first 16 bytes of the SHA-256 of the entity's hashdiff and those of its details, in the order of the
     codes, all written as hexadecimal digits; the 6 bits of version and variant are set.
@@ -162,7 +163,7 @@ def folded_forms(values: pl.Series) -> pl.Series:
 
 
 def hashdiff(*fields: pl.Expr) -> pl.Expr:
-    """Hash the fields of each row; a String of 64 hexadecimal digits, never null."""
+    """Hash the fields of each row; the result is a String of 64 hexadecimal digits, never null."""
     parts = [
         part
         for field in fields
@@ -184,7 +185,7 @@ def _sha256(texts: pl.Expr) -> pl.Expr:
     """Hash each text.
 
     `texts.chash` would do, but it keeps itself in the expression: a cycle that holds a whole column until the garbage
-    collector comes by, which made the memory of a 1.4 GB drop grow to twice that of a small one.
+    collector runs, which made the memory for a 1.4 GB drop grow to twice that for a small one.
     """
     hashed: pl.Expr = CryptographicHashingNameSpace(texts).sha2_256()
     return hashed

@@ -1,4 +1,4 @@
-"""Instants: ISO 8601 in, UTC with microseconds out; one value in Python, whole columns in Polars."""
+"""Instants: ISO 8601 is read, UTC with microseconds is written; one value in Python, columns in Polars."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import polars as pl
 
 from crm_core.values.columns import each_distinct
 
-CLOCK_SKEW = timedelta(minutes=5)  # a change_ts may be ahead of now by so much
+CLOCK_SKEW = timedelta(minutes=5)  # by how much a change_ts may be ahead of now
 
 _END = (  # of a second, and of the time
     r"(?:[.,](?P<fraction>\d{1,9}))?)?"
@@ -24,10 +24,10 @@ _USUAL = r"^[12][0-9]{3}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-5][0-9](?:\.[
 
 
 def parse_instant(text: str, time_zone: tzinfo) -> datetime:
-    """Read a date (its first instant) or a date and time, in the zone if it names no offset, cut to microseconds.
+    """Parse a date (its first instant) or a date and time; without an offset it is read in the zone.
 
-    Raises ValueError for what is not ISO 8601, is in no calendar, does not exist in the zone, is a time that exists
-    there twice, or is outside the years 1 to 9999 of UTC.
+    Digits after microseconds are cut off. Raises ValueError for what is not ISO 8601, is not in the calendar, does not
+    exist in the zone or exists twice there, or is outside the years 1 to 9999 of UTC.
     """
     match = next((match for form in _FORMS if (match := form.fullmatch(text.strip()))), None)
     if match is None:
@@ -35,7 +35,7 @@ def parse_instant(text: str, time_zone: tzinfo) -> datetime:
         raise ValueError(fault)
     year, month, day, hour, minute, second = (int(match[part] or 0) for part in ("y", "mo", "d", "h", "mi", "s"))
     microsecond = int((match["fraction"] or "").ljust(6, "0")[:6])
-    clock = datetime(year, month, day, hour, minute, second, microsecond, UTC)  # what a clock on the wall shows
+    clock = datetime(year, month, day, hour, minute, second, microsecond, UTC)  # the time on a wall clock
     try:
         return clock - _offset(clock, match, time_zone)
     except OverflowError as error:
@@ -44,7 +44,7 @@ def parse_instant(text: str, time_zone: tzinfo) -> datetime:
 
 
 def instants(texts: pl.Series, time_zone: tzinfo) -> pl.Series:
-    """Return `parse_instant` of each value of a String column, Datetime(us, UTC); null of null and where it raises."""
+    """Return `parse_instant` of each String, as Datetime(us, UTC); null for null and where it raises."""
 
     def parsed(text: str) -> datetime | None:
         try:
@@ -78,7 +78,7 @@ def _offset(clock: datetime, match: re.Match[str], time_zone: tzinfo) -> timedel
 
 
 def _offsets(clock: datetime, time_zone: tzinfo) -> tuple[timedelta, timedelta]:
-    """Return how far the zone is ahead when a clock there shows this for the first time, and for the second."""
+    """Return the zone's offset when a clock there first shows this time, and when it shows it for the second time."""
     first, second = (clock.replace(tzinfo=time_zone, fold=fold).utcoffset() for fold in (0, 1))
     assert first is not None
     assert second is not None
@@ -86,10 +86,11 @@ def _offsets(clock: datetime, time_zone: tzinfo) -> tuple[timedelta, timedelta]:
 
 
 def _start_of_day(midnight: datetime, before: timedelta, after: timedelta, time_zone: tzinfo) -> datetime | None:
-    """Return when a day begins whose midnight comes twice, or never; None for a day that was left out."""
+    """Return the start of a day whose midnight comes twice or never; None for a day that was skipped."""
     if before > after:  # twice
         return midnight - before
-    early, late = midnight - after, midnight - before  # the clocks are put forward after `early`, by `late`
+    # The clocks are put forward between `early` and `late`.
+    early, late = midnight - after, midnight - before
     while late - early > timedelta(microseconds=1):
         middle = early + (late - early) // 2
         if middle.astimezone(time_zone).utcoffset() == before:

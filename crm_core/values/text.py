@@ -1,4 +1,4 @@
-"""Text that others chose, as one line that can be shown: no terminal takes any of it for a command."""
+"""Text from outside as one line that is safe to show on a terminal."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable, Mapping
 
 
 def one_line(text: object) -> str:
-    """Return a text that is not ours as one line of printable characters; others become �."""
+    """Return a text from outside as one line of printable characters; all others become �."""
     return printable(" ".join(str(text).split()))
 
 
 def json_line(value: Mapping[str, object]) -> str:
-    r"""Return a JSON object in one line; a character that cannot be printed is written \uXXXX."""
+    r"""Return a JSON object in one line; characters that cannot be printed are written \uXXXX."""
     return printable(json.dumps(value, ensure_ascii=False, default=str), lambda char: json.dumps(char)[1:-1])
 
 
 def printable(text: str, instead: Callable[[str], str] = lambda _: "�") -> str:
-    """Return a line of text with `instead` of each character that cannot be printed."""
+    """Return a line of text with `instead` in place of each character that cannot be printed."""
     return text if text.isprintable() else "".join(char if char.isprintable() else instead(char) for char in text)

@@ -1,4 +1,4 @@
--- Revokes the token of a name or an id: the one in use, if there is one; one that was revoked before keeps its instant.
+-- Revoke the token with a name or id, the active one if there are several; a token that was revoked before keeps its instant.
 -- In: name_or_id, now. Out: the token, or no row.
 update access_token set revoked_at = coalesce(revoked_at, %(now)s)
 where token_id = (

@@ -1,4 +1,4 @@
--- The token of an id, if it is in use, with the hash of its secret.
+-- Return the token with an id, if it is active, and the hash of its secret.
 -- In: token_id, now. Out: name, role, secret_sha256; or no row.
 select name, role, secret_sha256
 from access_token

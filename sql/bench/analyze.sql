@@ -1,3 +1,3 @@
--- Lets the planner know what the tables hold, as autovacuum does in time.
+-- Update the planner's statistics, as autovacuum does after a while.
 -- In, out: nothing.
 analyze

@@ -1,2 +1,2 @@
--- Takes the details of a drop. In: CSV rows. Out: nothing.
+-- Take the details of a drop. In: CSV rows. Out: nothing.
 copy limit_detail from stdin (format csv)

@@ -1,3 +1,3 @@
--- Makes a database for one tool that is compared, so that none meets what another left.
+-- Create a database for one of the compared tools, so that none finds what another left.
 -- In: name, quoted; outside a transaction. Out: nothing.
 create database {name}

@@ -1,5 +1,5 @@
 -- Entity versions do not overlap, are not empty, are current exactly when open, and differ from the version before.
--- In: uids (null: all entities). Out: one line a breach.
+-- In: uids (null: all entities). Out: one line for each breach.
 select format('entity %%s: version from %%s to %%s is followed by one from %%s', entity_uid, valid_from, valid_to, follower_from)
 from (
     select *, lead(valid_from) over ordered as follower_from, lead(hashdiff) over ordered as follower_hashdiff

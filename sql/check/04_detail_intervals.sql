@@ -1,5 +1,5 @@
 -- Detail versions do not overlap, are not empty, are current exactly when open, and differ from the version before.
--- In: uids (null: all entities). Out: one line a breach.
+-- In: uids (null: all entities). Out: one line for each breach.
 select format('entity %%s, detail %%s: version from %%s to %%s is followed by one from %%s',
               entity_uid, detail_type_id, valid_from, valid_to, follower_from)
 from (

@@ -1,5 +1,5 @@
 -- An entity's timeline ends only with a deletion.
--- In: uids (null: all entities). Out: one line a breach.
+-- In: uids (null: all entities). Out: one line for each breach.
 select format('entity %%s ends at %%s without a deletion', entity_uid, valid_to)
 from (
     select entity_uid, valid_to, lead(valid_from) over (partition by entity_uid order by valid_from) as follower_from

@@ -1,5 +1,5 @@
 -- A detail is valid only while its entity exists.
--- In: uids (null: all entities). Out: one line a breach.
+-- In: uids (null: all entities). Out: one line for each breach.
 select format('entity %%s, detail %%s from %%s to %%s outlives its entity', d.entity_uid, d.detail_type_id, d.valid_from, d.valid_to)
 from entity_detail d
 left join (

@@ -1,5 +1,5 @@
--- Every entity hashdiff is that of the values it stands beside.
--- In: uids (null: all entities). Out: one line a breach.
+-- Every entity hashdiff is the hash of the values in its row.
+-- In: uids (null: all entities). Out: one line for each breach.
 select format('entity %%s from %%s: hashdiff is not that of its values', entity_uid, valid_from)
 from entity
 join entity_type using (entity_type_id)

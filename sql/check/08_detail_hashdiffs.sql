@@ -1,5 +1,5 @@
--- Every detail hashdiff is that of the value it stands beside.
--- In: uids (null: all entities). Out: one line a breach.
+-- Every detail hashdiff is the hash of the value in its row.
+-- In: uids (null: all entities). Out: one line for each breach.
 select format('entity %%s, %%s from %%s: hashdiff is not that of its value', entity_uid, code, valid_from)
 from entity_detail
 join detail_type using (detail_type_id)

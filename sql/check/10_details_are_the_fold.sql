@@ -1,5 +1,5 @@
 -- The ledger, replayed, gives the detail versions and no others.
--- In: uids (null: all entities). Out: one line a breach.
+-- In: uids (null: all entities). Out: one line for each breach.
 select format('entity %%s, detail %%s: version from %%s to %%s is %%s', entity_uid, detail_type_id, valid_from, valid_to,
               case when is_stored then 'stored, and not what the ledger says' else 'what the ledger says, and not stored' end)
 from (

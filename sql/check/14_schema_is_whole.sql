@@ -1,5 +1,5 @@
--- Every table, column, constraint, index, view and function of this release is there, and valid.
--- In: nothing. Out: what is there and valid, one line each; sql/objects.txt has what should be.
+-- Every table, column, constraint, index, view and function of this release is present and valid.
+-- In: nothing. Out: what is present and valid, one line each; sql/objects.txt lists what should be.
 with homes as (
     select oid, nspname, case when nspname = current_schema() then '' else nspname || '.' end as prefix
     from pg_namespace where nspname in (current_schema(), 'known', 'single')

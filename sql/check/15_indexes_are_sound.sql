@@ -1,5 +1,5 @@
--- Every btree index has its entries in order and one for each row, as far as amcheck is there and may be used.
--- In: nothing. Out: the indexes to look at, by name.
+-- Every btree index has its entries in order and one for each row, if amcheck is installed and may be used.
+-- In: nothing. Out: the names of the indexes to check.
 select indexrelid::regclass::text
 from pg_index
 join pg_class c on c.oid = indexrelid

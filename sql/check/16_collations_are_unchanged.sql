@@ -1,5 +1,5 @@
--- No collation that indexes were built by has changed with the operating system since.
--- In: nothing. Out: its name, the version they were built by and the one that the system now has, of each that has.
+-- No collation that indexes were built with has changed with the operating system since.
+-- In: nothing. Out: for each that has changed: its name, the version they were built with, and the system's version now.
 select distinct 'collation ' || c.oid::regcollation, collversion, pg_collation_actual_version(c.oid)
 from pg_index
 cross join unnest(indcollation) as used (collation_id)

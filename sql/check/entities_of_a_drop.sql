@@ -1,4 +1,4 @@
--- Sample about `at_most` of the entities that a merged drop names: those of its changes at regular distances.
+-- Sample about `at_most` of the entities that a merged drop names, by taking its changes at regular distances.
 -- In: sha256, at_most. Out: entity_uid.
 select distinct l.entity_uid
 from drop_file f

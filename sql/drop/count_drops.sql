@@ -1,3 +1,3 @@
--- Counts the drops that ever came.
+-- Count the drops that were ever received.
 -- In: nothing. Out: count.
 select count(*) from drop_file

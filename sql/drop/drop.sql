@@ -1,5 +1,5 @@
--- What one drop did.
--- In: sha256. Out: document, none if no such drop ever came.
+-- Return what one drop did.
+-- In: sha256. Out: document; no row if no such drop was ever received.
 select row_to_json(document)::text
 from (
     select sha256, file_name as file, bytes, status, utc(first_seen_at) as first_seen_at, utc(merged_at) as merged_at,

@@ -1,3 +1,3 @@
--- Drop the work table.
+-- Drop the work table of noted rows.
 -- In, out: nothing.
 drop table noted_row

@@ -1,4 +1,4 @@
--- What each drop did, the newest first, from behind one.
+-- Return what each drop did, newest first, after a given one.
 -- In: after_first_seen_at and after_sha256 (null: from the start), limit, offset. Out: document, first_seen_at, sha256.
 select row_to_json(document)::text, page.first_seen_at, page.sha256
 from (

@@ -1,4 +1,4 @@
--- The moments of the first rows of a drop that may change something, in order of the file; while its work tables are there.
+-- Return the moments of a drop's first rows that may change something, in order of the file; its work tables must exist.
 -- In: limit; named_entity, staged_change. Out: change_ts, entity_uid.
 select s.change_ts, s.entity_uid
 from named_entity n

@@ -1,3 +1,3 @@
--- Tells which of some drops the database has judged: merged, refused, or whatever became of them after they were read.
+-- Return which of these drops were read and validated, whatever the result.
 -- In: sha256s. Out: sha256.
 select sha256 from drop_file where sha256 = any (%(sha256s)s) and status <> 'seen'

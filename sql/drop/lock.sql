@@ -1,5 +1,5 @@
--- Reads what is known of a drop, and keeps others from merging it at the same time.
--- In: sha256. Out: first_seen_at, status and the books.
+-- Lock a drop, so that others cannot merge it at the same time, and return what is known about it.
+-- In: sha256. Out: first_seen_at, status and the counts.
 select first_seen_at, status, rows_read, rows_accepted, rows_rejected
 from drop_file
 where sha256 = %(sha256)s

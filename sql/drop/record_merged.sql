@@ -1,4 +1,4 @@
--- Records what a drop did, in the transaction that did it.
+-- Record what a drop did, in the transaction that did it.
 -- In: the fields of the report, batch_id, merged_at. Out: nothing.
 update drop_file
 set status = 'merged', merged_at = %(merged_at)s, batch_id = %(batch_id)s,

@@ -1,4 +1,4 @@
--- Add what went in of the rows that a merged drop was refused before, in the transaction that took them in.
+-- Add the rows of a merged drop that were rejected before and are accepted now, in the transaction that merges them.
 -- In: the fields of the report. Out: nothing.
 update drop_file
 set rows_read = %(rows_read)s, rows_accepted = %(rows_accepted)s, rows_rejected = %(rows_rejected)s,

@@ -1,4 +1,4 @@
--- Records why a drop was refused; one that was merged or undone stays so.
+-- Record why a drop was refused; a drop that was merged before, or undone, stays so.
 -- In: sha256, error. Out: nothing.
 update drop_file
 set status = 'refused', error = %(error)s

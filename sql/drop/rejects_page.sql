@@ -1,4 +1,4 @@
--- Rejected rows of a drop in order of their lines, some from the start on.
+-- Return a page of the rejected rows of a drop, in order of their lines.
 -- In: sha256, limit, offset. Out: document.
 select row_to_json(document)::text
 from (

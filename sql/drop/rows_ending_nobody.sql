@@ -1,5 +1,5 @@
 -- Count the deletions of an entity that did not exist just before, after the merge.
--- In: noted_row, limit. Out: how many, and the lines of the first.
+-- In: noted_row, limit. Out: the number, and the lines of the first ones.
 select count(*), (array_agg(line order by line))[:%(limit)s]
 from noted_row n
 where is_deletion

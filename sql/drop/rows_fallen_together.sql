@@ -1,5 +1,5 @@
--- Count the rows without a uid that say the same as one before them, and so are the same entity.
--- In: noted_row, limit. Out: how many, and the lines of the first.
+-- Count the rows without a uid that say the same as an earlier row, and so are the same entity.
+-- In: noted_row, limit. Out: the number, and the lines of the first ones.
 select count(*), (array_agg(line order by line))[:%(limit)s]
 from (
     select line, row_number() over (partition by entity_uid order by line) as number

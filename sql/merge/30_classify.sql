@@ -1,6 +1,6 @@
--- Find the entities that the drop names and how each goes in (see create_stage), and count them by route.
--- In: staged_change, ledger, drops_repeats (false: a change said again is recorded again). Out: named_entity; the numbers of all
--- entities and of repeats, and of those entities that are repeated, new, spliced, folded, with several changes, with a tie; rows_late.
+-- Find the entities that the drop names and the route of each (see create_stage), and count them by route.
+-- In: staged_change, ledger, drops_repeats (false: a repeated change is recorded again). Out: named_entity; the numbers of all
+-- entities and of repeats, and of those entities that are repeated, new, spliced, folded, with several changes, with changes at the same instant; rows_late.
 with named as (
     insert into named_entity (entity_uid, since, changes, repeats, said_in, said_at, late, has_tie, route)
     select entity_uid, min(change_ts) filter (where not is_repeat), count(*), count(*) filter (where is_repeat), min(said_in), min(said_at),

@@ -1,5 +1,5 @@
--- Discard repeats: all changes of an entity of which the drop says nothing else; among several changes of an entity those that
--- come before any news of their instant, and a row that says what the row before it says. So the last line of an instant stands.
+-- Discard repeats: all changes of an entity about which the drop says nothing new; among several changes of an entity those that
+-- come before anything new at their instant, and a row that repeats the row before it. So the last line of an instant wins.
 -- In: named_entity, ledger, drops_repeats. Out: fewer rows in staged_change.
 delete from staged_change s
 using (

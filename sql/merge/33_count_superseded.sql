@@ -1,4 +1,4 @@
--- Count the changes, of this drop or before, that a later recorded one at the same instant supersedes.
+-- Count the changes, in this drop or recorded before, that a later recorded one at the same instant supersedes.
 -- In: named_entity, staged_change, ledger before this batch. Out: rows_superseded.
 select (select count(*)
         from named_entity n

@@ -1,4 +1,4 @@
--- Find how one change of an entity alters its versions: see the splice.
+-- Find how one change of an entity alters its versions (see sql/routines/50_splice.sql).
 -- In: named_entity, staged_change, entity, ledger. Out: entity_difference.
 insert into entity_difference (entity_uid, action, valid_from, valid_to, old_to, display_name, entity_type_id, hashdiff)
 select s.entity_uid, d.action, d.valid_from, d.valid_to, d.old_to, d.display_name, d.entity_type_id, d.hashdiff

@@ -1,4 +1,4 @@
--- Set the new end of the detail versions that are cut or that hold longer.
+-- Set the new end of the detail versions that are cut or extended.
 -- In: detail_difference, recorded_at. Out: entity_detail.
 update entity_detail e
 set valid_to = d.valid_to, is_current = d.valid_to is null, updated_at = %(recorded_at)s

@@ -1,4 +1,4 @@
--- Count the instants of the drop's changes at which a timeline now differs: one standing change for each instant.
+-- Count the instants of the drop's changes at which a timeline now differs: one change counts for each instant.
 -- In: named_entity, staged_change, entity_difference, detail_difference. Out: rows_changed.
 select (select count(*) from named_entity where route = 'new')
      + (select count(*)

@@ -1,3 +1,3 @@
--- Drop the work tables of this merge: their names would hide others from what the transaction reads next.
+-- Drop the work tables of this merge: their names would hide other tables from the rest of the transaction.
 -- In, out: nothing.
 select drop_stage()

@@ -1,4 +1,4 @@
--- Counts the entities, of some or of all, that differ between two instants.
+-- Count those of some or all entities that differ between two instants.
 -- In: from, to, entity_uids (null: all). Out: count.
 select count(*)
 from net_changes(%(from)s, %(to)s)

@@ -1,4 +1,4 @@
--- Counts the entities that existed at an instant and that a filter lets through, up to a number of them.
+-- Count the entities that existed at an instant and match a filter, up to a number of them.
 -- In: as_of, like (pattern, null: any), entity_type_id (null: any), at_most (null: all). Out: count.
 select count(*)
 from (

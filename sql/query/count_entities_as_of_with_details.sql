@@ -1,4 +1,4 @@
--- Counts the entities that had all of the given detail values at an instant, up to a number of them.
+-- Count the entities that had all of the given detail values at an instant, up to a number of them.
 -- In: hashdiffs (of the values), as_of, like, entity_type_id, at_most. Out: count.
 with holder as materialized (
     select entity_uid

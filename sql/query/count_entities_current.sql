@@ -1,4 +1,4 @@
--- Counts the current entities that a filter lets through, up to a number of them.
+-- Count the current entities that match a filter, up to a number of them.
 -- In: like (pattern, null: any), entity_type_id (null: any), at_most (null: all). Out: count.
 select count(*)
 from (

@@ -1,4 +1,4 @@
--- Counts the current entities that have all of the given detail values, up to a number of them.
+-- Count the current entities that have all of the given detail values, up to a number of them.
 -- In: hashdiffs (of the values), like, entity_type_id, at_most. Out: count.
 with holder as materialized (
     select entity_uid

@@ -1,5 +1,5 @@
--- Counts the entities that existed at an instant, up to a number of them, without a fold: those whose last change but for
--- patches is no deletion. In: as_of, at_most (null: all). Out: count.
+-- Count the entities that existed at an instant, up to a number of them, without a fold: those whose last change apart from
+-- patches is not a deletion. In: as_of, at_most (null: all). Out: count.
 select count(*)
 from (
     select

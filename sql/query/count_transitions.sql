@@ -1,6 +1,6 @@
--- Counts the moments, an entity and an instant each, at which a version begins or ends within a window, up to a number of them.
--- At one moment an entity may end and begin, and so may as many details as there are types: so many times the number of
--- beginnings and ends hold at least the number of moments.
+-- Count the moments, each an entity and an instant, at which a version begins or ends within a window, up to a number of them.
+-- At one moment an entity and each of its details may end and begin: this many times `at_most` beginnings and ends always contain
+-- that many moments.
 -- In: from, to, entity_uids (null: all), at_most (null: all). Out: count.
 select count(*)
 from (

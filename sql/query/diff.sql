@@ -1,4 +1,4 @@
--- Net changes of some entities between two instants, one document an entity in order of entity_uid.
+-- Return the net changes of some entities between two instants, one document per entity in order of entity_uid.
 -- In: entity_uids, from, to. Out: document, entity_uid.
 select document, entity_uid
 from net_changes(%(from)s, %(to)s)

@@ -1,4 +1,4 @@
--- The next entities in order of entity_uid of which a version, or one of a detail, begins or ends within a window.
+-- Return the next entities in order of entity_uid that have a version, or a detail version, which begins or ends in a window.
 -- In: from, to, after_uid (null: from the start), limit. Out: entity_uid.
 select entity_uid
 from (

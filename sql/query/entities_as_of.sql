@@ -1,4 +1,4 @@
--- All entities as they were at an instant, in order of entity_uid, from behind one.
+-- Return the entities as they were at an instant, in order of entity_uid, after a given one.
 -- In: as_of, like, entity_type_id (null: any), after_uid (null: from the start), limit, offset. Out: document, display_name, entity_uid.
 select entity_document(e.entity_uid, e.display_name, et.code, e.valid_from, e.valid_to, e.is_current, e.hashdiff, (
            select string_agg(detail_document(dt.code, d.detail_value, d.valid_from, d.valid_to, d.is_current, d.hashdiff), ',' order by dt.code)

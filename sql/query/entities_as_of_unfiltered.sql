@@ -1,5 +1,5 @@
--- The first of entities_as_of without a filter, so that one plan serves all values and can be kept (entities_current_unfiltered).
--- In: as_of, after_uid, after_from (infinity; -infinity: the uid itself too), limit, offset. Out: document, display_name, entity_uid.
+-- Return a page of entities_as_of without a filter, so that one cached plan serves all values (see entities_current_unfiltered).
+-- In: as_of, after_uid, after_from (infinity; -infinity: include the uid itself), limit, offset. Out: document, display_name, entity_uid.
 select entity_document(e.entity_uid, e.display_name, et.code, e.valid_from, e.valid_to, e.is_current, e.hashdiff, (
            select string_agg(detail_document(dt.code, d.detail_value, d.valid_from, d.valid_to, d.is_current, d.hashdiff), ',' order by dt.code)
            from entity_detail d

@@ -1,4 +1,4 @@
--- All entities that had all of the given detail values at an instant, in order of entity_uid, from behind one.
+-- Return the entities that had all given detail values at an instant, in order of entity_uid, after a given one.
 -- In: hashdiffs (of the values), as_of, like, entity_type_id, after_uid, limit, offset. Out: document, display_name, entity_uid.
 with holder as materialized (
     select entity_uid

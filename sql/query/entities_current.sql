@@ -1,4 +1,4 @@
--- Current entities by display_name, then entity_uid, from behind a name and uid; the page is found before its details are.
+-- Return current entities by display_name, then entity_uid, after a given one; the page is found before its details are read.
 -- In: like (pattern, null: any), entity_type_id (null: any), after_name and after_uid (null: from the start), limit, offset.
 -- Out: document, display_name, entity_uid.
 select entity_document(e.entity_uid, e.display_name, et.code, e.valid_from, e.valid_to, e.is_current, e.hashdiff, (

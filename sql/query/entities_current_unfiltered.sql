@@ -1,4 +1,4 @@
--- The first of entities_current without a filter, so that one plan serves all values and can be kept: the constant limit
+-- Return a page of entities_current without a filter, so that one cached plan serves all values: the constant limit
 -- tells the planner that the page is small. In: after_name and after_uid ('' and the least: from the start), limit, offset
 -- (together 101 at most). Out: document, display_name, entity_uid.
 select entity_document(e.entity_uid, e.display_name, et.code, e.valid_from, e.valid_to, e.is_current, e.hashdiff, (

@@ -1,4 +1,4 @@
--- Current entities that have all of the given detail values, by display_name, then entity_uid; the details are searched first.
+-- Return current entities that have all given detail values, by display_name, then entity_uid; the details are searched first.
 -- In: hashdiffs (of the values), like, entity_type_id, after_name, after_uid, limit, offset. Out: document, display_name, entity_uid.
 with holder as materialized (
     select entity_uid

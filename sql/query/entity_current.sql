@@ -1,5 +1,5 @@
--- One entity as it is, with its details.
--- In: entity_uid. Out: document, none if the entity does not exist now.
+-- Return one entity as it is now, with its details.
+-- In: entity_uid. Out: document; no row if the entity does not exist now.
 select entity_document(e.entity_uid, e.display_name, et.code, e.valid_from, e.valid_to, e.is_current, e.hashdiff, (
            select string_agg(detail_document(dt.code, d.detail_value, d.valid_from, d.valid_to, d.is_current, d.hashdiff), ',' order by dt.code)
            from entity_detail d

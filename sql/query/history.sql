@@ -1,5 +1,6 @@
--- Versions of one entity and of its details in order of valid_from, the entity before its details, from behind one of them.
--- In: entity_uid, after_from and after_code (null: from the start), limit (null: all), offset. Out: document, valid_from, code.
+-- Return the versions of one entity and its details by valid_from, the entity before its details, after a given version.
+-- In: entity_uid, after_from and after_code (null: from the start), since (null: all; those that hold then or later, or end then),
+-- limit (null: all), offset. Out: document, valid_from, code.
 select case when v.code = ''
             then '{"kind":"entity","entity_uid":"' || v.entity_uid || '","display_name":' || to_json(v.value)
                  || ',"entity_type":"' || et.code || '",'
@@ -20,7 +21,8 @@ from (
         join detail_type dt on dt.detail_type_id = d.detail_type_id
         where d.entity_uid = %(entity_uid)s
     ) version
-    where %(after_from)s::timestamptz is null or (valid_from, code) > (%(after_from)s::timestamptz, %(after_code)s::text)
+    where (%(after_from)s::timestamptz is null or (valid_from, code) > (%(after_from)s::timestamptz, %(after_code)s::text))
+      and (%(since)s::timestamptz is null or valid_to is null or valid_to >= %(since)s::timestamptz)
     order by valid_from, code
     limit %(limit)s offset %(offset)s
 ) v

@@ -1,4 +1,4 @@
--- Some entities as they were at an instant, in order of entity_uid; the details of all are folded at once.
+-- Return some entities as they were at an instant, in order of entity_uid; the details of all of them are folded together.
 -- In: entity_uids, as_of. Out: document, entity_uid.
 select entity_document(e.entity_uid, e.display_name, et.code, e.valid_from, e.valid_to, e.is_current, e.hashdiff, d.details),
        e.entity_uid

@@ -1,4 +1,4 @@
--- Which of some entities existed at an instant and match a filter, in order of entity_uid.
+-- Return which of some entities existed at an instant and match a filter, in order of entity_uid.
 -- In: entity_uids, as_of, like, entity_type_id (null: any), hashdiffs (of details that they must have). Out: entity_uid.
 select e.entity_uid
 from entity e

@@ -1,4 +1,4 @@
--- The next moments, an entity and an instant each, of which a change was known, in order of (instant, entity_uid).
+-- Return the next moments, each an entity and an instant, with a known change, in order of (instant, entity_uid).
 -- In: after_at and after_uid (the moment before the first), to, limit. Out: at, entity_uid.
 select distinct change_ts, entity_uid
 from recorded_change

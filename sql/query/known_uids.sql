@@ -1,5 +1,5 @@
--- The next entities of which a change was known, in order of entity_uid: only these are folded to answer as known at an instant.
--- In: after_uid (null: from the start), from and to (of the changes' instants; from itself is not inside), limit. Out: entity_uid.
+-- Return the next entities with a known change, in order of entity_uid: only these are folded for an answer with known_at.
+-- In: after_uid (null: from the start), from and to (instants of the changes; from itself is excluded), limit. Out: entity_uid.
 select distinct entity_uid
 from recorded_change
 where (%(after_uid)s::uuid is null or entity_uid > %(after_uid)s) and change_ts > %(from)s::timestamptz and change_ts <= %(to)s::timestamptz

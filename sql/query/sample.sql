@@ -1,5 +1,5 @@
--- Samples the data for EXPLAIN: one current entity from the middle, a value of one of its details, and the span of time.
--- In: nothing. Out: entity_uid, display_name, entity_type_id, hashdiff, middle and end of time, versions; none when empty.
+-- Sample the data for EXPLAIN: one current entity from the middle, a value of one of its details, and the span of time.
+-- In: nothing. Out: entity_uid, display_name, entity_type_id, hashdiff, middle and end of time, versions; no row if there are no data.
 select e.entity_uid, e.display_name, e.entity_type_id,
        (select d.hashdiff from entity_detail d where d.entity_uid = e.entity_uid limit 1) as hashdiff,
        (select l.change_ts from ledger l where l.entity_uid >= '80000000-0000-0000-0000-000000000000'

@@ -1,4 +1,4 @@
--- All net changes between two instants, a line each: the documents and the order of diff.
+-- Return all net changes between two instants, one line each: the documents and the order of diff.
 -- In: from, to. Out: lines of JSON; it holds no control characters, so nothing is quoted.
 copy (
 select document from net_changes(%(from)s, %(to)s) order by entity_uid

@@ -1,5 +1,5 @@
--- All entities as they were at an instant, a line each in order of entity_uid; all details are grouped at once, in half the
--- time of one by one. In: as_of, like (pattern, null: any), entity_type_id (null: any). Out: lines of JSON.
+-- Return all entities as they were at an instant, one line each in order of entity_uid; all details are grouped together, in half the
+-- time that one by one would take. In: as_of, like (pattern, null: any), entity_type_id (null: any). Out: lines of JSON.
 copy (
 select entity_document(e.entity_uid, e.display_name, et.code, e.valid_from, e.valid_to, e.is_current, e.hashdiff, d.details)
 from entity e

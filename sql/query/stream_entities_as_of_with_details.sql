@@ -1,4 +1,4 @@
--- All entities that had all of the given detail values at an instant, a line each in order of entity_uid.
+-- Return all entities that had all given detail values at an instant, one line each in order of entity_uid.
 -- In: hashdiffs (of the values), as_of, like, entity_type_id. Out: lines of JSON without control characters.
 copy (
 with holder as materialized (

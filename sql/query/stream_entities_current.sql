@@ -1,4 +1,4 @@
--- All current entities by display_name, then entity_uid, a line each; all details are grouped at once.
+-- Return all current entities by display_name, then entity_uid, one line each; all details are grouped together.
 -- In: like (pattern, null: any), entity_type_id (null: any). Out: lines of JSON without control characters.
 copy (
 select entity_document(e.entity_uid, e.display_name, et.code, e.valid_from, e.valid_to, e.is_current, e.hashdiff, d.details)

@@ -1,4 +1,4 @@
--- All current entities that have all of the given detail values, a line each by display_name, then entity_uid.
+-- Return all current entities that have all given detail values, one line each by display_name, then entity_uid.
 -- In: hashdiffs (of the values), like, entity_type_id. Out: lines of JSON without control characters.
 copy (
 with holder as materialized (

@@ -1,4 +1,4 @@
--- The next moments, an entity and an instant each, at which a version begins or ends, in order of (instant, entity_uid).
+-- Return the next moments, each an entity and an instant, at which a version begins or ends, in order of (instant, entity_uid).
 -- In: after_at and after_uid (the moment before the first), to, limit. Out: at, entity_uid.
 select at, entity_uid
 from (

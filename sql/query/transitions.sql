@@ -1,4 +1,4 @@
--- What changed of some entities at some moments, one document a moment in order of (instant, entity_uid).
+-- Return what changed in some entities at some moments, one document per moment in order of (instant, entity_uid).
 -- In: ats and entity_uids (pair by pair), from and to (around them). Out: document, at, entity_uid.
 select t.document, t.at, t.entity_uid
 from unnest(%(ats)s::timestamptz[], %(entity_uids)s::uuid[]) as moment (at, entity_uid)

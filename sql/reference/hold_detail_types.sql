@@ -1,4 +1,4 @@
--- Read the detail types of these codes as they are now, and let nobody change how their values compare until the transaction ends.
+-- Read the detail types with these codes, and keep others from changing how their values compare until the transaction ends.
 -- In: codes in lower case (null: all). Out: detail_type_id, code, name, description, is_active, compares, in order of code.
 select detail_type_id, code, name, description, is_active, compares
 from detail_type

@@ -1,3 +1,3 @@
--- Lets one load at a time change the types, until the transaction ends; merges go on.
+-- Lock the types until the transaction ends, so that one load at a time changes them; merges can go on.
 -- In: nothing. Out: nothing.
 lock table entity_type, detail_type in share row exclusive mode

@@ -1,4 +1,4 @@
--- Makes a detail type, or updates the one of that code, whatever the case; its spelling stays, for hashdiffs hold it.
+-- Create a detail type, or update the one with that code in upper or lower case; its spelling stays, because hashdiffs contain it.
 -- In: code, name, description, is_active, compares. Out: nothing.
 with updated as (
     update detail_type

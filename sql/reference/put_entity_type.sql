@@ -1,4 +1,4 @@
--- Makes an entity type, or updates the one of that code, whatever the case; its spelling stays, for hashdiffs hold it.
+-- Create an entity type, or update the one with that code in upper or lower case; its spelling stays, because hashdiffs contain it.
 -- In: code, name, description, is_active. Out: nothing.
 with updated as (
     update entity_type

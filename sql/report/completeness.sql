@@ -1,5 +1,5 @@
--- How many current entities of each type there are, and how many of them have each detail.
--- In: nothing. Out: the fields of a completeness.
+-- Count the current entities of each type, and how many of them have each detail.
+-- In: nothing. Out: the fields of Completeness.
 select et.code as entity_type, dt.code as detail_type, coalesce(entities, 0) as entities, coalesce(entities_with, 0) as entities_with,
        coalesce(entities_with, 0) / nullif(entities, 0)::float8 as share
 from entity_type et

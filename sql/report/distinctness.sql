@@ -1,5 +1,5 @@
--- How many current values of each detail type there are, and how many different ones in the type's own comparison.
--- In: nothing. Out: the fields of a distinctness.
+-- Count the current values of each detail type, and how many are different as the type compares them.
+-- In: nothing. Out: the fields of Distinctness.
 select code as detail_type, coalesce(sum(times), 0)::bigint as total, count(times) as distinct_values,
        count(times) / nullif(sum(times), 0)::float8 as share
 from detail_type

@@ -1,5 +1,5 @@
--- What each drop did, newest first: those named or, with none named, all of them; and whether its books balance with what is kept.
--- In: sha256s (null: any), limit. Out: the fields of a drop report that are one value.
+-- Return what each drop did, newest first, for the given drops or all; and whether its counts balance with the stored rows.
+-- In: sha256s (null: any), limit. Out: the fields of DropReport that are single values.
 select sha256, file_name, bytes, status, first_seen_at, merged_at, batch_id,
        rows_read, rows_accepted, rows_rejected, rows_changed, rows_unchanged, rows_late, rows_superseded,
        entity_versions_added, detail_versions_added, seconds, error, rows_ending_nobody, rows_fallen_together, notes,

@@ -1,6 +1,6 @@
--- What batches change, by field: where a timeline, as it stands now, has another value from the instant of a standing change on.
--- Created: there is no value just before; changed: another one; ended: there is none from then on. Standing is the last recorded
--- change of its instant. In: batch_ids. Out: sha256, field, created, changed, ended; fields without any are left out.
+-- Count by field what batches changed: where a timeline, as it is now, has another value from the instant of a change on.
+-- Created: no value just before; changed: a different one; ended: no value from then on. Only the last recorded change of an
+-- instant counts. In: batch_ids. Out: sha256, field, created, changed, ended; fields without changes are left out.
 with standing as (
     select entity_uid, change_ts, batch_id
     from ledger l

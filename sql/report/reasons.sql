@@ -1,4 +1,4 @@
--- Rejected rows of drops by reason; a row with several reasons counts under each.
+-- Count the rejected rows of drops by reason; a row with several reasons counts for each.
 -- In: sha256s. Out: sha256, reason, rows, most frequent first.
 select drop_sha256, reason, count(*)
 from reject

@@ -1,6 +1,6 @@
--- The changes that a change of these batches stands over, at the same instant: the first of each batch, in order of its lines.
--- In: batch_ids, limit of each batch. Out: sha256, entity_uid, change_ts, the source, file and line of what is superseded, and
--- the line of the batch that stood over it when the batch was recorded.
+-- Return the changes that a change of these batches superseded at the same instant: the first of each batch, by its lines.
+-- In: batch_ids, limit of each batch. Out: sha256, entity_uid, change_ts, the source, file and line of the superseded change, and
+-- the line of the batch that superseded it when the batch was recorded.
 select by.drop_sha256, entity_uid, change_ts, was.source, file_name, line, (
            select max(row_no) from ledger last
            where last.entity_uid = named.entity_uid and last.change_ts = named.change_ts and last.batch_id = named.batch_id)

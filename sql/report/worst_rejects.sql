@@ -1,5 +1,5 @@
--- The worst rejects of each drop: those with the most faults first, then by line.
--- In: sha256s, limit of each drop, characters of a row. Out: sha256, line, reasons, how the row begins.
+-- Return the worst rejects of each drop: those with the most faults first, then by line.
+-- In: sha256s, limit for each drop, characters of a row. Out: sha256, line, reasons, the beginning of the row.
 select drop_sha256, line, reasons, left(raw, %(characters)s::integer)
 from unnest(%(sha256s)s::text[]) as named (sha256)
 cross join lateral (

@@ -12,7 +12,7 @@ create or replace function entity_hashdiff(display_name text, entity_type text) 
   language sql immutable parallel safe
   return hashdiff(display_name, entity_type);
 
--- Unicode simple case folding of Unicode 3.2; text of as many bytes as characters is ASCII and takes the quick way
+-- Unicode simple case folding of Unicode 3.2; text with as many bytes as characters is ASCII and takes the quick path
 create or replace function case_folded(value text) returns text
   language sql immutable parallel safe
   return case when octet_length(value) = char_length(value) then lower(value collate "C")
@@ -47,6 +47,6 @@ returns boolean language sql immutable as $$
        and type_id_1 is not distinct from type_id_2 and details_1 is not distinct from details_2
 $$;
 
--- How an instant is written in every answer: ISO 8601 in UTC, with microseconds where there are any.
+-- Return an instant as every answer shows it: ISO 8601 in UTC, with microseconds if there are any.
 create or replace function utc(instant timestamptz) returns text language sql stable parallel safe
 return replace(to_char(instant at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '.000000Z', 'Z');

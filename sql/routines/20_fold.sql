@@ -1,9 +1,9 @@
 -- The fold: from a set of changes to versions, the rules of time written once. Each function reads relations by names that the
 -- caller's search path resolves: `recorded_change`, the changes to fold, with the columns of the ledger; and, to compare with
--- what is stored, `refolded` (entity_uid, since), `entity`, `entity_detail` and `ledger`. So one fold serves a merge, a request,
+-- the stored versions, `refolded` (entity_uid, since), `entity`, `entity_detail` and `ledger`. So one fold serves a merge, a request,
 -- `crm check` and reads as known at an instant.
 
--- All that is recorded and acts: what `crm check` folds. Other schemas hide it with a part of it.
+-- Everything that is recorded and acts, which `crm check` folds. Other schemas hide it with a part of it.
 create or replace view recorded_change as
 select entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id, details from ledger where acts;
 
@@ -38,7 +38,7 @@ language sql stable as $$
     ) effective
 $$;
 
--- Return the entity versions: the last state of each instant, equal neighbours united, gaps where the entity was deleted.
+-- Return the entity versions: the last state of each instant, equal neighbours merged, gaps where the entity was deleted.
 create or replace function folded_entities() returns table (
     entity_uid uuid, display_name text, entity_type_id smallint, hashdiff bytea, valid_from timestamptz, valid_to timestamptz)
 language sql stable as $$
@@ -62,7 +62,7 @@ language sql stable as $$
     where hashdiff is not null
 $$;
 
--- Return the detail versions, likewise; the end of a life ends its details.
+-- Return the detail versions in the same way; the end of an entity ends its details.
 create or replace function folded_details() returns table (
     entity_uid uuid, detail_type_id smallint, detail_value text, hashdiff bytea, valid_from timestamptz, valid_to timestamptz)
 language sql stable as $$
@@ -150,7 +150,7 @@ language sql stable as $$
           end
 $$;
 
--- Return how the stored detail versions of `refolded` differ from the fold of `recorded_change`, likewise.
+-- Return how the stored detail versions of `refolded` differ from the fold of `recorded_change`, in the same form.
 create or replace function detail_differences() returns table (
     entity_uid uuid, detail_type_id smallint, action text, valid_from timestamptz, valid_to timestamptz, old_to timestamptz,
     detail_value text, hashdiff bytea)

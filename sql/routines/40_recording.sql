@@ -1,6 +1,6 @@
--- Recording changes: the rules that a merge of a drop and a single request share. Each stands here once.
+-- Recording changes: the rules that the merge of a drop and a single request share, each written once.
 
--- Lock one entity for a request until the transaction ends: beside other requests, never beside a merge that names its bucket.
+-- Lock one entity for a request until the transaction ends. Other requests can run at the same time, but no merge of its bucket.
 create or replace function lock_entity(its_uid uuid) returns void language plpgsql as $$
 begin
     perform pg_advisory_xact_lock_shared(3141592, get_byte(uuid_send(its_uid), 0) >> 2);

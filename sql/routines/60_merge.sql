@@ -1,7 +1,7 @@
--- What a merge needs beside its statements in sql/merge: its work tables, and the way to load an empty database with its indexes
+-- What a merge needs besides its statements in sql/merge: its work tables, and functions that load an empty database with its indexes
 -- set aside.
 
--- Create the work tables of one merge. They are temporary, so they need no privilege but that, and no crash leaves them behind.
+-- Create the work tables of one merge. They are temporary, so they need only that privilege, and no crash leaves them behind.
 create or replace function create_stage() returns void language plpgsql as $$
 begin
     -- The accepted rows of the drop. The details that a row lists are three arrays of one length (a null value ends the
@@ -13,11 +13,12 @@ begin
         details jsonb generated always as (jsonb_object(detail_types, detail_values)) stored
     ) on commit drop;
 
-    -- The entities that the drop names: since when, in how many changes, how many of them repeat what the ledger says of the
-    -- same instant (and, of one change alone, the batch and row that said it), how many are older than what it knows, whether one shares its instant with another; and how they go in:
+    -- The entities that the drop names: since when, in how many changes, how many of them repeat what the ledger says about the
+    -- same instant (and, for one change alone, the batch and row that said it), how many are late, whether one shares its instant
+    -- with another; and the route that the entity takes:
     --   repeat   all are repeats: they are kept as such, and change nothing
     --   confirm  one change that says what the last one said: it is recorded, and changes nothing
-    --   new      one complete change of an entity that is not known: its versions are the change itself
+    --   new      one complete change of an unknown entity: its versions are the change itself
     --   splice   one change that the splice can place
     --   fold     anything else: the entity is folded again from the ledger, since the first of its changes
     create temporary table named_entity (
@@ -46,15 +47,15 @@ begin
 end
 $$;
 
--- Return whether the role that asks owns the versions and the ledger, so that it may drop and build their indexes.
+-- Return whether the current role owns the versions and the ledger, so that it may drop and build their indexes.
 create or replace function owns_the_tables() returns boolean language sql stable as $$
     select bool_and(pg_has_role(relowner, 'USAGE'))
     from pg_class
     where oid in ('ledger'::regclass, 'entity'::regclass, 'entity_detail'::regclass)
 $$;
 
--- Drop the constraints and indexes of the versions and the ledger but their primary keys, by which a merge finds rows, and return
--- the statements that build them again in the order in which they must run. For a bulk load: building them afterwards takes half
+-- Drop the constraints and indexes of the versions and the ledger except the primary keys, by which a merge finds rows, and return
+-- the statements that rebuild them, in the order in which they must run. For a bulk load: building them afterwards takes half
 -- the time.
 create or replace function set_indexes_aside() returns setof text language plpgsql as $$
 declare

@@ -1,4 +1,4 @@
--- One change by request: recorded, spliced or folded into the versions, and answered with the entity as it then is.
+-- One change by a request: it is recorded, spliced or folded into the versions, and answered with the entity as it is then.
 
 -- The fold of one entity since an instant, both given by settings; see sql/routines/20_fold.sql.
 create or replace view single.refolded as
@@ -13,7 +13,7 @@ select entity_uid, action, valid_from, valid_to, old_to, display_name, entity_ty
 create or replace view single.detail_difference as
 select entity_uid, detail_type_id, action, valid_from, valid_to, old_to, detail_value, hashdiff from detail_differences();
 
--- Record one change of a locked entity and bring its versions up to it.
+-- Record one change of a locked entity and update its versions.
 -- In: the change; its details as three arrays of one length (codes, values, hashdiffs), null if it lists none.
 create or replace function record_change(
     its_uid uuid, its_ts timestamptz, its_op text, its_name text, its_type_id smallint, its_hashdiff bytea,
@@ -77,14 +77,14 @@ begin
 end
 $$;
 
--- Record one change unless a condition forbids it, and return what came of it:
+-- Record one change unless a condition forbids it, and return the outcome:
 --   created, changed, deleted   it is done; `document` is the entity as it is now, or as it was at the change if it has ended since
---   exists                      it was to be created, and it exists now
---   unknown                     there never was such an entity
+--   exists                      it was to be created, but it exists now
+--   unknown                     no such entity was ever known
 --   absent                      it did not exist at its_ts; `ended_at` is when it last ended
---   stale                       its current document has none of the given MD5 sums (`only_if`; '*' is any)
+--   stale                       its current document has none of the given MD5 sums (`only_if`; '*' means any)
 --   key_reused                  the key was used for another request
--- A change without its_ts is later than all that is known of its entity, whatever the clock says. A patch that names nothing
+-- A change without its_ts is later than everything known of its entity, whatever the clock says. A patch without any field
 -- records nothing.
 create or replace function request_change(
     its_uid uuid, its_ts timestamptz, its_op text, its_name text, its_type_id smallint, its_hashdiff bytea,
@@ -130,7 +130,7 @@ begin
                 select from entity e
                 where e.entity_uid = its_uid and e.valid_from <= coalesce(its_ts, 'infinity')
                   and (e.valid_to > coalesce(its_ts, 'infinity') or e.valid_to is null))
-            and not exists (  -- a deletion again
+            and not exists (  -- a repeated deletion
                 select from ledger l
                 where l.entity_uid = its_uid and l.change_ts = its_ts and l.op = 'delete' and l.acts and its_op = 'delete') then
             select max(e.valid_to) into ended_at from entity e where e.entity_uid = its_uid;

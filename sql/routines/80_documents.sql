@@ -1,4 +1,4 @@
--- The JSON of REST: the shape of a version, of a detail and of an entity, each spelled out once; the planner inlines them all.
+-- The JSON of REST: the shape of a version, of a detail and of an entity, each written once; the planner inlines them all.
 -- In: the columns of a row, and the canonical codes of its types. Out: JSON without control characters, as text.
 
 -- The members that every version has, without braces.
@@ -15,7 +15,7 @@ returns text language sql stable parallel safe as $$
         || version_members(valid_from, valid_to, is_current, hashdiff) || '}'
 $$;
 
--- `details` are documents of details with commas between them; null is none.
+-- `details` are documents of details separated by commas; null means none.
 create or replace function entity_document(
     entity_uid uuid, display_name text, entity_type text, valid_from timestamptz, valid_to timestamptz, is_current boolean,
     hashdiff bytea, details text)
@@ -24,7 +24,7 @@ returns text language sql stable parallel safe as $$
         || '",' || version_members(valid_from, valid_to, is_current, hashdiff) || ',"details":[' || coalesce(details, '') || ']}'
 $$;
 
--- One entity at an instant, for a request that has changed it; 'infinity' is now. In plpgsql its plan is kept.
+-- Return one entity at an instant, for a request that has changed it; 'infinity' means now. In plpgsql its plan is cached.
 create or replace function document_at(uid uuid, instant timestamptz) returns text language plpgsql stable as $$
 begin
     return (

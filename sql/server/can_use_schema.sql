@@ -1,3 +1,3 @@
--- Return whether the role that asks may use the schema of the product's tables; one that is not there may be used.
+-- Return whether the current role may use the schema of the product's tables; true if it does not exist yet.
 -- In: nothing. Out: one row: may.
 select current_schema() is not null or to_regnamespace('public') is null

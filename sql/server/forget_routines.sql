@@ -1,3 +1,3 @@
--- Forget which routines were applied, for they are about to change.
+-- Forget which routines were applied, because they are about to change.
 -- In, out: nothing.
 delete from schema_routine

@@ -1,5 +1,5 @@
--- Looks at a database before the schema is made in it, and says what is missing for that.
--- In: extensions. Out: what is missing, in one of the words below, and of what, by name.
+-- Check a database before the schema is created in it, and return what is missing.
+-- In: extensions. Out: the kind of what is missing, one of the words below, and its name.
 select 'schema', 'public' where to_regnamespace('public') is null
 union all
 select 'create on schema', nspname::text from pg_namespace

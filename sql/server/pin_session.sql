@@ -1,5 +1,5 @@
--- Pins the settings of a session. The search path is the schema of the product's tables, public for a new database, and those
--- of its extensions. In: settings (a JSON object of names and values). Out: one row a setting.
+-- Pin the settings of a session. The search path is the schema of the product's tables, public for a new database, and those
+-- of its extensions. In: settings (a JSON object of names and values). Out: one row for each setting.
 select set_config(name, value, false) from jsonb_each_text(%(settings)s::jsonb) as pinned (name, value)
 union all
 select set_config('client_connection_check_interval', '1s', false) where version() like '%%linux%%'

@@ -1,4 +1,4 @@
--- Says which tables or views of some names there are in the schema that the product would use.
+-- Return which tables or views with some names exist in the schema that the product would use.
 -- In: names. Out: name, in the order of the names.
 select name
 from unnest(%(names)s::text[]) with ordinality as wanted (name, position)

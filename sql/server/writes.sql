@@ -1,4 +1,4 @@
--- Whether writes can be made now, and for how long one has waited for others.
+-- Return whether the database is read-only now, and for how long a write has waited for others.
 -- In: nothing. Out: one row: is_read_only, waiting_seconds (null: none waits).
 select pg_is_in_recovery() or current_setting('transaction_read_only')::boolean as is_read_only,
        (select extract(epoch from clock_timestamp() - min(l.waitstart))::float8

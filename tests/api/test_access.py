@@ -29,7 +29,9 @@ SECURE = {"secure": True, "hsts_seconds": 31_536_000, "secret_key": "k" * 40}
 def bearer(database: Database, name: str, role: Role, expires_in: timedelta | None = None) -> Bearer:
     now = datetime.now(UTC)
     with database.connect(autocommit=True) as connection:
-        _, text = create_token(connection, name, role, now=now, expires_at=expires_in and now + expires_in)
+        _, text = create_token(
+            connection, name, role, now=now, expires_at=None if expires_in is None else now + expires_in
+        )
     return {"Authorization": f"Bearer {text}"}
 
 
@@ -97,7 +99,7 @@ def test_each_role_may_what_those_before_it_may(closed: tuple[httpx.Client, dict
         for role in ("reader", "writer", "admin"):
             answer = call(of[role])
             if ["reader", "writer", "admin"].index(role) < ["reader", "writer", "admin"].index(needed):
-                a_problem(answer, 403, f"'a-{role}' is of a {role}", f"takes a {needed}")
+                a_problem(answer, 403, f"'a-{role}' has the role {role}", f"needs the role {needed}")
             else:
                 assert answer.status_code not in (401, 403), answer.text
 
@@ -333,7 +335,7 @@ def test_a_request_keeps_its_id_if_it_is_harmless(database: Database) -> None:
         for given in ("order-66", "a" * 128, "0af7651916cd43dd8448eb211c80319c", "svc:1/2@host=x+y.z_w-"):
             assert client.get("/healthz", headers={"X-Request-ID": given}).headers.get_list("x-request-id") == [given]
         for hostile in ("a" * 129, "a b", '"', "<script>", "{}", "", "a;b", "é".encode().decode("latin-1")):
-            found = client.get("/healthz", headers={"X-Request-ID": hostile.encode("latin-1")}).headers["x-request-id"]
+            found = client.get("/healthz", headers={b"X-Request-ID": hostile.encode("latin-1")}).headers["x-request-id"]
             assert len(found) == 32
             assert found != hostile
         one, two = (client.get("/healthz").headers["x-request-id"] for _ in range(2))
@@ -345,7 +347,7 @@ def test_the_id_of_a_request_is_in_its_log_line(database: Database, caplog: pyte
     with served(database) as client:
         client.get(f"{ENTITIES}?q=x", headers={"X-Request-ID": "find-me"})
         client.get("/nope", headers={"X-Request-ID": "find-me-too"})
-    told = [record.told for record in caplog.records if hasattr(record, "told")]
+    told = [record.fields for record in caplog.records if hasattr(record, "fields")]
     assert [{**line, "ms": 0} for line in told] == [
         {"request_id": "find-me", "method": "GET", "path": ENTITIES, "status": 200, "ms": 0, "actor": "anonymous"},
         {"request_id": "find-me-too", "method": "GET", "path": "/nope", "status": 404, "ms": 0, "actor": None},

@@ -25,8 +25,8 @@ from serve_process import serving
 from servers import CARELESS, Server
 from serving import ENTITIES, V1, a_problem, create, served, served_with_types, waiters
 
-from api.limits import Limiter
 from api.log import Lines
+from api.rate_limits import Limiter
 from crm_core.access.tokens import create_token
 from crm_core.postgres.connection import Database
 from crm_core.postgres.embedded import running_server
@@ -106,7 +106,7 @@ def test_readiness_says_what_does_not_work(fresh_database: Database) -> None:
 
 
 def test_readiness_says_that_a_write_is_stuck(fresh_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.operations.STUCK_SECONDS", 0.5)
+    monkeypatch.setattr("api.routers.health.STUCK_SECONDS", 0.5)
     with served_with_types(fresh_database) as client, fresh_database.connect() as holder:
         entity = create(client)
         holder.execute("lock table ledger in access exclusive mode")
@@ -203,7 +203,7 @@ def test_all_workers_count_together(server: Server, tmp_path: Path) -> None:
         with database.transaction() as connection:
             reference_data(connection)
         environment = {"CRM_HOME": str(tmp_path / "home"), "CRM_RATE_LIMIT": "5/hour"}
-        with serving(tmp_path, database, "--workers", "2", **environment) as serve:
+        with serving(tmp_path, database, "--workers", "2", log_to=None, **environment) as serve:
             address = serve.client.base_url
             statuses = []
             for _ in range(12):  # each over a connection of its own, which any of the workers takes
@@ -335,7 +335,7 @@ def test_a_client_that_breaks_off_is_no_fault_of_ours(client: httpx.Client, capl
             time.sleep(0.2)
 
     def told() -> list[int]:
-        found = [record.told for record in caplog.records if hasattr(record, "told")]
+        found = [record.fields for record in caplog.records if hasattr(record, "fields")]
         return [line["status"] for line in found if line["request_id"].startswith("gone-")]
 
     until(lambda: len(told()) == 3, 5)
@@ -366,7 +366,7 @@ def test_a_database_that_is_read_only_refuses_writes_and_recovers_by_itself(
             name = connection.info.dbname
             connection.execute(f'alter database "{name}" set default_transaction_read_only = {to}'.encode())
             connection.execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity"
+                "select pg_terminate_backend(pid, 5000) from pg_stat_activity"  # and wait until it has ended
                 " where datname = current_database() and pid <> pg_backend_pid() and %s = 'on'",
                 [to],
             )

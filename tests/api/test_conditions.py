@@ -36,8 +36,8 @@ def test_a_weak_tag_of_a_proxy_is_told_from_a_change_of_somebody_else(client: ht
     entity = create(client)
     tag = tag_of(client, entity)
     for method in ("patch", "delete"):
-        body = {"json": {"display_name": "B"}} if method == "patch" else {}
-        refused = client.request(method, at(entity), headers={"If-Match": f"W/{tag}"}, **body)
+        body = {"display_name": "B"} if method == "patch" else None
+        refused = client.request(method, at(entity), headers={"If-Match": f"W/{tag}"}, json=body)
         told = a_problem(refused, 412, "weak", "proxy", "without the W/")
         assert "has changed" not in told["detail"]
     assert client.get(at(entity), headers={"If-None-Match": f"W/{tag}"}).status_code == 304
@@ -108,7 +108,13 @@ def test_an_unknown_entity_is_not_found_whatever_the_condition(client: httpx.Cli
 def test_a_patch_that_names_nothing_is_judged_and_records_nothing(client: httpx.Client) -> None:
     entity = create(client, body={"change_ts": "2024-01-02"})
     tag = tag_of(client, entity)
-    for body in ({}, {"details": []}, {"change_ts": "2024-06-01"}, {"entity_uid": entity["entity_uid"]}):
+    bodies: tuple[Document, ...] = (
+        {},
+        {"details": []},
+        {"change_ts": "2024-06-01"},
+        {"entity_uid": entity["entity_uid"]},
+    )
+    for body in bodies:
         answer = client.patch(at(entity), json=body, headers={"If-Match": tag})
         assert (answer.status_code, answer.json(), answer.headers["etag"]) == (200, entity, tag)
     a_problem(client.patch(at(entity), json={}, headers={"If-Match": '"x"'}), 412, "has changed since")

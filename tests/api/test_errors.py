@@ -187,10 +187,10 @@ def test_what_is_said_of_the_encoding_is_heeded(client: httpx.Client, declared: 
 def test_json_may_begin_with_a_mark_of_its_encoding_and_is_utf_8(client: httpx.Client) -> None:
     assert posted(client, b"\xef\xbb\xbf" + person()).status_code == 201
     for encoding in ("utf-16", "utf-16-le", "utf-32"):
-        a_problem(posted(client, person().decode().encode(encoding)), 400, "body: is not JSON")
+        a_problem(posted(client, person().decode().encode(encoding)), 400, "body:", "JSON")
     for packed in ("gzip", "br", "deflate, gzip"):
         answer = posted(client, person(), **{"Content-Encoding": packed})
-        a_problem(answer, 400, "header.Content-Encoding", packed, "unpack it first")
+        a_problem(answer, 400, "header.Content-Encoding", packed, "decode the body first")
     assert posted(client, person(), **{"Content-Encoding": "identity"}).status_code == 201
 
 

@@ -34,7 +34,7 @@ def client(database: Database) -> Iterator[httpx.Client]:
 
 
 def test_reads_of_one_entity_do_not_wait_for_long_ones(client: httpx.Client, database: Database) -> None:
-    """Long reads that wait for a lock take every place there is; one more is told when to come again."""
+    """Long reads that wait for a lock take all places; one more is refused with the time to retry."""
     (uid,) = client.get(ENTITIES, params={"page_size": 1}).json()["results"]
     places = state.HEAVY + state.HEAVY_QUEUE
     with database.connect() as locker, ThreadPoolExecutor(places + 4) as threads:

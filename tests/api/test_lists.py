@@ -222,7 +222,7 @@ def test_a_cursor_belongs_to_its_list_and_filters(client: httpx.Client) -> None:
         a_problem(client.get(ENTITIES, params={"cursor": cursor, **other}), 400, "query.cursor", "other filters")
     params = {"cursor": cursor, "entity_type": "PERSON", "as_of": "2999-01-01"}
     a_problem(client.get(f"{V1}/entities-asof", params=params), 400, "query.cursor")
-    same = {"entity_type": "PERSON", "cursor": cursor, "page_size": 200, "count": "none"}
+    same: dict[str, str | int] = {"entity_type": "PERSON", "cursor": cursor, "page_size": 200, "count": "none"}
     assert len(listed(client, **same)["results"]) == 5, "its page size and place in the address do not matter"
 
 

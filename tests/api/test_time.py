@@ -342,7 +342,7 @@ DETAILS = st.dictionaries(
     st.sampled_from(["email", "phone"]), st.none() | st.sampled_from(["ada@x.org", "ADA@x.org", "É b"]), max_size=2
 )
 INSTANTS = st.integers(0, 6).map(day)
-WHO = st.sampled_from([0, 1])
+WHO = st.sampled_from([UUID(int=0), UUID(int=1)])
 upserts = st.builds(Change, WHO, INSTANTS, st.just("upsert"), NAMES, TYPES, DETAILS)
 patches = st.builds(Change, WHO, INSTANTS, st.just("patch"), st.none() | NAMES, st.none() | TYPES, DETAILS)
 deletions = st.builds(Change, WHO, INSTANTS, st.just("delete"))
@@ -355,7 +355,7 @@ def test_changes_over_http_agree_with_the_model(client: httpx.Client, changes: l
     uids = [uuid4(), uuid4()]
     model, known = Model(), []
     for asked_for in changes:
-        uid = uids[asked_for.entity_uid]
+        uid = uids[asked_for.entity_uid.int]
         change = Change(uid, asked_for.change_ts, asked_for.op, *_said(asked_for))
         existed = model.state(uid, change.change_ts).exists
         is_there = model.state(uid, day(99)).exists

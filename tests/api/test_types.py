@@ -107,7 +107,7 @@ def test_a_type_that_is_none_is_refused(client: httpx.Client, path: str, body: D
 
 @pytest.mark.parametrize("code", ["q", "page", "PAGE_SIZE", "cursor", "count", "entity_type", "as_of", "known_at"])
 def test_a_detail_type_cannot_have_the_name_of_a_parameter(client: httpx.Client, code: str) -> None:
-    a_problem(client.post(DETAIL_TYPES, json={"code": code, "name": "x"}), 400, "body.code", "is a parameter")
+    a_problem(client.post(DETAIL_TYPES, json={"code": code, "name": "x"}), 400, "body.code", "is already a parameter")
 
 
 def test_a_patch_changes_what_it_names(client: httpx.Client) -> None:

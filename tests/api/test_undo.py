@@ -52,7 +52,7 @@ def test_a_drop_is_previewed_undone_and_reinstated(client: httpx.Client) -> None
     assert client.get(f"{ENTITIES}/{ADA}").json()["display_name"] == "Ada Dropped"
     assert client.get(f"{V1}/drops/{sha256}").json()["status"] == "merged"
     audit = client.get(f"{ENTITIES}/{ADA}/audit").json()["results"]
-    assert [(entry["op"], entry["reason"]) for entry in audit] == [
+    assert [(entry["op"], entry.get("reason")) for entry in audit] == [
         ("upsert", None), ("undo", "wrong"), ("reinstate", "wrong"),
     ]  # fmt: skip
 

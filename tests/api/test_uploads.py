@@ -95,9 +95,11 @@ def test_another_encoding_that_is_declared_is_refused_whole(client: httpx.Client
 def test_what_is_packed_is_to_be_unpacked_first(client: httpx.Client) -> None:
     content = a_drop("Packed").encode()
     for name, value in (("Content-Encoding", "gzip"), ("Content-Encoding", "br")):
-        a_problem(client.post(DROPS, content=content, headers={**CSV, name: value}), 400, value, "unpack it first")
+        a_problem(
+            client.post(DROPS, content=content, headers={**CSV, name: value}), 400, value, "decode the body first"
+        )
     for header in ("Content-Transfer-Encoding: base64", "Content-Encoding: gzip"):
-        a_problem(sent_form(client, a_form(content, header)), 400, "body.file", "unpack it first")
+        a_problem(sent_form(client, a_form(content, header)), 400, "body.file", "decode the body first")
     assert named(client, "Packed") == 0
     assert sent_form(client, a_form(content, "Content-Transfer-Encoding: binary")).status_code == 201
 
@@ -110,8 +112,8 @@ def test_a_form_that_does_not_end_is_no_whole_file(client: httpx.Client) -> None
         assert sent_form(client, a_form(content)[:cut]).status_code == 400, cut
     assert named(client, "Form") == 0
     a_problem(sent_form(client, a_form(content, name="other")), 400, "body.file", "curl -F file=@drop.csv")
-    fields = {"data": {"dry_run": "true"}, "files": {"file": ("a.csv", content)}}
-    a_problem(client.post(DROPS, **fields), 400, "body.dry_run", "?dry_run=true")
+    answer = client.post(DROPS, data={"dry_run": "true"}, files={"file": ("a.csv", content)})
+    a_problem(answer, 400, "body.dry_run", "?dry_run=true")
     assert named(client, "Form") == 0
     assert sent_form(client, a_form(content)).status_code == 201
 

@@ -42,7 +42,7 @@ RIGHT_ABOUT_ALL = {
     "a row twice in a file is one": "A, then A",
     "two changes in a file": "noon A, now B",
     "the same, out of order": "noon A, now B",
-    "good rows beside bad ones go in": "2 of 2",
+    "good rows beside bad ones are loaded": "2 of 2",
     "bad rows stay out": "0 of 4 went in",
     "bad rows are listed, with reasons": "4 of 4",
 }
@@ -116,7 +116,7 @@ def test_a_tool_that_takes_everything_in_and_one_that_refuses_the_file_are_both_
     assert not found["bad rows are listed, with reasons"].is_right
     found = verdicts(replace(ALL_RIGHT, after_bad=TRUE, told=frozenset()))
     assert found["bad rows stay out"].is_right
-    assert found["good rows beside bad ones go in"].found == "0 of 2"
+    assert found["good rows beside bad ones are loaded"].found == "0 of 2"
 
 
 @pytest.mark.unit

@@ -46,7 +46,7 @@ def whose(database: Database, text: str) -> Principal | None:
 
 def knows(database: Database, username: str, password: str = PASSWORD) -> bool:
     with database.connect() as connection:
-        return verified_account(connection, username, password)
+        return verified_account(connection, username, password) is not None
 
 
 # crm token
@@ -101,7 +101,7 @@ def test_wrong_usage_ends_with_2(run: Run, arguments: list[str]) -> None:
 
 def test_a_name_that_is_taken_or_cannot_be_used_is_one_line(run: Run) -> None:
     run("token", "create", "etl", "--role", "reader")
-    for name, said in (("etl", "there is a token 'etl'"), ("two words", "the name 'two words' cannot be used")):
+    for name, said in (("etl", "the token 'etl' exists already"), ("two words", "the name 'two words' cannot be used")):
         result = run("token", "create", name, "--role", "reader")
         assert result.exit_code == 1
         assert result.stdout == ""

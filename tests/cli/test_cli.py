@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from psycopg.conninfo import make_conninfo
+from samples import DELTA, DIRTY, INITIAL, LATE, REPLAY
 from servers import Server
 
 from crm_core.bench.generator import write_drops
@@ -30,7 +31,6 @@ from crm_core.resources import DATA
 pytestmark = pytest.mark.integration
 
 FIXTURES = sorted((DATA / "fixtures").glob("*.json"))
-INITIAL, DELTA, LATE, REPLAY, DIRTY, LAST = sorted((DATA / "drops").glob("*.csv"))
 HEAVY = {"dagster", "polars", "pandera", "sqlalchemy", "alembic", "numpy", "psycopg", "rich", "fastapi", "pwdlib"}
 COMMANDS = [
     "demo", "up", "serve", "migrate", "loaddata", "types", "createsuperuser", "ingest", "rejects", "undo", "token",
@@ -283,7 +283,7 @@ def test_a_program_of_postgresql_finds_the_database(run: Run, fresh_database: Da
 
 
 def test_loaddata_counts_objects_and_files(run: Run, fresh_database: Database) -> None:
-    assert run("loaddata", *FIXTURES).stdout == "Installed 42 object(s) from 4 fixture(s)\n"
+    assert run("loaddata", *FIXTURES).stdout == "Installed 48 object(s) from 5 fixture(s)\n"
     before = rows_of(fresh_database, b"select e::text from entity e union all select d::text from entity_detail d")
     assert run("loaddata", *FIXTURES).exit_code == 0
     assert before == rows_of(
@@ -473,7 +473,7 @@ def test_a_dry_run_says_what_would_happen_and_keeps_nothing(run: Run, fresh_data
     for table in (b"entity", b"entity_detail", b"ledger", b"drop_file", b"reject"):
         assert rows_of(fresh_database, b"select count(*) from " + table) == [(0,)], table
     shown = run("ingest", "--dry-run", DIRTY).stdout
-    assert "nothing goes in" in shown
+    assert "nothing is changed" in shown
     assert "future_change_ts" in shown
     assert "3 more rejected rows" in shown
 
@@ -584,7 +584,7 @@ def test_check_shows_a_breach_and_ends_with_1(run: Run, fresh_database: Database
         connection.execute("update entity set display_name = 'Pear' where display_name = 'Apple Inc.'")
     result = run("check")
     assert result.exit_code == 1
-    assert "✗ Every entity hashdiff is that of the values it stands beside.\n    entity 5de05894" in result.stdout
+    assert "✗ Every entity hashdiff is the hash of the values in its row.\n    entity 5de05894" in result.stdout
     found = [json.loads(line) for line in run("check", "--json").stdout.splitlines()]
     assert {check["name"] for check in found if not check["holds"]} == {"entity_hashdiffs", "entities_are_the_fold"}
 
@@ -594,7 +594,7 @@ def test_explain_shows_a_short_table_and_each_plan_if_it_is_asked_for(run: Run) 
     run("loaddata", *FIXTURES)
     result = run("explain")
     assert result.exit_code == 0
-    assert re.search(r"^✓ one entity as it is +\d+\.\d\d +1 +\d+  ", result.stdout, re.MULTILINE)
+    assert re.search(r"^✓ one entity, current +\d+\.\d\d +1 +\d+  ", result.stdout, re.MULTILINE)
     assert "Index Scan using" not in result.stdout
     assert len(result.stdout.splitlines()) < 25
     full = run("explain", "--full").stdout

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -81,7 +82,7 @@ def reasons(row: Row) -> set[str]:
     return {str(reason) for reason in found[0]} if found else set()
 
 
-def accepted(row: Row, **options: ZoneInfo) -> dict[str, object]:
+def accepted(row: Row, **options: Any) -> dict[str, object]:
     result = judge(row, **options)
     assert result.rejects == []
     return result.changes.row(0, named=True)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from builders import an_entity, day, reference_data, uid, write_drop
@@ -38,7 +39,7 @@ def crm(empty: Connection) -> Connection:
     return empty
 
 
-def take(connection: Connection, path: Path, *lines: str, header: str = HEADER, **options: bool) -> MergeReport:
+def take(connection: Connection, path: Path, *lines: str, header: str = HEADER, **options: Any) -> MergeReport:
     path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
     return ingest_over(connection, path, Options(**options))
 

@@ -15,6 +15,7 @@ import time
 import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import example, given, settings
@@ -259,7 +260,11 @@ def test_bytes_that_are_no_text_are_rejected_and_shown(path: Path) -> None:
 
 
 cells = st.text(
-    st.one_of(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), st.sampled_from(',"\n\r é'))
+    st.one_of(
+        # A byte order mark or Ctrl-Z before a record is left out, as in joined files.
+        st.characters(exclude_categories=["Cs"], exclude_characters="\0\x1a\ufeff"),
+        st.sampled_from(',"\n\r é'),
+    )
 )
 
 
@@ -271,7 +276,7 @@ cells = st.text(
     block_bytes=st.integers(1, 200),
 )
 def test_what_the_csv_module_writes_is_read_back_on_its_line(
-    rows: list[list[str]], end: str, quoting: int, block_bytes: int
+    rows: list[list[str]], end: str, quoting: Literal[0, 1], block_bytes: int
 ) -> None:
     content, line = HEADER.replace("\n", end), 2
     good: list[Row] = []
@@ -363,7 +368,10 @@ REFUSED = {
         'display_name,"entity_type,details\nAda,PERSON\n',
         "has a quote in its header that is not closed; ",
     ),
-    "title": ("Customers,,\n\ndisplay_name,entity_type,details\n", "has 2 lines above its header; remove what stands"),
+    "title": (
+        "Customers,,\n\ndisplay_name,entity_type,details\n",
+        "has 2 lines above its header; remove what is above it",
+    ),
     "remark": ("# all\ndisplay_name,entity_type,details\n", "has a line above its header; "),
     "no-line": ("x" * 100_000, "has no header row; "),
     "html": ("<html></html>", "has no header row; "),

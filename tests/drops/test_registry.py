@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from builders import day, reference_data
@@ -30,7 +31,7 @@ class Desk:
     def __init__(self, connection: Connection, folder: Path) -> None:
         self.connection, self.folder = connection, folder
 
-    def drop(self, content: str | bytes, name: str = "drop.csv", **options: bool) -> MergeReport:
+    def drop(self, content: str | bytes, name: str = "drop.csv", **options: Any) -> MergeReport:
         path = self.folder / name
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return ingest_over(self.connection, path, Options(**options))

@@ -112,6 +112,11 @@ def test_after_a_batch_of_the_future_nothing_is_recorded_before_it(server: Serve
         assert breaches(database) == []
 
 
+def to(database: Database, clock: str) -> dict[str, str]:
+    """Return the environment of a command whose clock differs."""
+    return {"CRM_DATABASE_URL": database.conninfo, "FAKETIME": clock, **FAKED}
+
+
 @with_fake_clocks
 def test_a_client_whose_clock_is_behind_or_steps_back_keeps_the_moment_that_a_drop_was_first_seen(
     server: Server, tmp_path: Path
@@ -123,7 +128,7 @@ def test_a_client_whose_clock_is_behind_or_steps_back_keeps_the_moment_that_a_dr
         with_types(database)
 
         def take_in(*options: str, clock: str) -> str:
-            found = run("ingest", "--json", *options, drop, CRM_DATABASE_URL=database.conninfo, FAKETIME=clock, **FAKED)
+            found = run("ingest", "--json", *options, drop, seconds=60, **to(database, clock))
             return str(json.loads(found.said)["status"])
 
         assert take_in("--strict", clock="-1h") == "refused"
@@ -136,7 +141,7 @@ def test_a_client_whose_clock_is_behind_or_steps_back_keeps_the_moment_that_a_dr
         assert seen == valid_from
         assert behind > timedelta(minutes=50), "the first clock was behind"
         dated = write_drop(tmp_path / "dated.csv", [an_entity("ada", at=1, name="Ada the First")])
-        found = run("ingest", dated, CRM_DATABASE_URL=database.conninfo, FAKETIME="-1h", **FAKED)
+        found = run("ingest", dated, seconds=60, **to(database, "-1h"))
         assert found.status == 0, found
         assert recorded(database) == sorted(recorded(database))
         assert breaches(database) == []

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -81,12 +82,16 @@ def test_six_that_start_and_are_killed_at_once_share_one_server_and_lose_nothing
     assert len(noted) >= ROUNDS * (AT_ONCE - KILLED)
 
 
+def _is_making(home: Path) -> bool:
+    return any(home.glob("postgres.new*"))
+
+
 def test_makers_of_a_data_folder_who_are_killed_do_not_stand_in_the_way_of_the_next() -> None:
     chance = random.Random(12)
     for _ in range(6):
         with a_home() as home:
             (first,) = commands(home, [1], chance).values()
-            under_way(first, lambda home=home: any(home.glob("postgres.new*")))
+            under_way(first, partial(_is_making, home))
             (second,) = commands(home, [2], chance).values()  # it waits for its turn
             time.sleep(chance.uniform(0.4, 1.2))
             first.kill()
@@ -178,7 +183,7 @@ def test_data_of_an_older_postgresql_are_told_of_and_carried_over_as_it_says(tmp
             running_server(new, settings=CARELESS) as target,
         ):
             subprocess.run([older / "pg_dump", "--dbname", source, "--file", dump], check=True)
-            psql = [older / "psql", "--quiet", "--set", "ON_ERROR_STOP=1", "--dbname", target, "--file", dump]
+            psql = [str(older / "psql"), "--quiet", "--set", "ON_ERROR_STOP=1", "--dbname", target, "--file", str(dump)]
             subprocess.run(psql, check=True, stdout=subprocess.DEVNULL)
             assert run("migrate", CRM_HOME=str(new)).status == 0
             assert differences(Database(target), Database(source)) == []

@@ -7,19 +7,21 @@ import random
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
 from endurance import (
+    OTHERS,
     a_home,
     assert_as,
     breaches,
-    crash,
     ended,
+    filled,
+    others,
     proxied,
     run,
+    small_disk,
     some_drops,
     soon,
     start,
@@ -28,16 +30,12 @@ from endurance import (
 )
 from servers import Server
 
-from crm_core.postgres.connection import Connection, Database
+from crm_core.postgres.connection import Database
 from crm_core.postgres.embedded import running_server
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 MIB = 1 << 20
-DISK = 160 * MIB
-OTHERS = (
-    "from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and xact_start is not null"
-)
 
 
 @pytest.fixture(scope="module")
@@ -52,39 +50,6 @@ def undisturbed(server: Server, drops: Sequence[Path]) -> Iterator[Database]:
         with_types(database)
         assert run("ingest", *drops[:2], CRM_DATABASE_URL=database.conninfo).status == 0
         yield database
-
-
-@contextmanager
-def small_disk() -> Iterator[Path]:
-    """Mount a file system of its own that holds so much and no more."""
-    with a_home() as home:
-        disk = home / "disk"
-        disk.mkdir()
-        home.chmod(0o711)
-        mounted = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "crm-test", disk],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if mounted.returncode != 0:
-            pytest.skip(f"no small file system can be mounted here: {mounted.stderr.strip()}")
-        try:
-            yield disk
-        finally:
-            crash(disk)
-            subprocess.run(["umount", disk], check=True)
-
-
-@contextmanager
-def filled(disk: Path, but: int) -> Iterator[None]:
-    """Take all room of a file system but so much, for the block."""
-    ballast = disk / "ballast"
-    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-    with ballast.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, free - but)
-    yield
-    ballast.unlink()
 
 
 def test_a_disk_that_fills_during_a_drop_is_told_and_the_drop_goes_in_once_there_is_room(
@@ -173,7 +138,7 @@ def test_a_connection_that_is_cut_anywhere_in_a_drop_is_told_and_the_drop_goes_i
 ) -> None:
     chance = random.Random(21)
     with server.clone("template1") as measured, proxied(with_types(measured)) as (proxy, behind):
-        sent = []
+        sent: list[int] = []
         for drop in drops[:2]:
             assert run("ingest", drop, CRM_DATABASE_URL=behind.conninfo).status == 0
             sent.append(proxy.forwarded - sum(sent))
@@ -209,9 +174,3 @@ def test_a_session_that_is_ended_anywhere_in_a_drop_is_told_and_the_drop_goes_in
             assert run("ingest", drop, CRM_DATABASE_URL=database.conninfo).status == 0
         assert lost > 3
         assert_as(undisturbed, database)
-
-
-def others(connection: Connection) -> int:
-    """How many other sessions are in a transaction."""
-    ((count,),) = connection.execute(f"select count(*) {OTHERS}")
-    return int(count)

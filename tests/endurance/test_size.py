@@ -28,6 +28,7 @@ from crm_core.postgres.connection import Connection, Database
 from crm_core.postgres.embedded import running_server
 from crm_core.reference import reference_types
 from crm_core.timeline import reads
+from crm_core.timeline.lists import Position
 from crm_core.timeline.plans import KEY_QUERIES, explain
 from crm_core.timeline.single_change import ChangeRequest, Provenance, apply_change
 
@@ -142,7 +143,7 @@ def list_by_name(connection: Connection, types: ReferenceTypes, _: UUID) -> obje
 
 
 def page_as_of(connection: Connection, types: ReferenceTypes, uid: UUID) -> object:
-    return reads.entities(connection, types, limit=20, as_of=THEN, after=reads.Position(uid)).documents
+    return reads.entities(connection, types, limit=20, as_of=THEN, after=Position(uid)).documents
 
 
 @pytest.mark.parametrize("read", [one, one_as_of, history, list_by_name, page_as_of])

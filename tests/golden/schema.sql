@@ -272,6 +272,8 @@ ALTER TABLE ONLY session
 
 CREATE UNIQUE INDEX access_token_one_of_a_name ON access_token USING btree (name) WHERE (revoked_at IS NULL);
 
+CREATE INDEX batch_by_actor ON batch USING btree (actor, recorded_at);
+
 CREATE INDEX batch_by_drop ON batch USING btree (drop_sha256) WHERE (drop_sha256 IS NOT NULL);
 
 CREATE INDEX batch_by_recorded_at ON batch USING btree (recorded_at, batch_id);
@@ -288,6 +290,8 @@ CREATE INDEX entity_by_time ON entity USING brin (valid_from timestamptz_minmax_
 
 CREATE INDEX entity_by_type_and_name ON entity USING btree (entity_type_id, display_name, entity_uid) WHERE is_current;
 
+CREATE INDEX entity_detail_by_part_of_value ON entity_detail USING gin (search_form("left"(detail_value, 200)) gin_trgm_ops) WHERE is_current;
+
 CREATE INDEX entity_detail_by_time ON entity_detail USING brin (valid_from timestamptz_minmax_multi_ops, valid_to timestamptz_minmax_multi_ops) WITH (pages_per_range='32');
 
 CREATE INDEX entity_detail_by_value ON entity_detail USING hash (hashdiff);
@@ -297,6 +301,10 @@ CREATE UNIQUE INDEX entity_type_code ON entity_type USING btree (lower(code));
 CREATE INDEX idempotency_key_by_time ON idempotency_key USING btree (answered_at);
 
 CREATE INDEX ledger_by_batch ON ledger USING btree (batch_id, entity_uid);
+
+CREATE INDEX ledger_by_detail_type ON ledger USING gin (jsonb_path_query_array(details, '$.keyvalue()."key"'::jsonpath) jsonb_path_ops);
+
+CREATE INDEX ledger_by_op ON ledger USING btree (op, batch_id, row_no) WHERE (op <> 'upsert'::text);
 
 CREATE INDEX ledger_patches ON ledger USING btree (entity_uid, change_ts) WHERE (op = 'patch'::text);
 

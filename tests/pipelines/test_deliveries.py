@@ -14,19 +14,18 @@ import pytest
 from builders import an_entity, as_row, write_drop
 from project import Outcome, Project, a_database, a_project
 from psycopg.conninfo import make_conninfo
+from samples import DELTA, INITIAL, LATE
 from servers import Server
 
 from crm_core.postgres.connection import Connection
-from crm_core.resources import DATA
 from pipelines.checks import OF_DROPS
 from pipelines.folder import DropFolder
+from pipelines.ingestion import FILE_TAG
 from pipelines.partitions import read_files
 from pipelines.resources import RETRIES
-from pipelines.taking import FILE_TAG
 
 pytestmark = pytest.mark.integration
 
-INITIAL, DELTA, LATE = sorted((DATA / "drops").glob("*.csv"))[:3]
 NUMBERS = ("rows_read", "rows_changed", "rows_late", "entity_versions_added", "detail_versions_added")
 
 
@@ -65,7 +64,7 @@ def numbers(outcome: Outcome) -> dict[str, object]:
 def status(project: Project, sha256: str) -> str | None:
     with project.database.connect() as connection:
         row = connection.execute("select status from drop_file where sha256 = %s", (sha256,)).fetchone()
-    return row and row[0]
+    return None if row is None else str(row[0])
 
 
 # The same name, with another content
@@ -277,7 +276,7 @@ def test_a_refused_drop_shows_why_and_leaves_no_check_failed_or_unexecuted(proje
     outcome = project.ingest(key)
     assert outcome.failed_checks == set()
     assert {check.description for check in outcome.checks} == {
-        "Nothing of the drop went in, so there is nothing to check."
+        "Nothing of the drop was recorded, so there is nothing to check."
     }
     assert unexecuted(project) == []
     events = project.instance.fetch_observations(dg.AssetKey("drop_file"), limit=10).records

@@ -18,22 +18,20 @@ import pytest
 from builders import an_entity, write_drop
 from project import Project, Reports, Told, a_database, a_project, partitions
 from psycopg.sql import SQL, Identifier
+from samples import CONTACTS, DELTA, DIRTY, INITIAL, LAST, LATE, REPLAY
 from servers import Server
 
 from crm_core.drops.ingest import ingest
 from crm_core.drops.reader import fingerprint
 from crm_core.model import Change, MergeReport
 from crm_core.postgres.connection import Connection, Database
-from crm_core.resources import DATA
-from pipelines import columns
+from pipelines import table_schemas
 from pipelines.definitions import defs
 from pipelines.partitions import drop_key
 from pipelines.runs import REPORT, run_drops
 
 pytestmark = pytest.mark.integration
 
-SAMPLES = sorted((DATA / "drops").glob("*.csv"))
-INITIAL, DELTA, LATE, REPLAY, DIRTY, LAST = SAMPLES
 OF_DROPS = ["drop_file", "staged_changes", "rejected_rows", "entity_versions", "detail_versions"]
 OF_ALL = ["invariants", "data_quality_report"]
 
@@ -60,7 +58,7 @@ def told_of(report: MergeReport, told: Told) -> dict[str, object]:
 
 def test_the_assets_tell_what_the_merge_of_each_sample_reported(project: Project, server: Server) -> None:
     with a_database(server) as beside:
-        for path in SAMPLES:
+        for path in CONTACTS:
             told = project.materialize(project.arrive(path))
             report = ingest(beside, path)
             assert list(told) == OF_DROPS
@@ -140,7 +138,7 @@ def test_what_a_drop_changed_is_told_by_field(project: Project) -> None:
 def test_drops_materialized_out_of_order_give_the_same_versions(
     project: Project, server: Server, tmp_path: Path
 ) -> None:
-    for path in SAMPLES:
+    for path in CONTACTS:
         project.materialize(project.arrive(path))
     in_order = project.versions()
     with a_database(server) as other, a_project(other, tmp_path / "other") as project:
@@ -214,7 +212,7 @@ def test_a_range_goes_in_in_one_run_and_a_refused_drop_loses_none_of_the_others(
 
 @pytest.mark.idempotency
 def test_a_backfill_of_everything_changes_nothing_and_stays_green(project: Project) -> None:
-    keys = [project.arrive(path) for path in SAMPLES]
+    keys = [project.arrive(path) for path in CONTACTS]
     for key in keys:
         project.materialize(key)
     before = project.versions()
@@ -282,7 +280,7 @@ def test_the_changes_say_that_dagster_recorded_them(project: Project) -> None:
 
 
 def test_the_report_is_a_page_and_numbers_in_the_home(project: Project) -> None:
-    for path in SAMPLES:
+    for path in CONTACTS:
         project.materialize(project.arrive(path))
     outcome = project.run("data_quality")
     assert (outcome.failures, outcome.failed_checks) == ([], set())
@@ -343,10 +341,10 @@ def test_a_drop_with_an_awkward_name_is_found_by_its_key(project: Project) -> No
 @pytest.mark.parametrize(
     ("table", "schema"),
     [
-        ("ledger", columns.LEDGER),
-        ("reject", columns.REJECT),
-        ("entity", columns.ENTITY),
-        ("entity_detail", columns.ENTITY_DETAIL),
+        ("ledger", table_schemas.LEDGER),
+        ("reject", table_schemas.REJECT),
+        ("entity", table_schemas.ENTITY),
+        ("entity_detail", table_schemas.ENTITY_DETAIL),
     ],
 )
 def test_the_columns_that_the_ui_shows_are_those_of_the_table(

@@ -14,13 +14,12 @@ from dagster._core.test_utils import create_run_for_test
 from servers import Server
 
 from crm_core.postgres.connection import Database
-from pipelines import sensors
 from pipelines.definitions import defs
 from pipelines.folder import DropFolder
+from pipelines.ingestion import FILE_TAG
 from pipelines.partitions import drops, remember_read
 from pipelines.resources import CrmDatabase
 from pipelines.sensors import LONGEST_PAUSE, REQUESTS, WAITING, Cursor, drop_folder, report_after_drops
-from pipelines.taking import FILE_TAG
 
 SHA = "ab" * 32
 FAILED, DONE, ENDED = dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.CANCELED
@@ -39,8 +38,8 @@ class Ticks:
     def tick(self, *, dies: bool = False) -> list[str | None]:
         """Tick, and answer the partitions that were asked for; one that dies has added partitions and no more."""
         result = self.evaluate()
-        for request in result.dynamic_partitions_requests or []:
-            self.instance.add_dynamic_partitions(request.partitions_def_name, list(request.partition_keys))
+        for added in result.dynamic_partitions_requests or []:
+            self.instance.add_dynamic_partitions(added.partitions_def_name, list(added.partition_keys))
         if dies:
             return []
         self.cursor = result.cursor
@@ -79,7 +78,7 @@ class Ticks:
         }[status]
         event = dg.DagsterEvent(event_type_value=kind.value, job_name="ingest_drop")
         self.instance.handle_new_event(
-            dg.EventLogEntry(
+            dg.EventLogEntry(  # type: ignore[no-untyped-call]
                 error_info=None, level=20, user_message="", run_id=run.run_id, timestamp=at, dagster_event=event,
                 job_name="ingest_drop",
             )
@@ -119,7 +118,7 @@ def later(seconds: float) -> Iterator[None]:
     """Let the sensor's clock run ahead."""
     with pytest.MonkeyPatch.context() as patch:
         ahead = time.time() + seconds
-        patch.setattr(sensors.time, "time", lambda: ahead)
+        patch.setattr(time, "time", lambda: ahead)
         yield
 
 
@@ -431,9 +430,9 @@ def test_ten_thousand_files_take_less_than_a_second_a_tick_and_leave_a_small_cur
     ticks.instance.add_dynamic_partitions("read_drop_files", read)
     seconds = []
     for _ in range(3):
-        began = time.perf_counter()
+        began = time.process_time()  # of the processor: whatever else the machine does
         assert ticks.tick() == []
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.process_time() - began)
     assert min(seconds) < 1
     assert len(ticks.cursor or "") < 100, "10,000 files that were judged are not in it"
 

@@ -63,25 +63,51 @@ BOTH = pytest.mark.parametrize("insert", [ENTITY, DETAIL], ids=["entity", "entit
 
 
 @BOTH
-def test_versions_that_meet_and_versions_with_a_gap_are_accepted(tables: Connection, insert: str) -> None:
+@pytest.mark.parametrize(
+    "second",
+    [
+        CLOSED | {"from": "2023-01-01", "to": "2023-06-01"},
+        CLOSED | {"from": "2023-01-01", "to": CLOSED["from"]},
+        CLOSED | {"from": CLOSED["to"], "to": "2025-01-01"},
+        CLOSED | {"from": "2024-06-01", "to": "2025-01-01"},
+        OPEN,
+    ],
+    ids=["before", "meets", "met by", "after", "open, met by"],
+)
+def test_a_version_beside_another_is_accepted(tables: Connection, insert: str, second: dict[str, object]) -> None:
     tables.execute(insert, CLOSED)
-    tables.execute(insert, CLOSED | {"from": "2023-01-01", "to": "2023-06-01"})
-    tables.execute(insert, OPEN)
+    tables.execute(insert, second)
 
 
 @BOTH
 @pytest.mark.parametrize(
     "second",
     [
-        CLOSED,
-        CLOSED | {"to": "2024-01-15"},
-        CLOSED | {"from": "2024-01-15", "to": "2024-01-20"},
         CLOSED | {"from": "2023-12-01", "to": "2024-01-02"},
+        CLOSED | {"from": "2023-12-01"},
         CLOSED | {"from": "2023-12-01", "to": "2025-01-01"},
+        CLOSED | {"to": "2024-01-15"},
+        CLOSED,
+        CLOSED | {"to": "2025-01-01"},
+        CLOSED | {"from": "2024-01-15", "to": "2024-01-20"},
+        CLOSED | {"from": "2024-01-15"},
+        CLOSED | {"from": "2024-01-15", "to": "2025-01-01"},
         OPEN | {"from": "2024-01-31"},
         OPEN | {"from": "2023-01-01"},
     ],
-    ids=["equals", "starts", "during", "overlaps", "contains", "open from within", "open from before"],
+    ids=[
+        "overlaps",
+        "finished by",
+        "contains",
+        "starts",
+        "equals",
+        "started by",
+        "during",
+        "finishes",
+        "overlapped by",
+        "open from within",
+        "open from before",
+    ],
 )
 def test_a_version_that_overlaps_another_is_refused(tables: Connection, insert: str, second: dict[str, object]) -> None:
     table = "entity" if insert is ENTITY else "entity_detail"

@@ -7,11 +7,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
 import pytest
+from running import until
 from servers import CARELESS, LOCALE
 
 from crm_core.errors import EmbeddedServerFailed
@@ -205,6 +206,57 @@ def test_what_was_committed_survives_a_crash_of_the_server(home: Path) -> None:
     with running_server(home) as conninfo:
         assert query(conninfo, "table note") == [("kept",)]
         assert postmaster(home) != pid
+
+
+def test_a_server_that_is_kept_is_started_again_when_it_is_killed_and_stops_with_its_last_user(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running_server(home, is_kept=True) as conninfo, running_server(home, is_kept=True) as same:
+        assert same == conninfo
+        for number in range(2):
+            with psycopg.connect(conninfo) as connection:
+                connection.execute(f"create table note_{number} ()".encode())
+            before = postmaster(home)
+            assert before is not None
+            os.kill(before, signal.SIGKILL)
+            until(lambda: answers(conninfo), 30)
+            assert postmaster(home) not in (before, None)
+        assert query(conninfo, "select count(*) from pg_class where relname ~ '^note_'") == [(2,)]
+    assert postmaster(home) is None
+    assert caplog.text.count("is gone, and is started again") == 2, "one of the two that keep it does it"
+
+
+def test_a_server_that_is_kept_and_cannot_be_started_is_tried_again(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    control, aside = home / "postgres" / "global" / "pg_control", home / "aside"
+    with running_server(home, is_kept=True) as conninfo:
+        pid = postmaster(home)
+        assert pid is not None
+        control.rename(aside)
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: "did not start" in caplog.text, 30)
+        aside.rename(control)
+        until(lambda: answers(conninfo), 30)
+
+
+def test_data_that_are_removed_under_a_server_that_is_kept_are_not_made_again(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody who serves is given an empty database for the one that there was."""
+    with running_server(home, is_kept=True):
+        pid = postmaster(home)
+        assert pid is not None
+        (home / "postgres").rename(home / "gone")
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: "cannot be used" in caplog.text, 30)
+        assert not (home / "postgres").exists()
+
+
+def answers(conninfo: str) -> bool:
+    with suppress(psycopg.OperationalError):
+        return query(conninfo, "select 1") == [(1,)]
+    return False
 
 
 def test_a_dropped_database_is_made_again(home: Path) -> None:

@@ -103,7 +103,9 @@ def test_an_extension_in_a_schema_that_the_user_may_not_use_is_told(empty: Datab
 def test_tables_of_somebody_else_are_not_taken_for_ours(empty: Database) -> None:
     with psycopg.connect(empty.conninfo, autocommit=True) as connection:
         connection.execute("create table entity (x int)")
-    with pytest.raises(SchemaIncomplete, match="tables of these names, and no revision of crm: entity; name an empty"):
+    with pytest.raises(
+        SchemaIncomplete, match="tables of these names already, but no schema of crm: entity; use an empty"
+    ):
         migrate(empty)
 
 
@@ -122,15 +124,15 @@ def test_tables_of_somebody_else_are_not_taken_for_ours(empty: Database) -> None
 def test_a_part_of_a_backup_is_named_by_what_it_lacks(
     any_server: Server, any_fresh_database: Database, empty: Database, options: list[str], lacking: str
 ) -> None:
-    dump = [any_server.binaries / "pg_dump", *options, "--dbname", any_fresh_database.conninfo]
+    dump = [str(any_server.binaries / "pg_dump"), *options, "--dbname", any_fresh_database.conninfo]
     text = subprocess.run(dump, check=True, capture_output=True, text=True).stdout
-    restore = [any_server.binaries / "psql", "-q", "--dbname", empty.conninfo]
+    restore = [str(any_server.binaries / "psql"), "-q", "--dbname", empty.conninfo]
     with psycopg.connect(empty.conninfo, autocommit=True) as connection:
         for name in ("pg_trgm", "btree_gist"):
             connection.execute(f"create extension if not exists {name}".encode())
     subprocess.run(restore, input=text, check=False, capture_output=True, text=True)
     (line,) = refused(empty, "ingest", "x.csv")
-    assert re.search("the schema is incomplete: |no revision of crm: access_token, ", line)
+    assert re.search("the schema is incomplete: |no schema of crm: access_token, ", line)
     assert "pg_restore without --table" in line
     told = crm(empty, "check")
     assert (told.returncode, "Traceback" in told.stderr) == (1, False), told.stderr
@@ -169,7 +171,7 @@ def grant(any_server: Server, database: Database) -> tuple[Database, Database]:
     owner = make_conninfo(database.conninfo, user="crm_owner")
     roles = ["-v", "writer=crm_app", "-v", "reader=crm_ro", "-v", "ON_ERROR_STOP=1"]
     file = Path(__file__).parents[2] / "data" / "grants.sql"
-    subprocess.run([any_server.binaries / "psql", "-q", *roles, "-f", file, "--dbname", owner], check=True)
+    subprocess.run([str(any_server.binaries / "psql"), "-q", *roles, "-f", file, "--dbname", owner], check=True)
     app, reader = (Database(make_conninfo(database.conninfo, user=user)) for user in ("crm_app", "crm_ro"))
     return app, reader
 

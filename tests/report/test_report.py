@@ -12,6 +12,7 @@ from dataclasses import asdict, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import sleep
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -227,7 +228,7 @@ def _a_random_change(draw: random.Random) -> Change:
     who, at = draw.choice(("ada", "bob", "eve")), draw.randint(1, 6)
     if draw.random() < 0.15:
         return an_entity(who, at=at, op="delete")
-    details = {
+    details: dict[str, Any] = {
         code: draw.choice(("a@x.org", "A@x.org", "b", None)) for code in draw.sample(("email", "phone", "note"), 2)
     }
     return an_entity(who, at=at, name=draw.choice("AB"), type_=draw.choice(("PERSON", "INSTITUTION")), **details)
@@ -618,7 +619,7 @@ def test_an_empty_database_has_a_report_that_says_what_to_do(
     report = collect(connection, now=NOW)
     assert opened(page, as_html(report), tmp_path) == []
     text = page.locator("body").inner_text()
-    assert "No drop has come yet" in text
+    assert "No drop has arrived yet" in text
     assert "crm loaddata" in text
     assert "nan" not in text.lower()
 

@@ -42,7 +42,7 @@ def lock(tmp_path: Path) -> Iterator[IO[str]]:
 
 
 def runs(pid: int) -> bool:
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return psutil.pid_exists(pid) and bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
 
 
 def test_they_run_while_the_context_lasts_and_no_longer(tmp_path: Path, lock: IO[str]) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
 from builders import an_entity, write_drop
 from psycopg.conninfo import make_conninfo
@@ -30,6 +35,9 @@ from crm_core.timeline.invariants import check
 INITIAL = DATA / "drops" / "2020-01-01_initial.csv"
 LATE = INITIAL.with_name("2022-02-15_late.csv")
 STOP_SECONDS = 15
+ROOT = Path(__file__).parents[2]
+EVERY_DAY = re.compile(r"^## Every day\n\n```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+UV_RUN_CRM = f'uv() {{ shift 2; {shlex.quote(sys.executable)} -m crm_core "$@"; }}\n'
 
 
 # Where Dagster keeps its runs
@@ -168,7 +176,7 @@ def test_a_second_one_ends_at_once(up: Up) -> None:
     )
     assert (second.returncode, second.stdout) == (1, "")
     assert second.stderr == (
-        f"error: crm up runs already for {up.home} at {up.address} (process {up.process.pid});"
+        f"error: crm up is already running for {up.home} at {up.address} (process {up.process.pid});"
         " use it, or stop it first\n"
     )
     assert time.monotonic() - began < 15
@@ -249,6 +257,16 @@ def test_a_run_that_is_told_to_end_is_rolled_back_and_taken_again_by_itself(up: 
 
 
 @pytest.mark.integration
+def test_an_embedded_server_that_is_killed_comes_back_and_the_next_file_is_taken_in(up: Up, tmp_path: Path) -> None:
+    for server in servers_of(up.home):
+        server.kill()
+    up.drop(write_drop(tmp_path / "k.csv", [an_entity("k", at=1, name="Kilroy")]), "k.csv")
+    until(lambda: is_merged(up, "k.csv"), 150)
+    assert "is gone, and is started again" in up.said()
+    assert up.process.poll() is None
+
+
+@pytest.mark.integration
 def test_killed_with_a_run_under_way_it_leaves_no_process_behind_and_the_next_one_goes_on(up: Up) -> None:
     with up.database() as database, database.connect() as holder, database.connect(autocommit=True) as observer:
         holder.execute("lock table drop_file in share mode")
@@ -315,6 +333,15 @@ ROWS = (
     " + (select count(*) from reject) + (select count(*) from batch)"
 )
 WAITING = "select from pg_locks join pg_class on pg_class.oid = relation where relname = %(table)s and not granted"
+
+
+def is_merged(up: Up, file_name: str) -> bool:
+    """Say whether a drop is in, over a connection of its own: the embedded server may be gone, and is not started."""
+    server = f"host={up.home / 'postgres'} user=postgres dbname=crm"
+    with suppress(psycopg.OperationalError), psycopg.connect(server) as connection:
+        known = connection.execute("select from drop_file where file_name = %s and status = 'merged'", [file_name])
+        return known.fetchone() is not None
+    return False
 
 
 def worker_of(up: Up) -> psutil.Process:

@@ -18,6 +18,7 @@ from uuid import uuid4
 import httpx
 import psutil
 import psycopg
+import pytest
 from builders import reference_data
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from running import clean_environment, new_home, servers_of, until
@@ -25,11 +26,15 @@ from serving import ENTITIES, a_problem
 
 from crm_core.bench.generator import write_dirty, write_drops
 from crm_core.errors import DatabaseError
-from crm_core.postgres.connection import Database
+from crm_core.postgres.connection import Connection, Database
 from crm_core.postgres.migrations import migrate
 from crm_core.timeline.invariants import check
 
 SECONDS = float(os.environ.get("CRM_TEST_SECONDS", "60"))  # that the long tests go on for
+DISK = 160 << 20  # bytes
+OTHERS = (
+    "from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and xact_start is not null"
+)
 STATE = {  # of a database, without what another run of the same changes gives another number or time
     "ledger": "select entity_uid, change_ts, dense_rank() over (order by batch_id), row_no, op, display_name,"
     " entity_type_id, details from ledger",
@@ -78,7 +83,7 @@ def ended(command: subprocess.Popen[str], seconds: float = 120) -> Ended:
 
 def run(*arguments: str | Path, seconds: float = 120, **environ: str) -> Ended:
     """Run a `crm` command to its end."""
-    return ended(start(*arguments, **environ), seconds)
+    return ended(start(*arguments, output=subprocess.PIPE, **environ), seconds)
 
 
 @contextmanager
@@ -102,6 +107,45 @@ def crash(home: Path) -> bool:
             process.kill()
     psutil.wait_procs(killed, timeout=10)
     return bool(killed)
+
+
+@contextmanager
+def small_disk() -> Iterator[Path]:
+    """Mount a file system of its own that holds so much and no more."""
+    with a_home() as home:
+        disk = home / "disk"
+        disk.mkdir()
+        home.chmod(0o711)
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "crm-test", disk],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if mounted.returncode != 0:
+            pytest.skip(f"no small file system can be mounted here: {mounted.stderr.strip()}")
+        try:
+            yield disk
+        finally:
+            crash(disk)
+            subprocess.run(["umount", disk], check=True)
+
+
+@contextmanager
+def filled(disk: Path, but: int) -> Iterator[None]:
+    """Take all room of a file system but so much, for the block."""
+    ballast = disk / "ballast"
+    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+    with ballast.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, free - but)
+    yield
+    ballast.unlink()
+
+
+def others(connection: Connection) -> int:
+    """How many other sessions are in a transaction."""
+    ((count,),) = connection.execute(f"select count(*) {OTHERS}")
+    return int(count)
 
 
 def soon(holds: Callable[[], object]) -> None:

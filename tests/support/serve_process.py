@@ -41,13 +41,15 @@ class Serving:
 
 @contextmanager
 def serving(
-    folder: Path, database: Database, *arguments: str, log_to: int | None = None, **environment: str
+    folder: Path, database: Database | None, *arguments: str, log_to: int | None = None, **environment: str
 ) -> Iterator[Serving]:
+    """Start `crm serve` over a database, or over the embedded one of the CRM_HOME that is given, and yield it."""
+    given = {} if database is None else {"CRM_DATABASE_URL": database.conninfo}
     with (folder / "said").open("w") as said, (folder / "log").open("w") as log:
         process = subprocess.Popen(
             [*COMMAND, "--port", "0", *arguments],
             cwd=folder,
-            env=clean_environment(CRM_DATABASE_URL=database.conninfo, PYTHONUNBUFFERED="1", **environment),
+            env=clean_environment(PYTHONUNBUFFERED="1", **given, **environment),
             stdout=said,
             stderr=log if log_to is None else log_to,
             text=True,

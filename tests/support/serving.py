@@ -41,7 +41,7 @@ Document = dict[str, Any]
 
 
 @contextmanager
-def served(database: Database, *, is_loopback: bool = True, **settings: object) -> Iterator[httpx.Client]:
+def served(database: Database, *, is_loopback: bool = True, **settings: Any) -> Iterator[httpx.Client]:
     """Serve a migrated database, with settings that differ from the defaults, and yield a client of it."""
     chosen = replace(Settings.from_environment({}, None), **settings)
     listening = listen("127.0.0.1", 0)
@@ -64,7 +64,7 @@ def served(database: Database, *, is_loopback: bool = True, **settings: object) 
 
 
 @contextmanager
-def served_with_types(database: Database, **settings: object) -> Iterator[httpx.Client]:
+def served_with_types(database: Database, **settings: Any) -> Iterator[httpx.Client]:
     """Serve a migrated database that is given the types of the builders first."""
     with database.transaction() as connection:
         reference_data(connection)

@@ -5,11 +5,15 @@ It keeps the batches of changes in recording order and answers every question by
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TypeVar
 from uuid import UUID
 
 from crm_core.model import Change, Compares
+
+T = TypeVar("T")
 
 COMPARES: dict[str, Compares] = {
     "email": "casefold",
@@ -29,7 +33,7 @@ def _moment(change: Change) -> Moment:
 
 def compared(detail_type: str, value: str) -> str:
     """What of a value decides whether it equals another."""
-    return value.casefold() if COMPARES[detail_type] == "casefold" else value
+    return value.casefold() if COMPARES.get(detail_type) == "casefold" else value
 
 
 @dataclass
@@ -172,12 +176,12 @@ class Model:
         """
         events = []
         for place, batch in enumerate(self.batches):
-            parts = [(batch.news, None)]
+            parts: list[tuple[list[Change], str | None]] = [(batch.news, None)]
             acted = {at for count in range(place + 2) for at in self.known_after(count).acting}
-            for op, others in (("undo", batch.undoes), ("reinstate", batch.reinstates)):
+            for kind, others in (("undo", batch.undoes), ("reinstate", batch.reinstates)):
                 for other in sorted(others):
                     said = self.batches[other].said
-                    parts.append(([change for number, change in enumerate(said) if (other, number) in acted], op))
+                    parts.append(([change for number, change in enumerate(said) if (other, number) in acted], kind))
             for changes, op in parts:
                 for uid in sorted({change.entity_uid for change in changes}):
                     said = [change for change in changes if change.entity_uid == uid]
@@ -258,16 +262,17 @@ class Model:
         return sorted({change.change_ts for change in self.walk(uid)})
 
 
-def _runs(values, key):
+def _runs(
+    values: Iterable[tuple[datetime, T | None]], key: Callable[[T], object]
+) -> list[tuple[T, datetime, datetime | None]]:
     """Make runs of equal neighbours: (value of the first, start, end or None); None values are gaps."""
-    runs = []
+    runs: list[tuple[T, datetime, datetime | None]] = []
     for at, value in values:
-        last_value, _, last_end = runs[-1] if runs else (None, None, at)
-        is_open = bool(runs) and last_end is None
-        if is_open and value is not None and key(last_value) == key(value):
-            continue
-        if is_open:
-            runs[-1] = (last_value, runs[-1][1], at)
+        if runs and runs[-1][2] is None:
+            last_value, start, _ = runs[-1]
+            if value is not None and key(last_value) == key(value):
+                continue
+            runs[-1] = (last_value, start, at)
         if value is not None:
             runs.append((value, at, None))
     return runs

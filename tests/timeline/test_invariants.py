@@ -11,7 +11,7 @@ from damage import DAMAGE
 from crm_core.drops.ingest import Options, ingest_over
 from crm_core.postgres.connection import Connection
 from crm_core.reference import reference_types
-from crm_core.timeline.invariants import CHECKS, NOT_OF_ENTITIES, RowCounts, check, entities_of_drop, row_counts
+from crm_core.timeline.invariants import CHECKS, NOT_OF_ENTITIES, TableSizes, check, entities_of_drop, table_sizes
 from crm_core.timeline.merge import Origin, record
 
 pytestmark = pytest.mark.integration
@@ -75,8 +75,8 @@ def test_the_entities_of_a_drop_are_all_of_a_small_one_and_a_spread_of_a_large_o
 
 
 def test_rows_are_counted_also_before_the_planner_has_an_estimate(connection: Connection) -> None:
-    assert row_counts(connection) == RowCounts(0, 0, 0)
+    assert table_sizes(connection) == TableSizes(0, 0, 0)
     fill(connection)
-    assert row_counts(connection) == RowCounts(changes=4, entity_versions=4, detail_versions=4)
+    assert table_sizes(connection) == TableSizes(changes=4, entity_versions=4, detail_versions=4)
     connection.execute("analyze")
-    assert row_counts(connection) == RowCounts(changes=4, entity_versions=4, detail_versions=4)
+    assert table_sizes(connection) == TableSizes(changes=4, entity_versions=4, detail_versions=4)

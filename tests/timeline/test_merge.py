@@ -28,14 +28,14 @@ class Book:
     def record(self, *changes: Change) -> Merged:
         return record(self.connection, self.types, changes, Origin("tester", "fixture"))
 
-    def names(self, who: str = "ada") -> list[tuple[str, float, float | None]]:
+    def names(self, who: str = "ada") -> list[tuple[str, float | None, float | None]]:
         return [
             (d["display_name"], _day(d["valid_from"]), _day(d["valid_to"]))
             for d in map(json.loads, reads.history(self.connection, uid(who)))
             if d["kind"] == "entity"
         ]
 
-    def values(self, detail_type: str, who: str = "ada") -> list[tuple[str, float, float | None]]:
+    def values(self, detail_type: str, who: str = "ada") -> list[tuple[str, float | None, float | None]]:
         return [
             (d["detail_value"], _day(d["valid_from"]), _day(d["valid_to"]))
             for d in map(json.loads, reads.history(self.connection, uid(who)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import polars as pl
 import pytest
@@ -69,7 +70,11 @@ def stage_changes(connection: Connection, number: int) -> None:
     details = pl.DataFrame({"line": range(number)}).with_columns(
         pl.lit("email").alias("detail_type"), pl.lit("x").alias("detail_value"), pl.lit("cd" * 32).alias("hashdiff")
     )
-    stage(connection, encoded(changes.cast(CHANGE_SCHEMA), details.cast(DETAIL_SCHEMA)))
+    stage(connection, encoded(_typed(changes, CHANGE_SCHEMA), _typed(details, DETAIL_SCHEMA)))
+
+
+def _typed(frame: pl.DataFrame, schema: Mapping[str, pl.DataType | type[pl.DataType]]) -> pl.DataFrame:
+    return frame.with_columns(pl.col(name).cast(dtype) for name, dtype in schema.items())
 
 
 def plan(connection: Connection, step: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from uuid import UUID
 
 import pytest
@@ -16,7 +16,7 @@ from crm_core.reference import reference_types
 from crm_core.resources import statement
 from crm_core.timeline import reads
 from crm_core.timeline.invariants import check
-from crm_core.timeline.lists import Filter
+from crm_core.timeline.lists import Filter, Position
 from crm_core.timeline.plans import KEY_QUERIES, explain
 
 pytestmark = [pytest.mark.integration, pytest.mark.temporal]
@@ -74,7 +74,7 @@ def test_the_first_of_all_come_by_a_plan_that_is_kept(preparing: Connection) -> 
     arguments = {"is_current and (": "('M', '80000000-0000-0000-0000-000000000000', 21, 0)"}
     arguments["valid_from <="] = f"('{day(20)}', '80000000-0000-0000-0000-000000000000', 'infinity', 21, 0)"
     for number in range(12):
-        after = reads.Position(UUID(int=number << 124), chr(ord("A") + number))
+        after = Position(UUID(int=number << 124), chr(ord("A") + number))
         for as_of in (None, day(20)):
             assert len(reads.entities(preparing, types, Filter(details={}), as_of=as_of, after=after).documents) == 20
     preparing.execute("set plan_cache_mode = force_generic_plan")
@@ -118,7 +118,7 @@ def test_a_page_as_known_reads_no_more_of_the_ledger_than_it_shows(large: Connec
     (one,) = (
         large.execute("select entity_uid from entity where is_current order by entity_uid limit 1").fetchone() or ()
     )
-    asked = {
+    asked: dict[str, Callable[[], object]] = {
         "one": lambda: reads.snapshot(large, one, as_of=day(20), known_at=known_at),
         "history": lambda: reads.history(large, one, known_at=known_at),
         "list": lambda: reads.entities(large, types, as_of=day(20), known_at=known_at),

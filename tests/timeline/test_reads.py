@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -21,7 +22,7 @@ from crm_core.postgres.streams import BLOCK_BYTES
 from crm_core.reference import reference_types
 from crm_core.timeline import history, reads
 from crm_core.timeline.known import as_known, uids
-from crm_core.timeline.lists import NAME_BYTES, Filter, Page, Position
+from crm_core.timeline.lists import LAST_UID, NAME_BYTES, Filter, Page, Position
 from crm_core.timeline.merge import Origin, record
 
 pytestmark = [pytest.mark.integration, pytest.mark.temporal]
@@ -77,8 +78,8 @@ def test_pages_by_number_and_pages_by_position_are_the_whole_list_in_its_order(
     assert whole.next is None
     assert len(whole.documents) >= 5
     numbered: list[str] = []
-    while page := read(offset=len(numbered), limit=limit).documents:
-        numbered += page
+    while documents := read(offset=len(numbered), limit=limit).documents:
+        numbered += documents
     assert tuple(numbered) == whole.documents
     walked: list[str] = []
     after: Position | None = None
@@ -104,7 +105,7 @@ def test_transitions_begin_behind_an_instant_only(crowd: Connection) -> None:
     everything = reads.transitions(crowd, day(0), day(9)).documents
     assert reads.transitions(crowd, day(0), day(9), after=Position(NOBODY)).documents == everything
     assert reads.transitions(crowd, day(0), day(9), after=Position(NOBODY, at=day(-5))).documents == everything
-    later = reads.transitions(crowd, day(0), day(9), after=Position(reads.LAST_UID, at=day(1))).documents
+    later = reads.transitions(crowd, day(0), day(9), after=Position(LAST_UID, at=day(1))).documents
     assert later == tuple(d for d in everything if json.loads(d)["at"] > "2024-01-02T00:00:00Z")
 
 
@@ -325,7 +326,7 @@ def test_pages_of_a_past_are_the_whole_of_it(crowd: Connection, known_at: dateti
             assert len(documents) == count(crowd, uid(who), known_at=known_at) > 1
             for limit in (1, 2, 50):
                 walked: list[str] = []
-                after = None
+                after: Any = None  # a position of the kind that the page has
                 while True:
                     page = page_of(crowd, uid(who), known_at=known_at, after=after, limit=limit)
                     walked += page.documents

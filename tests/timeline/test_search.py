@@ -8,6 +8,7 @@ import time
 import unicodedata
 from collections.abc import Iterator
 from itertools import count
+from typing import Any
 
 import psycopg
 import pytest
@@ -70,7 +71,7 @@ def named(any_server: Server, request: pytest.FixtureRequest) -> Iterator[Connec
         any_server.run("drop database {} with (force)", database)
 
 
-def found(connection: Connection, part: str, **at: object) -> set[str]:
+def found(connection: Connection, part: str, **at: Any) -> set[str]:
     page = reads.entities(connection, reference_types(connection), Filter(name_contains=part), limit=50, **at)
     return {json.loads(document)["display_name"] for document in page.documents}
 

@@ -148,8 +148,34 @@
   // ---- questions before what cannot be taken back
   document.addEventListener("submit", (event) => {
     const question = event.submitter?.dataset.confirm ?? event.target.dataset.confirm;
-    if (question && !confirm(question)) event.preventDefault();
+    if (question && !confirm(question)) { event.preventDefault(); return; }
+    const busy = event.submitter?.dataset.busy;
+    if (busy) setTimeout(() => { event.submitter.disabled = true; event.submitter.textContent = busy; });
   });
+
+  // ---- a file that is dropped anywhere on the form is chosen, and looked at
+  for (const kind of ["dragover", "dragleave", "drop"]) {
+    document.addEventListener(kind, (event) => {
+      const zone = event.target.closest?.("[data-dropzone]");
+      if (!zone) return;
+      event.preventDefault();
+      zone.classList.toggle("is-over", kind === "dragover");
+      if (kind === "drop" && event.dataTransfer.files.length) {
+        zone.querySelector("input[type=file]").files = event.dataTransfer.files;
+        zone.requestSubmit();
+      }
+    });
+  }
+
+  // ---- what was not there yet: the page asks again, a little later each time
+  let again = 0;
+  function askAgain() {
+    if (!document.querySelector("[data-again]")) { again = 0; return; }
+    again = Math.min((again || 250) * 1.5, 5000);
+    setTimeout(() => { if (document.querySelector("[data-again]")) show(location.href); }, again);
+  }
+  document.addEventListener("cockpit:shown", askAgain);
+  addEventListener("DOMContentLoaded", askAgain);
 
   addEventListener("popstate", () => location.reload());
   addEventListener("DOMContentLoaded", prepare);

@@ -1,3 +1,3 @@
--- Tell the planner what a large merge brought, before anybody reads it.
+-- Update the planner's statistics after a large merge, before anybody reads the tables.
 -- In, out: nothing.
 analyze ledger, entity, entity_detail

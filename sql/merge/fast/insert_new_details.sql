@@ -1,4 +1,4 @@
--- Insert the versions of the details of entities that are new, likewise.
+-- Insert the versions of the details of new entities, without looking for earlier ones.
 -- In: named_entity, staged_change, recorded_at. Out: entity_detail.
 insert into entity_detail (entity_uid, detail_type_id, detail_value, hashdiff, valid_from, valid_to, is_current,
                            created_at, updated_at)

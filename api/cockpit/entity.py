@@ -1,0 +1,227 @@
+"""The page of an entity: its state at the bar's instant, its timeline, what was believed when, values and audit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+from uuid import UUID
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from api.cockpit.beliefs import BeliefPicture, belief_picture
+from api.cockpit.page import Page, page
+from api.cockpit.picture import Picture, Window, fitting, picture
+from api.problems import refuse
+from crm_core.postgres.connection import Connection
+from crm_core.timeline import history, reads
+from crm_core.timeline.lanes import (
+    Extent,
+    FieldChange,
+    Run,
+    beliefs,
+    differences,
+    extent,
+    lanes,
+    moments_of,
+    values_page,
+)
+from crm_core.values.instants import parse_instant
+
+ROWS = 20  # of a page of a table
+JUST = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the address of the page says, beside the instants of the bar."""
+
+    uid: UUID
+    as_of: datetime | None
+    known_at: datetime | None
+    now: datetime
+    since: datetime | None  # of the picture
+    until: datetime | None
+    compared: tuple[datetime, datetime] | None  # two instants, the earlier one first
+    field: str | None  # for which is shown what was believed when
+    values_page: int
+    audit_page: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A change as the audit tells it."""
+
+    told: Mapping[str, Any]  # the document of the API
+    changes: Sequence[FieldChange]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is read for the page."""
+
+    name: str | None  # at the instant, or at the nearest at which the entity existed
+    exists: bool
+    extent: Extent
+    whole: Window
+    picture: Picture
+    values: Sequence[Run]
+    audit: Sequence[Recorded]
+    audit_count: int
+    first_recorded_at: str | None
+    moments: Sequence[datetime]
+    differences: Sequence[FieldChange] | None
+    believed: BeliefPicture | None
+
+
+async def show_entity(opened: Page) -> Response:
+    """Show an entity."""
+    try:
+        uid = UUID(opened.request.path_params["uid"])
+    except ValueError:
+        return _unknown(opened)
+    asked = _asked(opened, uid)
+    found = await opened.read(partial(_found, opened, asked), is_long=asked.field is not None)
+    if found is None:
+        return _unknown(opened)
+    opened.bar = replace(opened.bar, moments=found.moments)
+    began, ended = found.extent.began_at or asked.now, asked.as_of or asked.now
+    return opened.show(
+        "entity.html",
+        uid=uid,
+        asked=asked,
+        found=found,
+        rows=ROWS,
+        suggested={"from": min(began, ended), "to": max(began, ended)},  # to compare
+        here=lambda window: opened.here(since=window.since, until=window.until),
+        just_before=lambda at: at - JUST,
+    )
+
+
+routes = [Route("/entities/{uid}", page("reader", show_entity), methods=["GET"])]
+
+
+def _unknown(opened: Page) -> Response:
+    return opened.show("entity_unknown.html", status=HTTPStatus.NOT_FOUND, uid=opened.request.path_params["uid"])
+
+
+def _asked(opened: Page, uid: UUID) -> Asked:
+    """Read the address; raises Refusal for what makes no sense."""
+    instants = {name: _instant(opened, name) for name in ("since", "until", "from", "to")}
+    since, until, from_, to = instants.values()
+    if since is not None and until is not None and since >= until:
+        refuse("query.until", "is not after since; leave both out to see everything")
+    now = datetime.now(UTC)
+    compared = None
+    if from_ is not None or to is not None:
+        to = to or opened.bar.as_of or now
+        from_ = from_ or to
+        compared = (min(from_, to), max(from_, to))
+    query = opened.request.query_params
+    pages = [_number(query.get(name, "1"), name) for name in ("values", "audit")]
+    return Asked(
+        uid, opened.bar.as_of, opened.bar.known_at, now, since, until, compared, query.get("field") or None, *pages
+    )
+
+
+def _instant(opened: Page, name: str) -> datetime | None:
+    text = opened.request.query_params.get(name, "").strip()
+    try:
+        return parse_instant(text, opened.state.settings.time_zone) if text else None
+    except ValueError as error:
+        refuse(f"query.{name}", str(error))
+
+
+def _number(text: str, name: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= 1_000_000):
+        refuse(f"query.{name}", f"{text!r} is not the number of a page; leave it out to see the first")
+    return int(text)
+
+
+def _found(opened: Page, asked: Asked, connection: Connection) -> Found | None:
+    """Read the page; None of an entity of which nothing was ever recorded."""
+    uid, known_at = asked.uid, asked.known_at
+    if history.count_audit(connection, uid) == 0:
+        return None
+    at = asked.as_of
+    whole = extent(connection, uid, at=at, known_at=known_at)
+    fit = fitting(whole, asked.now, at)
+    window = Window(asked.since or fit.since, asked.until or fit.until)
+    if window.since >= window.until:
+        window = fit
+    runs = lanes(connection, uid, window.since, window.until, at=at, known_at=known_at)
+    exists = any(run.holds and run.field == "" for run in runs)
+    audit, audit_count = _audit(connection, asked)
+    return Found(
+        _name(connection, asked, whole, runs),
+        exists,
+        whole,
+        fit,
+        picture(runs, whole, window, asked.now, opened.state.settings.time_zone),
+        values_page(connection, uid, at=at, known_at=known_at, offset=(asked.values_page - 1) * ROWS, limit=ROWS),
+        audit,
+        audit_count,
+        None if whole.began_at else _first_recorded_at(connection, uid),
+        moments_of(connection, uid, known_at=known_at),
+        differences(connection, uid, *asked.compared, known_at=known_at) if asked.compared else None,
+        _believed(connection, asked, whole, window),
+    )
+
+
+def _name(connection: Connection, asked: Asked, whole: Extent, runs: Sequence[Run]) -> str | None:
+    """Return what the entity is called at the instant, or at the nearest at which it existed."""
+    for run in runs:
+        if run.field == "display_name" and run.holds:
+            return run.value
+    nearest = whole.begins_after if whole.ended_before is None else whole.ended_before - JUST
+    if nearest is None:
+        return None
+    document = reads.snapshot(connection, asked.uid, as_of=nearest, known_at=asked.known_at)
+    return None if document is None else str(json.loads(document)["display_name"])
+
+
+def _first_recorded_at(connection: Connection, uid: UUID) -> str:
+    return str(json.loads(history.audit_page(connection, uid, limit=1).documents[0])["recorded_at"])
+
+
+def _audit(connection: Connection, asked: Asked) -> tuple[list[Recorded], int]:
+    """Read a page of the audit, the newest first."""
+    count = history.count_audit(connection, asked.uid, known_at=asked.known_at)
+    end = count - (asked.audit_page - 1) * ROWS
+    if end <= 0:
+        return [], count
+    offset = max(0, end - ROWS)
+    page = history.audit_page(connection, asked.uid, known_at=asked.known_at, offset=offset, limit=end - offset)
+    return [
+        Recorded(told, _changes(told["before"], told["after"])) for told in map(json.loads, reversed(page.documents))
+    ], count
+
+
+def _changes(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[FieldChange]:
+    """Return the fields in which two states differ, as the audit has them; None is that the entity does not exist."""
+    old, new = _fields(before), _fields(after)
+    return [
+        FieldChange(name, old.get(name), new.get(name)) for name in {**old, **new} if old.get(name) != new.get(name)
+    ]
+
+
+def _fields(state: Mapping[str, Any] | None) -> dict[str, str]:
+    if state is None:
+        return {}
+    details = {f"details.{code}": value for code, value in state["details"].items()}
+    return {"display_name": state["display_name"], "entity_type": state["entity_type"], **details}
+
+
+def _believed(connection: Connection, asked: Asked, whole: Extent, window: Window) -> BeliefPicture | None:
+    """Read what was ever believed of the field, also what was recorded after the bar's instant."""
+    if asked.field is None:
+        return None
+    fields = whole.fields if asked.known_at is None else extent(connection, asked.uid).fields
+    if asked.field not in fields:
+        refuse("query.field", f"{asked.field!r} is not a field of this entity; there are: {', '.join(fields)}")
+    return belief_picture(asked.field, beliefs(connection, asked.uid, asked.field), window)

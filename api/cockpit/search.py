@@ -1,0 +1,142 @@
+"""Search: as one types, over names and details; and the list of all entities, by name, type and detail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from uuid import UUID
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from api.cockpit.page import Page, page
+from api.paging import CSV
+from api.problems import refuse
+from api.streams import as_csv, stream
+from crm_core.model import ReferenceTypes
+from crm_core.postgres.connection import Connection
+from crm_core.timeline import reads
+from crm_core.timeline.lists import Filter, Position
+from crm_core.timeline.search import Hit, search
+
+HITS = 50
+PAGE_SIZE = 50
+LONGEST = 2_000  # characters of a text to search
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an address asks for."""
+
+    q: str
+    entity_type: str
+    detail_type: str
+    detail_value: str
+    sort: str  # best or name
+
+    @property
+    def filter(self) -> Filter:
+        """Return the filter of the list."""
+        has_detail = self.detail_type and self.detail_value
+        details = {self.detail_type: self.detail_value} if has_detail else None
+        return Filter(self.q or None, self.entity_type or None, details)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Entities of the list as the API shows them, and where to go on."""
+
+    entities: list[dict[str, object]]
+    next: Position | None
+
+
+async def show_search(opened: Page) -> Response:
+    """Show what is found: hits in all details while nothing else is asked for, or else the list."""
+    asked, types = _asked(opened), await opened.read(opened.state.types)
+    is_now = not opened.bar.is_past
+    hits: list[Hit] | None = None
+    found = Found([], None)
+    if is_now and asked.q and not asked.detail_value and asked.sort == "best":
+        hits = await opened.read(partial(search, text=asked.q, limit=HITS + 1))
+        if asked.entity_type:
+            hits = [hit for hit in hits if hit.entity_type == asked.entity_type]
+    else:
+        work = partial(_list, opened=opened, asked=asked, types=types)
+        found = await opened.read(work, is_long=not is_now or bool(asked.q))
+    return opened.show(
+        "search.html",
+        asked=asked,
+        types=types,
+        hits=None if hits is None else hits[:HITS],
+        has_more=hits is not None and len(hits) > HITS,
+        found=found.entities,
+        next=None if found.next is None else _written(found.next),
+    )
+
+
+async def download(opened: Page) -> Response:
+    """Send the list as CSV, a column for each detail type: it can be corrected and dropped again."""
+    asked = _asked(opened)
+
+    def blocks(connection: Connection) -> Iterator[bytes]:
+        types = opened.state.types(connection)
+        lines = reads.stream_entities(
+            connection, types, asked.filter, as_of=_as_of(opened), known_at=opened.bar.known_at
+        )
+        return as_csv(lines, [kind.code for kind in types.detail_types])
+
+    response = await stream(opened.state, blocks, media_type=CSV)
+    response.headers["Content-Disposition"] = 'attachment; filename="entities.csv"'
+    return response
+
+
+routes = [
+    Route("/search", page("reader", show_search), methods=["GET"]),
+    Route("/search.csv", page("reader", download), methods=["GET"]),
+]
+
+
+def _asked(opened: Page) -> Asked:
+    query = opened.request.query_params
+    q = query.get("q", "").strip()
+    if len(q) > LONGEST or "\0" in q:
+        refuse("q", f"is longer than {LONGEST:,} characters, or has a NUL; search for less")
+    sort = "name" if query.get("sort") == "name" else "best"
+    return Asked(
+        q, query.get("entity_type", ""), query.get("detail_type", ""), query.get("detail_value", "").strip(), sort
+    )
+
+
+def _list(connection: Connection, *, opened: Page, asked: Asked, types: ReferenceTypes) -> Found:
+    listed = reads.entities(
+        connection,
+        types,
+        asked.filter,
+        as_of=_as_of(opened),
+        known_at=opened.bar.known_at,
+        after=_position(opened.request.query_params.get("after", "")),
+        limit=PAGE_SIZE,
+    )
+    return Found([json.loads(document) for document in listed.documents], listed.next)
+
+
+def _as_of(opened: Page) -> datetime | None:
+    """Return the instant of the list; one that is known at an instant needs one."""
+    return opened.bar.as_of or (datetime.now(UTC) if opened.bar.known_at else None)
+
+
+def _written(position: Position) -> str:
+    return f"{position.entity_uid}.{position.digest}.{position.display_name}"
+
+
+def _position(text: str) -> Position | None:
+    if not text:
+        return None
+    try:
+        uid, digest, name = text.split(".", 2)
+        return Position(UUID(uid), name, digest=digest)
+    except ValueError:
+        refuse("after", "is not a place in the list; go back to its first page")

@@ -1,0 +1,34 @@
+"""What a change would do, as a document."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC
+
+from fastapi import Response
+
+from api.paging import JSON
+from crm_core.timeline.preview import ChangePreview
+
+
+def shown(preview: ChangePreview) -> Response:
+    """Return the answer to a change that is only tried."""
+    versions = ",".join(
+        f'{{"field":{json.dumps(version.field)},"before":{version.before or "null"},"after":{version.after or "null"}}}'
+        for version in preview.versions
+    )
+    books = {
+        "dry_run": True,
+        "entity_uid": str(preview.entity_uid),
+        "outcome": preview.outcome,
+        "change_ts": preview.change_ts.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "past_versions": preview.past_versions,
+        "versions_added": preview.versions_added,
+        "versions_changed": preview.versions_changed,
+        "versions_removed": preview.versions_removed,
+        "differences": [asdict(difference) for difference in preview.differences],
+    }
+    head = json.dumps(books, ensure_ascii=False, separators=(",", ":"))
+    body = f'{head[:-1]},"versions":[{versions}],"entity":{preview.entity or "null"}}}'
+    return Response(body.encode(), media_type=JSON)

@@ -1,0 +1,273 @@
+"""Drops over HTTP: send one, read what it did, and get its rejected rows as a file to correct and send again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import partial
+from http import HTTPStatus
+from typing import Annotated, Any, BinaryIO, Literal
+
+import anyio.to_thread
+from fastapi import APIRouter, Query, Request, Response
+from fastapi import Path as PathParam
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
+from starlette.types import Receive, Scope, Send
+
+from api.auth import Reader, Writer
+from api.fast_path import FastRoute
+from api.paging import (
+    JSON,
+    NDJSON,
+    PageParams,
+    Params,
+    envelope,
+    numbered,
+    require_no_pages,
+    wanted,
+    wants_csv,
+    wants_stream,
+)
+from api.problems import Refusal, documented
+from api.schemas import FieldDifference, Instant, ListOf
+from api.state import State
+from api.streams import stream
+from api.tables import Row, as_table
+from api.uploads import BLOCK, CSV, FORM, receive, room
+from crm_core.drops import registry
+from crm_core.drops.ingest import Options, ingest_over
+from crm_core.model import MergeReport
+from crm_core.postgres.connection import Connection
+from crm_core.settings import MAX_PAGE_SIZE
+
+router = APIRouter(prefix="/api/v1", tags=["drops"], route_class=FastRoute)
+SPOOL_SECONDS = 300  # that the database may take for all rejected rows of a drop
+Sha256 = Annotated[str, PathParam(pattern="^[0-9a-f]{64}$", description="SHA-256 of the drop's bytes")]
+LINES: dict[str, object] = {CSV: {"schema": {"type": "string"}}}
+EVERY: dict[str, object] = {NDJSON: {"schema": {"type": "string"}}, **LINES}
+BODY: dict[str, object] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            CSV: {"schema": {"type": "string"}},
+            FORM: {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {"file": {"type": "string", "contentMediaType": "application/octet-stream"}},
+                }
+            },
+        },
+    }
+}
+
+
+class Sent(Params):
+    """The options for taking in a drop."""
+
+    file_name: Annotated[
+        str | None, Field(description="The name of the drop; default: the file name in the form, or upload.csv")
+    ] = None
+    dry_run: Annotated[bool, Field(description="Only say what would happen; change nothing")] = False
+    strict: Annotated[bool, Field(description="Refuse the whole drop if one of its rows is bad")] = False
+
+
+class DropOutcome(BaseModel):
+    """What a drop did: read = accepted + rejected, accepted = changed + unchanged."""
+
+    file: str
+    sha256: str | None
+    status: Literal["seen", "merged", "replayed", "refused", "undone"]
+    rows_read: int
+    rows_accepted: int
+    rows_rejected: int
+    rows_changed: int
+    rows_unchanged: int
+    rows_late: int
+    rows_superseded: int
+    entity_versions_added: int
+    detail_versions_added: int
+    seconds: float
+    error: str | None
+    rows_ending_nobody: Annotated[int, Field(description="Deletions of entities that did not exist at that time")]
+    rows_fallen_together: Annotated[
+        int, Field(description="Rows without entity_uid that say the same as an earlier row")
+    ]
+    notes: Annotated[list[str], Field(description="Notes for the sender, one sentence each")]
+
+
+class Taken(DropOutcome):
+    """What a drop that was sent did, or would do."""
+
+    dry_run: bool
+    differences: Annotated[
+        list[FieldDifference] | None, Field(description="In a dry run: the first differences that it would make")
+    ] = None
+
+
+class Drop(DropOutcome):
+    """A drop as it is kept."""
+
+    bytes: int
+    first_seen_at: Instant
+    merged_at: Instant | None
+
+
+class RejectedRow(BaseModel):
+    """A row that was rejected."""
+
+    line: int
+    reasons: list[str]
+    raw: str
+
+
+class RejectParams(Params):
+    """Which rejected rows to return, and in which form."""
+
+    page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    page_size: Annotated[int | None, Field(ge=1, le=MAX_PAGE_SIZE)] = None
+    format: Annotated[
+        Literal["json", "csv"], Field(description="csv: all rejects, as a file to correct and send again")
+    ] = "json"
+
+
+@router.post(
+    "/drops",
+    status_code=HTTPStatus.CREATED,
+    response_model=Taken,
+    responses={**documented(), 200: {"model": Taken, "description": "The drop was already known, or dry_run"}},
+    openapi_extra=BODY,
+)
+async def send_drop(http: Request, call: Writer, params: Annotated[Sent, Query()]) -> Response:
+    """Take in a drop: a CSV file as the body (`text/csv`), or as the part `file` of a form."""
+    async with call.state.uploads.folder() as folder:
+        path = await receive(http, folder, params.file_name)
+        options = Options(
+            call.who.name,
+            call.state.settings.time_zone,
+            dry_run=params.dry_run,
+            strict=params.strict,
+            shown_as=path.name,
+        )
+        report: MergeReport = await call.state.merge(partial(ingest_over, path=path, options=options))
+    if report.status == "refused":
+        faults = [
+            {"where": f"line {reject.line}", "detail": reject.raw, "reason": ", ".join(reject.reasons)}
+            for reject in report.rejects
+        ]
+        raise Refusal(HTTPStatus.BAD_REQUEST, report.error or "the drop was refused", faults)
+    is_new = report.status == "merged" and not params.dry_run
+    location = {"Location": f"{http.scope['root_path']}/api/v1/drops/{report.sha256}"} if not params.dry_run else {}
+    body = json.dumps(report.as_json(), ensure_ascii=False, separators=(",", ":")).encode()
+    return Response(body, HTTPStatus.CREATED if is_new else HTTPStatus.OK, location, JSON)
+
+
+@router.get(
+    "/drops",
+    response_model=ListOf[Drop],
+    responses={**documented(), 200: {"content": EVERY, "description": "A page, or all as NDJSON or CSV"}},
+)
+async def list_drops(http: Request, call: Reader, params: Annotated[PageParams, Query()]) -> Response:
+    """List the drops, the newest first; `Accept: application/x-ndjson` or `text/csv` answers all at once."""
+    as_file = wants_csv(http)
+    if as_file or wants_stream(http):
+        require_no_pages(params)
+
+        def lines(connection: Connection) -> Iterator[bytes]:
+            found = registry.stream_drops(connection)
+            return as_table(found, tuple(Drop.model_fields), _cells) if as_file else found
+
+        return await stream(call.state, lines, media_type=CSV if as_file else NDJSON)
+    want = wanted(http, params, call.state, registry.Position)
+
+    def read(connection: Connection) -> tuple[registry.Page, int | None]:
+        page = registry.drops(connection, limit=want.limit, offset=want.offset, after=want.after)
+        return page, registry.count_drops(connection) if want.is_counted else None
+
+    page, count = await call.state.read(read)
+    return envelope(http, want, page, count)
+
+
+@router.get("/drops/{sha256}", response_model=Drop, responses=documented(404))
+async def read_drop(call: Reader, sha256: Sha256) -> Response:
+    """Read what a drop did."""
+    document = await call.state.read(lambda connection: registry.drop(connection, sha256))
+    if document is None:
+        raise _unknown(sha256)
+    return Response(document.encode(), media_type=JSON)
+
+
+@router.get(
+    "/drops/{sha256}/rejects",
+    response_model=ListOf[RejectedRow],
+    responses={
+        **documented(404),
+        200: {"content": LINES, "description": "One page, or all rejects as CSV"},
+    },
+)
+async def list_rejects(
+    http: Request, call: Reader, sha256: Sha256, params: Annotated[RejectParams, Query()]
+) -> Response:
+    """List the rejected rows of a drop by line; `format=csv` or `Accept: text/csv` returns all as a file."""
+    if params.format == "csv" or wants_csv(http):
+        return await rejects_file(call.state, sha256)
+    limit = params.page_size or call.state.settings.page_size
+    offset = (params.page - 1) * limit
+
+    def read(connection: Connection) -> tuple[registry.Page, int]:
+        if registry.drop(connection, sha256) is None:
+            raise _unknown(sha256)
+        page = registry.rejects_page(connection, sha256, limit=limit, offset=offset)
+        return page, registry.count_rejects(connection, sha256)
+
+    found, count = await call.state.read(read)
+    return numbered(http, found.documents, count, params.page, limit)
+
+
+def _cells(drop: Mapping[str, Any]) -> Iterator[Row]:
+    yield ["\n".join(drop[name]) if name == "notes" else drop[name] for name in Drop.model_fields]
+
+
+async def rejects_file(state: State, sha256: str) -> Response:
+    """Return all rejected rows as a file, written to disk first so that a slow client keeps no connection busy."""
+    async with state.spooling:
+        file = await anyio.to_thread.run_sync(_spooled, state, sha256)
+    headers = {
+        "Content-Disposition": f'attachment; filename="rejects-{sha256[:12]}.csv"',
+        "Content-Length": str(file.tell()),
+    }
+    return _File(file, headers)
+
+
+class _File(StreamingResponse):
+    """A file that is closed, and so deleted, once it was sent or the client has left."""
+
+    def __init__(self, file: BinaryIO, headers: Mapping[str, str]) -> None:
+        file.seek(0)
+        self._file = file
+        super().__init__(iter(partial(file.read, BLOCK), b""), media_type=CSV, headers=headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._file:
+            await super().__call__(scope, receive, send)
+
+
+def _spooled(state: State, sha256: str) -> BinaryIO:
+    with state.long_read(SPOOL_SECONDS) as connection:
+        if registry.drop(connection, sha256) is None:
+            raise _unknown(sha256)
+        file = state.uploads.file()
+        try:
+            with room():
+                for block in registry.rejects_csv(connection, sha256):
+                    file.write(block)
+                file.flush()
+        except BaseException:
+            file.close()
+            raise
+    return file
+
+
+def _unknown(sha256: str) -> Refusal:
+    return Refusal(HTTPStatus.NOT_FOUND, f"no drop {sha256} was ever received; /api/v1/drops lists all drops")

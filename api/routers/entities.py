@@ -1,0 +1,275 @@
+"""Entities: the list, one entity, its history and audit, and the changes to it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterator
+from datetime import datetime
+from functools import partial
+from http import HTTPStatus
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+
+from api.auth import Call, Reader, Writer
+from api.conditions import ANY, etag, is_unchanged, require_strong, tags_of
+from api.fast_path import FastRoute
+from api.paging import (
+    CSV,
+    JSON,
+    NDJSON,
+    counted,
+    envelope,
+    envelope_head,
+    listed_response,
+    require_no_pages,
+    wanted,
+    wants_csv,
+    wants_stream,
+)
+from api.parameters import (
+    LINES,
+    Deletion,
+    IfMatch,
+    Instants,
+    Key,
+    Search,
+    Trial,
+    Versions,
+    filter_key,
+    instant_or_none,
+    require_key,
+    unknown,
+)
+from api.previews import shown
+from api.problems import Refusal, documented, refuse
+from api.schemas import DetailVersion, Entity, EntityPatch, EntityVersion, ListOf, NewEntity, Preview
+from api.streams import as_array, as_csv, stream
+from crm_core.errors import EntityStale
+from crm_core.model import Op
+from crm_core.postgres.connection import Connection
+from crm_core.timeline import history, reads
+from crm_core.timeline.history import VersionPosition
+from crm_core.timeline.lists import Page, PageOf, Position
+from crm_core.timeline.single_change import ChangeRequest, ChangeResult, Preconditions, Provenance
+
+router = APIRouter(prefix="/api/v1", tags=["entities"], route_class=FastRoute)
+SHORTEST = 3  # the fewest characters of q that an index can find
+EVERYTHING = 1_000  # versions that are returned as one answer from memory; more are streamed
+
+
+@router.get(
+    "/entities",
+    response_model=ListOf[Entity],
+    responses={**documented(), 200: {"content": LINES, "description": "A page, or all as NDJSON or CSV"}},
+)
+async def list_entities(http: Request, call: Reader, params: Annotated[Search, Query()]) -> Response:
+    """List the current entities, by display_name, then entity_uid.
+
+    `Accept: application/x-ndjson` or `text/csv` returns all of them at once; the CSV file can be corrected and sent
+    again as a drop.
+    """
+    as_file = wants_csv(http)
+    if as_file or wants_stream(http):
+        require_no_pages(params)
+
+        def lines(connection: Connection) -> Iterator[bytes]:
+            types = call.state.types(connection)
+            found = reads.stream_entities(connection, types, params.filter(types))
+            return as_csv(found, [kind.code for kind in types.detail_types]) if as_file else found
+
+        return await stream(call.state, lines, media_type=CSV if as_file else NDJSON)
+    want = wanted(http, params, call.state, Position)
+
+    def read(connection: Connection) -> tuple[Page, int | None]:
+        types = call.state.types(connection)
+        which = params.filter(types)
+        page = reads.entities(connection, types, which, after=want.after, offset=want.offset, limit=want.limit)
+        count = partial(reads.count_entities, types=types, which=which)
+        return page, counted(call.state, connection, ("current", filter_key(which)), count) if want.is_counted else None
+
+    takes_long = params.q is not None and len(params.q.strip()) < SHORTEST  # no index can find it
+    page, count = await (call.state.read_heavily if takes_long else call.state.read)(read)
+    return envelope(http, want, page, count)
+
+
+@router.post(
+    "/entities",
+    status_code=HTTPStatus.CREATED,
+    response_model=Entity,
+    responses={**documented(409, 422), 200: {"model": Preview, "description": "With dry_run: what it would do"}},
+)
+async def create_entity(
+    http: Request,
+    call: Writer,
+    body: NewEntity,
+    params: Annotated[Trial, Query()],
+    idempotency_key: Key = None,
+) -> Response:
+    """Create an entity; one that has ended starts again."""
+    uid = body.entity_uid or uuid.uuid4()
+    request = await _request_of(http, call, "upsert", uid, body, idempotency_key)
+    return await _made(http, call, request, params, HTTPStatus.CREATED)
+
+
+@router.get("/entities/{uid}", response_model=Entity, responses=documented(404, 410))
+async def read_entity(http: Request, uid: UUID, call: Reader, params: Annotated[Instants, Query()]) -> Response:
+    """Read an entity as it is now, or as it was at `as_of`."""
+    as_of = instant_or_none(call.state, "as_of", params.as_of)
+    known_at = instant_or_none(call.state, "known_at", params.known_at)
+
+    def read(connection: Connection) -> str:
+        found = reads.snapshot(connection, uid, as_of=as_of, known_at=known_at)
+        return found if found is not None else _missing(connection, uid, as_of, known_at)
+
+    document = await call.state.read(read)
+    headers = {"ETag": etag(document)}
+    if is_unchanged(http, document):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return Response(document.encode(), media_type=JSON, headers=headers)
+
+
+@router.patch("/entities/{uid}", response_model=Entity | Preview, responses=documented(404, 409, 412, 422))
+async def patch_entity(
+    http: Request,
+    uid: UUID,
+    call: Writer,
+    body: EntityPatch,
+    params: Annotated[Trial, Query()],
+    _if_match: IfMatch = None,
+    idempotency_key: Key = None,
+) -> Response:
+    """Change only the fields that are given; a detail whose value is null ends."""
+    if body.entity_uid not in (None, uid):
+        refuse("body.entity_uid", f"is not {uid}, the uid in the address; leave it out")
+    request = await _request_of(http, call, "patch", uid, body, idempotency_key)
+    return await _made(http, call, request, params, HTTPStatus.OK)
+
+
+@router.delete(
+    "/entities/{uid}",
+    status_code=HTTPStatus.NO_CONTENT,
+    responses={
+        **documented(404, 409, 412, 422),
+        200: {"model": Preview, "description": "With dry_run: what it would do"},
+    },
+)
+async def delete_entity(
+    http: Request,
+    uid: UUID,
+    call: Writer,
+    params: Annotated[Deletion, Query()],
+    _if_match: IfMatch = None,
+    idempotency_key: Key = None,
+) -> Response:
+    """End an entity and its details; its history, audit and as-of can still be read."""
+    if await http.body():
+        refuse("body", "is ignored in a DELETE; write the instant into the address: ?change_ts=2024-01-31")
+    conditions = await _preconditions(http, idempotency_key)
+    request = ChangeRequest("delete", uid, _provenance(http, call), params.change_ts, preconditions=conditions)
+    return await _made(http, call, request, params, HTTPStatus.NO_CONTENT)
+
+
+@router.get("/entities/{uid}/history", response_model=ListOf[EntityVersion | DetailVersion], responses=documented(404))
+async def read_history(http: Request, uid: UUID, call: Reader, params: Annotated[Versions, Query()]) -> Response:
+    """Read every version of an entity and of its details, in order of valid_from."""
+    known_at = instant_or_none(call.state, "known_at", params.known_at)
+    if not (is_whole := params.is_whole()):
+        want = wanted(http, params, call.state, VersionPosition)
+
+    def read(connection: Connection) -> tuple[PageOf[VersionPosition], int | None]:
+        number = history.count_history(connection, uid, known_at=known_at)
+        if number == 0:
+            raise unknown(uid)
+        if is_whole:
+            return history.history_page(connection, uid, known_at=known_at, limit=EVERYTHING), number
+        page = history.history_page(
+            connection, uid, known_at=known_at, after=want.after, offset=want.offset, limit=want.limit
+        )
+        return page, number if want.is_counted else None
+
+    page, count = await call.state.read(read)
+    if not is_whole:
+        return envelope(http, want, page, count)
+    if page.next is None:
+        return listed_response(page.documents, count, None, None)
+
+    def versions(connection: Connection) -> Iterator[bytes]:
+        return as_array(history.stream_history(connection, uid, known_at=known_at))
+
+    return await stream(call.state, versions, media_type=JSON, before=envelope_head(count).encode(), after=b"]}")
+
+
+async def _made(http: Request, call: Call, request: ChangeRequest, params: Trial, status: HTTPStatus) -> Response:
+    """Make a change, or say what it would do."""
+    try:
+        if params.dry_run:
+            return shown(await call.state.preview(request))
+        return _written(http, status, await call.state.change(request))
+    except EntityStale:
+        require_strong(http)
+        raise
+
+
+def _provenance(http: Request, call: Call) -> Provenance:
+    return Provenance(call.who.name, http.state.request_id)
+
+
+async def _request_of(
+    http: Request, call: Call, op: Op, uid: UUID, body: NewEntity | EntityPatch, key: str | None
+) -> ChangeRequest:
+    """Return the change that a body asks for: it sets what it names, and a name or type that is null is blank."""
+    named = body.model_fields_set
+    return ChangeRequest(
+        op,
+        uid,
+        _provenance(http, call),
+        body.change_ts,
+        display_name=body.display_name or "" if "display_name" in named else None,
+        entity_type=body.entity_type or "" if "entity_type" in named else None,
+        details=[(detail.detail_type, detail.detail_value) for detail in body.details],
+        preconditions=await _preconditions(http, key),
+    )
+
+
+async def _preconditions(http: Request, key: str | None) -> Preconditions:
+    """Read the conditions of a change; raises Refusal for malformed ones."""
+    tags, unless = tags_of(http, "If-Match"), tags_of(http, "If-None-Match")
+    # A POST creates an entity or is refused.
+    if unless is not None and not (http.method == "POST" and unless.strong == [ANY]):
+        refuse("header.If-None-Match", "is for reads; to change an entity only if it is still the same, send If-Match")
+    require_key(key)
+    fingerprint = None
+    if key is not None:
+        said = (http.method, http.url.path, http.url.query, http.headers.getlist("if-match"))
+        fingerprint = hashlib.sha256(repr(said).encode() + await http.body()).digest()
+    return Preconditions(None if tags is None else tags.strong, key, fingerprint)
+
+
+def _written(http: Request, status: HTTPStatus, result: ChangeResult) -> Response:
+    headers = {"Idempotency-Replayed": "true"} if result.was_replayed else {}
+    if result.document is None:
+        return Response(status_code=status, headers=headers)
+    headers["ETag"] = etag(result.document)
+    if status is HTTPStatus.CREATED:
+        uid = json.loads(result.document)["entity_uid"]
+        headers["Location"] = f"{http.scope['root_path']}/api/v1/entities/{uid}"
+    return Response(result.document.encode(), status, headers, JSON)
+
+
+def _missing(connection: Connection, uid: UUID, as_of: datetime | None, known_at: datetime | None) -> str:
+    """Raise the Refusal that says why the entity has no state to return."""
+    span = history.span(connection, uid, known_at=known_at)
+    if span is None:
+        raise unknown(uid)
+    if as_of is not None:
+        if as_of < datetime.fromisoformat(span.began_at):
+            said = f"the entity {uid} did not exist at that time; it begins at {span.began_at}"
+        else:
+            said = f"the entity {uid} did not exist at that time; see its history for when it did"
+        raise Refusal(HTTPStatus.NOT_FOUND, said)
+    said = f"the entity {uid} ended at {span.ended_at}; its history, audit and as_of can still be read"
+    raise Refusal(HTTPStatus.GONE, said, members={"valid_to": span.ended_at or ""})

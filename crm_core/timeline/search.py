@@ -1,0 +1,58 @@
+"""Search as somebody types: current entities by a part of their name or of a detail, the best matches first."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from crm_core.postgres.connection import Connection
+from crm_core.timeline.known import rows
+from crm_core.timeline.lists import Values, like_pattern
+from crm_core.values.hashing import normal_form
+
+DETAILS = 5  # times as many details as hits that are wanted: an entity may be found by several
+SHORTEST = 3  # letters or digits in a row that an index of parts finds
+_WORD = re.compile(r"[^\W_]+")
+Match = Literal["exact", "prefix", "part"]
+_MATCHES: tuple[Match, ...] = ("exact", "prefix", "part")
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """An entity that was found, and by what."""
+
+    entity_uid: UUID
+    display_name: str
+    entity_type: str  # the code
+    field: str  # display_name, or details.<code>
+    value: str  # of that field
+    match: Match
+
+
+def search(connection: Connection, text: str, limit: int = 20) -> list[Hit]:
+    """Find current entities by a text in any case: equal to a name or detail, then at its beginning, then inside it.
+
+    Of details the first 200 characters are searched. A text without three letters or digits in a row is looked for at
+    the beginning of names alone, as it is written and in small, capital and initial capital letters. Each entity comes
+    once, by its best match. Where very many match equally well, some of them are found. A blank text finds nothing.
+    """
+    part = normal_form(text)
+    if part is None:
+        return []
+    beginnings = sorted({part, part.lower(), part.upper(), part.title()})
+    if max((len(word) for word in _WORD.findall(part)), default=0) < SHORTEST:
+        return _by_beginning(connection, beginnings, limit)
+    values: Values = {"text": part, "beginnings": beginnings, "part": like_pattern(part)}
+    found = rows(connection, "search", values | {"limit": limit, "details_limit": DETAILS * limit})
+    return [Hit(uid, name, code, field, value, _MATCHES[match]) for uid, name, code, field, value, match in found]
+
+
+def _by_beginning(connection: Connection, beginnings: list[str], limit: int) -> list[Hit]:
+    found = rows(connection, "search_by_beginning", {"beginnings": beginnings, "limit": limit})
+    hits = [
+        Hit(uid, name, code, "display_name", name, "exact" if name in beginnings else "prefix")
+        for uid, name, code in found
+    ]
+    return sorted(hits, key=lambda hit: hit.match != "exact")

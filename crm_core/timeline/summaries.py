@@ -1,0 +1,74 @@
+"""The whole at a glance: how many entities there are, and what was learnt about the past."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from crm_core.model import Op, ReferenceTypes
+from crm_core.postgres.connection import Connection
+from crm_core.resources import statement
+from crm_core.timeline.lists import Filter
+from crm_core.timeline.reads import count_entities
+
+
+@dataclass(frozen=True, slots=True)
+class TypeCount:
+    """How many entities of a type existed at an instant."""
+
+    code: str
+    name: str
+    entities: int
+
+
+@dataclass(frozen=True, slots=True)
+class LateFact:
+    """A change about a time before what was known of its entity already, when it was recorded."""
+
+    entity_uid: UUID
+    display_name: str  # of the entity now, or else as it was called last
+    change_ts: datetime
+    op: Op
+    recorded_at: datetime
+    actor: str
+    source: Literal["drop", "request"]
+    file_name: str | None  # of a drop
+    drop_sha256: str | None
+    line: int
+    request_id: str | None  # of a request
+
+
+def count_by_type(
+    connection: Connection, types: ReferenceTypes, as_of: datetime, *, known_at: datetime | None = None
+) -> list[TypeCount]:
+    """Count the entities of each type at an instant, in order of the code. It reads all versions.
+
+    Raises TooMuchToFold, with `known_at` alone.
+    """
+    if known_at is None:
+        return [TypeCount(*row) for row in connection.execute(statement("query/count_by_type"), {"as_of": as_of})]
+    return [
+        TypeCount(
+            kind.code,
+            kind.name,
+            count_entities(connection, types, Filter(entity_type=kind.code), as_of=as_of, known_at=known_at),
+        )
+        for kind in sorted(types.entity_types, key=lambda kind: kind.code)
+    ]
+
+
+def learnt_of_the_past(connection: Connection, since: datetime, *, limit: int = 10) -> list[LateFact]:
+    """Read the late facts that were recorded since an instant, newest first."""
+    values = {"since": since, "limit": limit}
+    return [LateFact(*row) for row in connection.execute(statement("query/learnt_of_the_past"), values)]
+
+
+def names_of(connection: Connection, uids: Sequence[str]) -> dict[str, str]:
+    """Read what some entities are called now, or were called last, by their uid; one that was never known has none."""
+    if not uids:
+        return {}
+    rows = connection.execute(statement("query/last_names"), {"entity_uids": list(uids)})
+    return {str(uid): name for uid, name in rows}

@@ -1,0 +1,75 @@
+"""The columns of the assets' tables, as the UI shows them."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+_NOT_NULL = dg.TableColumnConstraints(nullable=False)
+
+
+def _column(name: str, type_: str, description: str, *, nullable: bool = False) -> dg.TableColumn:
+    return dg.TableColumn(name, type_, description, constraints=None if nullable else _NOT_NULL)
+
+
+_UID = _column("entity_uid", "uuid", "The stable identity of the entity.")
+_VALID = (
+    _column("valid_from", "timestamptz", "From when on it is true."),
+    _column("valid_to", "timestamptz", "When it stopped being true; null: it still is.", nullable=True),
+    _column("is_current", "boolean", "Whether valid_to is null."),
+    _column("created_at", "timestamptz", "When the row was first written."),
+    _column("updated_at", "timestamptz", "When the row was last changed."),
+)
+
+DROP = dg.TableSchema(
+    [
+        _column("entity_uid", "uuid", "Blank or absent: a new entity, its uid derived from the row.", nullable=True),
+        _column("display_name", "text", "The name of the entity."),
+        _column("entity_type", "code", "PERSON, INSTITUTION, …, in upper or lower case."),
+        _column("details", "json", 'A list of {"detail_type": …, "detail_value": …}; a null value ends the detail.'),
+        _column(
+            "change_ts",
+            "timestamp",
+            "From when on it is true; absent: from when the drop was first seen.",
+            nullable=True,
+        ),
+        _column("op", "text", "upsert (also if absent) or delete.", nullable=True),
+    ]
+)
+LEDGER = dg.TableSchema(
+    [
+        _UID,
+        _column("change_ts", "timestamptz", "From when on it is true, as the change says."),
+        _column("batch_id", "bigint", "The transaction that recorded it, numbered in recording order."),
+        _column("row_no", "integer", "The line of the drop, or the place in the request."),
+        _column("op", "text", "upsert, patch or delete."),
+        _column("display_name", "text", "Null in a deletion, and in a patch that keeps it.", nullable=True),
+        _column("entity_type_id", "smallint", "Likewise.", nullable=True),
+        _column("details", "jsonb", "An object, detail type → value; a null value ends the detail.", nullable=True),
+    ]
+)
+REJECT = dg.TableSchema(
+    [
+        _column("drop_sha256", "text", "The drop."),
+        _column("line", "bigint", "The line of the file on which the row begins; the header is line 1."),
+        _column("reasons", "text[]", "A reason code for each fault."),
+        _column("raw", "text", "The row as it was in the file; never shown here, because it may be personal."),
+    ]
+)
+ENTITY = dg.TableSchema(
+    [
+        _UID,
+        _column("display_name", "text", "In normal form."),
+        _column("entity_type_id", "smallint", "Refers to entity_type."),
+        _column("hashdiff", "bytea", "SHA-256 of name and type: equal states have equal hashes."),
+        *_VALID,
+    ]
+)
+ENTITY_DETAIL = dg.TableSchema(
+    [
+        _UID,
+        _column("detail_type_id", "smallint", "Refers to detail_type."),
+        _column("detail_value", "text", "In normal form."),
+        _column("hashdiff", "bytea", "SHA-256 of type and value, compared as the type says."),
+        *_VALID,
+    ]
+)

@@ -1,0 +1,34 @@
+-- Counts what audit_of_all finds, from the batches, up to a number.
+-- In: actor, from, to, drops, op, detail_type, entity_uid (null: any), at_most (null: all). Out: count.
+select count(*)
+from (
+    select
+    from batch b
+    cross join lateral (
+        (select
+        from ledger
+        where batch_id = b.batch_id
+          and (%(op)s::text is null or op = %(op)s)
+          and (%(detail_type)s::text is null or details ? %(detail_type)s)
+          and (%(entity_uid)s::uuid is null or entity_uid = %(entity_uid)s)
+        limit %(at_most)s)
+        union all
+        (select
+        from (
+            select
+            from retraction r
+            join ledger l on l.batch_id = r.of_batch_id
+            where r.batch_id = b.batch_id
+              and %(detail_type)s::text is null
+              and (%(op)s::text is null or b.source = %(op)s)
+              and (%(entity_uid)s::uuid is null or l.entity_uid = %(entity_uid)s)
+            group by l.entity_uid
+        ) retracted
+        limit %(at_most)s)
+    ) l
+    where (%(actor)s::text is null or b.actor = %(actor)s)
+      and (%(from)s::timestamptz is null or b.recorded_at >= %(from)s::timestamptz)
+      and (%(to)s::timestamptz is null or b.recorded_at < %(to)s::timestamptz)
+      and (%(drops)s::text[] is null or b.drop_sha256 = any (%(drops)s::text[]))
+    limit %(at_most)s
+) counted

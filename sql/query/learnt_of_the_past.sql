@@ -1,0 +1,28 @@
+-- What was recorded since an instant about a time before what was known of the entity already: late facts, newest first.
+-- In: since, limit. Out: entity_uid, display_name (now, or else as last known), change_ts, op, recorded_at, actor, source, file_name,
+-- drop_sha256, line, request_id.
+with recent as (
+    select b.batch_id, b.recorded_at, b.actor, b.source, b.drop_sha256, b.request_id, f.file_name
+    from batch b
+    left join drop_file f on f.sha256 = b.drop_sha256
+    where b.recorded_at > %(since)s and (b.source = 'request' or f.rows_late > 0)
+    order by b.recorded_at desc
+    limit 2000
+)
+select l.entity_uid, named.display_name, l.change_ts, l.op, r.recorded_at, r.actor, r.source, r.file_name, r.drop_sha256, l.row_no, r.request_id
+from recent r
+cross join lateral (
+    select entity_uid, change_ts, op, row_no
+    from ledger l
+    where l.batch_id = r.batch_id and l.acts
+      and exists (
+          select from ledger known
+          where known.entity_uid = l.entity_uid and known.change_ts > l.change_ts and known.batch_id < l.batch_id and known.acts
+      )
+    limit %(limit)s
+) l
+cross join lateral (
+    select display_name from entity where entity_uid = l.entity_uid order by valid_from desc limit 1
+) named
+order by r.recorded_at desc, r.batch_id desc, l.row_no
+limit %(limit)s
