@@ -37,12 +37,13 @@ $$;
 --   is_confirmation  that change is earlier and says the same, so nothing changes
 --   is_repeat        a change at the same instant says the same, word for word
 --   said_in, said_at the batch and row of that change
+--   is_outdated      that change is superseded by another at the same instant
 --   has_tie          there is a change at the same instant
 --   has_later_patch  there is a later partial change, which inherits what it does not name
 create or replace function compare_with_ledger(
     its_uid uuid, its_ts timestamptz, its_op text, its_name text, its_type_id smallint, its_details jsonb)
 returns table (
-    last_ts timestamptz, is_confirmation boolean, is_repeat boolean, said_in bigint, said_at integer,
+    last_ts timestamptz, is_confirmation boolean, is_repeat boolean, said_in bigint, said_at integer, is_outdated boolean,
     has_tie boolean, has_later_patch boolean)
 language sql stable rows 1 as $$
     select last.change_ts,
@@ -50,6 +51,7 @@ language sql stable rows 1 as $$
            coalesce(last.is_same and last.change_ts = its_ts, false) or repeated.batch_id is not null,
            coalesce(repeated.batch_id, last.batch_id),
            coalesce(repeated.row_no, last.row_no),
+           repeated.batch_id is not null and not coalesce(tied.is_same, false),
            coalesce(last.change_ts = its_ts, false) or tied.found is not null,
            patched.found is not null
     from (values (1)) as one (row)
@@ -63,9 +65,12 @@ language sql stable rows 1 as $$
         limit 1
     ) last on true
     left join lateral (
-        select true as found
+        select true as found,
+               is_same_change(l.op, l.display_name, l.entity_type_id, l.details,
+                              its_op, its_name, its_type_id, its_details) as is_same
         from ledger l
         where last.change_ts > its_ts and l.entity_uid = its_uid and l.change_ts = its_ts and l.acts
+        order by l.batch_id desc, l.row_no desc
         limit 1
     ) tied on true
     left join lateral (

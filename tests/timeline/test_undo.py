@@ -167,6 +167,21 @@ def test_a_repeat_stands_where_it_was_recorded(drops: Drops) -> None:
     assert [name for name, *_ in names(drops.connection, "bob")] == ["Corrected before"]
 
 
+def test_repeats_of_what_is_superseded_are_counted_and_named_with_the_cure(drops: Drops) -> None:
+    drops.take("a", an_entity(at=1, name="A"), an_entity("bob", at=1), an_entity("eve", at=1))
+    drops.ask(an_entity(at=1, name="Corrected"))
+    drops.ask(an_entity("bob", at=2, name="Later"))
+    drops.ask(an_entity("eve", at=1, name="Corrected"))
+    drops.ask(an_entity("eve", at=2, name="Later"))
+    nightly = drops.take("b", an_entity("bob", at=1), an_entity(at=1, name="A"), an_entity("eve", at=1))
+    assert nightly.notes == (
+        "repeats of what is superseded since: 2 rows (lines 3, 4); they change nothing: undo what superseded them, or"
+        " date them later",
+    )
+    assert [name for name, *_ in names(drops.connection)] == ["Corrected"]
+    assert drops.take("c", an_entity("bob", at=1)).notes == ()
+
+
 def test_the_same_bytes_go_in_again_after_an_undo(drops: Drops) -> None:
     report = drops.take("a", an_entity(at=1, name="A"))
     drops.undo(report)
