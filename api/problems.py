@@ -25,6 +25,8 @@ STATUS: Mapping[type[errors.CrmError], HTTPStatus] = {
     errors.TooMuchToFold: HTTPStatus.BAD_REQUEST,
     errors.UnknownEntity: HTTPStatus.NOT_FOUND,
     errors.UnknownDrop: HTTPStatus.NOT_FOUND,
+    errors.UnknownBatch: HTTPStatus.NOT_FOUND,
+    errors.UndoRefused: HTTPStatus.CONFLICT,
     errors.EntityExists: HTTPStatus.CONFLICT,
     errors.EntityAbsent: HTTPStatus.CONFLICT,
     errors.DetailTypeInUse: HTTPStatus.CONFLICT,

@@ -140,7 +140,7 @@ class DetailVersion(Version):
 class Source(BaseModel):
     """Where a change came from: a drop and its line, or a request."""
 
-    kind: Literal["drop", "request", "fixture"]
+    kind: Literal["drop", "request", "fixture", "undo", "reinstate"]
     sha256: str | None = None
     file_name: str | None = None
     line: int | None = None
@@ -169,12 +169,13 @@ class Recorded(BaseModel):
     entity_uid: Uid
     change_ts: Instant
     recorded_at: Instant
-    op: Literal["upsert", "patch", "delete"]
+    op: Literal["upsert", "patch", "delete", "undo", "reinstate"]
     actor: str
     source: Source
     asserted: Asserted
     before: Then | None
     after: Then | None
+    reason: Annotated[str | None, Field(description="Of an undo or a reinstatement: why")] = None
 
 
 class RecordedOf(Recorded):

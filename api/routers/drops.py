@@ -78,7 +78,7 @@ class DropOutcome(BaseModel):
 
     file: str
     sha256: str | None
-    status: Literal["seen", "merged", "replayed", "refused"]
+    status: Literal["seen", "merged", "replayed", "refused", "undone"]
     rows_read: int
     rows_accepted: int
     rows_rejected: int

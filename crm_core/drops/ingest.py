@@ -14,7 +14,7 @@ from itertools import count, islice
 from pathlib import Path
 
 from crm_core.drops.contract import ValidBatch, validate
-from crm_core.drops.noted_rows import NotedRows, notes_on
+from crm_core.drops.noted_rows import NotedRows, notes_on, outdated_repeats
 from crm_core.drops.reader import RawBatch, fingerprint, read_drop
 from crm_core.drops.registry import keep_rejects, rejected_lines
 from crm_core.errors import DropRefused, DropUnreadable
@@ -167,7 +167,16 @@ def _read_and_merge(
     report = replace(
         _report(known, staged, merged), rows_ending_nobody=ending_nobody.rows, rows_fallen_together=fallen_together.rows
     )
-    notes = notes_on(report, types, ending_nobody, fallen_together, is_replay=known.is_merged, is_whole=staged.is_whole)
+    outdated = outdated_repeats(connection, merged, NAMED)
+    notes = notes_on(
+        report,
+        types,
+        ending_nobody,
+        fallen_together,
+        outdated,
+        is_replay=known.is_merged,
+        is_whole=staged.is_whole,
+    )
     return replace(report, notes=notes, differences=differences), merged
 
 
