@@ -76,7 +76,8 @@ def test_the_figures_count_by_route(client: httpx.Client, database: Database) ->
 
 
 def test_the_documentation_needs_no_other_host(client: httpx.Client) -> None:
-    assert client.get("/").headers["location"] == "/docs"
+    page = client.get("/", headers={"Accept": "text/html"})
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
     for path in ("/docs", "/redoc"):
         page = client.get(path)
         assert page.status_code == 200

@@ -18,7 +18,6 @@ from samples import DELTA, INITIAL, LATE
 from crm_core.postgres.connection import Database
 from crm_core.resources import DATA
 
-pytest_plugins = ("commands",)
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("nothing_around")]
 
 

@@ -20,7 +20,6 @@ from samples import DELTA, DIRTY, INITIAL, LATE, REPLAY
 from crm_core.bench.generator import write_drops
 from crm_core.postgres.connection import Database
 
-pytest_plugins = ("commands",)
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("nothing_around")]
 KEYS = [
     "file", "sha256", "status", "rows_read", "rows_accepted", "rows_rejected", "rows_changed", "rows_unchanged",

@@ -14,7 +14,6 @@ from crm_core.drops.ingest import ingest
 from crm_core.model import MergeReport
 from crm_core.postgres.connection import Database
 
-pytest_plugins = ("browser",)
 pytestmark = pytest.mark.integration
 
 

@@ -14,7 +14,7 @@ import pytest
 from builders import an_entity, day, reference_data, uid, write_drop
 from timeline_model import Model
 
-from crm_core.drops.ingest import Options, ingest_over
+from crm_core.drops.ingest import Options, ingest_on
 from crm_core.model import Change, MergeReport
 from crm_core.postgres.connection import Connection
 from crm_core.reference import reference_types
@@ -28,7 +28,6 @@ from crm_core.report.numbers import (
 from crm_core.report.page import as_html
 from crm_core.timeline.merge import Origin, record
 
-pytest_plugins = ("browser",)
 pytestmark = pytest.mark.integration
 
 NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)
@@ -42,7 +41,7 @@ def crm_connection(connection: Connection) -> Connection:
 
 
 def take(connection: Connection, path: Path, *rows: Change | dict[str, str]) -> MergeReport:
-    return ingest_over(connection, write_drop(path, rows), Options())
+    return ingest_on(connection, write_drop(path, rows), Options())
 
 
 def drop_report(connection: Connection, merged: MergeReport, **options: bool) -> DropReport:

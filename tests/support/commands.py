@@ -1,19 +1,15 @@
-"""Commands of `crm` in this process, on a migrated database and without the developer's settings: a pytest plugin."""
+"""Commands of `crm` run in this process, and small drops for them."""
 
 from __future__ import annotations
 
 import csv
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from servers import Server
 
 from crm_core.cli.main import crm
-from crm_core.fixtures.django_format import read_fixtures
-from crm_core.fixtures.load import load_fixtures
 from crm_core.postgres.connection import Database
 from crm_core.resources import DATA
 
@@ -22,31 +18,6 @@ HEADER = ["entity_uid", "display_name", "entity_type", "details", "change_ts", "
 ANNA = "0b9f8a52-6c3e-4f0d-9a77-2d4e5c6b7a01"
 
 Run = Callable[..., Result]
-
-
-@pytest.fixture
-def nothing_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Run where no .env and no setting of the developer reaches."""
-    for name in os.environ:
-        if name.startswith(("CRM_", "DJANGO_", "DRF_", "POSTGRES_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("CRM_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def empty_database(server: Server) -> Iterator[Database]:
-    """A database that was never migrated."""
-    with server.clone("template0") as database:
-        yield database
-
-
-@pytest.fixture
-def run(fresh_database: Database, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a command on a migrated database that knows the types."""
-    with fresh_database.transaction() as connection:
-        load_fixtures(connection, read_fixtures(FIXTURES[:2]))
-    return on(fresh_database, monkeypatch)
 
 
 def on(database: Database, monkeypatch: pytest.MonkeyPatch) -> Run:
