@@ -167,7 +167,7 @@ def _read_and_merge(
     report = replace(
         _report(known, staged, merged), rows_ending_nobody=ending_nobody.rows, rows_fallen_together=fallen_together.rows
     )
-    outdated = outdated_repeats(connection, merged, NAMED)
+    outdated = outdated_repeats(connection, merged, MAX_NAMED)
     notes = notes_on(
         report,
         types,
