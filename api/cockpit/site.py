@@ -21,7 +21,8 @@ from api.state import State
 
 FOREVER = b"public, max-age=31536000, immutable"  # for addresses that name a version of the file
 SHORT = b"public, max-age=300"
-PAGES = (overview, search, compare, drops, entity, entity_change, quality, audit, accounts)
+# /entities/new before /entities/{uid}: the first that fits answers
+PAGES = (overview, search, compare, drops, entity_change, entity, quality, audit, accounts)
 PANEL = (index, types, admin_accounts, tokens, rejects, ledger)
 NOT_PAGES = ("/api/", "/docs", "/redoc", "/openapi.json", "/healthz", "/readyz", "/metrics", "/static/")
 
