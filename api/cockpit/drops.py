@@ -22,7 +22,7 @@ from api.problems import Refusal, refuse
 from api.routers.drops import rejects_file
 from api.uploads import receive, room
 from crm_core.drops import registry
-from crm_core.drops.ingest import Options, ingest_over
+from crm_core.drops.ingest import Options, ingest_on
 from crm_core.drops.reader import fingerprint
 from crm_core.model import MergeReport
 from crm_core.postgres.connection import Connection
@@ -105,7 +105,7 @@ async def send(opened: Page) -> Response:
     path = pending.find(sha256)
     if path is None:
         raise Refusal(HTTPStatus.GONE, "the file is not here any more, because an hour has passed; bring it again")
-    report = await opened.state.merge(partial(ingest_over, path=path, options=_options(opened, path, sha256=sha256)))
+    report = await opened.state.merge(partial(ingest_on, path=path, options=_options(opened, path, sha256=sha256)))
     opened.has_written()
     if report.status == "refused":
         raise Refusal(HTTPStatus.BAD_REQUEST, report.error or "the drop was refused")
@@ -134,7 +134,7 @@ async def _preview(opened: Page, path: Path) -> Response:
     sha256 = await anyio.to_thread.run_sync(fingerprint, path)
     kept = await anyio.to_thread.run_sync(_pending(opened).keep, path, sha256)
     options = _options(opened, kept, dry_run=True)
-    report: MergeReport = await opened.state.merge(partial(ingest_over, path=kept, options=options))
+    report: MergeReport = await opened.state.merge(partial(ingest_on, path=kept, options=options))
     uids = {difference.entity_uid for difference in report.differences}
     names = await opened.read(partial(names_of, uids=sorted(uids)))
     status = HTTPStatus.BAD_REQUEST if report.status == "refused" else HTTPStatus.OK

@@ -110,6 +110,7 @@ class Totals(RowCounts):
     drops_merged: int
     drops_refused: int
     drops_unfinished: int
+    drops_undone: int
     reject_share: float | None
 
 

@@ -35,7 +35,7 @@ from crm_core.reference import reference_types
 from crm_core.resources import statement
 from crm_core.server.api import HOST, is_loopback, listen_from, port_of, require_closed, url_of
 from crm_core.server.api import PORT as API_PORT
-from crm_core.server.processes import GRACE, Processes
+from crm_core.server.processes import GRACE_SECONDS, Processes
 from crm_core.settings import Settings
 
 PORT = 3000
@@ -135,7 +135,7 @@ def only_one(home: Path) -> Iterator[IO[str]]:
         cure = f"choose a folder that you can write to ({error.filename}: {error.strerror})"
         raise SettingsError(name="CRM_HOME", value=str(home), cure=cure) from None
     with file:
-        deadline = time.monotonic() + 2 * GRACE
+        deadline = time.monotonic() + 2 * GRACE_SECONDS
         while not _locks(file):
             file.seek(0)
             pid, _, address = file.read().strip().partition(" ")
@@ -295,7 +295,9 @@ def _fetch(request: urllib.request.Request) -> str | None:
 
 
 def _tell(console: Console, settings: Settings, dagster_host: str, address: str, api_address: str) -> None:
-    console.print(f"\nOpen      {address} (Dagster), {api_address}/docs (the API)", style="bold")
+    console.print(
+        f"\nOpen      {api_address}/ (the cockpit), {address} (Dagster), {api_address}/docs (the API)", style="bold"
+    )
     console.print(f"Drop      CSV files into {settings.drop_dir}")
     console.print(f"Read      the logs in {settings.home / 'logs'}")
     if not is_loopback(dagster_host):

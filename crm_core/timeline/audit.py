@@ -16,7 +16,7 @@ from uuid import UUID
 
 from psycopg.rows import TupleRow
 
-from crm_core.model import Op
+from crm_core.model import Op, Retracting
 from crm_core.postgres.connection import Connection
 from crm_core.resources import statement
 from crm_core.timeline.known import lines, rows
@@ -40,7 +40,7 @@ class Recorded:
     from_: datetime | None = None  # recorded then or later
     to: datetime | None = None  # recorded before
     drop: str | None = None  # the SHA-256, or the name of the file under which it first came
-    op: Op | None = None
+    op: Op | Retracting | None = None
     detail_type: str | None = None  # the canonical code: changes that state a detail of it, or its end
     entity_uid: UUID | None = None
 
@@ -179,25 +179,72 @@ class _Said:
         return bisect_right(self.places, (instant, *LAST))
 
 
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A change of one entity."""
+
+    place: _Place
+    op: Op
+    name: str | None
+    code: str | None
+    details: _Details
+    promoted_by: int | None  # the batch since when a repeat stands in the place of another
+
+    def says_as(self, other: _Change) -> bool:
+        """Return whether it says of its instant what another says."""
+        mine, its = ((c.place[0], c.op, c.name, c.code, c.details) for c in (self, other))
+        return mine == its
+
+
 @dataclass(slots=True)
 class _Walk:
-    """What is recorded of one entity so far."""
+    """What is recorded of one entity so far, and acts."""
+
+    changes: list[_Change] = field(default_factory=list)
+    undone: set[int] = field(default_factory=set)  # batches
 
     ends: _Said = field(default_factory=_Said)
     begins: _Said = field(default_factory=_Said)
     fields: dict[str, _Said] = field(default_factory=lambda: defaultdict(_Said))  # display_name, entity_type, details.…
 
-    def record(self, place: _Place, op: Op, name: str | None, code: str | None, details: _Details) -> None:
-        """Add a change, which is later in recording order than all before."""
-        if op == "delete":
+    def record(self, change: _Change) -> None:
+        """Add a change, which is later in recording order than all before; a repeat does not act yet."""
+        self.changes.append(change)
+        if change.promoted_by is None:
+            self._say(change)
+
+    def retract(self, op: Retracting, of_batches: Sequence[int], by: int) -> None:
+        """Let batches act no more, or again."""
+        self.undone = self.undone | {*of_batches} if op == "undo" else self.undone - {*of_batches}
+        self.ends, self.begins, self.fields = _Said(), _Said(), defaultdict(_Said)
+        for change in self.changes:
+            if self._acts(change, by):
+                self._say(change)
+
+    def _acts(self, change: _Change, now: int) -> bool:
+        """Return whether a change acts; of repeats see `ledger_as_known` in sql/routines."""
+        if change.place[1] in self.undone:
+            return False
+        if change.promoted_by is None or change.promoted_by > now:
+            return change.promoted_by is None
+        instant, batch, row = change.place
+        live = [c for c in self.changes if c.place[0] == instant and c.place[1] not in self.undone]
+        return any(
+            s.place[1] == batch and s.place[2] <= row and not any(e.place[1] < batch and e.says_as(s) for e in live)
+            for s in live
+        )
+
+    def _say(self, change: _Change) -> None:
+        place = change.place
+        if change.op == "delete":
             self.ends.add(place)
-        elif op == "upsert":
+        elif change.op == "upsert":
             self.begins.add(place)
-        if name is not None:
-            self.fields["display_name"].add(place, name)
-        if code is not None:
-            self.fields["entity_type"].add(place, code)
-        for detail_type, value in (details or {}).items():
+        if change.name is not None:
+            self.fields["display_name"].add(place, change.name)
+        if change.code is not None:
+            self.fields["entity_type"].add(place, change.code)
+        for detail_type, value in (change.details or {}).items():
             self.fields[f"{DETAILS}{detail_type}"].add(place, value)
 
     def state(self, instant: datetime) -> _State | None:
@@ -224,18 +271,21 @@ def _states(
     connection: Connection, changes: Sequence[TupleRow]
 ) -> dict[tuple[int, int, UUID], tuple[_State | None, _State | None]]:
     """Return the states before and after each change, by its batch_id, row_no and entity_uid."""
-    wanted = {(batch_id, row_no, uid) for uid, _, batch_id, row_no in changes}
+    wanted = {(batch_id, row_no, uid): at for uid, at, batch_id, row_no in changes}
     last = {change[0]: change for change in sorted(changes, key=_recorded)}
     walks = {uid: _Walk() for uid in last}
     states: dict[tuple[int, int, UUID], tuple[_State | None, _State | None]] = {}
-    for uid, at, batch_id, row_no, op, name, code, details in rows(
+    for uid, at, batch_id, row_no, op, name, code, details, promoted_by, of_batches in rows(
         connection, "audit_walk", _columns([*last.values()])
     ):
-        walk, is_wanted = walks[uid], (batch_id, row_no, uid) in wanted
-        before = walk.state(at) if is_wanted else None
-        walk.record((at, batch_id, row_no), op, name, code, details)
-        if is_wanted:
-            states[batch_id, row_no, uid] = before, walk.state(at)
+        walk, instant = walks[uid], wanted.get((batch_id, row_no, uid))
+        before = None if instant is None else walk.state(instant)
+        if of_batches is None:
+            walk.record(_Change((at, batch_id, row_no), op, name, code, details, promoted_by))
+        else:
+            walk.retract(op, of_batches, batch_id)
+        if instant is not None:
+            states[batch_id, row_no, uid] = before, walk.state(instant)
     return states
 
 

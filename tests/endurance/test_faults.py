@@ -16,6 +16,7 @@ from endurance import (
     a_home,
     assert_as,
     breaches,
+    crash,
     ended,
     filled,
     others,
@@ -52,7 +53,7 @@ def undisturbed(server: Server, drops: Sequence[Path]) -> Iterator[Database]:
         yield database
 
 
-def test_a_disk_that_fills_during_a_drop_is_told_and_the_drop_goes_in_once_there_is_room(
+def test_a_disk_that_fills_during_a_drop_is_reported_and_the_drop_is_merged_once_there_is_room(
     drops: Sequence[Path], undisturbed: Database
 ) -> None:
     with small_disk() as disk, a_home() as elsewhere:
@@ -75,7 +76,7 @@ def test_a_disk_that_fills_during_a_drop_is_told_and_the_drop_goes_in_once_there
             assert_as(undisturbed, database)
 
 
-def test_a_server_whose_wal_fills_its_disk_is_told_of_and_comes_back_once_there_is_room(
+def test_a_server_whose_wal_fills_its_disk_is_reported_and_comes_back_once_there_is_room(
     drops: Sequence[Path], undisturbed: Database
 ) -> None:
     """PostgreSQL gives up when it cannot write its WAL, and again when it cannot while it recovers."""
@@ -101,6 +102,19 @@ def test_a_server_whose_wal_fills_its_disk_is_told_of_and_comes_back_once_there_
         assert run("ingest", drops[1], CRM_HOME=str(home)).status == 0
         with running_server(home):
             assert_as(undisturbed, database)
+
+
+def test_a_first_start_on_a_full_disk_asks_for_room_and_succeeds_once_there_is_some() -> None:
+    with small_disk() as disk:
+        home = disk / "home"
+        for room in (0, MIB, 30 * MIB):
+            with filled(disk, room):
+                refused = run("migrate", CRM_HOME=str(home))
+            assert (refused.status, refused.is_clear) == (1, True), refused
+            assert "No space left on device" in refused.error, refused
+            assert refused.error.endswith("make room on its disk, then run the command again\n"), refused
+        assert run("migrate", CRM_HOME=str(home)).status == 0
+        crash(home)
 
 
 def begin_a_file_of_wal(database: Database, disk: Path) -> None:
@@ -133,7 +147,7 @@ def move_wal(home: Path, folder: Path) -> None:
     wal.symlink_to(folder / "wal")
 
 
-def test_a_connection_that_is_cut_anywhere_in_a_drop_is_told_and_the_drop_goes_in_afterwards(
+def test_a_connection_that_is_cut_anywhere_in_a_drop_is_reported_and_the_drop_is_merged_afterwards(
     server: Server, drops: Sequence[Path], undisturbed: Database
 ) -> None:
     chance = random.Random(21)
@@ -154,7 +168,7 @@ def test_a_connection_that_is_cut_anywhere_in_a_drop_is_told_and_the_drop_goes_i
         assert_as(undisturbed, database)
 
 
-def test_a_session_that_is_ended_anywhere_in_a_drop_is_told_and_the_drop_goes_in_afterwards(
+def test_a_session_that_is_ended_anywhere_in_a_drop_is_reported_and_the_drop_is_merged_afterwards(
     server: Server, drops: Sequence[Path], undisturbed: Database
 ) -> None:
     chance = random.Random(22)
