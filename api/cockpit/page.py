@@ -39,8 +39,6 @@ SECURITY_POLICY = "; ".join(
         "base-uri 'none'",
     )
 )
-MESSAGE_COOKIE = "crm_message"  # what was done, told on the next page
-MESSAGE_SECONDS = 60
 PATIENCE_SECONDS = 0.08  # that a page waits for what can be shown later
 _LOG = logging.getLogger("crm.api")
 T = TypeVar("T")
@@ -111,25 +109,22 @@ class Page:
 
     def show(self, template: str, *, status: int = 200, **values: object) -> Response:
         """Return the page that a template makes of the values."""
-        message = unquote(self.request.cookies.get(MESSAGE_COOKIE, ""))
+        message = unquote(self.request.cookies.get(self.visitors.message_cookie, ""))
         given = {"page": self, "bar": self.bar, "message": message}
         given |= {"zone": self.state.settings.time_zone, "root": self.request.scope["root_path"]}
         html = templates.render(template, given | values)
         response = HTMLResponse(html, status)
         response.headers["Content-Security-Policy"] = SECURITY_POLICY
-        response.headers["Cache-Control"] = "no-store"
         self.visitors.remember_browser(response, self.visitor)
         if message:
-            response.delete_cookie(MESSAGE_COOKIE, path="/")
+            self.visitors.remember_message(response, None)
         return response
 
     def go(self, to: str, message: str | None = None) -> Response:
         """Lead to an address of ours, where the message is shown."""
         response = RedirectResponse(to, HTTPStatus.SEE_OTHER)
-        response.headers["Cache-Control"] = "no-store"
         if message:
-            told = quote(message[:1_000])
-            response.set_cookie(MESSAGE_COOKIE, told, max_age=MESSAGE_SECONDS, path="/", httponly=True, samesite="lax")
+            self.visitors.remember_message(response, quote(message[:1_000]))
         return response
 
 
@@ -141,8 +136,13 @@ def page(role: Role | None, handler: Handler) -> Callable[[Request], Awaitable[R
 
     async def answer(request: Request) -> Response:
         opened = await _opened(request)
+        response = await shown(opened)
+        response.headers.setdefault("Cache-Control", "no-store")  # of pages and files alike: others may not see them
+        return response
+
+    async def shown(opened: Page) -> Response:
         try:
-            bar = time_bar(request.query_params, opened.state.settings.time_zone)
+            bar = time_bar(opened.request.query_params, opened.state.settings.time_zone)
             opened.bar = bar
             if role is not None and opened.visitor.who is None:
                 return _to_login(opened)
@@ -158,7 +158,7 @@ def page(role: Role | None, handler: Handler) -> Callable[[Request], Awaitable[R
         except HTTPException as error:  # of the framework, while it reads a form
             return error_page(opened, Refusal(HTTPStatus(error.status_code), str(error.detail)))
         except Exception as error:
-            request_id = getattr(request.state, "request_id", None)
+            request_id = getattr(opened.request.state, "request_id", None)
             _LOG.error("an internal error", exc_info=error, extra={"request_id": request_id})
             return error_page(opened, INTERNAL_ERROR)
 
