@@ -27,14 +27,14 @@ from crm_core.access.principal import Principal, Role
 from crm_core.errors import DatabaseError
 from crm_core.postgres.connection import Connection
 
-REMEMBERED = 0.9  # seconds: a revoked token is refused within one
-TOKENS_KEPT = 10_000  # tokens that a process remembers
-USE_NOTED = 60.0  # seconds between two records of a token's use
-FAILURES = parse("30/minute")  # wrong tokens from one address
+REMEMBERED_SECONDS = 0.9  # seconds: a revoked token is refused within one
+MAX_TOKENS_KEPT = 10_000  # tokens that a process remembers
+USE_NOTED_SECONDS = 60.0  # seconds between two records of a token's use
+MAX_FAILURES = parse("30/minute")  # wrong tokens from one address
 ANYBODY = Principal("anonymous", "admin")
 READS_ONLY = Principal("anonymous", "reader")
-INVALID = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
-CREATE = "make a token with `crm token create NAME --role {role}` and send it as Authorization: Bearer …"
+INVALID_TOKEN = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+CREATE_TOKEN = "make a token with `crm token create NAME --role {role}` and send it as Authorization: Bearer …"
 
 bearer = HTTPBearer(
     auto_error=False, description="A token made by `crm token create`; not needed as long as there is no token"
@@ -45,7 +45,7 @@ class Gate:
     """Admit requests, or refuse them."""
 
     def __init__(self, state: State, limiter: Limiter, *, is_loopback: bool) -> None:
-        """Take where the application listens; whoever does not know says that it is no loopback."""
+        """Take whether the application listens on loopback alone; False if that is not known."""
         self._state, self.limiter, self._is_loopback = state, limiter, is_loopback
         self._closed: tuple[bool, float] = (True, -math.inf)
         self._known: dict[bytes, tuple[Principal | None, float]] = {}  # by the SHA-256 of what was presented
@@ -76,12 +76,12 @@ class Gate:
     def _require_no_guessing(self, address: str, *, has_failed: bool) -> None:
         """Raise Refusal if too many wrong tokens came from an address; the token is not looked up then."""
         now = time.monotonic()
-        if has_failed and (seconds := self.limiter.hit(FAILURES, f"failed {address}")) > 0:
-            if len(self._guessing) >= TOKENS_KEPT:
+        if has_failed and (seconds := self.limiter.hit(MAX_FAILURES, f"failed {address}")) > 0:
+            if len(self._guessing) >= MAX_TOKENS_KEPT:
                 self._guessing.clear()
             self._guessing[address] = now + seconds
         if (seconds := self._guessing.get(address, now) - now) > 0:
-            what = f"more than {FAILURES.amount} wrong tokens in a minute from {address}"
+            what = f"more than {MAX_FAILURES.amount} wrong tokens in a minute from {address}"
             raise _too_many(what, seconds)
 
     async def _principal(self, authorization: str | None, role: Role, address: str) -> Principal:
@@ -96,8 +96,8 @@ class Gate:
             principal = await self._of_token(presented)
             if principal is None:
                 self._require_no_guessing(address, has_failed=True)
-                said = f"the token is unknown, expired or revoked; {CREATE.format(role=role)}"
-                raise Refusal(HTTPStatus.UNAUTHORIZED, said, headers=INVALID)
+                said = f"the token is unknown, expired or revoked; {CREATE_TOKEN.format(role=role)}"
+                raise Refusal(HTTPStatus.UNAUTHORIZED, said, headers=INVALID_TOKEN)
             if not principal.may(role):
                 said = f"the token {principal.name!r} has the role {principal.role}, but this needs the role {role}"
                 raise Refusal(HTTPStatus.FORBIDDEN, said)
@@ -110,8 +110,13 @@ class Gate:
             return ANYBODY
         if role == "reader" and self._state.settings.public_read:
             return READS_ONLY
-        said = f"this needs a token with the role {role}; {CREATE.format(role=role)}"
+        said = f"this needs a token with the role {role}; {CREATE_TOKEN.format(role=role)}"
         raise Refusal(HTTPStatus.UNAUTHORIZED, said, headers={"WWW-Authenticate": "Bearer"})
+
+    def forget(self) -> None:
+        """Look at every token again, and whether the service is open: this process has changed accounts or tokens."""
+        self._closed = (True, -math.inf)
+        self._known.clear()
 
     async def is_open(self) -> bool:
         """Return whether anybody may do everything: there is neither a token nor an account, or CRM_AUTH=off."""
@@ -121,7 +126,7 @@ class Gate:
         if self._state.settings.auth == "on" or not self._is_loopback:
             return True
         closed, at = self._closed
-        if time.monotonic() - at > REMEMBERED:
+        if time.monotonic() - at > REMEMBERED_SECONDS:
             asked = time.monotonic()
             closed = await self._state.read(tokens.is_closed)
             self._closed = (closed, asked)
@@ -135,10 +140,10 @@ class Gate:
         key = _key(presented)
         principal, at = self._known.get(key, (None, -math.inf))
         asked = time.monotonic()
-        if asked - at > REMEMBERED:
+        if asked - at > REMEMBERED_SECONDS:
             now = datetime.now(UTC)
             principal = await self._state.read(partial(_found, presented, now))
-            if len(self._known) >= TOKENS_KEPT:
+            if len(self._known) >= MAX_TOKENS_KEPT:
                 self._known.clear()
             self._known[key] = (principal, asked)
             self._note(principal, now, asked)
@@ -147,7 +152,7 @@ class Gate:
     def _note(self, principal: Principal | None, now: datetime, asked: float) -> None:
         """Record when a token was last used, once a minute and in the background."""
         token_id = principal and principal.token_id
-        if token_id and asked - self._noted.get(token_id, -USE_NOTED) >= USE_NOTED:
+        if token_id and asked - self._noted.get(token_id, -USE_NOTED_SECONDS) >= USE_NOTED_SECONDS:
             self._noted[token_id] = asked
             task = asyncio.create_task(self._write_down(token_id, now))
             self._writing.add(task)

@@ -13,7 +13,7 @@ import time
 FLUSH_SECONDS = 0.2  # that a line may wait; a warning writes all lines at once
 STDERR = 2
 END_SECONDS = 2.0  # that the last lines have to be written
-KEPT = 10_000  # lines that wait to be written, where they cannot be; those that come then are counted
+MAX_WAITING_LINES = 10_000  # lines that wait to be written, where they cannot be; those that come then are counted
 _ENCODED = json.JSONEncoder(default=str).encode  # json.dumps would make one each time
 LOGGERS = ("crm", "crm.api", "psycopg", "uvicorn.error")
 
@@ -36,7 +36,7 @@ class Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take a record."""
-        if len(self._lines) >= KEPT:
+        if len(self._lines) >= MAX_WAITING_LINES:
             self._lost += 1
         else:
             self._lines.append(self.format(record))

@@ -23,8 +23,8 @@ from crm_core.timeline.audit import RecordedPosition
 from crm_core.timeline.history import ChangePosition, VersionPosition
 from crm_core.timeline.lists import PageOf, Position
 
-FINGERPRINT = 16  # digits at the beginning of a cursor
-DEEPEST = 10_000  # the deepest row at which a page may begin
+FINGERPRINT_DIGITS = 16  # digits at the beginning of a cursor
+MAX_DEPTH_ROWS = 10_000  # the deepest row at which a page may begin
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 CSV = "text/csv"
@@ -41,7 +41,7 @@ class Params(BaseModel):
 class PageParams(Params):
     """Which page of a list to return."""
 
-    page: Annotated[int, Field(ge=1, le=DEEPEST + 1, description="The number of the page")] = 1
+    page: Annotated[int, Field(ge=1, le=MAX_DEPTH_ROWS + 1, description="The number of the page")] = 1
     page_size: Annotated[
         int | None, Field(ge=1, le=MAX_PAGE_SIZE, description="Results on a page; default: CRM_PAGE_SIZE")
     ] = None
@@ -77,8 +77,8 @@ def wanted(request: Request, params: PageParams, state: State, kind: type[P]) ->
         after = _read_cursor(params.cursor, _fingerprint(request), kind) if params.cursor else None
         return Wanted(limit, 0, after, None, is_counted=False)
     offset = (params.page - 1) * limit
-    if offset > DEEPEST:
-        said = f"lies more than {DEEPEST:,} rows deep; begin with cursor= (blank) and follow next instead"
+    if offset > MAX_DEPTH_ROWS:
+        said = f"lies more than {MAX_DEPTH_ROWS:,} rows deep; begin with cursor= (blank) and follow next instead"
         refuse("query.page", said)
     return Wanted(limit, offset, None, params.page, is_counted=params.count == "exact")
 
@@ -87,7 +87,7 @@ def envelope(request: Request, want: Wanted[P], found: PageOf[P] | registry.Page
     """Return a page of a list."""
     following = previous = None
     if found.next is not None:
-        if want.page is not None and want.offset + want.limit <= DEEPEST:
+        if want.page is not None and want.offset + want.limit <= MAX_DEPTH_ROWS:
             following = link(request, page=str(want.page + 1), cursor=None)
         else:
             following = link(request, page=None, cursor=_cursor(found.next, _fingerprint(request)))
@@ -187,7 +187,7 @@ def _query(request: Request) -> dict[str, str]:
 def _fingerprint(request: Request) -> str:
     """Return a digest of the list and its filters; a cursor is valid only for the same one."""
     query = sorted(pair for pair in _query(request).items() if pair[0] not in PageParams.model_fields)
-    return hashlib.sha256(repr((request.scope["path"], query)).encode()).hexdigest()[:FINGERPRINT]
+    return hashlib.sha256(repr((request.scope["path"], query)).encode()).hexdigest()[:FINGERPRINT_DIGITS]
 
 
 def _cursor(position: object, fingerprint: str) -> str:
@@ -198,7 +198,7 @@ def _cursor(position: object, fingerprint: str) -> str:
 def _read_cursor(text: str, fingerprint: str, kind: type[P]) -> P:
     try:
         read = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        belongs_to, position = read[:FINGERPRINT], TypeAdapter(kind).validate_json(read[FINGERPRINT:])
+        belongs_to, position = read[:FINGERPRINT_DIGITS], TypeAdapter(kind).validate_json(read[FINGERPRINT_DIGITS:])
     except ValueError:
         refuse("query.cursor", "is not a valid cursor; copy it unchanged from next")
     if belongs_to != fingerprint.encode() or not all(_is_sound(value) for value in asdict(position).values()):

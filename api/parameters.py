@@ -26,8 +26,8 @@ KNOWN_AT = Field(
     description="What was known at this instant, from the changes recorded by then (ISO 8601)",
     json_schema_extra=INSTANT,
 )
-KEY_LENGTH = 255
-LONGEST_Q = 2_000  # characters of q: no name is longer, in any spelling
+MAX_KEY_CHARACTERS = 255
+MAX_Q_CHARACTERS = 2_000  # characters of q: no name is longer, in any spelling
 LINES: dict[str, object] = {
     kind: {"schema": {"type": "string", "description": "All rows, one per line"}} for kind in (NDJSON, CSV)
 }
@@ -48,7 +48,7 @@ class Search(PageParams):
             description="Part of the name, in upper or lower case",
             examples=["john"],
             pattern=r"^[^\x00]*$",
-            max_length=LONGEST_Q,
+            max_length=MAX_Q_CHARACTERS,
         ),
     ] = None
     entity_type: Annotated[str | None, Field(description="The code of an entity type", examples=["PERSON"])] = None
@@ -131,8 +131,8 @@ def instant_or_none(state: State, where: str, text: str | None) -> datetime | No
 
 def require_key(key: str | None) -> None:
     """Raise Refusal for an Idempotency-Key that cannot be kept."""
-    if key is not None and not (0 < len(key) <= KEY_LENGTH and key.isprintable()):
-        refuse("header.Idempotency-Key", f"must have 1 to {KEY_LENGTH} printable characters")
+    if key is not None and not (0 < len(key) <= MAX_KEY_CHARACTERS and key.isprintable()):
+        refuse("header.Idempotency-Key", f"must have 1 to {MAX_KEY_CHARACTERS} printable characters")
 
 
 def unknown(uid: UUID) -> Refusal:

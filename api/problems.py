@@ -25,17 +25,27 @@ STATUS: Mapping[type[errors.CrmError], HTTPStatus] = {
     errors.TooMuchToFold: HTTPStatus.BAD_REQUEST,
     errors.UnknownEntity: HTTPStatus.NOT_FOUND,
     errors.UnknownDrop: HTTPStatus.NOT_FOUND,
+    errors.UnknownBatch: HTTPStatus.NOT_FOUND,
+    errors.UndoRefused: HTTPStatus.CONFLICT,
     errors.EntityExists: HTTPStatus.CONFLICT,
     errors.EntityAbsent: HTTPStatus.CONFLICT,
     errors.DetailTypeInUse: HTTPStatus.CONFLICT,
+    errors.NameRefused: HTTPStatus.BAD_REQUEST,
+    errors.WeakPassword: HTTPStatus.BAD_REQUEST,
+    errors.UnknownAccount: HTTPStatus.NOT_FOUND,
+    errors.UnknownToken: HTTPStatus.NOT_FOUND,
+    errors.AccountExists: HTTPStatus.CONFLICT,
+    errors.TokenExists: HTTPStatus.CONFLICT,
+    errors.AdminFirst: HTTPStatus.CONFLICT,
+    errors.LastAdmin: HTTPStatus.CONFLICT,
     errors.EntityStale: HTTPStatus.PRECONDITION_FAILED,
     errors.KeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.DatabaseFault: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 RETRY_SECONDS = 5  # seconds after which to retry if the database does not answer
-SHOWN, TOLD = 20, 3  # faults of one request that are listed, and that its detail names
-LONGEST = 600  # characters of the text of a fault, which may quote what was sent
+MAX_FAULTS, MAX_FAULTS_IN_DETAIL = 20, 3  # faults of one request that are listed, and that its detail names
+MAX_FAULT_CHARACTERS = 600  # characters of the text of a fault, which may quote what was sent
 UNPARSED = "There was an error parsing the body"  # the framework's text when a JSON parser gives up
 METHODS = ("GET", "POST", "PATCH", "DELETE", "PUT")
 
@@ -117,14 +127,14 @@ def problem(request_id: str | None, refusal: Refusal) -> Response:
         "type": "about:blank",
         "title": refusal.status.phrase,
         "status": refusal.status.value,
-        "detail": _shortened(refusal.detail, TOLD * LONGEST),
+        "detail": _shortened(refusal.detail, MAX_FAULTS_IN_DETAIL * MAX_FAULT_CHARACTERS),
         **(refusal.members or {}),
     }
     if request_id is not None:
         content["request_id"] = request_id
     if refusal.faults:
         content["errors"] = [
-            {name: _shortened(said) for name, said in fault.items()} for fault in refusal.faults[:SHOWN]
+            {name: _shortened(said) for name, said in fault.items()} for fault in refusal.faults[:MAX_FAULTS]
         ]
     body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace")
     headers = dict(refusal.headers or {})
@@ -207,11 +217,13 @@ def _methods(request: Request) -> list[str]:
 
 def _in_short(faults: Sequence[Mapping[str, str]]) -> str:
     """Return the first faults as text."""
-    told = [f"{fault['where']}: {_shortened(fault['detail'])}" for fault in faults[:TOLD]]
-    return "; ".join([*told, f"and {len(faults) - TOLD} more"] if len(faults) > TOLD else told)
+    told = [f"{fault['where']}: {_shortened(fault['detail'])}" for fault in faults[:MAX_FAULTS_IN_DETAIL]]
+    return "; ".join(
+        [*told, f"and {len(faults) - MAX_FAULTS_IN_DETAIL} more"] if len(faults) > MAX_FAULTS_IN_DETAIL else told
+    )
 
 
-def _shortened(text: str, most: int = LONGEST) -> str:
+def _shortened(text: str, most: int = MAX_FAULT_CHARACTERS) -> str:
     """Cut a text in the middle, because its end says what to do."""
     return text if len(text) <= most else f"{text[: most // 2]} … {text[-most // 2 :]}"
 

@@ -18,7 +18,7 @@ from limits import RateLimitItem
 
 _LOG = logging.getLogger("crm.api")
 SWEEP_SECONDS = 60.0  # seconds between two searches for files that are not needed any more
-SWEPT = 1_000  # files that one search looks at
+MAX_SWEPT_FILES = 1_000  # files that one search looks at
 
 
 class Limiter:
@@ -82,7 +82,7 @@ class Limiter:
         self._swept = now
         assert self._folder is not None
         with os.scandir(self._folder) as files:
-            for file in islice(files, SWEPT):
+            for file in islice(files, MAX_SWEPT_FILES):
                 if now - file.stat().st_mtime > 2 * window:
                     Path(file.path).unlink(missing_ok=True)
 

@@ -24,7 +24,7 @@ Uid = Annotated[UUID, Field(examples=["0b9f8a52-6c3e-4f0d-9a77-2d4e5c6b7a01"])]
 Hashdiff = Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the fields that are compared")]
 
 
-class Posted(BaseModel):
+class RequestBody(BaseModel):
     """A request body; fields that only answers have are ignored, unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid")
@@ -35,7 +35,7 @@ class Posted(BaseModel):
     hashdiff: Annotated[str | None, Field(json_schema_extra=READ_ONLY)] = None
 
 
-class PostedDetail(Posted):
+class PostedDetail(RequestBody):
     """One typed value; null ends the detail."""
 
     detail_type: Annotated[str, Field(examples=["email"])]
@@ -46,7 +46,7 @@ class PostedDetail(Posted):
 Details = Annotated[list[PostedDetail], Field(max_length=10_000)]
 
 
-class NewEntity(Posted):
+class NewEntity(RequestBody):
     """An entity to create."""
 
     model_config = ConfigDict(
@@ -72,7 +72,7 @@ class NewEntity(Posted):
     change_ts: ChangeInstant = None
 
 
-class EntityPatch(Posted):
+class EntityPatch(RequestBody):
     """The fields to change; fields that are not given stay as they are."""
 
     model_config = ConfigDict(
@@ -140,7 +140,7 @@ class DetailVersion(Version):
 class Source(BaseModel):
     """Where a change came from: a drop and its line, or a request."""
 
-    kind: Literal["drop", "request", "fixture"]
+    kind: Literal["drop", "request", "fixture", "undo", "reinstate"]
     sha256: str | None = None
     file_name: str | None = None
     line: int | None = None
@@ -169,12 +169,13 @@ class Recorded(BaseModel):
     entity_uid: Uid
     change_ts: Instant
     recorded_at: Instant
-    op: Literal["upsert", "patch", "delete"]
+    op: Literal["upsert", "patch", "delete", "undo", "reinstate"]
     actor: str
     source: Source
     asserted: Asserted
     before: Then | None
     after: Then | None
+    reason: Annotated[str | None, Field(description="Of an undo or a reinstatement: why")] = None
 
 
 class RecordedOf(Recorded):

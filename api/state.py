@@ -31,22 +31,22 @@ from crm_core.timeline.preview import ChangePreview, preview_change
 from crm_core.timeline.single_change import ChangeRequest, ChangeResult, apply_change
 
 TYPES_SECONDS = 1.0  # after which a type that another process added is known
-LARGE = 10_000  # counts above it may be slightly out of date
+LARGE_COUNT = 10_000  # counts above it may be slightly out of date
 COUNT_SECONDS = 10.0  # seconds by which they may be out of date
 RENEW_SECONDS = 5.0  # from this age on one request counts again, while the others still use the old count
-COUNTS_KEPT = 1_000
-STREAMS = 4  # answers of everything at once, at one time
-HEAVY = 2  # reads that take long, at one time: they have connections and threads of their own
-HEAVY_QUEUE = 8  # of them that may wait for their turn
-FOLLOWERS = 64  # readers of the feed that wait for news, at one time
-SPOOLS = 2  # answers that are written to our disk first, at one time; the others wait
+MAX_COUNTS_KEPT = 1_000
+MAX_STREAMS = 4  # answers of everything at once, at one time
+MAX_HEAVY_READS = 2  # reads that take long, at one time: they have connections and threads of their own
+MAX_HEAVY_QUEUE = 8  # of them that may wait for their turn
+MAX_FOLLOWERS = 64  # readers of the feed that wait for news, at one time
+MAX_SPOOLS = 2  # answers that are written to our disk first, at one time; the others wait
 TRUST_SECONDS = 0.5  # to look whether a connection still stands costs a read more than to be wrong at times
-AGAIN = 2  # times that a read whose connection is lost is made again
-PATIENCE = 10.0  # seconds that a read waits for a connection
-STATEMENTS = 3  # time-outs after which a database that has not answered counts as silent
+READ_RETRIES = 2  # times that a read whose connection is lost is made again
+CONNECTION_SECONDS = 10.0  # seconds that a read waits for a connection
+MAX_STATEMENTS = 3  # time-outs after which a database that has not answered counts as silent
 LOCK_SECONDS = 20  # that a write waits for locks, and as long again for its turn
 MERGE_SECONDS = 300  # the same for a drop, which mostly waits for other drops
-UNKNOWN = ". It is not known whether it was recorded: look, or send it again with the same Idempotency-Key"
+OUTCOME_UNKNOWN = ". It is not known whether it was recorded: look, or send it again with the same Idempotency-Key"
 TEN_YEARS = 315_360_000.0
 
 T = TypeVar("T")
@@ -71,11 +71,11 @@ class Counts:
                 return number
             if number:  # the next request need not count
                 self._large[key] = (number, at, now)
-        if number == 0 and (few := counted(LARGE + 1)) <= LARGE:
+        if number == 0 and (few := counted(LARGE_COUNT + 1)) <= LARGE_COUNT:
             return few
         number = counted(None)
         with self._lock:
-            if len(self._large) >= COUNTS_KEPT:
+            if len(self._large) >= MAX_COUNTS_KEPT:
                 self._large.clear()
             self._large[key] = (number, now, now)
         return number
@@ -88,7 +88,7 @@ class State:
         """Take the settings and the database; nothing is connected before `open`."""
         self.settings, self.database = settings, database
         self.counts = Counts()
-        self._silent_after = PATIENCE + STATEMENTS * settings.statement_timeout
+        self._silent_after = CONNECTION_SECONDS + MAX_STATEMENTS * settings.statement_timeout
         self._types: tuple[ReferenceTypes, float] | None = None
         idle = TEN_YEARS if settings.db_conn_max_age is None else float(max(settings.db_conn_max_age, 1))
         limit = f"-c statement_timeout={settings.statement_timeout}s"
@@ -96,30 +96,30 @@ class State:
             Pool(
                 database,
                 size,
-                patience=PATIENCE,
+                patience=CONNECTION_SECONDS,
                 max_idle=idle,
                 options=f"{limit} -c default_transaction_read_only=on",
                 trust=TRUST_SECONDS,
             )
-            for size in (settings.pool_size, HEAVY)
+            for size in (settings.pool_size, MAX_HEAVY_READS)
         )
         limits = f"-c lock_timeout={LOCK_SECONDS}s -c statement_timeout={LOCK_SECONDS + settings.statement_timeout}s"
-        self.writers = Pool(database, settings.pool_size, patience=PATIENCE, max_idle=idle, options=limits)
+        self.writers = Pool(database, settings.pool_size, patience=CONNECTION_SECONDS, max_idle=idle, options=limits)
         merges = max(1, settings.pool_size // 2)
         self.mergers = Pool(
-            database, merges, patience=PATIENCE, max_idle=idle, options=f"-c lock_timeout={MERGE_SECONDS}s"
+            database, merges, patience=CONNECTION_SECONDS, max_idle=idle, options=f"-c lock_timeout={MERGE_SECONDS}s"
         )
         # As many threads as connections: requests wait in the event loop, and waiting writes do not block reads.
         self._reading = ThreadPoolExecutor(settings.pool_size, "reading")
-        self._reading_heavily = ThreadPoolExecutor(HEAVY, "reading-heavily")
+        self._reading_heavily = ThreadPoolExecutor(MAX_HEAVY_READS, "reading-heavily")
         self._heavy_reads = 0  # long reads that run or wait
         self._writing = ThreadPoolExecutor(settings.pool_size, "writing")
         # Drops have their own thread, so that other writes need not wait for one.
         self._merging = ThreadPoolExecutor(merges, "merging")
         self.uploads = Uploads(settings.home / "uploads")
-        self.streaming = CapacityLimiter(STREAMS)
-        self.spooling = CapacityLimiter(SPOOLS)
-        self.following = CapacityLimiter(FOLLOWERS)
+        self.streaming = CapacityLimiter(MAX_STREAMS)
+        self.spooling = CapacityLimiter(MAX_SPOOLS)
+        self.following = CapacityLimiter(MAX_FOLLOWERS)
 
     @property
     def pools(self) -> Mapping[str, Pool]:
@@ -161,14 +161,14 @@ class State:
 
         Raises Refusal when as many such reads as allowed are waiting already.
         """
-        if self._heavy_reads >= HEAVY + HEAVY_QUEUE:
+        if self._heavy_reads >= MAX_HEAVY_READS + MAX_HEAVY_QUEUE:
             said = f"too many long reads are under way; try again in {RETRY_SECONDS} seconds, or ask for less"
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, said, headers={"Retry-After": str(RETRY_SECONDS)})
         self._heavy_reads += 1
         try:
             loop = asyncio.get_running_loop()
             answer = loop.run_in_executor(self._reading_heavily, self._read, self.heavy_readers, work)
-            return await _heard(answer, self._silent_after * (1 + HEAVY_QUEUE / HEAVY))
+            return await _heard(answer, self._silent_after * (1 + MAX_HEAVY_QUEUE / MAX_HEAVY_READS))
         finally:
             self._heavy_reads -= 1
 
@@ -225,7 +225,7 @@ class State:
         if not done and future.cancel():
             said = f"other writes have kept this one waiting for {seconds:g} s, and nothing was changed; try again"
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, said, headers={"Retry-After": str(RETRY_SECONDS)})
-        return await _heard(waiting, silent_after, UNKNOWN)
+        return await _heard(waiting, silent_after, OUTCOME_UNKNOWN)
 
     def types(self, connection: Connection) -> ReferenceTypes:
         """Return the entity and detail types, at most one second old."""
@@ -240,7 +240,7 @@ class State:
 
     def _read(self, pool: Pool, work: Callable[[Connection], T]) -> T:
         """Read, and once more if the connection is lost: reading changes nothing."""
-        for _ in range(AGAIN):
+        for _ in range(READ_RETRIES):
             try:
                 return self._with(pool, work)
             except ServerUnreachable as error:

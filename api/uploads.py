@@ -34,7 +34,7 @@ KINDS = (CSV, "application/csv", "application/octet-stream", "text/plain")
 SEND = "send the CSV file as the part `file`: curl -F file=@drop.csv"
 FIELD_LENGTH = 1_000  # characters of another field of a form
 NAME_BYTES = 200  # bytes of a file's name that are kept
-BLOCK = 1 << 20  # bytes that are written at once
+BLOCK_BYTES = 1 << 20  # bytes that are written at once
 
 
 class Uploads:
@@ -111,7 +111,7 @@ async def receive(http: Request, folder: Path, given_name: str | None, fields: d
         block = bytearray()
         async for some in http.stream():
             block += some
-            if len(block) >= BLOCK:
+            if len(block) >= BLOCK_BYTES:
                 await anyio.to_thread.run_sync(taken.feed, bytes(block))
                 block.clear()
         await anyio.to_thread.run_sync(taken.feed, bytes(block))

@@ -23,6 +23,8 @@ CrmError
 ├── DropRefused              a file that is not a drop: nothing of it is recorded
 │   └── DropUnreadable       it could not be read, or changed meanwhile: its content was not checked
 ├── UnknownDrop              no drop of that name or SHA-256 was ever received
+├── UnknownBatch             no batch of that number was ever recorded
+├── UndoRefused              a drop or batch that cannot be undone or reinstated as it stands
 ├── FixtureRefused           a fixture that cannot be loaded: nothing of it is recorded
 ├── ChangeRefused            a single change with a fault, named by the reason codes of the drop contract
 ├── ChangesRefused           some lines of many changes in one call have faults: nothing of them goes in
@@ -190,6 +192,21 @@ class UnknownDrop(CrmError):
         super().__init__(
             f"no drop {name!r} was ever received; give its file, its name, or six or more digits of its SHA-256"
         )
+
+
+class UnknownBatch(CrmError):
+    """No batch of that number was ever recorded."""
+
+    def __init__(self, batch_id: int) -> None:
+        self.batch_id = batch_id
+        super().__init__(f"no batch {batch_id} was ever recorded; take its number from the audit or from the feed")
+
+
+class UndoRefused(CrmError):
+    """A drop or batch cannot be undone, or reinstated, as it stands; nothing was changed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
 
 
 class FixtureRefused(CrmError):
@@ -393,6 +410,13 @@ class UnknownAccount(CrmError):
     def __init__(self, username: str) -> None:
         self.username = username
         super().__init__(f"no account {username[:100]!r} exists that can sign in")
+
+
+class AdminFirst(CrmError):
+    """Nobody could manage the service: what was asked for needs an admin who can sign in, and there is none yet."""
+
+    def __init__(self) -> None:
+        super().__init__("no account with the role admin can sign in yet; make the first account an admin")
 
 
 class LastAdmin(CrmError):

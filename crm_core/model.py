@@ -10,6 +10,7 @@ from typing import Literal
 from uuid import UUID
 
 Op = Literal["upsert", "patch", "delete"]
+Retracting = Literal["undo", "reinstate"]  # what a batch does that says which batches act
 Compares = Literal["exact", "text", "casefold"]
 Status = Literal["merged", "replayed", "refused"]
 

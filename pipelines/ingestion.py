@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import dagster as dg
 
-from crm_core.drops.ingest import SHOWN, Options, ingest_over
+from crm_core.drops.ingest import MAX_SHOWN, Options, ingest_on
 from crm_core.drops.reader import fingerprint
 from crm_core.drops.registry import judged, merged_as, rejects
 from crm_core.errors import DropRefused
@@ -21,7 +21,7 @@ from pipelines.partitions import drop_key, read_files, remember_read
 
 ACTOR = "dagster"
 FILE_TAG = "crm/file"  # on a run that the sensor requested: DropFile.content
-FIELDS_BELOW = 20_000  # changed rows up to which it is quick to find what a drop changed by field
+MAX_ROWS_FOR_FIELDS = 20_000  # changed rows up to which it is quick to find what a drop changed by field
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def _read(connection: Connection, instance: dg.DagsterInstance, file: DropFile, 
         if folder.find(file.key) != file:
             return Refused(f"{name}: changed while it was read, so nothing was changed; the sensor requests it again")
         options = Options(ACTOR, Settings.from_environment().time_zone, sha256=sha256)
-        report = ingest_over(connection, file.path, options)
+        report = ingest_on(connection, file.path, options)
     except DropRefused as refusal:
         return Refused(shown(str(refusal)), file, sha256)
     except FileNotFoundError:
@@ -121,7 +121,7 @@ def _tell(connection: Connection, key: str, file: DropFile | None, report: Merge
         entities=len(uids),
         sizes=table_sizes(connection),
     )
-    if taken.is_repeat or taken.drop.rows_changed > FIELDS_BELOW:
+    if taken.is_repeat or taken.drop.rows_changed > MAX_ROWS_FOR_FIELDS:
         return taken
     return replace(taken, drop=collect_drop(connection, sha256))
 
@@ -156,7 +156,7 @@ def _known(connection: Connection, key: str, folder: DropFolder, sha256: str) ->
         rows_accepted=drop.rows_accepted,
         rows_rejected=drop.rows_rejected,
         rows_unchanged=drop.rows_accepted,
-        rejects=tuple(rejects(connection, sha256, SHOWN)),
+        rejects=tuple(rejects(connection, sha256, MAX_SHOWN)),
     )
     return _tell(connection, key, None, report)
 

@@ -13,7 +13,7 @@ from crm_core.timeline.invariants import Check
 from pipelines.folder import shown
 from pipelines.ingestion import Refused, Taken
 
-ROWS = 20  # of a table: more would be too much for the event log
+MAX_TABLE_ROWS = 20  # of a table: more would be too much for the event log
 
 Metadata: TypeAlias = dict[str, dg.MetadataValue | str | int | float]
 
@@ -161,4 +161,4 @@ def _percent(share: float | None) -> str:
 
 
 def _table(rows: Sequence[Mapping[str, str | int]]) -> dg.TableMetadataValue:
-    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows[:ROWS]])
+    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows[:MAX_TABLE_ROWS]])

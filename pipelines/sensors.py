@@ -18,9 +18,9 @@ from pipelines.jobs import ingest_drop
 from pipelines.partitions import drops, read_files
 from pipelines.resources import CrmDatabase, one_line
 
-REQUESTS = 100  # runs of drops that are requested at the same time; the other files wait
-WAITING, LATER = 1_000, 10_000  # files that the cursor holds
-NAMED = 3  # files in a reason to skip
+MAX_RUNS = 100  # runs of drops that are requested at the same time; the other files wait
+MAX_WAITING, MAX_LATER = 1_000, 10_000  # files that the cursor holds
+MAX_NAMED = 3  # files in a reason to skip
 FIRST_PAUSE, LONGEST_PAUSE = (
     60.0,
     3600.0,
@@ -57,8 +57,8 @@ class Cursor:
         """Return it as text."""
         return json.dumps(
             {
-                "waiting": sorted(self.waiting)[:WAITING],
-                "later": dict(sorted(self.later.items())[:LATER]),
+                "waiting": sorted(self.waiting)[:MAX_WAITING],
+                "later": dict(sorted(self.later.items())[:MAX_LATER]),
                 "told": sorted(self.told),
             }
         )
@@ -89,7 +89,7 @@ def drop_folder(
         return _skip(f"{fault}: make it, or name another in CRM_DROP_DIR.", cursor)
     except CrmError as error:
         return _skip(f"The database cannot be reached, so no run is requested: {one_line(error)}", cursor)
-    passed_over = listing.passed_over[:WAITING]
+    passed_over = listing.passed_over[:MAX_WAITING]
     for one in passed_over:
         if one.key not in cursor.told:
             context.log.warning(f"{one.name} is skipped: {one.why}")
@@ -128,8 +128,8 @@ def _ask(
     """Request runs as far as there is room; return which files failed, and when they are due again."""
     if not due:
         return [], {}
-    room = REQUESTS - instance.get_runs_count(dg.RunsFilter(job_name=ingest_drop.name, statuses=UNFINISHED))
-    some = due[: 2 * REQUESTS]  # including those that are running
+    room = MAX_RUNS - instance.get_runs_count(dg.RunsFilter(job_name=ingest_drop.name, statuses=UNFINISHED))
+    some = due[: 2 * MAX_RUNS]  # including those that are running
     runs = defaultdict[str, list[dg.RunRecord]](list)
     for run in instance.get_run_records(dg.RunsFilter(tags={FILE_TAG: [file.content for file in some]})):
         runs[run.dagster_run.tags[FILE_TAG]].append(run)  # newest first
@@ -194,8 +194,8 @@ def _nothing_to_do(
 
 
 def _names(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{', '.join(names[:NAMED])}{more}"
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return f"{', '.join(names[:MAX_NAMED])}{more}"
 
 
 def _clock(seconds: float) -> str:

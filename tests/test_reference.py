@@ -12,7 +12,7 @@ from builders import an_entity, reference_data, write_drop
 from running import until
 from serving import ENTITIES, V1, a_problem, create, served, waiters
 
-from crm_core.drops.ingest import Options, ingest_over
+from crm_core.drops.ingest import Options, ingest_on
 from crm_core.errors import DetailTypeInUse
 from crm_core.fixtures.django_format import read_fixtures
 from crm_core.fixtures.load import load_fixtures
@@ -51,7 +51,7 @@ def test_how_values_compare_waits_for_a_drop_that_brings_the_first(crm: Database
     assert compares_of_note(crm) == "exact"
     drop = write_drop(tmp_path / "drop.csv", [an_entity(note=" A  b ")])
     with ThreadPoolExecutor(1) as threads, crm.connect() as connection:
-        ingest_over(connection, drop, Options())
+        ingest_on(connection, drop, Options())
         changing: Future[None] = threads.submit(change, crm, "text")
         until(lambda: waiters(crm), 30, 0.05)
         connection.commit()
@@ -66,7 +66,7 @@ def test_a_drop_waits_for_a_change_of_how_values_compare_and_goes_by_the_new_way
 
     def ingest() -> None:
         with crm.connect(autocommit=True) as connection:
-            ingest_over(connection, drop, Options())
+            ingest_on(connection, drop, Options())
 
     with ThreadPoolExecutor(1) as threads, crm.connect() as connection:
         lock_types(connection)
@@ -87,7 +87,7 @@ def test_others_write_on_while_a_change_of_how_values_compare_waits(crm: Databas
         changing: Future[None] = threads.submit(change, crm, "text")
         until(lambda: waiters(crm), 30, 0.05)
         with crm.connect(autocommit=True) as connection:
-            assert ingest_over(connection, drop, Options()).status == "merged"
+            assert ingest_on(connection, drop, Options()).status == "merged"
         writing.commit()
         with pytest.raises(DetailTypeInUse):
             changing.result(30)

@@ -26,7 +26,7 @@ FILTERS: tuple[str, ...] = ("actor", "from", "to", "drop", "detail_type", "op", 
 async def show_audit(opened: Page) -> Response:
     """Show a page of what was recorded, newest first; with `known_at`, of what was recorded up to then."""
     query = opened.request.query_params
-    which, after = _which(opened), _after(query.get("after", ""))
+    which, after = recorded_of(opened), place_after(query.get("after", ""))
     found = await opened.read(partial(audit_of_all, which=which, after=after, limit=PAGE_SIZE), is_long=True)
     entries = [json.loads(document) for document in found.documents]
     for entry in entries:
@@ -35,7 +35,7 @@ async def show_audit(opened: Page) -> Response:
     return opened.show(
         "audit.html",
         entries=entries,
-        next=None if found.next is None else _written(found.next),
+        next=None if found.next is None else place_of(found.next),
         types=types,
         query={name: query.get(name, "") for name in FILTERS},
         is_filtered=any(query.get(name) for name in FILTERS),
@@ -53,16 +53,8 @@ def changes_of(before: Mapping[str, object] | None, after: Mapping[str, object] 
     return [FieldChange(name, was.get(name), became.get(name)) for name in names if was.get(name) != became.get(name)]
 
 
-def _fields(state: Mapping[str, object] | None) -> dict[str, str]:
-    if state is None:
-        return {}
-    details = state["details"]
-    assert isinstance(details, dict)
-    named = {"display_name": str(state["display_name"]), "entity_type": str(state["entity_type"])}
-    return named | {f"details.{code}": str(value) for code, value in details.items()}
-
-
-def _which(opened: Page) -> Recorded:
+def recorded_of(opened: Page) -> Recorded:
+    """Return which changes the address asks for; raises Refusal for what cannot be read."""
     query, zone = opened.request.query_params, opened.state.settings.time_zone
     op = query.get("op", "")
     if op and op not in OPS:
@@ -84,11 +76,13 @@ def _which(opened: Page) -> Recorded:
     )
 
 
-def _written(position: RecordedPosition) -> str:
+def place_of(position: RecordedPosition) -> str:
+    """Write a place in the audit for an address."""
     return f"{iso(position.recorded_at)}_{position.batch_id}_{position.entity_uid}_{position.row_no}"
 
 
-def _after(text: str) -> RecordedPosition | None:
+def place_after(text: str) -> RecordedPosition | None:
+    """Return the place that an address names, None for the beginning; raises Refusal for what cannot be read."""
     if not text:
         return None
     try:
@@ -96,3 +90,12 @@ def _after(text: str) -> RecordedPosition | None:
         return RecordedPosition(datetime.fromisoformat(at), int(batch_id), UUID(uid), int(row_no))
     except ValueError:
         refuse("after", "is not a place in the audit; go back to its first page")
+
+
+def _fields(state: Mapping[str, object] | None) -> dict[str, str]:
+    if state is None:
+        return {}
+    details = state["details"]
+    assert isinstance(details, dict)
+    named = {"display_name": str(state["display_name"]), "entity_type": str(state["entity_type"])}
+    return named | {f"details.{code}": str(value) for code, value in details.items()}

@@ -22,7 +22,7 @@ from api.problems import Refusal, refuse
 from api.routers.drops import rejects_file
 from api.uploads import receive, room
 from crm_core.drops import registry
-from crm_core.drops.ingest import Options, ingest_over
+from crm_core.drops.ingest import Options, ingest_on
 from crm_core.drops.reader import fingerprint
 from crm_core.model import MergeReport
 from crm_core.postgres.connection import Connection
@@ -57,7 +57,7 @@ async def show_drops(opened: Page) -> Response:
 
 async def show_drop(opened: Page) -> Response:
     """Show what a drop did, with a page of its rejected rows."""
-    sha256 = _sha256(opened)
+    sha256 = sha256_of(opened)
     number = max(1, int(text) if (text := opened.request.query_params.get("page", "1")).isdecimal() else 1)
     work = partial(collect_drop, sha256=sha256, with_field_changes=False, show_values=True)
     report = await opened.read(lambda connection: work(connection))
@@ -81,7 +81,7 @@ async def upload(opened: Page) -> Response:
 
 async def correct(opened: Page) -> Response:
     """Show what the corrected rows of a drop would do, as a file of their own."""
-    sha256, form = _sha256(opened), await opened.form()
+    sha256, form = sha256_of(opened), await opened.form()
     lines = [text.strip("\r\n") for text in _texts(form, "row") if text.strip()]
     if not lines:
         refuse("row", "is missing: leave at least one corrected row")
@@ -105,7 +105,7 @@ async def send(opened: Page) -> Response:
     path = pending.find(sha256)
     if path is None:
         raise Refusal(HTTPStatus.GONE, "the file is not here any more, because an hour has passed; bring it again")
-    report = await opened.state.merge(partial(ingest_over, path=path, options=_options(opened, path, sha256=sha256)))
+    report = await opened.state.merge(partial(ingest_on, path=path, options=_options(opened, path, sha256=sha256)))
     opened.has_written()
     if report.status == "refused":
         raise Refusal(HTTPStatus.BAD_REQUEST, report.error or "the drop was refused")
@@ -117,7 +117,7 @@ async def send(opened: Page) -> Response:
 
 async def rejects(opened: Page) -> Response:
     """Send all rejected rows of a drop as a file to correct and drop again."""
-    return await rejects_file(opened.state, _sha256(opened))
+    return await rejects_file(opened.state, sha256_of(opened))
 
 
 routes = [
@@ -134,7 +134,7 @@ async def _preview(opened: Page, path: Path) -> Response:
     sha256 = await anyio.to_thread.run_sync(fingerprint, path)
     kept = await anyio.to_thread.run_sync(_pending(opened).keep, path, sha256)
     options = _options(opened, kept, dry_run=True)
-    report: MergeReport = await opened.state.merge(partial(ingest_over, path=kept, options=options))
+    report: MergeReport = await opened.state.merge(partial(ingest_on, path=kept, options=options))
     uids = {difference.entity_uid for difference in report.differences}
     names = await opened.read(partial(names_of, uids=sorted(uids)))
     status = HTTPStatus.BAD_REQUEST if report.status == "refused" else HTTPStatus.OK
@@ -160,7 +160,8 @@ def _texts(form: FormData, name: str) -> list[str]:
     return [value for value in form.getlist(name) if isinstance(value, str)]
 
 
-def _sha256(opened: Page) -> str:
+def sha256_of(opened: Page) -> str:
+    """Return the SHA-256 in the address; raises Refusal if it is none."""
     text = str(opened.request.path_params["sha256"])
     if not _SHA256.fullmatch(text):
         raise _unknown(text)

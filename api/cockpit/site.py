@@ -10,7 +10,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api import problems
 from api.auth import Gate
-from api.cockpit import accounts, audit, compare, drops, entity, entity_change, overview, quality, search
+from api.cockpit import accounts, audit, compare, drops, entity, entity_change, overview, quality, search, undo
+from api.cockpit.admin import accounts as admin_accounts
+from api.cockpit.admin import index, ledger, rejects, tokens, types
 from api.cockpit.kept import Kept
 from api.cockpit.page import not_found
 from api.cockpit.templates import STATIC, VENDOR, vendor_folder
@@ -19,6 +21,8 @@ from api.state import State
 
 FOREVER = b"public, max-age=31536000, immutable"  # for addresses that name a version of the file
 SHORT = b"public, max-age=300"
+PAGES = (overview, search, compare, drops, undo, entity_change, entity, quality, audit, accounts)
+PANEL = (index, types, admin_accounts, tokens, rejects, ledger)
 NOT_PAGES = ("/api/", "/docs", "/redoc", "/openapi.json", "/healthz", "/readyz", "/metrics", "/static/")
 
 
@@ -26,7 +30,7 @@ def install(app: FastAPI, state: State, gate: Gate) -> None:
     """Add the cockpit to the application; to be called last, so that it takes what is left."""
     app.state.kept = Kept(state)
     app.state.visitors = Visitors(state, gate, is_secure=state.settings.secure)
-    for part in (overview, search, compare, drops, entity, entity_change, quality, audit, accounts):
+    for part in (*PAGES, *PANEL):
         app.router.routes.extend(part.routes)
     app.router.routes.append(Mount(f"/static/{VENDOR}".rstrip("/"), _Files(directory=vendor_folder())))
     app.router.routes.append(Mount("/static", _Files(directory=STATIC)))
@@ -48,7 +52,7 @@ class _Files(StaticFiles):
 
 
 async def _nothing_there(request: Request, error: Exception) -> Response:
-    """Answer an address at which there is nothing: browsers get a page, programs a problem document."""
+    """Return a page to browsers, and a problem document to programs, where there is nothing at an address."""
     wants_page = "text/html" in request.headers.get("accept", "")
     is_missing = isinstance(error, HTTPException) and error.status_code == 404
     if is_missing and wants_page and not request.scope["path"].startswith(NOT_PAGES):

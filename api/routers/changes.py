@@ -22,16 +22,16 @@ from api.paging import JSON, NDJSON, Params, link
 from api.parameters import Key, require_key
 from api.problems import RETRY_SECONDS, Refusal, documented, refuse
 from api.schemas import Entity, Instant, Uid
-from api.state import FOLLOWERS, State
+from api.state import MAX_FOLLOWERS, State
 from crm_core.drops.many_changes import Recorded, Sender, record_lines
 from crm_core.errors import CursorRefused
 from crm_core.postgres.connection import Connection
 from crm_core.timeline.feed import Feed, feed, parse_cursor
 
 router = APIRouter(prefix="/api/v1", tags=["changes"], route_class=FastRoute)
-LONGEST_WAIT = 60  # seconds that one call may wait for news
+MAX_WAIT_SECONDS = 60  # seconds that one call may wait for news
 LOOK_SECONDS = 0.5  # between two looks for news
-MOST_EVENTS, USUAL_EVENTS = 1_000, 200  # of one answer
+MAX_EVENTS, DEFAULT_EVENTS = 1_000, 200  # of one answer
 KINDS = (NDJSON, "application/jsonl", "application/octet-stream", "text/plain")
 TEXT: dict[str, object] = {"schema": {"type": "string"}}
 BODY: dict[str, object] = {"requestBody": {"required": True, "content": {NDJSON: TEXT, "text/plain": TEXT}}}
@@ -46,12 +46,12 @@ class Following(Params):
     ] = ""
     wait: Annotated[
         float,
-        Field(ge=0, le=LONGEST_WAIT, allow_inf_nan=False, description="Seconds to wait for news if there is none"),
+        Field(ge=0, le=MAX_WAIT_SECONDS, allow_inf_nan=False, description="Seconds to wait for news if there is none"),
     ] = 0
     include: Annotated[
         Literal["entity"] | None, Field(description="entity: with each event the entity as it is now, or null")
     ] = None
-    page_size: Annotated[int, Field(ge=1, le=MOST_EVENTS, description="Events of one answer")] = USUAL_EVENTS
+    page_size: Annotated[int, Field(ge=1, le=MAX_EVENTS, description="Events of one answer")] = DEFAULT_EVENTS
 
 
 class Event(BaseModel):
@@ -61,7 +61,7 @@ class Event(BaseModel):
     since: Annotated[Instant, Field(description="The earliest valid time that may differ now")]
     batch_id: int
     recorded_at: Instant
-    op: Literal["upsert", "patch", "delete"]
+    op: Literal["upsert", "patch", "delete", "undo", "reinstate"]
     actor: str
     entity: Annotated[Entity | None, Field(description="With include=entity: as it is now; null if it has ended")] = (
         None
@@ -125,7 +125,7 @@ def _place(state: State) -> Iterator[None]:
     """Take one of the places of those who wait; raises Refusal if there is none."""
     place = object()
     if state.following.available_tokens < 1:
-        said = f"{FOLLOWERS} others wait for news already; ask again without wait"
+        said = f"{MAX_FOLLOWERS} others wait for news already; ask again without wait"
         raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, said, headers={"Retry-After": str(RETRY_SECONDS)})
     state.following.acquire_on_behalf_of_nowait(place)
     try:

@@ -34,9 +34,9 @@ from api.schemas import FieldDifference, Instant, ListOf
 from api.state import State
 from api.streams import stream
 from api.tables import Row, as_table
-from api.uploads import BLOCK, CSV, FORM, receive, room
+from api.uploads import BLOCK_BYTES, CSV, FORM, receive, room
 from crm_core.drops import registry
-from crm_core.drops.ingest import Options, ingest_over
+from crm_core.drops.ingest import Options, ingest_on
 from crm_core.model import MergeReport
 from crm_core.postgres.connection import Connection
 from crm_core.settings import MAX_PAGE_SIZE
@@ -78,7 +78,7 @@ class DropOutcome(BaseModel):
 
     file: str
     sha256: str | None
-    status: Literal["seen", "merged", "replayed", "refused"]
+    status: Literal["seen", "merged", "replayed", "refused", "undone"]
     rows_read: int
     rows_accepted: int
     rows_rejected: int
@@ -150,7 +150,7 @@ async def send_drop(http: Request, call: Writer, params: Annotated[Sent, Query()
             strict=params.strict,
             shown_as=path.name,
         )
-        report: MergeReport = await call.state.merge(partial(ingest_over, path=path, options=options))
+        report: MergeReport = await call.state.merge(partial(ingest_on, path=path, options=options))
     if report.status == "refused":
         faults = [
             {"where": f"line {reject.line}", "detail": reject.raw, "reason": ", ".join(reject.reasons)}
@@ -246,7 +246,7 @@ class _File(StreamingResponse):
     def __init__(self, file: BinaryIO, headers: Mapping[str, str]) -> None:
         file.seek(0)
         self._file = file
-        super().__init__(iter(partial(file.read, BLOCK), b""), media_type=CSV, headers=headers)
+        super().__init__(iter(partial(file.read, BLOCK_BYTES), b""), media_type=CSV, headers=headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._file:

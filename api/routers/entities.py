@@ -57,8 +57,8 @@ from crm_core.timeline.lists import Page, PageOf, Position
 from crm_core.timeline.single_change import ChangeRequest, ChangeResult, Preconditions, Provenance
 
 router = APIRouter(prefix="/api/v1", tags=["entities"], route_class=FastRoute)
-SHORTEST = 3  # the fewest characters of q that an index can find
-EVERYTHING = 1_000  # versions that are returned as one answer from memory; more are streamed
+MIN_INDEXED_CHARACTERS = 3  # the fewest characters of q that an index can find
+MAX_BUFFERED_VERSIONS = 1_000  # versions that are returned as one answer from memory; more are streamed
 
 
 @router.get(
@@ -91,7 +91,7 @@ async def list_entities(http: Request, call: Reader, params: Annotated[Search, Q
         count = partial(reads.count_entities, types=types, which=which)
         return page, counted(call.state, connection, ("current", filter_key(which)), count) if want.is_counted else None
 
-    takes_long = params.q is not None and len(params.q.strip()) < SHORTEST  # no index can find it
+    takes_long = params.q is not None and len(params.q.strip()) < MIN_INDEXED_CHARACTERS  # no index can find it
     page, count = await (call.state.read_heavily if takes_long else call.state.read)(read)
     return envelope(http, want, page, count)
 
@@ -185,7 +185,7 @@ async def read_history(http: Request, uid: UUID, call: Reader, params: Annotated
         if number == 0:
             raise unknown(uid)
         if is_whole:
-            return history.history_page(connection, uid, known_at=known_at, limit=EVERYTHING), number
+            return history.history_page(connection, uid, known_at=known_at, limit=MAX_BUFFERED_VERSIONS), number
         page = history.history_page(
             connection, uid, known_at=known_at, after=want.after, offset=want.offset, limit=want.limit
         )

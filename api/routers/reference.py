@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from http import HTTPStatus
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from fastapi import APIRouter, Path, Response
 from fastapi.responses import JSONResponse
@@ -29,7 +29,9 @@ Code = Annotated[
 CodeInPath = Annotated[str, Path(pattern="^[A-Za-z][A-Za-z0-9_]{0,62}$", examples=["email"])]
 Text = Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00]*$")]
 Name = Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$")]
+Kind: TypeAlias = Literal["entity", "detail"]
 TAKEN = {*Search.model_fields, *AsOf.model_fields, *Instants.model_fields}  # parameters of the lists
+TAKEN_SAID = "{} is already a parameter of the lists; choose another code"
 
 
 class TypeDocument(BaseModel):
@@ -84,16 +86,16 @@ async def list_detail_types(call: Reader) -> Response:
 @router.post("/entity-types", status_code=201, response_model=TypeDocument, responses=documented(409))
 async def create_entity_type(call: Admin, body: TypeDocument) -> Response:
     """Add an entity type."""
-    document = await _put(call.state, "entity", body.code, lambda _: body.model_dump(), is_new=True)
+    document = await put_type(call.state, "entity", body.code, lambda _: body.model_dump(), is_new=True)
     return JSONResponse(document, HTTPStatus.CREATED)
 
 
 @router.post("/detail-types", status_code=201, response_model=DetailTypeDocument, responses=documented(409))
 async def create_detail_type(call: Admin, body: DetailTypeDocument) -> Response:
     """Add a detail type; from then on its code is a parameter of the lists."""
-    if body.code.lower() in TAKEN:
-        refuse("body.code", f"{body.code} is already a parameter of the lists; choose another code")
-    document = await _put(call.state, "detail", body.code, lambda _: body.model_dump(), is_new=True)
+    if is_taken(body.code):
+        refuse("body.code", TAKEN_SAID.format(body.code))
+    document = await put_type(call.state, "detail", body.code, lambda _: body.model_dump(), is_new=True)
     return JSONResponse(document, HTTPStatus.CREATED)
 
 
@@ -101,36 +103,46 @@ async def create_detail_type(call: Admin, body: DetailTypeDocument) -> Response:
 async def patch_entity_type(call: Admin, code: CodeInPath, body: TypePatch) -> Response:
     """Change the given fields of an entity type."""
     changed = body.model_dump(exclude_unset=True)
-    return JSONResponse(await _put(call.state, "entity", code, lambda before: before | changed, is_new=False))
+    return JSONResponse(await put_type(call.state, "entity", code, lambda before: before | changed, is_new=False))
 
 
 @router.patch("/detail-types/{code}", response_model=DetailTypeDocument, responses=documented(404, 409))
 async def patch_detail_type(call: Admin, code: CodeInPath, body: DetailTypePatch) -> Response:
     """Change the given fields of a detail type."""
     changed = body.model_dump(exclude_unset=True)
-    return JSONResponse(await _put(call.state, "detail", code, lambda before: before | changed, is_new=False))
+    return JSONResponse(await put_type(call.state, "detail", code, lambda before: before | changed, is_new=False))
 
 
-async def _put(
+def is_taken(code: str) -> bool:
+    """Return whether no detail type can have a code, because it is a parameter of the lists."""
+    return code.lower() in TAKEN
+
+
+async def put_type(
     state: State,
-    kind: Literal["entity", "detail"],
+    kind: Kind,
     code: str,
     values: Callable[[dict[str, object]], dict[str, object]],
     *,
     is_new: bool,
 ) -> dict[str, object]:
+    """Make a type, or change the one with that code, and return its document; `values` makes its new fields of the old.
+
+    Raises Refusal for a new one that exists and a known one that does not, and DetailTypeInUse.
+    """
+
     def put(connection: Connection) -> dict[str, object]:
         with connection.transaction():
             lock_types(connection)
             before = _find(reference_types(connection), kind, code)
             if is_new and before is not None:
-                said = f"the type {before['code']} exists already; change it with PATCH"
+                said = f"the type {before['code']} exists already; change that one"
                 raise Refusal(HTTPStatus.CONFLICT, said)
             if not is_new and before is None:
                 said = f"there is no {kind} type {code}; /api/v1/{kind}-types lists what there is"
                 raise Refusal(HTTPStatus.NOT_FOUND, said)
-            put_type = put_entity_type if kind == "entity" else put_detail_type
-            put_type(connection, **values(before or {}))  # type: ignore[arg-type]
+            put_one = put_entity_type if kind == "entity" else put_detail_type
+            put_one(connection, **values(before or {}))  # type: ignore[arg-type]
             after = _find(reference_types(connection), kind, code)
             assert after is not None
             return after
@@ -140,7 +152,7 @@ async def _put(
     return document
 
 
-def _find(types: ReferenceTypes, kind: Literal["entity", "detail"], code: str) -> dict[str, object] | None:
+def _find(types: ReferenceTypes, kind: Kind, code: str) -> dict[str, object] | None:
     known = types.entity_types if kind == "entity" else types.detail_types
     return next((_document(found) for found in known if found.code.lower() == code.lower()), None)
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from pwdlib import PasswordHash
 
 from crm_core.access.principal import Role, name_in_form, usable_name
-from crm_core.errors import AccountExists, LastAdmin, UnknownAccount, WeakPassword
+from crm_core.errors import AccountExists, AdminFirst, LastAdmin, UnknownAccount, WeakPassword
 from crm_core.postgres.connection import Connection
 from crm_core.resources import statement
 
@@ -47,6 +47,21 @@ def create_account(connection: Connection, username: str, password: str, role: R
 def accounts(connection: Connection) -> list[Account]:
     """Read every account, in order of username."""
     return [Account(*row) for row in connection.execute(statement("access/accounts"))]
+
+
+def account_of(connection: Connection, username: str) -> Account:
+    """Read an account; raise UnknownAccount."""
+    found = _account_and_hash(connection, username)
+    if found is None:
+        raise UnknownAccount(username)
+    return found[0]
+
+
+def require_admin(connection: Connection) -> None:
+    """Raise AdminFirst unless an admin can sign in; accounts stay as they are until the transaction ends."""
+    connection.execute(statement("access/lock_accounts"))
+    if connection.execute(statement("access/has_other_admin"), {"username": ""}).fetchone() != (True,):
+        raise AdminFirst
 
 
 def available_username(connection: Connection, username: str) -> str:

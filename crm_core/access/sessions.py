@@ -78,6 +78,11 @@ def sessions(connection: Connection, username: str, *, now: datetime) -> list[Se
     return [Session(*row) for row in connection.execute(statement("access/sessions"), values)]
 
 
+def count_sessions(connection: Connection, *, now: datetime) -> dict[str, int]:
+    """Count the sessions that have not ended, by the username of their account; who has none is not named."""
+    return dict(connection.execute(statement("access/count_sessions"), {"now": now, "idle": IDLE}).fetchall())
+
+
 def end_session(connection: Connection, username: str, session_id: str) -> bool:
     """End a session of an account; return whether there was one."""
     values = {"username": username, "session_id": session_id}

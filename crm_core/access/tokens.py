@@ -9,6 +9,7 @@ import secrets
 import string
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from crm_core.access.principal import ROLES, Principal, Role, name_in_form, usable_name
 from crm_core.errors import TokenExists, UnknownToken
@@ -33,6 +34,12 @@ class Token:
     expires_at: datetime | None  # None: never
     revoked_at: datetime | None
     last_used_at: datetime | None  # to the minute
+
+    def state(self, now: datetime) -> Literal["active", "expired", "revoked"]:
+        """Return whether the token can be used, or why not."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if self.expires_at is not None and self.expires_at <= now else "active"
 
 
 def create_token(

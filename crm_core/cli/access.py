@@ -74,7 +74,7 @@ def list_(*, as_json: bool) -> None:
     if as_json:
         for one in found:
             instants = {name: _iso(value) for name, value in asdict(one).items() if isinstance(value, datetime)}
-            click.echo(json_line({**asdict(one), **instants, "state": _state(one, now)}))
+            click.echo(json_line({**asdict(one), **instants, "state": one.state(now)}))
     elif found:
         _show(found, now)
     else:
@@ -146,15 +146,9 @@ def _show(found: Sequence[Token], now: datetime) -> None:
     rows: list[Sequence[str]] = [_HEADING]
     for one in found:
         when = (_minute(one.created_at), _minute(one.expires_at), _minute(one.last_used_at))
-        rows.append((one.token_id, one.name, one.role, _state(one, now), *when))
+        rows.append((one.token_id, one.name, one.role, one.state(now), *when))
     for line in table_lines(rows):
         click.echo(line)
-
-
-def _state(one: Token, now: datetime) -> str:
-    if one.revoked_at is not None:
-        return "revoked"
-    return "expired" if one.expires_at is not None and one.expires_at <= now else "active"
 
 
 def _minute(instant: datetime | None) -> str:

@@ -28,7 +28,7 @@ from crm_core.values.text import json_line, one_line
 
 if TYPE_CHECKING:
     from crm_core.model import MergeReport
-    from crm_core.postgres.connection import Database
+    from crm_core.postgres.connection import Connection, Database
 
 REJECTS_SHOWN = 1_000  # on a terminal; all of them go to a file
 
@@ -99,10 +99,9 @@ def rejects(drop: str, *, as_csv: bool) -> None:
     """
     from crm_core.drops import registry
     from crm_core.postgres.connection import open_migrated
-    from crm_core.report.numbers import find_drops
 
     with open_migrated(Settings.from_environment()) as database, database.connect(autocommit=True) as connection:
-        sha256 = _only(find_drops(connection, drop), drop)
+        sha256 = only_drop(connection, drop)
         number = registry.count_rejects(connection, sha256)
         if not number:
             click.echo("no row of this drop was rejected", err=True)
@@ -178,8 +177,11 @@ def _knows_types(database: Database) -> bool:
         return bool(reference_types(connection).entity_types)
 
 
-def _only(found: Sequence[str], name: str) -> str:
-    """Return the only drop that was found; raise click.BadParameter if several drops have the name."""
+def only_drop(connection: Connection, name: str) -> str:
+    """Return the SHA-256 of the one drop that a file, its name or digits mean; raise UnknownDrop, BadParameter."""
+    from crm_core.report.numbers import find_drops
+
+    found = find_drops(connection, name)
     if len(found) > 1:
         digits = ", ".join(sha256[:12] for sha256 in found)
         message = f"{len(found)} drops are named {name!r}; name one by its SHA-256: {digits}"

@@ -19,6 +19,7 @@ from crm_core.cli.database import exec_, loaddata, migrate, types
 from crm_core.cli.drops import ingest, rejects, report
 from crm_core.cli.measure import bench, check, explain
 from crm_core.cli.server import demo, serve, up
+from crm_core.cli.undo import undo
 from crm_core.errors import CrmError, SettingsError
 from crm_core.settings import Settings
 
@@ -73,6 +74,7 @@ for _command in (
     createsuperuser,
     ingest,
     rejects,
+    undo,
     token,
     check,
     report,

@@ -17,7 +17,7 @@ from crm_core.drops.csv_header import COLUMNS
 from crm_core.drops.details_json import read_details
 from crm_core.drops.reader import RawBatch
 from crm_core.model import DetailType, Reason, ReferenceTypes, Reject
-from crm_core.values.columns import each_distinct, reworked
+from crm_core.values.columns import map_distinct, map_where
 from crm_core.values.hashing import (
     NAME_CHARACTERS,
     NOBODY,
@@ -153,13 +153,13 @@ def _judge(rows: pl.DataFrame, schema: DataFrameSchema) -> pl.DataFrame:
 
 def _read_rows(frame: pl.DataFrame, types: ReferenceTypes, first_seen: datetime, time_zone: tzinfo) -> pl.DataFrame:
     """Read the columns of a drop: null means that a value cannot be read; for entity_uid it means blank."""
-    ops = each_distinct(frame["op"].fill_null(""), lambda text: _OPS.get(code_key(text)), pl.String)
+    ops = map_distinct(frame["op"].fill_null(""), lambda text: _OPS.get(code_key(text)), pl.String)
     uids = _uids(frame["entity_uid"])
     is_bare = (uids.is_not_null() & (ops == "delete")).fill_null(value=False)
     if is_bare.any():
         frame = frame.with_columns(pl.when(~is_bare).then(pl.col("display_name", "entity_type", "details")))
     known = {code_key(kind.code): kind for kind in types.entity_types if kind.is_active}
-    codes = each_distinct(
+    codes = map_distinct(
         frame["entity_type"], lambda text: kind.code if (kind := known.get(code_key(text))) else None, pl.String
     )
     ids = {kind.code: kind.entity_type_id for kind in known.values()}
@@ -183,7 +183,7 @@ def _read_rows(frame: pl.DataFrame, types: ReferenceTypes, first_seen: datetime,
 def _uids(texts: pl.Series) -> pl.Series:
     """Return each UUID, in any spelling that PostgreSQL knows, in canonical spelling; blank is null, others stay."""
     tidy = normal_forms(texts).str.to_lowercase()
-    return reworked(tidy, ~tidy.str.contains(_UID) & tidy.str.contains(_OTHER_UID), _respelled)
+    return map_where(tidy, ~tidy.str.contains(_UID) & tidy.str.contains(_OTHER_UID), _respelled)
 
 
 def _respelled(uids: pl.Series) -> pl.Series:
@@ -201,7 +201,7 @@ def _details_of_columns(frame: pl.DataFrame, is_bare: pl.Series) -> Iterator[pl.
 def _ranked(details: pl.DataFrame, types: list[DetailType]) -> pl.DataFrame:
     """Add the rank of each detail, its place in the order of the codes, and sort by it; unknown types come last."""
     ranks = {code_key(kind.code): rank for rank, kind in enumerate(types)}
-    rank = each_distinct(details["detail_type"], lambda text: ranks.setdefault(code_key(text), len(ranks)), pl.UInt32)
+    rank = map_distinct(details["detail_type"], lambda text: ranks.setdefault(code_key(text), len(ranks)), pl.UInt32)
     return details.select("row", "detail_value", rank=rank).sort("row", "rank", nulls_last=True, maintain_order=True)
 
 
@@ -239,8 +239,8 @@ def _valued(details: pl.DataFrame, types: list[DetailType]) -> pl.DataFrame:
     known = pl.DataFrame([(kind.code, kind.compares) for kind in types], columns, orient="row")
     details = details.hstack(known.select(pl.all().gather(details["rank"])))
     given = details["detail_value"].replace({"": None})
-    stored = reworked(given, details["compares"] != "exact", normal_forms)
-    compared = reworked(stored, details["compares"] == "casefold", folded_forms)
+    stored = map_where(given, details["compares"] != "exact", normal_forms)
+    compared = map_where(stored, details["compares"] == "casefold", folded_forms)
     digest = pl.when(compared.is_not_null()).then(hashdiff(pl.col("detail_type"), pl.lit(compared)))
     return details.select("row", "detail_type", detail_value=stored, hashdiff=digest)
 

@@ -16,7 +16,7 @@ from typing import TypeGuard
 import polars as pl
 
 from crm_core.model import Reason
-from crm_core.values.columns import reworked
+from crm_core.values.columns import map_where
 
 _SPACE = r"[ \t\r\n]*"
 _HEX = "[0-9a-fA-F]"
@@ -71,7 +71,7 @@ def read_details(texts: pl.Series) -> Listed:
 def _apart(rows: pl.DataFrame) -> pl.DataFrame:
     """Split lists of the usual shape: of the eight parts between a detail's quotes, two are the type and the value."""
     texts = rows["text"]
-    texts = reworked(
+    texts = map_where(
         texts, texts.str.contains("null", literal=True), lambda some: some.str.replace_all(_NULL, _QUOTED_NULL)
     )
     parts = texts.str.split('"')
@@ -82,7 +82,7 @@ def _apart(rows: pl.DataFrame) -> pl.DataFrame:
     )  # a list has one more part after its last detail
     parts = parts.explode()
     values = parts.gather(start + 7)
-    values = reworked(values, values.str.contains("\\", literal=True), _unescaped).replace({"\x00": None})
+    values = map_where(values, values.str.contains("\\", literal=True), _unescaped).replace({"\x00": None})
     return pl.DataFrame(
         {"row": rows["row"].gather(place), "detail_type": parts.gather(start + 3), "detail_value": values}
     )

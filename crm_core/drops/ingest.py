@@ -14,7 +14,7 @@ from itertools import count, islice
 from pathlib import Path
 
 from crm_core.drops.contract import ValidBatch, validate
-from crm_core.drops.noted_rows import NotedRows, notes_on
+from crm_core.drops.noted_rows import NotedRows, notes_on, outdated_repeats
 from crm_core.drops.reader import RawBatch, fingerprint, read_drop
 from crm_core.drops.registry import keep_rejects, rejected_lines
 from crm_core.errors import DropRefused, DropUnreadable
@@ -27,11 +27,11 @@ from crm_core.timeline.reads import transitions_at
 
 Progress = Callable[[str, int, int | None], None]  # the phase, how much of it is done, and its total if known
 READING = "reading"  # the phase that counts bytes; those of the merge count steps without a known total
-AHEAD = 2  # batches that are validated while one is staged
-_Judged = tuple[RawBatch, ValidBatch, list[bytes]]  # the last member: the accepted rows, encoded
-SHOWN = 10  # rejects that a report shows, and differences of a dry run
-MOMENTS = 100  # moments of the first rows, at which a dry run looks for differences
-NAMED = 3  # of these lines, how many a refusal under --strict or a note names
+PREFETCHED_BATCHES = 2  # batches that are validated while one is staged
+_Prepared = tuple[RawBatch, ValidBatch, list[bytes]]  # the last member: the accepted rows, encoded
+MAX_SHOWN = 10  # rejects that a report shows, and differences of a dry run
+MAX_MOMENTS = 100  # moments of the first rows, at which a dry run looks for differences
+MAX_NAMED = 3  # of these lines, how many a refusal under --strict or a note names
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +57,10 @@ def ingest(
     Raises DatabaseError if the database cannot be used; nothing was changed then.
     """
     with database.connect(autocommit=True) as connection:
-        return ingest_over(connection, path, options or Options(), progress)
+        return ingest_on(connection, path, options or Options(), progress)
 
 
-def ingest_over(
+def ingest_on(
     connection: Connection, path: Path, options: Options, progress: Progress = lambda _phase, _done, _all: None
 ) -> MergeReport:
     """Take in one drop over a connection in autocommit, or within its transaction."""
@@ -153,7 +153,7 @@ def _read_and_merge(
     size = path.stat().st_size
     progress(READING, 0, size)
     with staging(connection):
-        judged = _judged_ahead(batches, judge)
+        judged = _prepared_ahead(batches, judge)
         keeps = None if options.dry_run else sha256
         staged = _stage(connection, keeps, judged, noted, lambda done: progress(READING, done, size))
         if staged.rejected and options.strict:
@@ -162,18 +162,27 @@ def _read_and_merge(
             steps = count(1)
             origin = Origin(options.actor, "drop", drop_sha256=sha256)
             merged = merge(connection, origin, lambda step: progress(_in_words(step), next(steps), None))
-            differences = tuple(islice(_differences(connection), SHOWN)) if options.dry_run else ()
-    ending_nobody, fallen_together = noted.after_merge(NAMED)
+            differences = tuple(islice(_differences(connection), MAX_SHOWN)) if options.dry_run else ()
+    ending_nobody, fallen_together = noted.after_merge(MAX_NAMED)
     report = replace(
         _report(known, staged, merged), rows_ending_nobody=ending_nobody.rows, rows_fallen_together=fallen_together.rows
     )
-    notes = notes_on(report, types, ending_nobody, fallen_together, is_replay=known.is_merged, is_whole=staged.is_whole)
+    outdated = outdated_repeats(connection, merged, MAX_NAMED)
+    notes = notes_on(
+        report,
+        types,
+        ending_nobody,
+        fallen_together,
+        outdated,
+        is_replay=known.is_merged,
+        is_whole=staged.is_whole,
+    )
     return replace(report, notes=notes, differences=differences), merged
 
 
 def _differences(connection: Connection) -> Iterator[Difference]:
     """Return the field changes that a merge made at the moments of its first rows, while its work tables exist."""
-    moments = connection.execute(statement("drop/first_moments"), {"limit": MOMENTS}).fetchall()
+    moments = connection.execute(statement("drop/first_moments"), {"limit": MAX_MOMENTS}).fetchall()
     for transition in map(json.loads, transitions_at(connection, [(at, uid) for at, uid in moments])):
         for change in transition["changes"]:
             yield Difference(transition["entity_uid"], change["field"], transition["at"], change["from"], change["to"])
@@ -182,7 +191,7 @@ def _differences(connection: Connection) -> Iterator[Difference]:
 def _stage(
     connection: Connection,
     sha256: str | None,
-    judged: Iterator[_Judged],
+    judged: Iterator[_Prepared],
     noted: NotedRows,
     on_bytes: Callable[[int], None],
 ) -> _Staged:
@@ -197,7 +206,7 @@ def _stage(
             keep_rejects(connection, sha256, batch.header, valid.rejects)
         staged.accepted += valid.changes.height
         staged.rejected += len(valid.rejects)
-        staged.shown += valid.rejects[: SHOWN - len(staged.shown)]
+        staged.shown += valid.rejects[: MAX_SHOWN - len(staged.shown)]
         staged.is_whole = batch.is_whole
         on_bytes(batch.bytes_read)
     return staged
@@ -235,18 +244,18 @@ def _in_words(step: str) -> str:
     return step.rpartition("/")[2].lstrip("0123456789_").replace("_", " ")
 
 
-def _judged_ahead(batches: Iterator[RawBatch], judge: Callable[[RawBatch], ValidBatch]) -> Iterator[_Judged]:
+def _prepared_ahead(batches: Iterator[RawBatch], judge: Callable[[RawBatch], ValidBatch]) -> Iterator[_Prepared]:
     """Read, validate and encode the next batches in threads, while the caller stages the current one."""
 
-    def judged(reading: Future[RawBatch | None]) -> _Judged | None:
+    def judged(reading: Future[RawBatch | None]) -> _Prepared | None:
         if (batch := reading.result()) is None:
             return None
         valid = judge(batch)
         return batch, valid, encoded(valid.changes, valid.details)
 
-    with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(AHEAD, "judge") as judges:
+    with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(PREFETCHED_BATCHES, "judge") as judges:
         begun = (judges.submit(judged, reader.submit(next, batches, None)) for _ in count())
-        ahead = deque(islice(begun, AHEAD))
+        ahead = deque(islice(begun, PREFETCHED_BATCHES))
         while one := ahead.popleft().result():
             ahead.append(next(begun))
             yield one
@@ -286,7 +295,7 @@ class _TooStrict(DropRefused):
 
     def __init__(self, path: Path, rejects: int, shown: list[Reject]) -> None:
         self.rejects = tuple(shown)
-        named = "; ".join(f"line {reject.line}: {', '.join(reject.reasons)}" for reject in shown[:NAMED])
-        more = f" and {rejects - NAMED} more" if rejects > NAMED else ""
+        named = "; ".join(f"line {reject.line}: {', '.join(reject.reasons)}" for reject in shown[:MAX_NAMED])
+        more = f" and {rejects - MAX_NAMED} more" if rejects > MAX_NAMED else ""
         rows = "1 row is" if rejects == 1 else f"{rejects} rows are"
         super().__init__(path, f"{rows} bad, so --strict refused the whole file ({named}{more})")

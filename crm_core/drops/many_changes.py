@@ -18,7 +18,7 @@ from crm_core.values.hashing import normal_forms
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who sends many changes, and under which key; see `requests.Requested`."""
+    """Who sends many changes, and under which key; see `single_change.Provenance`."""
 
     actor: str
     request_id: str

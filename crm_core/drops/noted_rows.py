@@ -11,6 +11,7 @@ import polars as pl
 from crm_core.model import MergeReport, ReferenceTypes
 from crm_core.postgres.connection import Connection
 from crm_core.resources import statement
+from crm_core.timeline.merge import Merged
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +60,21 @@ class NotedRows:
         return Noted(row[0], tuple(row[1] or ()))
 
 
+def outdated_repeats(connection: Connection, merged: Merged | None, named: int) -> Noted:
+    """Return the rows of a merge that repeat what is superseded since, with the lines of the first `named`."""
+    if merged is None or not merged.repeats_outdated:
+        return Noted()
+    values = {"batch_id": merged.batch_id, "limit": named}
+    lines = connection.execute(statement("drop/outdated_repeats"), values).fetchall()
+    return Noted(merged.repeats_outdated, tuple(line for (line,) in lines))
+
+
 def notes_on(
     report: MergeReport,
     types: ReferenceTypes,
     ending_nobody: Noted,
     fallen_together: Noted,
+    outdated: Noted,
     *,
     is_replay: bool,
     is_whole: bool,
@@ -71,6 +82,8 @@ def notes_on(
     """Return the notes for the sender of a drop, one sentence each, with what to do."""
 
     def notes() -> Iterator[str]:
+        if not report.rows_read:
+            yield "nothing was changed: the file has no rows; if it should have some, export it again"
         if report.rows_rejected and not any(kind.is_active for kind in types.entity_types):
             yield (
                 "no entity types are loaded, so every row is rejected; load them with crm loaddata, then "
@@ -90,6 +103,11 @@ def notes_on(
             yield (
                 f"the same as an earlier row: {_rows(fallen_together.rows)} ({_lines(fallen_together)}); without"
                 " entity_uid they are one entity; if they are different ones, give each an entity_uid of its own"
+            )
+        if outdated.rows:
+            yield (
+                f"repeats of what is superseded since: {_rows(outdated.rows)} ({_lines(outdated)}); they change"
+                " nothing: undo what superseded them, or date them later"
             )
         if not is_whole:
             yield (

@@ -130,6 +130,53 @@ def rejects_page(connection: Connection, sha256: str, *, limit: int = 20, offset
     return Page(tuple(document for (document,) in connection.execute(statement("drop/rejects_page"), values)))
 
 
+@dataclass(frozen=True, slots=True)
+class RejectPosition:
+    """Where a page of the rejected rows of all drops ended; the next page begins after it."""
+
+    first_seen_at: datetime
+    sha256: str
+    line: int
+
+
+def rejects_of_all(
+    connection: Connection,
+    *,
+    drop: str | None = None,
+    reason: Reason | None = None,
+    after: RejectPosition | None = None,
+    limit: int = 20,
+) -> tuple[tuple[Document, ...], RejectPosition | None]:
+    """Read rejected rows of all drops, the newest drop first and within one by line; and where to go on, or None.
+
+    `drop` is a SHA-256, or a part of the name of a file in upper or lower case. A document has sha256, file,
+    first_seen_at, line, reasons and raw.
+    """
+    values = {
+        "drop": drop,
+        "reason": None if reason is None else str(reason),
+        "after_at": None if after is None else after.first_seen_at,
+        "after_sha256": None if after is None else after.sha256,
+        "after_line": None if after is None else after.line,
+        "limit": limit + 1,
+    }
+    rows = connection.execute(statement("drop/rejects_of_all"), values, prepare=False).fetchall()
+    documents = tuple(document for document, *_ in rows[:limit])
+    return documents, RejectPosition(*rows[limit - 1][1:]) if len(rows) > limit else None
+
+
+def stream_rejects_of_all(
+    connection: Connection, *, drop: str | None = None, reason: Reason | None = None
+) -> Iterator[bytes]:
+    """Read all that `rejects_of_all` lists, in the same order: lines of JSON, in blocks of some of them."""
+    after, is_more = None, True
+    while is_more:
+        documents, after = rejects_of_all(connection, drop=drop, reason=reason, after=after, limit=PART)
+        is_more = after is not None
+        if documents:
+            yield "".join(f"{document}\n" for document in documents).encode()
+
+
 def rejects_csv(connection: Connection, sha256: str) -> Iterator[bytes]:
     r"""Write the rejected rows of a drop as a file to correct and ingest again, in blocks; UTF-8, lines end with \n.
 

@@ -54,7 +54,7 @@ LOG_BYTES = 16 << 20  # a log that is longer is set aside, once
 STOP_SECONDS = 60  # after that it is stopped without a checkpoint, and recovers at its next start
 START_SECONDS = 600  # recovery after a crash may have 8 GB of WAL to read
 UNFINISHED = "postgres.new"  # the beginning of the name of a data folder that is being created
-STARTS = 2  # the first start after a crash may fail over files that the second one removes
+MAX_STARTS = 2  # the first start after a crash may fail over files that the second one removes
 # What a killed server leaves: backends on their way out; and the file of an unlogged table whose end was not yet in the
 # WAL, over which recovery stumbles when it makes the table again (PostgreSQL's bug #17731, seen on 18).
 _STILL_THERE = b"pre-existing shared memory block"
@@ -221,8 +221,8 @@ class _Server:
             locale += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         made = self._run("initdb", "-D", fresh, "-U", SUPERUSER, "--auth=trust", "--encoding=UTF8", *locale)
         if made.returncode != 0:
-            cause = f"initdb failed in {fresh}:\n{made.stdout.strip()}"
-            raise EmbeddedServerFailed(cause, OTHER_SERVER)
+            cause = "\n".join([f"initdb failed in {fresh}:", *made.stdout.strip().splitlines()[-10:]])
+            raise EmbeddedServerFailed(cause, MAKE_ROOM if _DISK_FULL.decode() in made.stdout else OTHER_SERVER)
         fresh.rename(self.data)
 
     def _launch(self, deadline: float) -> None:
@@ -240,7 +240,7 @@ class _Server:
         log_before = private.turn_over(self.data, LOG, LOG_BYTES, self.owners)
         # pg_ctl starts it through a shell, so its options must hold nothing that is special to a shell.
         where = "-D " + shlex.quote(str(self.data))
-        for _ in range(STARTS):
+        for _ in range(MAX_STARTS):
             started = self._run("pg_ctl", "start", "-o", where, "-l", LOG, "-w", "-t", "60", within=self.data)
             if started.returncode == 0 or self._socket() is not None:
                 return

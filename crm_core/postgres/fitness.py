@@ -12,7 +12,7 @@ from crm_core.resources import SQL, statement
 
 EXTENSIONS = ("btree_gist", "pg_trgm")
 OBJECTS = SQL / "objects.txt"  # the objects of this release's schema, one per line, in order
-SHOWN = 3
+MAX_SHOWN = 3
 RESTORE = "restore a whole backup into an empty database (pg_restore without --table, --schema and --section)"
 
 
@@ -23,7 +23,7 @@ def expected_objects() -> Sequence[str]:
 
 def present_objects(connection: psycopg.Connection[TupleRow]) -> list[str]:
     """Return the objects that are present, in the words of OBJECTS and in order."""
-    return [str(line) for (line,) in connection.execute(statement("check/13_schema_is_whole"))]
+    return [str(line) for (line,) in connection.execute(statement("check/14_schema_is_whole"))]
 
 
 def missing_objects(connection: psycopg.Connection[TupleRow]) -> list[str]:
@@ -40,8 +40,8 @@ def missing_objects(connection: psycopg.Connection[TupleRow]) -> list[str]:
 def require_whole(connection: psycopg.Connection[TupleRow]) -> None:
     """Raise SchemaIncomplete unless the schema is complete: a restore may have brought only a part of it."""
     if missing := missing_objects(connection):
-        more = f", and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
-        cause = f"the schema is incomplete: {', '.join(missing[:SHOWN])}{more}"
+        more = f", and {len(missing) - MAX_SHOWN} more" if len(missing) > MAX_SHOWN else ""
+        cause = f"the schema is incomplete: {', '.join(missing[:MAX_SHOWN])}{more}"
         raise SchemaIncomplete(cause, f"`crm check` names all that is missing; {RESTORE}")
 
 

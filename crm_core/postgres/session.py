@@ -17,7 +17,7 @@ from crm_core.errors import DatabaseUnfit
 from crm_core.resources import statement
 
 ENCODING = "UTF8"
-OLDEST = 14  # PostgreSQL's major version
+OLDEST_MAJOR = 14  # PostgreSQL's major version
 PINNED: Mapping[str, str] = {
     # How values are written and read: our code and psycopg's rely on it.
     "client_encoding": ENCODING,
@@ -87,8 +87,10 @@ def pin(connection: psycopg.Connection[TupleRow], settings: Mapping[str, str]) -
     if encoding not in (None, ENCODING):
         cause = f"the encoding of the database {info.dbname} is {encoding}, not UTF8"
         raise DatabaseUnfit(cause, "make one with `createdb -E UTF8 -T template0 NAME`, and use that")
-    if info.server_version < OLDEST * 10_000:
-        cause = f"the server is PostgreSQL {info.server_version // 10_000}, but this release needs {OLDEST} or later"
+    if info.server_version < OLDEST_MAJOR * 10_000:
+        cause = (
+            f"the server is PostgreSQL {info.server_version // 10_000}, but this release needs {OLDEST_MAJOR} or later"
+        )
         raise DatabaseUnfit(cause, "upgrade the server, or use another")
     newer = {"transaction_timeout": "0"} if info.server_version >= 170_000 else {}
     connection.execute(statement("server/pin_session"), {"settings": json.dumps({**settings, **newer})})

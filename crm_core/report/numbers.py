@@ -87,7 +87,7 @@ class DropReport(RowCounts):
     sha256: str
     file_name: str  # the name under which its bytes first came
     bytes: int
-    status: Literal["merged", "refused", "seen"]  # seen: begun, but neither merged nor refused yet
+    status: Literal["merged", "undone", "refused", "seen"]  # seen: begun, but neither merged nor refused yet
     first_seen_at: datetime
     merged_at: datetime | None
     batch_id: int | None  # its place in recording order
@@ -110,6 +110,7 @@ class Totals(RowCounts):
     drops_merged: int
     drops_refused: int
     drops_unfinished: int
+    drops_undone: int
     reject_share: float | None
 
 

@@ -21,7 +21,7 @@ from crm_core.settings import Settings
 
 HOST, PORT = "127.0.0.1", 8000
 PORTS_TRIED = 100
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # a server that listens on all addresses is called here
+LOOPBACK_OF_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # a server that listens on all addresses is called here
 BACKLOG = 2048
 START_SECONDS = 60  # that a worker has to start
 STOP_SECONDS = 10  # seconds that running requests have when the server is asked to stop
@@ -35,9 +35,9 @@ def run_api(
     *,
     workers: int = 1,
     listening: socket.socket | None = None,
-    tell: Callable[[str], None] = lambda _: None,
+    on_start: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM; `tell` is called with the address once it can be reached.
+    """Serve until SIGINT or SIGTERM; `on_start` is called with the address once it can be reached.
 
     A `port` of 0 means any free one; a `listening` socket is used as it is. More than one worker means separate
     processes; a worker that dies is replaced. Raises OpenToAll for an address that others can reach while no token
@@ -52,7 +52,7 @@ def run_api(
     config = ServerConfig(app, settings, factory=True, workers=workers, grace=STOP_SECONDS)
 
     def told() -> None:
-        tell(url_of(host, port_of(listening)))
+        on_start(url_of(host, port_of(listening)))
 
     # Ctrl-C is the normal way to stop it, and it has stopped in order then.
     with listening, suppress(KeyboardInterrupt):
@@ -65,27 +65,27 @@ def run_api(
 class _Server(uvicorn.Server):
     """A server that reports when it has started."""
 
-    def __init__(self, config: uvicorn.Config, tell: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_start: Callable[[], None]) -> None:
         super().__init__(config)
-        self._tell = tell
+        self._on_start = on_start
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            self._tell()
+            self._on_start()
 
 
 class _Workers(Multiprocess):
     """Server processes on one socket; they report when all of them have started."""
 
-    def __init__(self, config: uvicorn.Config, listening: socket.socket, tell: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, listening: socket.socket, on_start: Callable[[], None]) -> None:
         super().__init__(config, [listening])
-        self._tell = tell
+        self._on_start = on_start
 
     def init_processes(self) -> None:
         super().init_processes()
         if all(process.wait_until_ready(START_SECONDS, self.should_exit) for process in self.processes):
-            self._tell()
+            self._on_start()
 
 
 def require_closed(settings: Settings, database: Database, host: str) -> None:
@@ -146,5 +146,5 @@ def port_of(listening: socket.socket) -> int:
 
 def url_of(host: str, port: int) -> str:
     """Return the address to open."""
-    host = EVERYWHERE.get(host, host)
+    host = LOOPBACK_OF_ANY.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

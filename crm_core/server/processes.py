@@ -24,7 +24,7 @@ from typing import IO, BinaryIO, Self
 
 from crm_core.errors import ServiceFailed, SettingsError
 
-GRACE = 6.0  # seconds that the processes have, together, to end by themselves once they are asked to
+GRACE_SECONDS = 6.0  # seconds that the processes have, together, to end by themselves once they are asked to
 LAST_LINES, LAST_BYTES = 20, 100_000  # lines of the log that are shown when a process failed
 # Bytes of one log, and the number of older ones: <name>.log.1 is the newest of them.
 LOG_BYTES, LOGS_KEPT = 5_000_000, 3
@@ -145,7 +145,7 @@ def _older(log: Path, number: int) -> Path:
 
 def _end(leaders: Iterable[int]) -> None:
     """Stop process groups: all are asked to end, the last started first; those that remain in time are killed."""
-    deadline = time.monotonic() + GRACE
+    deadline = time.monotonic() + GRACE_SECONDS
     alive = [leader for leader in leaders if _signal(leader, signal.SIGTERM)]
     left = alive
     while left and time.monotonic() < deadline:

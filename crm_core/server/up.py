@@ -35,7 +35,7 @@ from crm_core.reference import reference_types
 from crm_core.resources import statement
 from crm_core.server.api import HOST, is_loopback, listen_from, port_of, require_closed, url_of
 from crm_core.server.api import PORT as API_PORT
-from crm_core.server.processes import GRACE, Processes
+from crm_core.server.processes import GRACE_SECONDS, Processes
 from crm_core.settings import Settings
 
 PORT = 3000
@@ -135,7 +135,7 @@ def only_one(home: Path) -> Iterator[IO[str]]:
         cure = f"choose a folder that you can write to ({error.filename}: {error.strerror})"
         raise SettingsError(name="CRM_HOME", value=str(home), cure=cure) from None
     with file:
-        deadline = time.monotonic() + 2 * GRACE
+        deadline = time.monotonic() + 2 * GRACE_SECONDS
         while not _locks(file):
             file.seek(0)
             pid, _, address = file.read().strip().partition(" ")

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
 from psycopg.rows import TupleRow
 
-from crm_core.model import Op
+from crm_core.model import Op, Retracting
 from crm_core.postgres.connection import Connection
 from crm_core.resources import statement
 from crm_core.timeline.known import lines, rows
@@ -40,7 +40,7 @@ class Recorded:
     from_: datetime | None = None  # recorded then or later
     to: datetime | None = None  # recorded before
     drop: str | None = None  # the SHA-256, or the name of the file under which it first came
-    op: Op | None = None
+    op: Op | Retracting | None = None
     detail_type: str | None = None  # the canonical code: changes that state a detail of it, or its end
     entity_uid: UUID | None = None
 
@@ -69,12 +69,29 @@ def audit_of_all(
     A page begins behind a position, or `offset` changes from the newest. A document is that of an entity's own audit
     and the entity's name as it is now, or was last.
     """
-    values = _values(connection, which or Recorded())
-    name = "audit_of_few" if _are_few(connection, values) else "audit_of_all"
-    found = rows(connection, name, values | _start(after) | {"offset": offset, "limit": limit + 1})
-    shown = _with_names(connection, [row[:4] for row in found[:limit]])
-    positions = [RecordedPosition(at, batch_id, uid, row_no) for uid, _, batch_id, row_no, at in found]
-    return PageOf(tuple(shown), positions[limit - 1] if len(found) > limit else None)
+    found, position = _found(connection, which, after, offset, limit)
+    return PageOf(tuple(_with_names(connection, found)), position)
+
+
+def ledger(
+    connection: Connection,
+    which: Recorded | None = None,
+    *,
+    after: RecordedPosition | None = None,
+    limit: int = 20,
+) -> PageOf[RecordedPosition]:
+    """Read a page of the rows of the ledger as they stand there, in the order of `audit_of_all`.
+
+    A document has batch_id, row_no, entity_uid, change_ts, recorded_at, op, actor, source, and in `asserted` the
+    display_name, entity_type and details that the change states; null: it says nothing of them.
+    """
+    found, position = _found(connection, which, after, 0, limit)
+    return PageOf(tuple(_raw(connection, found)), position)
+
+
+def stream_ledger(connection: Connection, which: Recorded | None = None) -> Iterator[bytes]:
+    """Read all that `ledger` lists, in the same order: lines of JSON, in blocks of some of them."""
+    return _stream(connection, which, _raw)
 
 
 def count_audit_of_all(connection: Connection, which: Recorded | None = None, *, at_most: int | None = None) -> int:
@@ -87,16 +104,7 @@ def count_audit_of_all(connection: Connection, which: Recorded | None = None, *,
 
 def stream_audit_of_all(connection: Connection, which: Recorded | None = None) -> Iterator[bytes]:
     """Read all that `audit_of_all` lists, in the same order: lines of JSON, in blocks of some of them."""
-
-    def found() -> Iterator[Document]:
-        values = _values(connection, which or Recorded())
-        name = "audit_of_few" if _are_few(connection, values) else "audit_of_all"
-        with connection.cursor("recorded") as cursor:
-            cursor.execute(statement(f"query/{name}"), values | _start(None) | {"offset": 0, "limit": None})
-            while some := cursor.fetchmany(PART):
-                yield from _with_names(connection, [row[:4] for row in some])
-
-    return lines(connection, None, found())
+    return _stream(connection, which, _with_names)
 
 
 def documents(connection: Connection, changes: Sequence[TupleRow]) -> list[Document]:
@@ -109,6 +117,40 @@ def documents(connection: Connection, changes: Sequence[TupleRow]) -> list[Docum
     states = _states(connection, changes)
     entries = rows(connection, "audit_entries", _columns(changes))
     return [_whole(head, states[batch_id, row_no, uid]) for head, uid, batch_id, row_no in entries]
+
+
+def _found(
+    connection: Connection, which: Recorded | None, after: RecordedPosition | None, offset: int, limit: int
+) -> tuple[list[TupleRow], RecordedPosition | None]:
+    """Find the changes of a page (entity_uid, change_ts, batch_id, row_no), and where the next page begins."""
+    values = _values(connection, which or Recorded())
+    name = "audit_of_few" if _are_few(connection, values) else "audit_of_all"
+    found = rows(connection, name, values | _start(after) | {"offset": offset, "limit": limit + 1})
+    positions = [RecordedPosition(at, batch_id, uid, row_no) for uid, _, batch_id, row_no, at in found]
+    return [row[:4] for row in found[:limit]], positions[limit - 1] if len(found) > limit else None
+
+
+def _stream(
+    connection: Connection,
+    which: Recorded | None,
+    documents_of: Callable[[Connection, Sequence[TupleRow]], Iterable[Document]],
+) -> Iterator[bytes]:
+    def found() -> Iterator[Document]:
+        values = _values(connection, which or Recorded())
+        name = "audit_of_few" if _are_few(connection, values) else "audit_of_all"
+        with connection.cursor("recorded") as cursor:
+            cursor.execute(statement(f"query/{name}"), values | _start(None) | {"offset": 0, "limit": None})
+            while some := cursor.fetchmany(PART):
+                yield from documents_of(connection, [row[:4] for row in some])
+
+    return lines(connection, None, found())
+
+
+def _raw(connection: Connection, changes: Sequence[TupleRow]) -> list[Document]:
+    if not changes:
+        return []
+    entries = rows(connection, "audit_entries", _columns(changes))
+    return [f'{head[:-1]},"batch_id":{batch_id},"row_no":{row_no}}}' for head, _, batch_id, row_no in entries]
 
 
 def _with_names(connection: Connection, changes: Sequence[TupleRow]) -> list[Document]:
@@ -137,25 +179,72 @@ class _Said:
         return bisect_right(self.places, (instant, *LAST))
 
 
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A change of one entity."""
+
+    place: _Place
+    op: Op
+    name: str | None
+    code: str | None
+    details: _Details
+    promoted_by: int | None  # the batch since when a repeat stands in the place of another
+
+    def says_as(self, other: _Change) -> bool:
+        """Return whether it says of its instant what another says."""
+        mine, its = ((c.place[0], c.op, c.name, c.code, c.details) for c in (self, other))
+        return mine == its
+
+
 @dataclass(slots=True)
 class _Walk:
-    """What is recorded of one entity so far."""
+    """What is recorded of one entity so far, and acts."""
+
+    changes: list[_Change] = field(default_factory=list)
+    undone: set[int] = field(default_factory=set)  # batches
 
     ends: _Said = field(default_factory=_Said)
     begins: _Said = field(default_factory=_Said)
     fields: dict[str, _Said] = field(default_factory=lambda: defaultdict(_Said))  # display_name, entity_type, details.…
 
-    def record(self, place: _Place, op: Op, name: str | None, code: str | None, details: _Details) -> None:
-        """Add a change, which is later in recording order than all before."""
-        if op == "delete":
+    def record(self, change: _Change) -> None:
+        """Add a change, which is later in recording order than all before; a repeat does not act yet."""
+        self.changes.append(change)
+        if change.promoted_by is None:
+            self._say(change)
+
+    def retract(self, op: Retracting, of_batches: Sequence[int], by: int) -> None:
+        """Let batches act no more, or again."""
+        self.undone = self.undone | {*of_batches} if op == "undo" else self.undone - {*of_batches}
+        self.ends, self.begins, self.fields = _Said(), _Said(), defaultdict(_Said)
+        for change in self.changes:
+            if self._acts(change, by):
+                self._say(change)
+
+    def _acts(self, change: _Change, now: int) -> bool:
+        """Return whether a change acts; of repeats see `ledger_as_known` in sql/routines."""
+        if change.place[1] in self.undone:
+            return False
+        if change.promoted_by is None or change.promoted_by > now:
+            return change.promoted_by is None
+        instant, batch, row = change.place
+        live = [c for c in self.changes if c.place[0] == instant and c.place[1] not in self.undone]
+        return any(
+            s.place[1] == batch and s.place[2] <= row and not any(e.place[1] < batch and e.says_as(s) for e in live)
+            for s in live
+        )
+
+    def _say(self, change: _Change) -> None:
+        place = change.place
+        if change.op == "delete":
             self.ends.add(place)
-        elif op == "upsert":
+        elif change.op == "upsert":
             self.begins.add(place)
-        if name is not None:
-            self.fields["display_name"].add(place, name)
-        if code is not None:
-            self.fields["entity_type"].add(place, code)
-        for detail_type, value in (details or {}).items():
+        if change.name is not None:
+            self.fields["display_name"].add(place, change.name)
+        if change.code is not None:
+            self.fields["entity_type"].add(place, change.code)
+        for detail_type, value in (change.details or {}).items():
             self.fields[f"{DETAILS}{detail_type}"].add(place, value)
 
     def state(self, instant: datetime) -> _State | None:
@@ -182,18 +271,21 @@ def _states(
     connection: Connection, changes: Sequence[TupleRow]
 ) -> dict[tuple[int, int, UUID], tuple[_State | None, _State | None]]:
     """Return the states before and after each change, by its batch_id, row_no and entity_uid."""
-    wanted = {(batch_id, row_no, uid) for uid, _, batch_id, row_no in changes}
+    wanted = {(batch_id, row_no, uid): at for uid, at, batch_id, row_no in changes}
     last = {change[0]: change for change in sorted(changes, key=_recorded)}
     walks = {uid: _Walk() for uid in last}
     states: dict[tuple[int, int, UUID], tuple[_State | None, _State | None]] = {}
-    for uid, at, batch_id, row_no, op, name, code, details in rows(
+    for uid, at, batch_id, row_no, op, name, code, details, promoted_by, of_batches in rows(
         connection, "audit_walk", _columns([*last.values()])
     ):
-        walk, is_wanted = walks[uid], (batch_id, row_no, uid) in wanted
-        before = walk.state(at) if is_wanted else None
-        walk.record((at, batch_id, row_no), op, name, code, details)
-        if is_wanted:
-            states[batch_id, row_no, uid] = before, walk.state(at)
+        walk, instant = walks[uid], wanted.get((batch_id, row_no, uid))
+        before = None if instant is None else walk.state(instant)
+        if of_batches is None:
+            walk.record(_Change((at, batch_id, row_no), op, name, code, details, promoted_by))
+        else:
+            walk.retract(op, of_batches, batch_id)
+        if instant is not None:
+            states[batch_id, row_no, uid] = before, walk.state(instant)
     return states
 
 

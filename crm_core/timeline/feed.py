@@ -19,7 +19,7 @@ from crm_core.resources import statement
 from crm_core.timeline.lists import FIRST_UID, Document, Values
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_CURSOR = re.compile(r"(?a)(\d{1,18})-(\d{1,18})-([0-9a-f]{32})")
+_CURSOR = re.compile(r"(?a)(\d{1,18})-(\d{1,18})-(\d{1,18})-([0-9a-f]{32})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,13 @@ class Cursor:
 
     recorded_at: datetime
     batch_id: int
+    part: int  # the batch whose changes the event is about: itself, or one that it undoes
     entity_uid: UUID
 
     def __str__(self) -> str:
         """Return the cursor as a text that `parse_cursor` reads: letters, digits and hyphens."""
         microseconds = (self.recorded_at - _EPOCH) // timedelta.resolution
-        return f"{microseconds}-{self.batch_id}-{self.entity_uid.hex}"
+        return f"{microseconds}-{self.batch_id}-{self.part}-{self.entity_uid.hex}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def parse_cursor(text: str) -> Cursor | None:
     if match is None:
         raise CursorRefused(text)
     try:
-        return Cursor(_EPOCH + timedelta(microseconds=int(match[1])), int(match[2]), UUID(match[3]))
+        return Cursor(_EPOCH + timedelta(microseconds=int(match[1])), int(match[2]), int(match[3]), UUID(match[4]))
     except OverflowError:
         raise CursorRefused(text) from None
 
@@ -66,6 +67,7 @@ def feed(connection: Connection, after: Cursor | None, *, limit: int, with_entit
     values: Values = {
         "after_at": "-infinity" if after is None else after.recorded_at,
         "after_batch": 0 if after is None else after.batch_id,
+        "after_part": 0 if after is None else after.part,
         "after_uid": FIRST_UID if after is None else after.entity_uid,
         "limit": limit,
     }

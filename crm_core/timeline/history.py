@@ -13,7 +13,7 @@ from crm_core.timeline.audit import documents
 from crm_core.timeline.known import as_known, lines, rows
 from crm_core.timeline.lists import Document, PageOf, Values, page_of
 
-PART = 1_000  # versions that a stream reads at once
+VERSIONS_AT_ONCE = 1_000  # versions that a stream reads at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ def stream_history(connection: Connection, entity_uid: UUID, *, known_at: dateti
         values |= {"offset": 0, "limit": None}
         with connection.cursor("versions") as cursor:
             cursor.execute(statement("query/history"), values)
-            while some := cursor.fetchmany(PART):
+            while some := cursor.fetchmany(VERSIONS_AT_ONCE):
                 yield from (document for document, *_ in some)
 
     return lines(connection, known_at, found())

@@ -28,9 +28,10 @@ CHECKS = (
     "10_details_are_the_fold",
     "11_books_balance",
     "12_every_change_has_a_batch",
-    "13_schema_is_whole",
-    "14_indexes_are_sound",
-    "15_collations_are_unchanged",
+    "13_what_is_undone_does_not_act",
+    "14_schema_is_whole",
+    "15_indexes_are_sound",
+    "16_collations_are_unchanged",
 )
 OF_THE_SCHEMA = CHECKS[-3:]
 NOT_OF_ENTITIES = ("11_books_balance", *OF_THE_SCHEMA)
@@ -79,14 +80,14 @@ def _breaches(
 ) -> tuple[int, Sequence[str]]:
     """Count the breaches of an invariant, and read the first of them."""
     match name:
-        case "13_schema_is_whole":
+        case "14_schema_is_whole":
             missing = missing_objects(connection)
             return len(missing), missing  # all of them, because each has its own cure
-        case "14_indexes_are_sound":
+        case "15_indexes_are_sound":
             indexes = [str(index) for (index,) in connection.execute(statement(f"check/{name}"))]
             unsound = [line for index in indexes for line in _faults_of_index(connection, index)]
             return len(unsound), unsound
-        case "15_collations_are_unchanged":
+        case "16_collations_are_unchanged":
             changed = _changed_collations(connection)
             return len(changed), changed
     values = None if name in NOT_OF_ENTITIES else {"uids": uids if uids is None else list(uids)}
@@ -103,7 +104,7 @@ def _breaches(
 
 
 def _changed_collations(connection: Connection) -> list[str]:
-    found = connection.execute(statement("check/15_collations_are_unchanged")).fetchall()
+    found = connection.execute(statement("check/16_collations_are_unchanged")).fetchall()
     if connection.info.server_version >= 150_000:
         found += connection.execute(statement("check/collation_of_database")).fetchall()
     return [

@@ -21,8 +21,8 @@ from crm_core.postgres.streams import in_blocks
 from crm_core.resources import statement
 from crm_core.timeline.lists import Document, Values
 
-FEWEST, MOST = 40, 2_000  # entities that one statement folds: few at first, because a page needs few
-MOST_WALKED = 400_000  # entities that one answer may search, which takes some seconds
+FIRST_FOLDED, MAX_FOLDED = 40, 2_000  # entities that one statement folds: few at first, because a page needs few
+MAX_WALKED = 400_000  # entities that one answer may search, which takes some seconds
 
 
 @contextmanager
@@ -44,8 +44,8 @@ def uids(
     after: UUID | None = None,
     from_: datetime | None = None,
     to: datetime,
-    first: int = FEWEST,
-    at_most: int | None = MOST_WALKED,
+    first: int = FIRST_FOLDED,
+    at_most: int | None = MAX_WALKED,
 ) -> Iterator[list[UUID]]:
     """Walk the entities with a known change in `(from_, to]` in order of entity_uid, in parts that grow from `first`.
 
@@ -67,7 +67,7 @@ def moments(
     to: datetime,
     *,
     after: tuple[datetime, UUID],
-    at_most: int | None = MOST_WALKED,
+    at_most: int | None = MAX_WALKED,
 ) -> Iterator[Sequence[TupleRow]]:
     """Walk the instants and entities of known changes up to `to`, in order and in parts, after a given one.
 
@@ -113,10 +113,10 @@ def lines(connection: Connection, known_at: datetime | None, found: Iterator[Doc
             yield from in_blocks(f"{document}\n".encode() for document in found)
 
 
-def _sizes(at_most: int | None, first: int = FEWEST) -> Iterator[int]:
+def _sizes(at_most: int | None, first: int = FIRST_FOLDED) -> Iterator[int]:
     """Yield the sizes of the parts of a walk, until `at_most` are reached."""
-    size, walked = min(first, MOST), 0
+    size, walked = min(first, MAX_FOLDED), 0
     while at_most is None or walked < at_most:
         yield size
         walked += size
-        size = min(2 * size, MOST)
+        size = min(2 * size, MAX_FOLDED)

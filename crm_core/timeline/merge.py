@@ -66,6 +66,7 @@ class Merged:
     rows_superseded: int  # changes that a later recorded one at the same instant supersedes
     entity_versions_added: int
     detail_versions_added: int
+    repeats_outdated: int = 0  # repeats of a change that another at the same instant supersedes: they change nothing
 
 
 @contextmanager
@@ -116,11 +117,13 @@ def merge(connection: Connection, origin: Origin, on_step: OnStep = lambda _step
     batch_id, recorded_at = run.row("21_record_batch", **_as_values(origin))
     repeats = {"drops_repeats": origin.source != "request"}
     routes = _Routes(*run.row("30_classify", **repeats))
+    if routes.repeats:
+        run("31_keep_repeats", batch_id=batch_id)
     if routes.repeated == routes.entities:
-        return Merged(batch_id, recorded_at, 0, 0, 0, 0, 0)
+        return Merged(batch_id, recorded_at, 0, 0, 0, 0, 0, routes.outdated)
     if routes.repeated or routes.with_several:
-        run("31_discard_repeats", **repeats)
-    superseded = run.row("32_count_superseded")[0] if routes.with_ties or routes.with_several else 0
+        run("32_discard_repeats", **repeats)
+    superseded = run.row("33_count_superseded")[0] if routes.with_ties or routes.with_several else 0
     remake_indexes = _set_indexes_aside(run)
     run("40_append_ledger", batch_id=batch_id)
 
@@ -147,7 +150,7 @@ def merge(connection: Connection, origin: Origin, on_step: OnStep = lambda _step
     if run.row("fast/is_beyond_statistics", added=entities + details)[0]:
         run("fast/analyze_versions")
     changed = run.row("80_count_changed")[0]
-    return Merged(batch_id, recorded_at, changed, routes.late, superseded, entities, details)
+    return Merged(batch_id, recorded_at, changed, routes.late, superseded, entities, details, routes.outdated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,8 @@ class _Routes:
     """How many entities take each route, and how many changes are late: the row of 30_classify."""
 
     entities: int
+    repeats: int  # changes
+    outdated: int  # of them, those that repeat what is superseded since
     repeated: int
     new: int
     spliced: int

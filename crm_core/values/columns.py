@@ -10,12 +10,12 @@ import polars as pl
 T = TypeVar("T")
 
 
-def reworked(values: pl.Series, where: pl.Series, work: Callable[[pl.Series], pl.Series]) -> pl.Series:
+def map_where(values: pl.Series, where: pl.Series, work: Callable[[pl.Series], pl.Series]) -> pl.Series:
     """Return the values, with `work` applied to those that a Boolean column selects."""
     return values.clone().scatter(where.arg_true(), work(values.filter(where))) if where.any() else values
 
 
-def each_distinct(
+def map_distinct(
     values: pl.Series, work: Callable[[str], T | None], dtype: pl.DataType | type[pl.DataType]
 ) -> pl.Series:
     """Return `work` of each value of a String column, called once for each distinct value; null for null."""

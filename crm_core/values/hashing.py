@@ -19,7 +19,7 @@ import polars as pl
 from polars_hash import CryptographicHashingNameSpace
 
 from crm_core.model import Compares
-from crm_core.values.columns import reworked
+from crm_core.values.columns import map_where
 
 # The 25 code points of the Unicode property White_Space, spelled out: `\s` of Python has four more (U+001C to U+001F).
 _WHITE_SPACE = "[\t\n\x0b\x0c\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+"
@@ -154,7 +154,7 @@ def derived_uid(entity: bytes, details: Sequence[bytes]) -> UUID:
 
 def normal_forms(values: pl.Series) -> pl.Series:
     """Return `normal_form` of each value of a String column, null for null."""
-    return reworked(values, values.str.contains(_UNTIDY), _tidied)
+    return map_where(values, values.str.contains(_UNTIDY), _tidied)
 
 
 def folded_forms(values: pl.Series) -> pl.Series:
@@ -199,4 +199,4 @@ def _encoded(field: str) -> bytes:
 def _tidied(values: pl.Series) -> pl.Series:
     tidy = values.str.normalize("NFC").str.replace_all(_WHITE_SPACE, " ").str.strip_chars(" ").replace({"": None})
     special = values.str.contains(_UNSEEN) & ~values.str.contains(_JOINED) | values.str.contains(_NEWER_THAN_PYTHON)
-    return reworked(tidy, special, lambda _: values.filter(special).map_elements(normal_form, return_dtype=pl.String))
+    return map_where(tidy, special, lambda _: values.filter(special).map_elements(normal_form, return_dtype=pl.String))

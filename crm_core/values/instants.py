@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 import polars as pl
 
-from crm_core.values.columns import each_distinct
+from crm_core.values.columns import map_distinct
 
 CLOCK_SKEW = timedelta(minutes=5)  # by how much a change_ts may be ahead of now
 
@@ -58,7 +58,7 @@ def instants(texts: pl.Series, time_zone: tzinfo) -> pl.Series:
     usual, other = texts.zip_with(is_usual, nothing), nothing.zip_with(is_usual, texts)
     clock = usual.str.strip_suffix("Z").str.replace(" ", "T", literal=True)
     quick = clock.str.to_datetime(_USUAL_FORM, time_unit="us", time_zone="UTC", strict=False)
-    return quick.zip_with(is_usual, each_distinct(other, parsed, pl.Datetime("us", "UTC")))
+    return quick.zip_with(is_usual, map_distinct(other, parsed, pl.Datetime("us", "UTC")))
 
 
 def _offset(clock: datetime, match: re.Match[str], time_zone: tzinfo) -> timedelta:

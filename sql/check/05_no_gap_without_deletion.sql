@@ -9,4 +9,4 @@ from (
 where valid_to is distinct from follower_from and valid_to is not null
   and not exists (
       select from ledger l
-      where l.entity_uid = neighbours.entity_uid and l.change_ts = neighbours.valid_to and l.op = 'delete')
+      where l.entity_uid = neighbours.entity_uid and l.change_ts = neighbours.valid_to and l.op = 'delete' and l.acts)

@@ -1,8 +1,20 @@
--- All that was recorded of some entities up to a change of each, in recording order: from it the states before and after follow.
--- In: entity_uids, batch_ids and row_nos (of the last change of each). Out: entity_uid, change_ts, batch_id, row_no, op,
--- display_name, entity_type, details.
-select l.entity_uid, l.change_ts, l.batch_id, l.row_no, l.op, l.display_name, et.code, l.details
-from unnest(%(entity_uids)s::uuid[], %(batch_ids)s::bigint[], %(row_nos)s::integer[]) as last (entity_uid, batch_id, row_no)
-join ledger l on l.entity_uid = last.entity_uid and (l.batch_id, l.row_no) <= (last.batch_id, last.row_no)
-left join entity_type et on et.entity_type_id = l.entity_type_id
-order by l.batch_id, l.row_no
+-- All that was recorded of some entities up to an entry of each, in recording order: from it the states before and after follow.
+-- In: entity_uids, batch_ids and row_nos (of the last entry of each). Out: entity_uid, change_ts, batch_id, row_no, op,
+-- display_name, entity_type, details, promoted_by (the batch since when a repeat stands in the place of another), of_batches (that
+-- an undo or a reinstatement is about).
+select entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type, details, promoted_by, of_batches
+from (
+    select l.entity_uid, l.change_ts, l.batch_id, l.row_no, l.op, l.display_name, et.code as entity_type, l.details, l.promoted_by,
+           null::bigint[] as of_batches
+    from unnest(%(entity_uids)s::uuid[], %(batch_ids)s::bigint[], %(row_nos)s::integer[]) as last (entity_uid, batch_id, row_no)
+    join ledger l on l.entity_uid = last.entity_uid and (l.batch_id, l.row_no) <= (last.batch_id, last.row_no)
+    left join entity_type et on et.entity_type_id = l.entity_type_id
+    union all
+    select last.entity_uid, null, r.batch_id, 0, case when r.is_reinstated then 'reinstate' else 'undo' end, null, null, null, null,
+           array_agg(r.of_batch_id)
+    from unnest(%(entity_uids)s::uuid[], %(batch_ids)s::bigint[], %(row_nos)s::integer[]) as last (entity_uid, batch_id, row_no)
+    join retraction r on r.batch_id <= last.batch_id
+    where exists (select from ledger l where l.batch_id = r.of_batch_id and l.entity_uid = last.entity_uid)
+    group by last.entity_uid, r.batch_id, r.is_reinstated
+) entry
+order by batch_id, row_no

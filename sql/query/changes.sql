@@ -1,24 +1,36 @@
 -- What was recorded from behind an event on: batches in the order in which they were committed, and of each batch one event an
--- entity, by entity_uid; `since` is the earliest change_ts, `op` what the change said that is last in the order of truth.
--- In: after_at, after_batch, after_uid (-infinity, 0 and the nil uid: from the start), limit, with_entity. Out: document, at, batch, uid.
+-- entity, by entity_uid; `since` is the earliest change_ts, `op` what the change said that is last in the order of truth. A batch
+-- that undoes others, or reinstates them, has the events of those, one after the other.
+-- In: after_at, after_batch, after_part, after_uid (-infinity, 0, 0 and the nil uid: from the start), limit, with_entity.
+-- Out: document, recorded_at, batch_id, part (the batch whose changes these are), entity_uid.
 select '{"entity_uid":"' || entity_uid || '","since":"' || utc(since) || '","batch_id":' || batch_id || ',"recorded_at":"' || utc(recorded_at)
        || '","op":"' || op || '","actor":' || to_json(actor)
        || case when %(with_entity)s then ',"entity":' || coalesce(document_at(entity_uid, 'infinity'), 'null') else '' end || '}',
-       recorded_at, batch_id, entity_uid
+       recorded_at, batch_id, part, entity_uid
 from (
-    select b.recorded_at, b.batch_id, b.actor, named.entity_uid, named.since, named.op
+    select b.recorded_at, b.batch_id, b.actor, parts.part, named.entity_uid, named.since,
+           case when parts.part = b.batch_id then named.op else b.source end as op
     from batch b
+    cross join lateral (
+        select b.batch_id as part
+        where b.source not in ('undo', 'reinstate')
+        union all
+        select r.of_batch_id from retraction r where r.batch_id = b.batch_id
+    ) parts
     cross join lateral (
         select l.entity_uid, min(l.change_ts) as since, (array_agg(l.op order by l.change_ts desc, l.row_no desc))[1] as op
         from ledger l
-        where l.batch_id = b.batch_id
-          and l.entity_uid > case when b.batch_id = %(after_batch)s then %(after_uid)s::uuid else '00000000-0000-0000-0000-000000000000' end
+        where l.batch_id = parts.part
+          and case when l.promoted_by is not null then l.promoted_by <= b.batch_id and parts.part <> b.batch_id else true end
+          and l.entity_uid > case when b.batch_id = %(after_batch)s and parts.part = %(after_part)s then %(after_uid)s::uuid
+                                  else '00000000-0000-0000-0000-000000000000' end
         group by l.entity_uid
         order by l.entity_uid
         limit %(limit)s
     ) named
     where (b.recorded_at, b.batch_id) >= (%(after_at)s::timestamptz, %(after_batch)s::bigint)
-    order by b.recorded_at, b.batch_id, named.entity_uid
+      and parts.part >= case when b.batch_id = %(after_batch)s then %(after_part)s::bigint else 0 end
+    order by b.recorded_at, b.batch_id, parts.part, named.entity_uid
     limit %(limit)s
 ) event
-order by recorded_at, batch_id, entity_uid
+order by recorded_at, batch_id, part, entity_uid

@@ -5,13 +5,26 @@ from (
     select
     from batch b
     cross join lateral (
-        select
+        (select
         from ledger
         where batch_id = b.batch_id
           and (%(op)s::text is null or op = %(op)s)
           and (%(detail_type)s::text is null or details ? %(detail_type)s)
           and (%(entity_uid)s::uuid is null or entity_uid = %(entity_uid)s)
-        limit %(at_most)s
+        limit %(at_most)s)
+        union all
+        (select
+        from (
+            select
+            from retraction r
+            join ledger l on l.batch_id = r.of_batch_id
+            where r.batch_id = b.batch_id
+              and %(detail_type)s::text is null
+              and (%(op)s::text is null or b.source = %(op)s)
+              and (%(entity_uid)s::uuid is null or l.entity_uid = %(entity_uid)s)
+            group by l.entity_uid
+        ) retracted
+        limit %(at_most)s)
     ) l
     where (%(actor)s::text is null or b.actor = %(actor)s)
       and (%(from)s::timestamptz is null or b.recorded_at >= %(from)s::timestamptz)

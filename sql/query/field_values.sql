@@ -14,7 +14,7 @@ from (
     order by valid_from desc, field
     limit %(limit)s offset %(offset)s
 ) r
-left join lateral (select * from origin_of_field(%(entity_uid)s, r.field, r.value, r.valid_from)) o on true
+left join lateral origin_of_field(%(entity_uid)s, r.field, r.value, r.valid_from) o on true
 left join batch b on b.batch_id = o.batch_id
 left join drop_file d on d.sha256 = b.drop_sha256
 order by r.valid_from desc, r.field

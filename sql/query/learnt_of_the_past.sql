@@ -14,10 +14,10 @@ from recent r
 cross join lateral (
     select entity_uid, change_ts, op, row_no
     from ledger l
-    where l.batch_id = r.batch_id
+    where l.batch_id = r.batch_id and l.acts
       and exists (
           select from ledger known
-          where known.entity_uid = l.entity_uid and known.change_ts > l.change_ts and known.batch_id < l.batch_id
+          where known.entity_uid = l.entity_uid and known.change_ts > l.change_ts and known.batch_id < l.batch_id and known.acts
       )
     limit %(limit)s
 ) l

@@ -19,6 +19,6 @@ cross join lateral (
     select count(*) as changes
     from batch b
     join ledger l on l.batch_id = b.batch_id
-    where b.drop_sha256 = drops.sha256
+    where b.drop_sha256 = drops.sha256 and b.batch_id not in (select of_batch_id from undone_batches('infinity'))
 ) recorded
 order by first_seen_at desc, sha256

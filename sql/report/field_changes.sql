@@ -4,10 +4,10 @@
 with standing as (
     select entity_uid, change_ts, batch_id
     from ledger l
-    where batch_id = any (%(batch_ids)s::bigint[])
+    where batch_id = any (%(batch_ids)s::bigint[]) and acts
       and not exists (
           select from ledger later
-          where later.entity_uid = l.entity_uid and later.change_ts = l.change_ts
+          where later.entity_uid = l.entity_uid and later.change_ts = l.change_ts and later.acts
             and (later.batch_id, later.row_no) > (l.batch_id, l.row_no))
 ),
 entity_begins as (

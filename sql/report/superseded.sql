@@ -11,12 +11,12 @@ from (
     cross join lateral (
         select before.batch_id, before.row_no
         from ledger before
-        where before.entity_uid = l.entity_uid and before.change_ts = l.change_ts
+        where before.entity_uid = l.entity_uid and before.change_ts = l.change_ts and before.acts
           and (before.batch_id, before.row_no) < (l.batch_id, l.row_no)
         order by before.batch_id desc, before.row_no desc
         limit 1
     ) was
-    where l.batch_id = any (%(batch_ids)s::bigint[])
+    where l.batch_id = any (%(batch_ids)s::bigint[]) and l.acts
 ) named
 join batch by on by.batch_id = named.batch_id
 join batch was on was.batch_id = named.was_batch_id

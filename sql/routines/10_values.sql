@@ -39,6 +39,14 @@ create or replace function detail_hashdiff(detail_type text, detail_value text, 
   language sql immutable parallel safe
   return hashdiff(detail_type, case when compares = 'casefold' then case_folded(detail_value) else detail_value end);
 
+-- Return whether two changes of one entity say the same, word for word, whenever they say it.
+create or replace function is_same_change(
+    op_1 text, name_1 text, type_id_1 smallint, details_1 jsonb, op_2 text, name_2 text, type_id_2 smallint, details_2 jsonb)
+returns boolean language sql immutable as $$
+    select op_1 = op_2 and name_1 is not distinct from name_2
+       and type_id_1 is not distinct from type_id_2 and details_1 is not distinct from details_2
+$$;
+
 -- Return an instant as every answer shows it: ISO 8601 in UTC, with microseconds if there are any.
 create or replace function utc(instant timestamptz) returns text language sql stable parallel safe
 return replace(to_char(instant at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '.000000Z', 'Z');

@@ -3,9 +3,9 @@
 -- the stored versions, `refolded` (entity_uid, since), `entity`, `entity_detail` and `ledger`. So one fold serves a merge, a request,
 -- `crm check` and reads as known at an instant.
 
--- Everything that is recorded, which `crm check` folds. Other schemas hide it with a part of it.
+-- Everything that is recorded and acts, which `crm check` folds. Other schemas hide it with a part of it.
 create or replace view recorded_change as
-select entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id, details from ledger;
+select entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id, details from ledger where acts;
 
 -- Return the changes that have an effect, in the order of the walk (`step`). A patch has none unless the last complete change or
 -- deletion before it was complete; it keeps the name and type that it does not set. A change's details end where its life does.
@@ -113,7 +113,7 @@ language sql stable as $$
     union all
     select l.entity_uid, l.change_ts, l.batch_id, l.row_no, l.op, l.display_name, l.entity_type_id, l.details
     from refolded r
-    join ledger l on l.entity_uid = r.entity_uid and l.change_ts >= r.since
+    join ledger l on l.entity_uid = r.entity_uid and l.change_ts >= r.since and l.acts
 $$;
 
 -- Return how the stored entity versions of `refolded` differ from the fold of `recorded_change`. The action is `insert` for a new version;

@@ -1,12 +1,56 @@
--- Reads with known_at: the views of this schema have the names of the tables, so with it first in the search path the same queries
--- answer from the changes recorded up to the setting crm.known_at.
+-- What acts, and reads as known at an instant: the schema `known` has the names of the tables, so with it first in the search path the
+-- same queries answer from the changes recorded up to the setting crm.known_at, and as if nothing had been undone since.
+
+-- Return the batches that were undone, and not reinstated, as known at an instant.
+create or replace function undone_batches(known_at timestamptz) returns table (of_batch_id bigint)
+language sql stable begin atomic
+    select r.of_batch_id
+    from retraction r
+    join batch b on b.batch_id = r.batch_id
+    where b.recorded_at <= known_at and not r.is_reinstated
+      and not exists (
+          select from retraction later
+          join batch by on by.batch_id = later.batch_id
+          where later.of_batch_id = r.of_batch_id and later.batch_id > r.batch_id and by.recorded_at <= known_at);
+end;
+
+-- Return the whole ledger, and whether each change acted as known at an instant: its batch was not undone; and what had been a
+-- repeat stood in the place of what it repeats, for no earlier batch that was not undone said the same of that instant, or a
+-- repeat before it in its batch was news of that instant so.
+create or replace function ledger_as_known(known_at timestamptz) returns table (
+    entity_uid uuid, change_ts timestamptz, batch_id bigint, row_no integer, op text,
+    display_name text, entity_type_id smallint, details jsonb, acts boolean, promoted_by bigint)
+language sql stable begin atomic
+    select l.entity_uid, l.change_ts, l.batch_id, l.row_no, l.op, l.display_name, l.entity_type_id, l.details,
+           l.batch_id not in (select u.of_batch_id from undone_batches(known_at) u)
+           and (l.promoted_by is null
+                or (select b.recorded_at from batch b where b.batch_id = l.promoted_by) <= known_at
+                and exists (
+                    select from ledger s
+                    where s.entity_uid = l.entity_uid and s.change_ts = l.change_ts and s.batch_id = l.batch_id
+                      and s.row_no <= l.row_no
+                      and not exists (
+                          select from ledger e
+                          where e.entity_uid = l.entity_uid and e.change_ts = l.change_ts and e.batch_id < l.batch_id
+                            and is_same_change(e.op, e.display_name, e.entity_type_id, e.details,
+                                               s.op, s.display_name, s.entity_type_id, s.details)
+                            and e.batch_id not in (select u.of_batch_id from undone_batches(known_at) u)))),
+           l.promoted_by
+    from ledger l;
+end;
+
 create or replace view known.ledger as
-select * from ledger
-where (select batch.recorded_at from batch where batch.batch_id = ledger.batch_id)
+select l.* from ledger_as_known(current_setting('crm.known_at')::timestamptz) l
+where (select b.recorded_at from batch b where b.batch_id = coalesce(l.promoted_by, l.batch_id))
       <= current_setting('crm.known_at')::timestamptz;  -- a look-up for each change, also where nested loops are off
 
+create or replace view known.retraction as
+select r.of_batch_id, r.batch_id, r.is_reinstated, r.reason
+from retraction r
+where (select b.recorded_at from batch b where b.batch_id = r.batch_id) <= current_setting('crm.known_at')::timestamptz;
+
 create or replace view known.recorded_change as
-select entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id, details from known.ledger;
+select entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id, details from known.ledger where acts;
 
 create or replace view known.entity as
 select entity_uid, display_name, entity_type_id, hashdiff, valid_from, valid_to, valid_to is null as is_current

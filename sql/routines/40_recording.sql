@@ -32,51 +32,52 @@ language sql as $$
     returning batch_id, recorded_at
 $$;
 
--- Return whether two changes of one entity say the same, word for word, whenever they say it.
-create or replace function is_same_change(
-    op_1 text, name_1 text, type_id_1 smallint, details_1 jsonb, op_2 text, name_2 text, type_id_2 smallint, details_2 jsonb)
-returns boolean language sql immutable as $$
-    select op_1 = op_2 and name_1 is not distinct from name_2
-       and type_id_1 is not distinct from type_id_2 and details_1 is not distinct from details_2
-$$;
-
--- Return how a change relates to what the ledger holds of its entity: one row.
+-- Return how a change relates to what acts of its entity in the ledger: one row.
 --   last_ts          the change_ts of the entity's last change; null if nothing is known of it
 --   is_confirmation  that change is earlier and says the same, so nothing changes
 --   is_repeat        a change at the same instant says the same, word for word
+--   said_in, said_at the batch and row of that change
+--   is_outdated      that change is superseded by another at the same instant
 --   has_tie          there is a change at the same instant
 --   has_later_patch  there is a later partial change, which inherits what it does not name
 create or replace function compare_with_ledger(
     its_uid uuid, its_ts timestamptz, its_op text, its_name text, its_type_id smallint, its_details jsonb)
 returns table (
-    last_ts timestamptz, is_confirmation boolean, is_repeat boolean, has_tie boolean, has_later_patch boolean)
+    last_ts timestamptz, is_confirmation boolean, is_repeat boolean, said_in bigint, said_at integer, is_outdated boolean,
+    has_tie boolean, has_later_patch boolean)
 language sql stable rows 1 as $$
     select last.change_ts,
            last.is_same and last.change_ts < its_ts,
-           coalesce(last.is_same and last.change_ts = its_ts, false) or repeated.found is not null,
+           coalesce(last.is_same and last.change_ts = its_ts, false) or repeated.batch_id is not null,
+           coalesce(repeated.batch_id, last.batch_id),
+           coalesce(repeated.row_no, last.row_no),
+           repeated.batch_id is not null and not coalesce(tied.is_same, false),
            coalesce(last.change_ts = its_ts, false) or tied.found is not null,
            patched.found is not null
     from (values (1)) as one (row)
     left join lateral (
-        select l.change_ts,
+        select l.change_ts, l.batch_id, l.row_no,
                is_same_change(l.op, l.display_name, l.entity_type_id, l.details,
                               its_op, its_name, its_type_id, its_details) as is_same
         from ledger l
-        where l.entity_uid = its_uid
+        where l.entity_uid = its_uid and l.acts
         order by l.change_ts desc, l.batch_id desc, l.row_no desc
         limit 1
     ) last on true
     left join lateral (
-        select true as found
+        select true as found,
+               is_same_change(l.op, l.display_name, l.entity_type_id, l.details,
+                              its_op, its_name, its_type_id, its_details) as is_same
         from ledger l
-        where last.change_ts > its_ts and l.entity_uid = its_uid and l.change_ts = its_ts
+        where last.change_ts > its_ts and l.entity_uid = its_uid and l.change_ts = its_ts and l.acts
+        order by l.batch_id desc, l.row_no desc
         limit 1
     ) tied on true
     left join lateral (
-        select true as found
+        select l.batch_id, l.row_no
         from ledger l
         where (tied.found or (last.change_ts = its_ts and not last.is_same))
-          and l.entity_uid = its_uid and l.change_ts = its_ts
+          and l.entity_uid = its_uid and l.change_ts = its_ts and l.acts
           and is_same_change(l.op, l.display_name, l.entity_type_id, l.details,
                              its_op, its_name, its_type_id, its_details)
         limit 1
@@ -84,7 +85,7 @@ language sql stable rows 1 as $$
     left join lateral (
         select true as found
         from ledger l
-        where last.change_ts > its_ts and l.entity_uid = its_uid and l.change_ts > its_ts and l.op = 'patch'
+        where last.change_ts > its_ts and l.entity_uid = its_uid and l.change_ts > its_ts and l.op = 'patch' and l.acts
         limit 1
     ) patched on true
 $$;

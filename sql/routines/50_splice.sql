@@ -23,7 +23,7 @@ language sql stable rows 2 as $$
     left join lateral (  -- the next change that asserts the name and type
         select l.change_ts
         from ledger l
-        where is_late and l.entity_uid = its_uid and l.change_ts > its_ts and l.op <> 'patch'
+        where is_late and l.entity_uid = its_uid and l.change_ts > its_ts and l.op <> 'patch' and l.acts
         order by l.change_ts
         limit 1
     ) next on true
@@ -77,7 +77,8 @@ language sql stable rows 4 as $$
         select l.change_ts, l.details ->> dt.code as detail_value
         from ledger l
         join detail_type dt on dt.detail_type_id = asserted.detail_type_id
-        where is_late and l.entity_uid = its_uid and l.change_ts > its_ts and (l.op = 'delete' or l.details ? dt.code)
+        where is_late and l.entity_uid = its_uid and l.change_ts > its_ts and l.acts
+          and (l.op = 'delete' or l.details ? dt.code)
         order by l.change_ts, l.batch_id desc, l.row_no desc
         limit 1
     ) next on true

@@ -14,17 +14,21 @@ begin
     ) on commit drop;
 
     -- The entities that the drop names: since when, in how many changes, how many of them repeat what the ledger says about the
-    -- same instant, how many are late, whether one shares its instant with another; and the route that the entity takes:
-    --   repeat   all are repeats: nothing is recorded
+    -- same instant (and, for one change alone, the batch and row that said it), how many of these are of what is superseded since, how many are late, whether one shares its instant
+    -- with another; and the route that the entity takes:
+    --   repeat   all are repeats: they are kept as such, and change nothing
     --   confirm  one change that says what the last one said: it is recorded, and changes nothing
     --   new      one complete change of an unknown entity: its versions are the change itself
     --   splice   one change that the splice can place
     --   fold     anything else: the entity is folded again from the ledger, since the first of its changes
     create temporary table named_entity (
-        entity_uid uuid, since timestamptz, changes integer, repeats integer, late integer, has_tie boolean, route text
+        entity_uid uuid, since timestamptz, changes integer, repeats integer, outdated integer, said_in bigint, said_at integer,
+        late integer, has_tie boolean, route text
     ) on commit drop;
     create temporary view refolded as select entity_uid, since from named_entity where route = 'fold';
-    create temporary table recorded_change (like ledger) on commit drop;
+    create temporary table recorded_change (
+        entity_uid uuid, change_ts timestamptz, batch_id bigint, row_no integer, op text,
+        display_name text collate "C", entity_type_id smallint, details jsonb) on commit drop;
 
     -- How the stored versions must change: see the splice and the fold.
     create temporary table entity_difference (

@@ -108,7 +108,7 @@ begin
     end if;
 
     perform lock_entity(its_uid);
-    if its_op <> 'upsert' and not exists (select from ledger l where l.entity_uid = its_uid) then
+    if its_op <> 'upsert' and not exists (select from ledger l where l.entity_uid = its_uid and l.acts) then
         outcome := 'unknown';
         return;
     end if;
@@ -132,7 +132,7 @@ begin
                   and (e.valid_to > coalesce(its_ts, 'infinity') or e.valid_to is null))
             and not exists (  -- a repeated deletion
                 select from ledger l
-                where l.entity_uid = its_uid and l.change_ts = its_ts and l.op = 'delete' and its_op = 'delete') then
+                where l.entity_uid = its_uid and l.change_ts = its_ts and l.op = 'delete' and l.acts and its_op = 'delete') then
             select max(e.valid_to) into ended_at from entity e where e.entity_uid = its_uid;
             outcome := case when exists (select from entity e where e.entity_uid = its_uid) then 'absent' else 'unknown' end;
             return;

@@ -68,7 +68,7 @@ returns table (at timestamptz, entity_uid uuid, document text) language sql stab
                    filter (where c.differs) as changes,
                (select array[l.batch_id, l.row_no]
                 from ledger l
-                where l.entity_uid = c.entity_uid and l.change_ts = c.at
+                where l.entity_uid = c.entity_uid and l.change_ts = c.at and l.acts
                 order by l.batch_id desc, l.row_no desc
                 limit 1) as last
         from (

@@ -41,11 +41,11 @@ create or replace function origin_of_field(uid uuid, its_field text, its_value t
 returns table (batch_id bigint, row_no integer) language sql stable as $$
     select l.batch_id, l.row_no
     from ledger l
-    where l.entity_uid = uid and l.change_ts = its_from
+    where l.entity_uid = uid and l.change_ts = its_from and l.acts
       and said_of_field(its_field, l.display_name, l.entity_type_id, l.details) = its_value
       and not exists (
           select from ledger o
-          where o.entity_uid = uid and o.change_ts = its_from and (o.batch_id, o.row_no) > (l.batch_id, l.row_no)
+          where o.entity_uid = uid and o.change_ts = its_from and o.acts and (o.batch_id, o.row_no) > (l.batch_id, l.row_no)
             and (o.op = 'delete' or o.details ? substr(its_field, 9)
                  or said_of_field(its_field, o.display_name, o.entity_type_id, null) is not null)
             and said_of_field(its_field, o.display_name, o.entity_type_id, o.details) is distinct from its_value)
@@ -61,7 +61,7 @@ returns table (change_ts timestamptz, batch_id bigint, row_no integer) language 
         select l.change_ts, l.batch_id, l.row_no,
                min(l.batch_id) over (order by l.change_ts desc groups between unbounded preceding and 1 preceding) as known_since
         from ledger l
-        where l.entity_uid = uid
+        where l.entity_uid = uid and l.acts
     ) l
     where l.known_since < l.batch_id
       and (select b.recorded_at from batch b where b.batch_id = l.batch_id) > l.change_ts + interval '1 day'
@@ -82,7 +82,10 @@ begin
     foreach known_at in array instants loop
         perform set_config('crm.known_at', known_at::text, true);
         return query
-            select known_at, r.value, r.valid_from, r.valid_to from field_runs(uid) r where r.field = its_field order by r.valid_from;
+            select known_at, r.value, r.valid_from, r.valid_to
+            from field_runs(uid) r
+            where r.field = its_field
+            order by r.valid_from;
     end loop;
     perform set_config('search_path', path, true), set_config('enable_nestloop', loops, true),
             set_config('plan_cache_mode', plans, true), set_config('crm.known_at', coalesce(before, ''), true);

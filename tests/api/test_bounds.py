@@ -143,7 +143,7 @@ def test_readiness_is_answered_in_time_even_if_the_server_does_not_respond() -> 
 
 
 def test_every_call_is_answered_in_time_even_if_the_server_does_not_respond(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.state.PATIENCE", 1.0)
+    monkeypatch.setattr("api.state.CONNECTION_SECONDS", 1.0)
     monkeypatch.setattr("api.state.LOCK_SECONDS", 1)
     calls: list[Callable[[httpx.Client, str], httpx.Response]] = [
         lambda client, address: client.get(address),

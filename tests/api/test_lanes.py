@@ -36,7 +36,7 @@ def client(database: Database) -> Iterator[httpx.Client]:
 def test_reads_of_one_entity_do_not_wait_for_long_ones(client: httpx.Client, database: Database) -> None:
     """Long reads that wait for a lock take all places; one more is refused with the time to retry."""
     (uid,) = client.get(ENTITIES, params={"page_size": 1}).json()["results"]
-    places = state.HEAVY + state.HEAVY_QUEUE
+    places = state.MAX_HEAVY_READS + state.MAX_HEAVY_QUEUE
     with database.connect() as locker, ThreadPoolExecutor(places + 4) as threads:
         locker.execute("lock table ledger in access exclusive mode")  # what is known is read from it alone
         asked = [threads.submit(client.get, SLOW) for _ in range(places + 3)]
@@ -58,7 +58,7 @@ def test_a_client_that_does_not_read_loses_its_place(client: httpx.Client, monke
     request = f"GET {EVERYTHING} HTTP/1.1\r\nHost: localhost\r\nAccept: {NDJSON}\r\n\r\n".encode()
     stalled = []
     try:
-        for _ in range(state.STREAMS):
+        for _ in range(state.MAX_STREAMS):
             connection = socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=10)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
             connection.sendall(request)

@@ -22,8 +22,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("nothing_around")
 
 HEAVY = {"dagster", "polars", "pandera", "sqlalchemy", "alembic", "numpy", "psycopg", "rich", "fastapi", "pwdlib"}
 COMMANDS = [
-    "demo", "up", "serve", "migrate", "loaddata", "types", "createsuperuser", "ingest", "rejects", "token", "check",
-    "report", "exec", "explain", "bench",
+    "demo", "up", "serve", "migrate", "loaddata", "types", "createsuperuser", "ingest", "rejects", "undo", "token",
+    "check", "report", "exec", "explain", "bench",
 ]  # fmt: skip
 
 

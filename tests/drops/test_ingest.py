@@ -12,7 +12,7 @@ import pytest
 from builders import an_entity, day, reference_data, uid, write_drop
 
 from crm_core.drops import registry
-from crm_core.drops.ingest import Options, ingest_over
+from crm_core.drops.ingest import Options, ingest_on
 from crm_core.model import MergeReport, Reason
 from crm_core.postgres.connection import Connection, Database
 from crm_core.reference import put_detail_type, put_entity_type
@@ -41,7 +41,7 @@ def crm(empty: Connection) -> Connection:
 
 def take(connection: Connection, path: Path, *lines: str, header: str = HEADER, **options: Any) -> MergeReport:
     path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
-    return ingest_over(connection, path, Options(**options))
+    return ingest_on(connection, path, Options(**options))
 
 
 def books(report: MergeReport) -> tuple[object, ...]:
@@ -128,14 +128,14 @@ def test_a_row_that_was_dated_ahead_is_merged_later(crm: Connection, tmp_path: P
 @pytest.mark.idempotency
 def test_a_file_dropped_before_the_types_were_loaded_is_merged_afterwards(empty: Connection, tmp_path: Path) -> None:
     drop = write_drop(tmp_path / "early.csv", [an_entity(f"{n}", email=f"{n}@x.org") for n in range(300)])
-    first = ingest_over(empty, drop, Options())
+    first = ingest_on(empty, drop, Options())
     assert books(first) == ("merged", 300, 0, 300, 0, 0)
     assert first.notes == (
         "no entity types are loaded, so every row is rejected; load them with crm loaddata, then ingest the file again",
     )
     assert kept(empty, first)["notes"] == list(first.notes)
     reference_data(empty)
-    assert books(ingest_over(empty, drop, Options())) == ("merged", 300, 300, 0, 300, 0)
+    assert books(ingest_on(empty, drop, Options())) == ("merged", 300, 300, 0, 300, 0)
     assert kept(empty, first)["notes"] == []
     assert breaches(empty) == []
 
@@ -146,8 +146,14 @@ def test_a_file_of_which_every_row_is_rejected_says_so(crm: Connection, tmp_path
     assert report.notes == ("nothing was changed: every row was rejected (2); see the reasons",)
 
 
+def test_a_file_without_rows_says_so(crm: Connection, tmp_path: Path) -> None:
+    report = take(crm, tmp_path / "drop.csv")
+    assert books(report) == ("merged", 0, 0, 0, 0, 0)
+    assert report.notes == ("nothing was changed: the file has no rows; if it should have some, export it again",)
+
+
 def test_a_deletion_that_ends_nobody_is_counted_and_told(crm: Connection, tmp_path: Path) -> None:
-    ingest_over(crm, write_drop(tmp_path / "day1.csv", [an_entity("ada", at=1), an_entity("bo", at=5)]), Options())
+    ingest_on(crm, write_drop(tmp_path / "day1.csv", [an_entity("ada", at=1), an_entity("bo", at=5)]), Options())
     lines = (
         ",Ada Neu,PERSON,[],2024-01-09,delete",  # by content, which has another uid
         f"{uid('ada')},,,,2024-01-09,delete",
@@ -181,7 +187,7 @@ def test_rows_without_a_uid_that_fall_together_are_counted_and_told(crm: Connect
 def test_a_last_line_without_an_end_is_taken_and_told(crm: Connection, tmp_path: Path) -> None:
     path = tmp_path / "drop.csv"
     path.write_text(f"{HEADER}\n{uid('ada')},Ada,PERSON,[],2024-01-01,")
-    report = ingest_over(crm, path, Options())
+    report = ingest_on(crm, path, Options())
     assert books(report) == ("merged", 1, 1, 0, 1, 0)
     assert report.notes == (
         "the last line does not end with a line break; if the file was cut off there, ingest it again when "
@@ -202,7 +208,7 @@ def test_progress_is_reported_for_the_reading_in_bytes_and_for_each_step_of_the_
 ) -> None:
     told: list[tuple[str, int, int | None]] = []
     drop = write_drop(tmp_path / "drop.csv", [an_entity(f"{n}") for n in range(10)])
-    ingest_over(crm, drop, Options(), lambda *progress: told.append(progress))
+    ingest_on(crm, drop, Options(), lambda *progress: told.append(progress))
     size = drop.stat().st_size
     assert told[:2] == [("reading", 0, size), ("reading", size, size)]
     assert [done for _, done, _ in told[2:]] == list(range(1, len(told) - 1))
@@ -212,7 +218,7 @@ def test_progress_is_reported_for_the_reading_in_bytes_and_for_each_step_of_the_
 
 
 def test_a_file_of_deletions_alone_ends_whom_it_names(crm: Connection, tmp_path: Path) -> None:
-    ingest_over(crm, write_drop(tmp_path / "day1.csv", [an_entity("ada"), an_entity("bo")]), Options())
+    ingest_on(crm, write_drop(tmp_path / "day1.csv", [an_entity("ada"), an_entity("bo")]), Options())
     report = take(
         crm, tmp_path / "gone.csv", f"delete,{uid('ada')}", f"upsert,{uid('bo')}", ",", header="op,entity_uid"
     )
@@ -280,13 +286,13 @@ def test_a_column_that_is_of_no_detail_type_is_refused(crm: Connection, tmp_path
 
 def test_a_dry_run_shows_the_differences_that_it_would_make_and_makes_none(crm: Connection, tmp_path: Path) -> None:
     known = [an_entity(at=1, name="A", email="a@x.org"), an_entity(at=3, name="A"), an_entity("bob", at=1, name="Bob")]
-    ingest_over(crm, write_drop(tmp_path / "known.csv", known), Options())
+    ingest_on(crm, write_drop(tmp_path / "known.csv", known), Options())
     changes = [
         an_entity(at=2, name="B"),  # late: between A and A
         an_entity("bob", at=4, name="Bob"),  # says what is known
         an_entity("eve", at=5, name="Eve", phone="1"),
     ]
-    report = ingest_over(crm, write_drop(tmp_path / "new.csv", changes), Options(dry_run=True))
+    report = ingest_on(crm, write_drop(tmp_path / "new.csv", changes), Options(dry_run=True))
     assert [(d.entity_uid, d.at, d.field, d.before, d.after) for d in report.differences] == [
         (str(uid("ada")), "2024-01-03T00:00:00Z", "display_name", "A", "B"),
         (str(uid("eve")), "2024-01-06T00:00:00Z", "display_name", None, "Eve"),
@@ -295,4 +301,4 @@ def test_a_dry_run_shows_the_differences_that_it_would_make_and_makes_none(crm: 
     ]
     assert (report.rows_changed, report.rows_late, report.dry_run) == (2, 1, True)
     assert reads.snapshot(crm, uid("eve")) is None
-    assert ingest_over(crm, write_drop(tmp_path / "real.csv", changes), Options()).differences == ()
+    assert ingest_on(crm, write_drop(tmp_path / "real.csv", changes), Options()).differences == ()

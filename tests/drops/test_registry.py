@@ -12,7 +12,7 @@ import pytest
 from builders import day, reference_data
 
 from crm_core.drops import registry
-from crm_core.drops.ingest import Options, ingest_over
+from crm_core.drops.ingest import Options, ingest_on
 from crm_core.model import MergeReport
 from crm_core.postgres.connection import Connection
 from crm_core.postgres.streams import BLOCK_BYTES
@@ -34,7 +34,7 @@ class Desk:
     def drop(self, content: str | bytes, name: str = "drop.csv", **options: Any) -> MergeReport:
         path = self.folder / name
         path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return ingest_over(self.connection, path, Options(**options))
+        return ingest_on(self.connection, path, Options(**options))
 
     def download(self, report: MergeReport) -> bytes:
         return b"".join(registry.rejects_csv(self.connection, report.sha256 or ""))

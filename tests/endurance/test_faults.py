@@ -16,6 +16,7 @@ from endurance import (
     a_home,
     assert_as,
     breaches,
+    crash,
     ended,
     filled,
     others,
@@ -101,6 +102,19 @@ def test_a_server_whose_wal_fills_its_disk_is_reported_and_comes_back_once_there
         assert run("ingest", drops[1], CRM_HOME=str(home)).status == 0
         with running_server(home):
             assert_as(undisturbed, database)
+
+
+def test_a_first_start_on_a_full_disk_asks_for_room_and_succeeds_once_there_is_some() -> None:
+    with small_disk() as disk:
+        home = disk / "home"
+        for room in (0, MIB, 30 * MIB):
+            with filled(disk, room):
+                refused = run("migrate", CRM_HOME=str(home))
+            assert (refused.status, refused.is_clear) == (1, True), refused
+            assert "No space left on device" in refused.error, refused
+            assert refused.error.endswith("make room on its disk, then run the command again\n"), refused
+        assert run("migrate", CRM_HOME=str(home)).status == 0
+        crash(home)
 
 
 def begin_a_file_of_wal(database: Database, disk: Path) -> None:

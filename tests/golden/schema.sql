@@ -6,7 +6,15 @@ CREATE TABLE batch (
     drop_sha256 text COLLATE pg_catalog."C",
     request_id text,
     CONSTRAINT batch_from_a_drop CHECK (((source = 'drop'::text) = (drop_sha256 IS NOT NULL))),
-    CONSTRAINT batch_source_known CHECK ((source = ANY (ARRAY['drop'::text, 'request'::text, 'fixture'::text])))
+    CONSTRAINT batch_source_known CHECK ((source = ANY (ARRAY['drop'::text, 'request'::text, 'fixture'::text, 'undo'::text, 'reinstate'::text])))
+);
+
+CREATE TABLE retraction (
+    of_batch_id bigint NOT NULL,
+    batch_id bigint NOT NULL,
+    is_reinstated boolean NOT NULL,
+    reason text NOT NULL,
+    CONSTRAINT retraction_has_a_reason CHECK ((reason <> ''::text))
 );
 
 CREATE TABLE ledger (
@@ -18,6 +26,8 @@ CREATE TABLE ledger (
     display_name text COLLATE pg_catalog."C",
     entity_type_id smallint,
     details jsonb,
+    acts boolean DEFAULT true NOT NULL,
+    promoted_by bigint,
     CONSTRAINT ledger_delete_is_bare CHECK (((op <> 'delete'::text) OR ((display_name IS NULL) AND (entity_type_id IS NULL) AND (details IS NULL)))),
     CONSTRAINT ledger_details_are_an_object CHECK ((jsonb_typeof(details) = 'object'::text)),
     CONSTRAINT ledger_finite CHECK (isfinite(change_ts)),
@@ -106,10 +116,10 @@ CREATE TABLE drop_file (
     notes text[] DEFAULT '{}'::text[] NOT NULL,
     header text,
     CONSTRAINT drop_file_accepted_balances CHECK (((rows_accepted = (rows_changed + rows_unchanged)) OR (status <> 'merged'::text))),
-    CONSTRAINT drop_file_merged_has_a_batch CHECK (((status = 'merged'::text) = ((merged_at IS NOT NULL) AND (batch_id IS NOT NULL)))),
+    CONSTRAINT drop_file_merged_has_a_batch CHECK (((status = ANY (ARRAY['merged'::text, 'undone'::text])) = ((merged_at IS NOT NULL) AND (batch_id IS NOT NULL)))),
     CONSTRAINT drop_file_read_balances CHECK (((rows_read = (rows_accepted + rows_rejected)) OR (status <> 'merged'::text))),
     CONSTRAINT drop_file_sha256_is_hex CHECK ((sha256 ~ '^[0-9a-f]{64}$'::text)),
-    CONSTRAINT drop_file_status_known CHECK ((status = ANY (ARRAY['seen'::text, 'merged'::text, 'refused'::text])))
+    CONSTRAINT drop_file_status_known CHECK ((status = ANY (ARRAY['seen'::text, 'merged'::text, 'refused'::text, 'undone'::text])))
 );
 
 CREATE TABLE entity (
@@ -183,6 +193,15 @@ CREATE TABLE reject (
     CONSTRAINT reject_has_a_reason CHECK ((cardinality(reasons) > 0))
 );
 
+CREATE TABLE repeat (
+    entity_uid uuid NOT NULL,
+    change_ts timestamp with time zone NOT NULL,
+    batch_id bigint NOT NULL,
+    row_no integer NOT NULL,
+    of_batch_id bigint NOT NULL,
+    of_row_no integer NOT NULL
+);
+
 CREATE TABLE schema_routine (
     name text NOT NULL COLLATE pg_catalog."C",
     sha256 text NOT NULL
@@ -239,6 +258,12 @@ ALTER TABLE ONLY ledger
 ALTER TABLE ONLY reject
     ADD CONSTRAINT reject_pkey PRIMARY KEY (drop_sha256, line);
 
+ALTER TABLE ONLY repeat
+    ADD CONSTRAINT repeat_pkey PRIMARY KEY (entity_uid, change_ts, batch_id, row_no);
+
+ALTER TABLE ONLY retraction
+    ADD CONSTRAINT retraction_pkey PRIMARY KEY (of_batch_id, batch_id);
+
 ALTER TABLE ONLY schema_routine
     ADD CONSTRAINT schema_routine_pkey PRIMARY KEY (name);
 
@@ -282,6 +307,10 @@ CREATE INDEX ledger_by_detail_type ON ledger USING gin (jsonb_path_query_array(d
 CREATE INDEX ledger_by_op ON ledger USING btree (op, batch_id, row_no) WHERE (op <> 'upsert'::text);
 
 CREATE INDEX ledger_patches ON ledger USING btree (entity_uid, change_ts) WHERE (op = 'patch'::text);
+
+CREATE INDEX repeat_by_batch ON repeat USING brin (batch_id) WITH (pages_per_range='16');
+
+CREATE INDEX retraction_by_batch ON retraction USING btree (batch_id, of_batch_id);
 
 CREATE INDEX session_by_username ON session USING btree (username);
 

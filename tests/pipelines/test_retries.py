@@ -13,7 +13,7 @@ from servers import Server
 from ticks import ENDED, FAILED, Ticks
 
 from crm_core.postgres.connection import Database
-from pipelines.sensors import LONGEST_PAUSE, REQUESTS
+from pipelines.sensors import LONGEST_PAUSE, MAX_RUNS
 
 
 @pytest.fixture
@@ -127,23 +127,23 @@ def test_a_run_that_somebody_ended_is_not_started_again_and_the_sensor_says_what
 
 @pytest.mark.unit
 def test_files_that_fail_do_not_hold_up_others(ticks: Ticks) -> None:
-    for number in range(2 * REQUESTS):
+    for number in range(2 * MAX_RUNS):
         (ticks.folder / f"a{number:03}.csv").touch()
     for _ in range(2):
         for name in filter(None, ticks.ticks(2)):
             ticks.end(name, FAILED)
-    assert len(ticks.runs) == 2 * REQUESTS
+    assert len(ticks.runs) == 2 * MAX_RUNS
     (ticks.folder / "b.csv").touch()
     assert "b.csv" in ticks.ticks(6)
 
 
 @pytest.mark.unit
 def test_no_more_runs_are_under_way_than_the_queue_should_hold(ticks: Ticks) -> None:
-    for number in range(3 * REQUESTS):
+    for number in range(3 * MAX_RUNS):
         (ticks.folder / f"{number:03}.csv").touch()
-    assert len(ticks.ticks(5)) == REQUESTS
+    assert len(ticks.ticks(5)) == MAX_RUNS
     ticks.end("000.csv", FAILED)
-    assert ticks.ticks(3) == [f"{REQUESTS:03}.csv"]
+    assert ticks.ticks(3) == [f"{MAX_RUNS:03}.csv"]
 
 
 @pytest.mark.integration

@@ -17,7 +17,7 @@ from pipelines.definitions import defs
 from pipelines.folder import DropFolder
 from pipelines.ingestion import FILE_TAG
 from pipelines.partitions import drops
-from pipelines.sensors import REQUESTS, WAITING, Cursor, drop_folder, report_after_drops
+from pipelines.sensors import MAX_RUNS, MAX_WAITING, Cursor, drop_folder, report_after_drops
 
 
 @pytest.fixture
@@ -207,7 +207,7 @@ def test_ten_thousand_files_take_less_than_a_second_a_tick_and_leave_a_small_cur
 ) -> None:
     for number in range(10_000):
         (ticks.folder / f"{number:05}.csv").touch()
-    assert ticks.ticks(2) == [f"{number:05}.csv" for number in range(REQUESTS)]
+    assert ticks.ticks(2) == [f"{number:05}.csv" for number in range(MAX_RUNS)]
     files = DropFolder(folder=str(ticks.folder)).listing().files
     with given.transaction() as connection:
         connection.execute(
@@ -232,7 +232,7 @@ def test_the_cursor_of_a_great_backlog_stays_small(ticks: Ticks) -> None:
     for number in range(3_000):
         (ticks.folder / f"{number}.csv").touch()
     ticks.tick()
-    assert len(Cursor.read(ticks.cursor).waiting) == WAITING
+    assert len(Cursor.read(ticks.cursor).waiting) == MAX_WAITING
     assert len(ticks.cursor or "") < 50_000
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,9 @@ from crm_core.errors import DatabaseError, MissingPrivilege, SchemaTooNew, Schem
 from crm_core.postgres.connection import Connection, Database
 from crm_core.postgres.migrations import migrate
 from crm_core.postgres.schema_version import current_revision, head_revision, require_schema, revisions, routines
+from crm_core.timeline.feed import feed
+from crm_core.timeline.invariants import check
+from crm_core.values.hashing import entity_hashdiff
 
 pytestmark = pytest.mark.integration
 
@@ -202,3 +206,27 @@ def test_numbers_without_gaps_and_twins_are_asked_for(folder: Path, name: str) -
         (folder / f"0003_c.{half}.sql").rename(folder / f"{name}.{half}.sql")
     with pytest.raises(ValueError, match="0001, 0002, 0003"):
         revisions(folder)
+
+
+def test_a_database_of_the_first_release_is_upgraded_in_place_and_keeps_its_data(empty_database: Database) -> None:
+    migrate(empty_database, "0007")
+    with empty_database.transaction() as connection:
+        connection.execute("insert into entity_type (code, name) values ('PERSON', 'Person')")
+        connection.execute("insert into batch (recorded_at, actor, source) values ('2024-01-02', 'ada', 'request')")
+        connection.execute(
+            "insert into ledger (entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id)"
+            " values ('0b9f8a52-6c3e-4f0d-9a77-2d4e5c6b7a01', '2024-01-01', 1, 1, 'upsert', 'Ada', 1)"
+        )
+        connection.execute(
+            "insert into entity (entity_uid, display_name, entity_type_id, hashdiff, valid_from, is_current)"
+            " select entity_uid, display_name, 1, %s, change_ts, true from ledger",
+            (entity_hashdiff("Ada", "PERSON"),),
+        )
+    migrate(empty_database)
+    with empty_database.connect() as connection:
+        assert [(found.name, found.examples) for found in check(connection) if not found.holds] == []
+        assert connection.execute("select display_name, acts, promoted_by from ledger").fetchall() == [
+            ("Ada", True, None)
+        ]
+        assert connection.execute("select recorded_at::date::text from batch").fetchall() == [("2024-01-02",)]
+        assert [json.loads(d)["op"] for d in feed(connection, None, limit=9).documents] == ["upsert"]

@@ -14,7 +14,7 @@ import pytest
 from builders import an_entity, day, reference_data, uid, write_drop
 from timeline_model import Model
 
-from crm_core.drops.ingest import Options, ingest_over
+from crm_core.drops.ingest import Options, ingest_on
 from crm_core.model import Change, MergeReport
 from crm_core.postgres.connection import Connection
 from crm_core.reference import reference_types
@@ -41,7 +41,7 @@ def crm_connection(connection: Connection) -> Connection:
 
 
 def take(connection: Connection, path: Path, *rows: Change | dict[str, str]) -> MergeReport:
-    return ingest_over(connection, write_drop(path, rows), Options())
+    return ingest_on(connection, write_drop(path, rows), Options())
 
 
 def drop_report(connection: Connection, merged: MergeReport, **options: bool) -> DropReport:

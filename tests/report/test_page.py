@@ -10,7 +10,7 @@ import pytest
 from builders import an_entity, as_row, reference_data, write_drop
 from playwright.sync_api import Page
 
-from crm_core.drops.ingest import Options, ingest_over
+from crm_core.drops.ingest import Options, ingest_on
 from crm_core.model import Change, MergeReport, Reason
 from crm_core.postgres.connection import Connection, Database
 from crm_core.report.numbers import (
@@ -33,7 +33,7 @@ HOSTILE = (
 
 
 def take(connection: Connection, path: Path, *rows: Change | dict[str, str]) -> MergeReport:
-    return ingest_over(connection, write_drop(path, rows), Options())
+    return ingest_on(connection, write_drop(path, rows), Options())
 
 
 # the page
@@ -52,7 +52,7 @@ def hostile(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Rep
         for number, name in enumerate(HOSTILE):
             again = [an_entity(at=5, name=f"{value} {number} {turn}", email=f"{value}@x.org") for turn in range(3)]
             take(connection, folder / name, bad, an_entity(name=f"{number}", at=number), *again)
-        ingest_over(connection, folder / "<b>no.csv", Options())
+        ingest_on(connection, folder / "<b>no.csv", Options())
         report = collect(connection, now=NOW, show_values=True)
         connection.rollback()
     return report

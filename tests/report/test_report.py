@@ -14,7 +14,7 @@ from builders import an_entity, as_row, day, reference_data, uid, write_drop
 from psycopg.pq import TransactionStatus
 
 from crm_core.bench.generator import write_dirty, write_drops
-from crm_core.drops.ingest import Options, ingest_over
+from crm_core.drops.ingest import Options, ingest_on
 from crm_core.errors import UnknownDrop
 from crm_core.model import Change, MergeReport, Reason
 from crm_core.postgres.connection import Connection, Database
@@ -47,7 +47,7 @@ def crm_connection(connection: Connection) -> Connection:
 
 
 def take(connection: Connection, path: Path, *rows: Change | dict[str, str]) -> MergeReport:
-    return ingest_over(connection, write_drop(path, rows), Options())
+    return ingest_on(connection, write_drop(path, rows), Options())
 
 
 def drop_report(connection: Connection, merged: MergeReport, **options: bool) -> DropReport:
@@ -61,7 +61,7 @@ def drop_report(connection: Connection, merged: MergeReport, **options: bool) ->
 def test_a_drop_is_shown_as_its_merge_reported_it(crm_connection: Connection, tmp_path: Path) -> None:
     drops = write_drops(tmp_path, 60)
     merged = [
-        ingest_over(crm_connection, path, Options()) for path in (drops.initial, drops.delta, drops.replay, drops.late)
+        ingest_on(crm_connection, path, Options()) for path in (drops.initial, drops.delta, drops.replay, drops.late)
     ]
     told = collect(crm_connection, now=NOW).drops
     assert [drop.file_name for drop in told] == ["4_late.csv", "3_replay.csv", "2_delta.csv", "1_initial.csv"]
@@ -75,7 +75,7 @@ def test_a_drop_is_shown_as_its_merge_reported_it(crm_connection: Connection, tm
 
 def test_rejected_rows_are_counted_by_reason(crm_connection: Connection, tmp_path: Path) -> None:
     written = write_dirty(tmp_path / "dirty.csv", 300, 0.5)
-    told = drop_report(crm_connection, ingest_over(crm_connection, tmp_path / "dirty.csv", Options()))
+    told = drop_report(crm_connection, ingest_on(crm_connection, tmp_path / "dirty.csv", Options()))
     assert {count.reason: count.rows for count in told.reasons} == written
     assert told.reject_share == 0.5
     assert [count.rows for count in told.reasons] == sorted(written.values(), reverse=True)
@@ -90,7 +90,7 @@ def test_the_worst_rejects_have_the_most_faults_and_come_by_line(crm_connection:
 
 def test_a_refused_drop_tells_why(crm_connection: Connection, tmp_path: Path) -> None:
     (tmp_path / "no.csv").write_text("name,type\nAda,PERSON\n")
-    refused = ingest_over(crm_connection, tmp_path / "no.csv", Options())
+    refused = ingest_on(crm_connection, tmp_path / "no.csv", Options())
     told = drop_report(crm_connection, refused)
     assert (told.status, told.error, told.balances, told.reject_share) == ("refused", refused.error, True, None)
     report = collect(crm_connection, now=NOW)

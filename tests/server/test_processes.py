@@ -17,7 +17,7 @@ import pytest
 from running import until
 
 from crm_core.errors import ServiceFailed, SettingsError
-from crm_core.server.processes import GRACE, LOGS_KEPT, Processes
+from crm_core.server.processes import GRACE_SECONDS, LOGS_KEPT, Processes
 
 pytestmark = pytest.mark.unit
 
@@ -164,4 +164,4 @@ def test_who_cannot_wait_leaves_a_stubborn_process_to_the_watchman(tmp_path: Pat
         parent.send_signal(signal.SIGINT)
         assert parent.wait(3) != 0
         assert runs(pid)
-        until(lambda: not runs(pid), GRACE + 5, pause=0.05)
+        until(lambda: not runs(pid), GRACE_SECONDS + 5, pause=0.05)

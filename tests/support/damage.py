@@ -30,15 +30,18 @@ DAMAGE = {
         " (sha256, file_name, bytes, first_seen_at, status, merged_at, batch_id, rows_read, rows_rejected)"
         " values (repeat('a', 64), 'x.csv', 1, now(), 'merged', now(), 7, 1, 1)"
     ),
-    "13_schema_is_whole": "drop index entity_by_time; alter table entity drop constraint entity_named",
-    "14_indexes_are_sound": (  # an index that misses a row, as one of another operating system may
+    "13_what_is_undone_does_not_act": (
+        "update ledger set acts = false where batch_id = (select max(batch_id) from batch)"
+    ),
+    "14_schema_is_whole": "drop index entity_by_time; alter table entity drop constraint entity_named",
+    "15_indexes_are_sound": (  # an index that misses a row, as one of another operating system may
         "create extension amcheck;"
         "update pg_index set indisready = false where indexrelid = 'batch_by_recorded_at'::regclass;"
         "insert into batch (recorded_at, actor, source) values (now(), 'x', 'request');"
         "set constraints all immediate;"  # it is stamped before the index is ready again
         "update pg_index set indisready = true where indexrelid = 'batch_by_recorded_at'::regclass"
     ),
-    "15_collations_are_unchanged": (
+    "16_collations_are_unchanged": (
         "do $$ declare moved regcollation; begin"
         " select oid into moved from pg_collation"
         " where pg_collation_actual_version(oid) is not null order by oid limit 1;"

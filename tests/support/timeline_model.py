@@ -24,6 +24,13 @@ COMPARES: dict[str, Compares] = {
 }
 
 
+Moment = tuple[UUID, datetime]
+
+
+def _moment(change: Change) -> Moment:
+    return change.entity_uid, change.change_ts
+
+
 def compared(detail_type: str, value: str) -> str:
     """What of a value decides whether it equals another."""
     return value.casefold() if COMPARES.get(detail_type) == "casefold" else value
@@ -59,7 +66,15 @@ class State:
 class Batch:
     """What one transaction recorded."""
 
-    changes: list[Change]  # in order
+    said: list[Change] = field(default_factory=list)  # in order
+    repeats: set[int] = field(default_factory=set)  # the places in `said` of what was a repeat then
+    undoes: set[int] = field(default_factory=set)  # the places of batches that do not act from now on
+    reinstates: set[int] = field(default_factory=set)  # and of those that act again
+
+    @property
+    def news(self) -> list[Change]:
+        """What it said but for the repeats."""
+        return [change for place, change in enumerate(self.said) if place not in self.repeats]
 
 
 @dataclass
@@ -69,32 +84,72 @@ class Model:
     batches: list[Batch] = field(default_factory=list)
 
     @property
+    def undone(self) -> set[int]:
+        """The places of the batches that do not act."""
+        undone: set[int] = set()
+        for batch in self.batches:
+            undone = (undone | batch.undoes) - batch.reinstates
+        return undone
+
+    @property
+    def acting(self) -> list[tuple[int, int]]:
+        """The places of the changes that act, of their batch and in it, in the order in which they were recorded.
+
+        A repeat stands in the place of what it repeats: it acts if no earlier batch that is not undone said the same of
+        that instant, or a repeat before it in its batch is news of that instant so.
+        """
+        acting, said = list[tuple[int, int]](), list[Change]()
+        for place, batch in enumerate(self.batches):
+            if place in self.undone:
+                continue
+            news: set[Moment] = set()
+            for number, change in enumerate(batch.said):
+                if number not in batch.repeats or _moment(change) in news or change not in said:
+                    news.add(_moment(change))
+                    acting.append((place, number))
+            said += batch.said
+        return acting
+
+    @property
     def changes(self) -> list[Change]:
-        """The changes in the order in which they were recorded."""
-        return [change for batch in self.batches for change in batch.changes]
+        """The changes that act, in the order in which they were recorded."""
+        return [self.batches[place].said[number] for place, number in self.acting]
 
     def record(self, *changes: Change) -> list[Change]:
-        """Record a batch of a drop or of fixtures: its changes in order, but for repeats; return those recorded.
+        """Record a batch of a drop or of fixtures: its changes in order; return those that are no repeats.
 
         A change is a repeat if an earlier batch said the same of the same instant and nothing before it in this batch
         is news of that instant. A change that says what the change before it at its instant says is recorded once.
         """
-        earlier, recorded = self.changes, list[Change]()
-        last: dict[tuple[UUID, datetime], Change] = {}  # recorded by this batch
+        earlier = [c for place, batch in enumerate(self.batches) if place not in self.undone for c in batch.said]
+        batch, news = Batch(), set[Moment]()
+        last: dict[Moment, Change] = {}  # of this batch
         for change in changes:
-            moment = (change.entity_uid, change.change_ts)
-            if last.get(moment) == change or (moment not in last and change in earlier):
+            moment = _moment(change)
+            if last.get(moment) == change:
                 continue
+            if moment not in news and change in earlier:
+                batch.repeats.add(len(batch.said))
+            else:
+                news.add(moment)
             last[moment] = change
-            recorded.append(change)
-        self.batches.append(Batch(recorded))
-        return recorded
+            batch.said.append(change)
+        self.batches.append(batch)
+        return batch.news
 
     def request(self, *changes: Change) -> None:
         """Record changes by request, which are never repeats; a partial one that names nothing is nothing."""
         said = [c for c in changes if c.op != "patch" or c.display_name or c.entity_type or c.details]
         if said:
             self.batches.append(Batch(said))
+
+    def undo(self, *places: int) -> None:
+        """Let batches act no more."""
+        self.batches.append(Batch(undoes={*places}))
+
+    def reinstate(self, *places: int) -> None:
+        """Let batches that are undone act again."""
+        self.batches.append(Batch(reinstates={*places}))
 
     def refuses(self, change: Change) -> str | None:
         """Say why a request is refused; None if it is not."""
@@ -114,13 +169,25 @@ class Model:
         return Model(self.batches[:count])
 
     def events(self) -> list[tuple[UUID, datetime, str]]:
-        """The feed: for each batch its entities by uid, since when, and what was said of the latest instant."""
-        return [
-            (uid, min(c.change_ts for c in said), max(reversed(said), key=lambda c: c.change_ts).op)
-            for batch in self.batches
-            for uid in sorted({c.entity_uid for c in batch.changes})
-            for said in [[c for c in batch.changes if c.entity_uid == uid]]
-        ]
+        """The feed: for each batch its entities by uid, since when, and what was said of the latest instant.
+
+        A batch that undoes others, or reinstates them, has an event for each entity of which one of them said anything
+        that acted at any time so far.
+        """
+        events = []
+        for place, batch in enumerate(self.batches):
+            parts: list[tuple[list[Change], str | None]] = [(batch.news, None)]
+            acted = {at for count in range(place + 2) for at in self.known_after(count).acting}
+            for kind, others in (("undo", batch.undoes), ("reinstate", batch.reinstates)):
+                for other in sorted(others):
+                    said = self.batches[other].said
+                    parts.append(([change for number, change in enumerate(said) if (other, number) in acted], kind))
+            for changes, op in parts:
+                for uid in sorted({change.entity_uid for change in changes}):
+                    said = [change for change in changes if change.entity_uid == uid]
+                    last = max(reversed(said), key=lambda change: change.change_ts)
+                    events.append((uid, min(change.change_ts for change in said), op or last.op))
+        return events
 
     def uids(self) -> list[UUID]:
         """All entities ever named."""

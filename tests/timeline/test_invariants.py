@@ -8,7 +8,7 @@ import pytest
 from builders import an_entity, reference_data, uid, write_drop
 from damage import DAMAGE
 
-from crm_core.drops.ingest import Options, ingest_over
+from crm_core.drops.ingest import Options, ingest_on
 from crm_core.postgres.connection import Connection
 from crm_core.reference import reference_types
 from crm_core.timeline.invariants import CHECKS, NOT_OF_ENTITIES, TableSizes, check, entities_of_drop, table_sizes
@@ -67,7 +67,7 @@ def test_the_entities_of_a_drop_are_all_of_a_small_one_and_a_spread_of_a_large_o
 ) -> None:
     reference_data(connection)
     path = write_drop(tmp_path / "drop.csv", [an_entity(f"person {number}") for number in range(100)])
-    report = ingest_over(connection, path, Options())
+    report = ingest_on(connection, path, Options())
     assert report.sha256 is not None
     assert set(entities_of_drop(connection, report.sha256)) == {uid(f"person {number}") for number in range(100)}
     few = entities_of_drop(connection, report.sha256, at_most=10)

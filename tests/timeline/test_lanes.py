@@ -16,10 +16,8 @@ from crm_core.postgres.connection import Connection, Database
 from crm_core.reference import reference_types
 from crm_core.timeline.lanes import (
     Belief,
-    FieldChange,
     Run,
     beliefs,
-    differences,
     extent,
     lanes,
     moments_of,
@@ -39,7 +37,9 @@ Stretch = tuple[str, datetime, datetime | None]
 def take(connection: Connection, *changes: Change) -> datetime:
     """Record a batch and return when that was."""
     record(connection, reference_types(connection), changes, Origin("tester", "fixture"))
-    ((recorded_at,),) = connection.execute("select max(recorded_at) from batch").fetchall()
+    row = connection.execute("select max(recorded_at) from batch").fetchone()
+    assert row is not None
+    recorded_at: datetime = row[0]
     return recorded_at
 
 
@@ -129,12 +129,12 @@ def test_short_runs_are_gathered_but_for_the_one_that_is_asked_for(ada: Connecti
 def test_a_run_outside_the_window_is_there_only_if_it_holds_at_the_instant(ada: Connection) -> None:
     take(ada, an_entity(at=1, name="A"), an_entity(at=2, name="B"), an_entity(at=3, name="C"))
 
-    def at(**more: datetime) -> list[str | None]:
-        return [r.value for r in lanes(ada, ADA, day(2.2), day(2.8), **more) if r.field == "display_name"]
+    def names(at: datetime | None) -> list[str | None]:
+        return [run.value for run in lanes(ada, ADA, day(2.2), day(2.8), at=at) if run.field == "display_name"]
 
-    assert at(at=day(2.5)) == ["B"]
-    assert at(at=day(1.5)) == ["A", "B"]
-    assert at() == ["B", "C"]
+    assert names(day(2.5)) == ["B"]
+    assert names(day(1.5)) == ["A", "B"]
+    assert names(None) == ["B", "C"]
 
 
 def test_the_extent_says_where_the_entity_existed_next_to_an_instant(ada: Connection) -> None:
@@ -170,17 +170,6 @@ def test_values_come_by_pages_the_newest_first(ada: Connection) -> None:
     ]
     assert (whole[0].value, whole[0].is_whole) == ("x" * 2_000, False)
     assert values_page(ada, ADA, at=day(2), offset=1, limit=2) == whole[1:3]
-
-
-def test_differences_of_one_entity_are_its_net_changes(ada: Connection) -> None:
-    take(ada, an_entity(at=1, email="a@x.org"), an_entity(at=2, name="Ada King", email=None, phone="1"))
-    take(ada, an_entity("other", at=1), an_entity("other", at=2, name="Other"))
-    assert differences(ada, ADA, day(1), day(3)) == [
-        FieldChange("display_name", "Ada Lovelace", "Ada King"),
-        FieldChange("details.email", "a@x.org", None),
-        FieldChange("details.phone", None, "1"),
-    ]
-    assert differences(ada, ADA, day(2), day(3)) == []
 
 
 def test_beliefs_are_the_rows_of_what_was_known_the_newest_first(ada: Connection) -> None:
@@ -244,10 +233,9 @@ def test_lanes_and_beliefs_are_those_of_the_model(database: Database, batches: l
 def runs_of_model(model: Model, field: str) -> list[Stretch]:
     if field.startswith("details."):
         return model.detail_versions(ADA, field.removeprefix("details."))
-    place = FIELDS.index(field)
     runs: list[Stretch] = []
-    for version in model.entity_versions(ADA):
-        value, start, end = version[place], version[2], version[3]
+    for name, code, start, end in model.entity_versions(ADA):
+        value = name if field == "display_name" else code
         if runs and runs[-1][0] == value and runs[-1][2] == start:
             runs[-1] = (value, runs[-1][1], end)
         else:
@@ -281,7 +269,7 @@ def believed_in(known: list[tuple[datetime, list[Change]]], field: str, connecti
     model, rows = Model(), list[Belief]()
     sources = {b.source.recorded_at: b.source for b in beliefs(connection, ADA, field).beliefs}
     for recorded_at, changes in known:
-        model.changes += changes
+        model.record(*changes)
         runs = tuple(runs_of_model(model, field))
         if runs != (rows[-1].runs if rows else ()):
             rows.append(Belief(sources[recorded_at], runs))

@@ -18,17 +18,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from timeline_model import COMPARES, Model
 
-from crm_core.drops.ingest import Options, ingest_over
-from crm_core.errors import EntityAbsent, EntityExists, UnknownEntity
+from crm_core.drops.ingest import Options, ingest_on
+from crm_core.drops.undo import undo_batch, undo_drop
+from crm_core.errors import EntityAbsent, EntityExists, UndoRefused, UnknownEntity
 from crm_core.model import Change, ReferenceTypes
 from crm_core.postgres.connection import Connection, Database
 from crm_core.reference import reference_types
 from crm_core.timeline import reads
 from crm_core.timeline.feed import feed, parse_cursor
 from crm_core.timeline.invariants import check
+from crm_core.timeline.known import as_known
 from crm_core.timeline.lists import Page
 from crm_core.timeline.merge import Origin, record
 from crm_core.timeline.single_change import Provenance, apply_change
+from crm_core.timeline.undo import Who
 
 pytestmark = [pytest.mark.integration, pytest.mark.scd2, pytest.mark.temporal, pytest.mark.idempotency]
 
@@ -49,10 +52,15 @@ drops = st.tuples(st.just("drop"), st.lists(upserts | upserts | deletions, min_s
 requests = st.tuples(st.just("request"), st.lists(upserts | patches | deletions, min_size=1, max_size=3))
 fixtures = st.tuples(st.just("fixture"), st.lists(upserts | patches | deletions, min_size=1, max_size=4))
 replays = st.tuples(st.just("replay"), st.integers(0, 9), st.lists(upserts | deletions, max_size=3))
-steps_taken = st.lists(drops | requests | fixtures | replays, min_size=1, max_size=6)
+retractions = st.tuples(st.sampled_from(["undo", "undo", "reinstate"]), st.integers(0, 9))
+steps_taken = st.lists(drops | requests | fixtures | replays | retractions | retractions, min_size=1, max_size=8)
 REFUSALS = {"exists": EntityExists, "unknown": UnknownEntity, "absent": EntityAbsent}
 Kind = Literal["drop", "request", "fixture"]
-Step = tuple[Kind, list[Change]] | tuple[Literal["replay"], int, list[Change]]  # again, with some that are new
+Step = (
+    tuple[Kind, list[Change]]
+    | tuple[Literal["replay"], int, list[Change]]  # again, with some that are new
+    | tuple[Literal["undo", "reinstate"], int]
+)
 
 
 class Product:
@@ -64,10 +72,17 @@ class Product:
         self.model = Model()
         self.known: list[tuple[datetime, int]] = []  # when it was recorded, and how many batches the model held then
         self.follower = Follower(connection)
+        self.sources: dict[
+            int, str | None
+        ] = {}  # by the place of a batch that brought changes: the SHA-256 of its drop
 
     def take(self, steps: Sequence[Step]) -> None:
         taken: list[tuple[Kind, list[Change]]] = []
         for number, step in enumerate(steps):
+            if step[0] == "undo" or step[0] == "reinstate":
+                self.retract(step[0], step[1])
+                self.note()
+                continue
             if step[0] == "replay":
                 kind, changes = taken[step[1] % len(taken)] if taken else ("drop", [])
                 changes = random.Random(number).sample([*changes, *step[2]], len(changes) + len(step[2]))
@@ -78,29 +93,65 @@ class Product:
             taken.append((kind, changes))
             if kind == "drop":
                 drop = write_drop(self.folder / f"{number}.csv", changes)
-                report = ingest_over(self.connection, drop, Options())
+                report = ingest_on(self.connection, drop, Options())
                 assert report.status in ("merged", "replayed"), report
                 assert report.rows_accepted == len(changes) == report.rows_changed + report.rows_unchanged
+                if report.status == "merged":
+                    self.sources[len(self.model.batches)] = report.sha256
+                    self.model.record(*changes)
             elif kind == "fixture":
+                self.sources[len(self.model.batches)] = None
                 record(self.connection, self.types, changes, Origin("test", kind))
-            if kind == "request":
-                self.ask_for(changes)
-            else:
                 self.model.record(*changes)
-            (recorded_at,) = self.connection.execute("select max(recorded_at) from batch").fetchone() or ()
-            if recorded_at is not None:
-                self.known.append((recorded_at, len(self.model.batches)))
-            self.follower.go_on()
+            else:
+                self.ask_for(changes)
+            self.note()
+
+    def note(self) -> None:
+        """Take note of when a step was recorded, and have the follower go on."""
+        (recorded_at,) = self.connection.execute("select max(recorded_at) from batch").fetchone() or ()
+        if recorded_at is not None:
+            self.known.append((recorded_at, len(self.model.batches)))
+        self.follower.go_on()
+
+    def retract(self, kind: Literal["undo", "reinstate"], number: int) -> None:
+        """Undo or reinstate one of the batches, or the drop that it is of; what cannot be is refused."""
+        if not self.sources:
+            return
+        place = [*self.sources][number % len(self.sources)]
+        sha256, undone = self.sources[place], self.model.undone
+        same = [each for each, of in self.sources.items() if each == place or (sha256 and of == sha256)]
+        if kind == "undo":
+            places = [each for each in same if each not in undone]
+        elif sha256 is None or undone.issuperset(same):
+            last = [batch.undoes for batch in self.model.batches if batch.undoes.intersection(same)][-1:]
+            places = [each for each in same if each in undone and each in last[0]]
+        else:
+            places = []
+        with nullcontext() if places else pytest.raises(UndoRefused):
+            if sha256 is None:
+                undo_batch(self.connection, self.batch_ids()[place], kind, Who("test", "because"))
+            else:
+                undo_drop(self.connection, sha256, kind, Who("test", "because"))
+        if places:
+            (self.model.undo if kind == "undo" else self.model.reinstate)(*places)
+
+    def batch_ids(self) -> list[int]:
+        """The numbers of the batches, in the places that they have in the model."""
+        found = [batch for (batch,) in self.connection.execute("select batch_id from batch order by batch_id")]
+        assert len(found) == len(self.model.batches)
+        return found
 
     def ask_for(self, changes: Sequence[Change]) -> None:
         """Make changes by request, one by one; what the model refuses, the product refuses for the same reason."""
         for number, change in enumerate(changes):
-            refusal = self.model.refuses(change)
+            refusal, before = self.model.refuses(change), len(self.model.batches)
             with nullcontext() if refusal is None else pytest.raises(REFUSALS[refusal]):
                 request = a_request(change, provenance=Provenance("test", f"r-{number}"))
                 apply_change(self.connection, self.types, request, now=datetime.now(UTC), time_zone=UTC)
             if refusal is None:
                 self.model.request(change)
+                self.sources |= dict.fromkeys(range(before, len(self.model.batches)))
 
     def agrees_with_the_feed(self) -> None:
         """Compare what a follower was told, and its copy."""
@@ -135,14 +186,21 @@ class Product:
             self.agree_with_the_audit(page, known_at)
 
     def agree_with_the_audit(self, page: Page, known_at: datetime | None) -> None:
-        """A transition is recorded with the last change of its instant."""
+        """A transition is recorded with the last change of its instant that acts."""
+        query = (
+            "select utc(l.change_ts), l.entity_uid::text, utc(b.recorded_at) from ledger l"
+            " join batch b on b.batch_id = l.batch_id where l.acts order by l.batch_id, l.row_no"
+        )
+        with as_known(self.connection, known_at):
+            last = {(at, uid): recorded_at for at, uid, recorded_at in self.connection.execute(query)}
         ledger = {
-            (entry["change_ts"], entry["entity_uid"]): entry  # the last one of each moment
+            (entry["change_ts"], entry["entity_uid"], entry["recorded_at"]): entry  # the last one of each batch
             for uid in PEOPLE
             for entry in map(json.loads, reads.audit(self.connection, uid, known_at=known_at))
         }
         for document in map(json.loads, page.documents):
-            entry = ledger[document["at"], document["entity_uid"]]
+            at, uid = document["at"], document["entity_uid"]
+            entry = ledger[at, uid, last[at, uid]]
             for origin in ("recorded_at", "actor", "source"):
                 assert document[origin] == entry[origin]
 

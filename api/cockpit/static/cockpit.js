@@ -158,6 +158,23 @@
     if (busy) setTimeout(() => { event.submitter.disabled = true; event.submitter.textContent = busy; });
   });
 
+  // ---- copying what is shown only once; without the clipboard (plain HTTP) it is marked to be copied by hand
+  function offerCopies() {
+    for (const button of document.querySelectorAll("[data-copy]")) button.hidden = false;
+  }
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (!button) return;
+    const field = document.getElementById(button.dataset.copy);
+    field.select();
+    try {
+      await navigator.clipboard.writeText(field.value);
+      button.textContent = "Copied";
+    } catch { button.textContent = "Marked: copy it"; }
+  });
+  document.addEventListener("cockpit:shown", offerCopies);
+  addEventListener("DOMContentLoaded", offerCopies);
+
   // ---- a file that is dropped anywhere on the form is chosen, and looked at
   for (const kind of ["dragover", "dragleave", "drop"]) {
     document.addEventListener(kind, (event) => {

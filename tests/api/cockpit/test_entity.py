@@ -57,8 +57,8 @@ def send(client: httpx.Client, path: Path, changes: list[Change]) -> None:
     assert answer.status_code in (200, 201), answer.text
 
 
-def shown(client: httpx.Client, path: str = HERE, status: int = 200, **params: str) -> str:
-    answer = client.get(path, params=params, headers={"Accept": "text/html"})
+def shown(client: httpx.Client, path: str = HERE, params: dict[str, str] | None = None, *, status: int = 200) -> str:
+    answer = client.get(path, params=params or {}, headers={"Accept": "text/html"})
     assert answer.status_code == status, answer.text
     return answer.text
 
@@ -69,17 +69,17 @@ def plain(html: str) -> str:
 
 
 def section(html: str, name: str) -> str:
-    (found,) = re.findall(rf'<section class="card" id="{name}".*?</section>', html, re.DOTALL)
-    return found
+    found: list[str] = re.findall(rf'<section class="card" id="{name}".*?</section>', html, re.DOTALL)
+    return found[0]
 
 
 def head(html: str) -> str:
-    (found,) = re.findall(r'<div class="entity-head">.*?</h1>.*?</p>', html, re.DOTALL)
-    return plain(found)
+    found: list[str] = re.findall(r'<div class="entity-head">.*?</h1>.*?</p>', html, re.DOTALL)
+    return plain(found[0])
 
 
 def test_the_state_says_since_when_and_where_each_value_came_from(client: httpx.Client) -> None:
-    html = shown(client, as_of="2024-04-20")
+    html = shown(client, params={"as_of": "2024-04-20"})
     assert head(html) == f"Ada King PERSON existed then {ADA}"
     state = plain(section(html, "state"))
     assert "As it was on 2024-04-20" in state
@@ -89,7 +89,7 @@ def test_the_state_says_since_when_and_where_each_value_came_from(client: httpx.
 
 
 def test_a_late_fact_is_said_to_be_learnt_later(client: httpx.Client) -> None:
-    html = shown(client, as_of="2024-03-01")
+    html = shown(client, params={"as_of": "2024-03-01"})
     assert "name Augusta Ada 2024-02-20 late.csv , line 2" in (state := plain(section(html, "state")))
     assert state.count("learnt later") == 1
     assert len(re.findall(r'class="bar[^"]*is-late"', html)) == 1
@@ -107,13 +107,15 @@ def test_a_late_fact_is_said_to_be_learnt_later(client: httpx.Client) -> None:
 def test_where_the_entity_does_not_exist_the_page_says_why(
     client: httpx.Client, params: dict[str, str], told: str
 ) -> None:
-    assert head(shown(client, **params)).startswith(told)
+    assert head(shown(client, params=params)).startswith(told)
 
 
 def test_the_nearest_instants_at_which_it_existed_are_one_click_away(client: httpx.Client) -> None:
-    html = shown(client, as_of="2024-08-01")
+    html = shown(client, params={"as_of": "2024-08-01"})
     assert "as_of=2024-07-18T23%3A59%3A59.999999Z" in html
-    assert head(shown(client, as_of="2024-07-18T23:59:59.999999Z")).startswith("Ada King PERSON existed then")
+    assert head(shown(client, params={"as_of": "2024-07-18T23:59:59.999999Z"})).startswith(
+        "Ada King PERSON existed then"
+    )
 
 
 def test_what_never_existed_has_a_page_if_its_end_was_recorded(client: httpx.Client) -> None:
@@ -128,7 +130,7 @@ def test_an_unknown_entity_is_a_404_that_leads_to_the_search(client: httpx.Clien
 
 
 def test_values_that_look_like_markup_are_text(client: httpx.Client) -> None:
-    html = shown(client, field="details.note")
+    html = shown(client, params={"field": "details.note"})
     assert "<script>alert" not in html
     assert html.count("&lt;script&gt;alert(1)&lt;/script&gt; &amp; &#34;Co&#34; &#39;x&#39;") >= 5
 
@@ -151,21 +153,23 @@ def test_every_version_is_a_bar_and_a_row_of_the_table(client: httpx.Client) -> 
 def test_the_audit_tells_what_each_change_did_the_newest_first(client: httpx.Client) -> None:
     audit = plain(section(shown(client), "audit"))
     assert "5 changes were recorded" in audit
-    assert "late.csv , line 2 2024-02-20 name before: Ada Byron → after: Augusta Ada" in audit
+    assert "late.csv , line 2 2024-02-20 name Ada Byron → Augusta Ada" in audit
     assert audit.index("late.csv") < audit.index("first.csv")
-    assert "ended name before: Ada King → nothing" in audit
+    assert "ended name Ada King" in audit
 
 
 def test_two_instants_are_compared_whichever_comes_first(client: httpx.Client) -> None:
     for pair in ({"from": "2024-01-10", "to": "2024-05-01"}, {"to": "2024-01-10", "from": "2024-05-01"}):
-        html = shown(client, **pair)
-        assert "name before: Ada Byron → after: Ada King phone nothing → after: +1" in plain(html)
+        html = shown(client, params=pair)
+        assert "name Ada Byron → Ada King phone +1" in plain(html)
         assert f"/compare?entity={ADA}&amp;from=2024-01-10&amp;to=2024-05-01" in html
-    assert "Nothing differs between these two instants." in shown(client, **{"from": "2024-04-20", "to": "2024-05-01"})
+    assert "Nothing differs between these two instants." in shown(
+        client, params={"from": "2024-04-20", "to": "2024-05-01"}
+    )
 
 
 def test_what_was_believed_of_a_field_has_a_row_for_each_recording_that_changed_it(client: httpx.Client) -> None:
-    html = section(shown(client, field="display_name"), "believed")
+    html = section(shown(client, params={"field": "display_name"}), "believed")
     labels = re.findall(r'class="bar[^"]*"[^>]*aria-label="([^"]*): believed', html)
     assert labels == [
         "Ada Byron, from 2024-01-01 to 2024-02-20",
@@ -185,7 +189,7 @@ def test_an_entity_with_thousands_of_versions_is_drawn_with_hundreds_of_bars(cli
     assert sum(counts) + len(re.findall(r'data-value="reading', html)) == 3_000
     assert html.count('class="bar') < 500
     assert "Page 1 of 151" in plain(html)
-    near = shown(client, f"/entities/{BIG}", since="2024-02-01", until="2024-02-02")
+    near = shown(client, f"/entities/{BIG}", {"since": "2024-02-01", "until": "2024-02-02"})
     assert len(re.findall(r'data-value="reading', near)) in (10, 11, 12)
 
 
@@ -201,7 +205,8 @@ def test_an_entity_with_thousands_of_versions_is_drawn_with_hundreds_of_bars(cli
     ],
 )
 def test_an_address_that_makes_no_sense_is_refused(client: httpx.Client, params: dict[str, str]) -> None:
-    assert "query." in shown(client, status=400, **params)
+    *_, name = params
+    assert f"<code>{name}</code>" in shown(client, params=params, status=400)
 
 
 def test_the_time_bar_stops_where_this_entity_changes(client: httpx.Client) -> None:

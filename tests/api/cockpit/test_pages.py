@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, Page, expect
 from serving import drop, entity
 
@@ -65,7 +65,7 @@ def test_nothing_serious_bars_anybody_from_a_page(
     seen: Page, site: httpx.Client, addresses: dict[str, str], path: str
 ) -> None:
     for scheme in ("light", "dark"):
-        seen.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        seen.emulate_media(color_scheme=scheme)
         go(seen, site, path, addresses)
         found = Axe().run(seen).response["violations"]
         serious = [fault for fault in found if fault["impact"] in ("serious", "critical")]
@@ -219,3 +219,22 @@ def test_the_invariants_are_recomputed_on_request(seen: Page, site: httpx.Client
     seen.click("text=Recompute all now")
     expect(seen.locator(".status-green")).to_have_count(15)
     expect(seen.locator(".status-red")).to_have_count(0)
+
+
+def test_a_drop_is_undone_with_a_preview_and_reinstated(seen: Page, site: httpx.Client) -> None:
+    uid = entity(site, "Pope Leo XIV")
+    sha256 = drop(site, "2025-07-01_changes.csv")
+    seen.goto(f"{site.base_url}drops/{sha256}")
+    seen.click("text=Undo")
+    expect(seen.locator("main")).to_contain_text("changes act no more")
+    seen.fill("#reason", "it was the wrong file")
+    seen.click("button:has-text('Undo it')")
+    expect(seen.locator("main")).to_contain_text("The drop is undone")
+    now = site.get(f"/api/v1/entities/{uid}", headers={"Accept": "application/json"}).json()
+    assert now["display_name"] == "Robert Francis Prevost"
+    seen.click("text=Reinstate")
+    seen.fill("#reason", "it was right after all")
+    seen.click("button:has-text('Reinstate it')")
+    expect(seen.locator("main")).to_contain_text("The drop acts again")
+    now = site.get(f"/api/v1/entities/{uid}", headers={"Accept": "application/json"}).json()
+    assert now["display_name"] == "Pope Leo XIV"

@@ -12,4 +12,4 @@ select (select count(*)
             where n.has_tie or n.changes > 1
         ) instants
         where not exists (
-            select 1 from ledger l where l.entity_uid = instants.entity_uid and l.change_ts = instants.change_ts))
+            select 1 from ledger l where l.entity_uid = instants.entity_uid and l.change_ts = instants.change_ts and l.acts))

@@ -1,0 +1,50 @@
+"""What the lists of the panel share: a search, pages by key, and all of it as CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from starlette.responses import Response
+
+from api.cockpit.page import Page
+from api.paging import CSV
+from api.tables import Row, written
+
+PAGE_SIZE = 50
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed(Generic[T]):
+    """A page of a list."""
+
+    rows: Sequence[T]
+    count: int  # of all rows that fit the search
+    q: str
+    next: str | None  # the key after which the next page begins
+
+
+def fitting(opened: Page, found: Iterable[T], texts: Callable[[T], Iterable[str]]) -> list[T]:
+    """Return the rows that have what the address searches for, `q`, in one of their texts, whatever the case."""
+    part = _q(opened).casefold()
+    return [row for row in found if any(part in text.casefold() for text in texts(row))]
+
+
+def listed(opened: Page, found: Sequence[T], key: Callable[[T], str]) -> Listed[T]:
+    """Return the page that the address asks for with `after`, in order of the key, which each row has alone."""
+    after = opened.request.query_params.get("after", "")
+    rows = sorted((row for row in found if key(row) > after), key=key)
+    shown = rows[:PAGE_SIZE]
+    return Listed(shown, len(found), _q(opened), key(shown[-1]) if len(rows) > PAGE_SIZE else None)
+
+
+def as_file(name: str, columns: Sequence[str], rows: Iterable[Row]) -> Response:
+    """Return rows as a file of CSV to download."""
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
+    return Response(written([columns, *rows]), headers=headers, media_type=CSV)
+
+
+def _q(opened: Page) -> str:
+    return opened.request.query_params.get("q", "").strip()

@@ -1,0 +1,69 @@
+"""`crm undo`: what a drop or a request said acts no more; or, with --reinstate, again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from crm_core.cli.console import actor, difference_line
+from crm_core.cli.drops import only_drop
+from crm_core.settings import Settings
+from crm_core.values.text import json_line
+
+if TYPE_CHECKING:
+    from crm_core.timeline.undo import Kind, Retraction
+
+
+@click.command(epilog="Example: crm undo prices.csv --dry-run --reason 'prices of another year'")
+@click.argument("drop", required=False)
+@click.option("--batch", type=click.IntRange(min=1), help="Undo this batch of a request instead of a drop.")
+@click.option("--reason", required=True, help="Why; it is recorded and shown in the audit.")
+@click.option("--reinstate", is_flag=True, help="Take an undo back: what the drop said acts again.")
+@click.option("--dry-run", is_flag=True, help="Show what would change; nothing is changed.")
+@click.option("--json", "as_json", is_flag=True, help="Write one line of JSON.")
+def undo(drop: str | None, *, batch: int | None, reason: str, reinstate: bool, dry_run: bool, as_json: bool) -> None:
+    """Undo a drop, however long ago it was merged.
+
+    DROP is the file, its name, or the first six or more digits of its SHA-256. Afterwards everything is as if the drop
+    had not come, whatever came before or after it: what it changed, created and deleted is taken back. The ledger keeps
+    what it said, and who undid it when and why; a read as known before (known_at) answers as it did. What other drops
+    said as well stays. The same file can be ingested again, or reinstated.
+    """
+    from crm_core.drops.undo import undo_batch, undo_drop
+    from crm_core.postgres.connection import open_migrated
+    from crm_core.timeline.undo import Who
+
+    if (drop is None) == (batch is None):
+        message = "name a drop, or a batch with --batch"
+        raise click.UsageError(message)
+    if not reason.strip():
+        message = "is blank; say why"
+        raise click.BadParameter(message, param_hint="--reason")
+    settings = Settings.from_environment()
+    kind: Kind = "reinstate" if reinstate else "undo"
+    who = Who(actor(settings.actor), reason.strip())
+    with open_migrated(settings) as database, database.connect(autocommit=True) as connection:
+        if batch is not None:
+            done = undo_batch(connection, batch, kind, who, dry_run=dry_run)
+        else:
+            assert drop is not None
+            done = undo_drop(connection, only_drop(connection, drop), kind, who, dry_run=dry_run)
+    if as_json:
+        click.echo(json_line(done.as_json() | {"dry_run": dry_run}))
+        return
+    _show(done, dry_run=dry_run)
+
+
+def _show(done: Retraction, *, dry_run: bool) -> None:
+    acts = {"undo": "act no more", "reinstate": "act again"}[done.kind]
+    click.echo(f"{'A dry run, nothing is changed: ' if dry_run else ''}{done.changes:,} changes {acts}")
+    if done.repeats:
+        click.echo(f"{done.repeats:,} repeats of other drops stand in their place")
+    click.echo(
+        f"entities that differ: {done.entities:,}; versions: +{done.entity_versions_added:,}"
+        f" -{done.entity_versions_removed:,}; versions of details: +{done.detail_versions_added:,}"
+        f" -{done.detail_versions_removed:,}"
+    )
+    for difference in done.differences:
+        click.echo(difference_line(difference))
