@@ -45,7 +45,7 @@ class Gate:
     """Admit requests, or refuse them."""
 
     def __init__(self, state: State, limiter: Limiter, *, is_loopback: bool) -> None:
-        """Take where the application listens; whoever does not know says that it is no loopback."""
+        """Take whether the application listens on loopback alone; False if that is not known."""
         self._state, self.limiter, self._is_loopback = state, limiter, is_loopback
         self._closed: tuple[bool, float] = (True, -math.inf)
         self._known: dict[bytes, tuple[Principal | None, float]] = {}  # by the SHA-256 of what was presented

@@ -145,7 +145,7 @@ def _ask(
         if again > now:
             later[file.content] = again
             continue
-        # The key depends on the runs before, so a tick that dies before its cursor is written requests no second run.
+        # The key depends on the earlier runs: a tick that dies before its cursor is written requests no second run.
 
         run_key = " after ".join([file.content, *(run.dagster_run.run_id for run in before[:1])])
         requests.append(dg.RunRequest(run_key=run_key, partition_key=file.key, tags={FILE_TAG: file.content}))

@@ -308,7 +308,7 @@ def test_a_password_that_can_be_guessed_is_refused(connection: Connection, passw
 
 
 @pytest.mark.unit
-def test_all_that_is_wrong_with_a_password_is_told_at_once() -> None:
+def test_all_faults_of_a_password_are_shown_at_once() -> None:
     assert len(password_faults("ann", "111")) == 4
     assert password_faults("a", "abracadabra abracadabra") == []
 

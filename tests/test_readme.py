@@ -62,7 +62,7 @@ def test_every_command_of_the_readme_is_run_by_a_test() -> None:
 
 
 @pytest.mark.integration
-def test_a_first_drop_goes_in_and_a_backup_comes_back() -> None:
+def test_a_first_drop_is_merged_and_a_backup_is_restored() -> None:
     """The blocks as a reader copies them, one after the other, in a folder of its own."""
     first_drop, backup = blocks("README.md", "Your first drop"), blocks("docs/operations.md", "Back up and restore")
     assert (len(first_drop), len(backup)) == (1, 2)

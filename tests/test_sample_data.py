@@ -151,7 +151,7 @@ def test_institutions_are_renamed_on_the_day_they_were(story: Model) -> None:
     ]
 
 
-def test_a_name_learnt_late_stands_between_two_times_of_the_same_name(story: Model) -> None:
+def test_a_name_learnt_late_is_placed_between_two_periods_of_the_same_name(story: Model) -> None:
     assert names(story, "Anna Lindqvist") == [
         ("Anna Lindqvist", "2020-01-01", "2020-09-12"),
         ("Anna Lindqvist-Berg", "2020-09-12", "2022-01-01"),

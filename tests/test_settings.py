@@ -283,7 +283,7 @@ def test_reading_the_settings_imports_no_database_driver() -> None:
     ],
 )
 @pytest.mark.parametrize("place", ["file", "environment"])
-def test_a_misspelt_setting_is_told_once_with_the_nearest_name(
+def test_a_misspelt_setting_is_reported_once_with_the_nearest_name(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, name: str, near: str, place: str
 ) -> None:
     monkeypatch.setattr("crm_core.settings._WARNED_OF", set())

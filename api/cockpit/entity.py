@@ -14,24 +14,17 @@ from uuid import UUID
 from starlette.responses import Response
 from starlette.routing import Route
 
+from api.cockpit.audit import changes_of
 from api.cockpit.beliefs import BeliefPicture, belief_picture
 from api.cockpit.page import Page, page
 from api.cockpit.picture import Picture, Window, fitting, picture
+from api.cockpit.time_bar import instant_of
 from api.problems import refuse
+from crm_core.model import ReferenceTypes
 from crm_core.postgres.connection import Connection
 from crm_core.timeline import history, reads
-from crm_core.timeline.lanes import (
-    Extent,
-    FieldChange,
-    Run,
-    beliefs,
-    differences,
-    extent,
-    lanes,
-    moments_of,
-    values_page,
-)
-from crm_core.values.instants import parse_instant
+from crm_core.timeline.compare import FieldChange, Which, compared
+from crm_core.timeline.lanes import Extent, Run, beliefs, extent, lanes, moments_of, values_page
 
 ROWS = 20  # of a page of a table
 JUST = timedelta(microseconds=1)
@@ -89,7 +82,8 @@ async def show_entity(opened: Page) -> Response:
     found = await opened.read(partial(_found, opened, asked), is_long=asked.field is not None)
     if found is None:
         return _unknown(opened)
-    opened.bar = replace(opened.bar, moments=found.moments)
+    if found.moments:
+        opened.bar = replace(opened.bar, moments=found.moments)
     began, ended = found.extent.began_at or asked.now, asked.as_of or asked.now
     return opened.show(
         "entity.html",
@@ -112,34 +106,25 @@ def _unknown(opened: Page) -> Response:
 
 def _asked(opened: Page, uid: UUID) -> Asked:
     """Read the address; raises Refusal for what makes no sense."""
-    instants = {name: _instant(opened, name) for name in ("since", "until", "from", "to")}
-    since, until, from_, to = instants.values()
+    query, zone = opened.request.query_params, opened.state.settings.time_zone
+    since, until, from_, to = (instant_of(query, name, zone) for name in ("since", "until", "from", "to"))
     if since is not None and until is not None and since >= until:
-        refuse("query.until", "is not after since; leave both out to see everything")
+        refuse("until", "is not after since; leave both out to see everything")
     now = datetime.now(UTC)
     compared = None
     if from_ is not None or to is not None:
         to = to or opened.bar.as_of or now
         from_ = from_ or to
         compared = (min(from_, to), max(from_, to))
-    query = opened.request.query_params
     pages = [_number(query.get(name, "1"), name) for name in ("values", "audit")]
     return Asked(
         uid, opened.bar.as_of, opened.bar.known_at, now, since, until, compared, query.get("field") or None, *pages
     )
 
 
-def _instant(opened: Page, name: str) -> datetime | None:
-    text = opened.request.query_params.get(name, "").strip()
-    try:
-        return parse_instant(text, opened.state.settings.time_zone) if text else None
-    except ValueError as error:
-        refuse(f"query.{name}", str(error))
-
-
 def _number(text: str, name: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < int(text) <= 1_000_000):
-        refuse(f"query.{name}", f"{text!r} is not the number of a page; leave it out to see the first")
+        refuse(name, f"{text!r} is not the number of a page; leave it out to see the first")
     return int(text)
 
 
@@ -168,9 +153,17 @@ def _found(opened: Page, asked: Asked, connection: Connection) -> Found | None:
         audit_count,
         None if whole.began_at else _first_recorded_at(connection, uid),
         moments_of(connection, uid, known_at=known_at),
-        differences(connection, uid, *asked.compared, known_at=known_at) if asked.compared else None,
+        _differences(connection, asked, opened.state.types(connection)),
         _believed(connection, asked, whole, window),
     )
+
+
+def _differences(connection: Connection, asked: Asked, types: ReferenceTypes) -> Sequence[FieldChange] | None:
+    if asked.compared is None:
+        return None
+    from_, to = asked.compared
+    found = compared(connection, types, from_, to, Which(entity_uid=asked.uid), known_at=asked.known_at).entities
+    return [change for one in found for change in one.changes]
 
 
 def _name(connection: Connection, asked: Asked, whole: Extent, runs: Sequence[Run]) -> str | None:
@@ -198,23 +191,8 @@ def _audit(connection: Connection, asked: Asked) -> tuple[list[Recorded], int]:
     offset = max(0, end - ROWS)
     page = history.audit_page(connection, asked.uid, known_at=asked.known_at, offset=offset, limit=end - offset)
     return [
-        Recorded(told, _changes(told["before"], told["after"])) for told in map(json.loads, reversed(page.documents))
+        Recorded(told, changes_of(told["before"], told["after"])) for told in map(json.loads, reversed(page.documents))
     ], count
-
-
-def _changes(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[FieldChange]:
-    """Return the fields in which two states differ, as the audit has them; None is that the entity does not exist."""
-    old, new = _fields(before), _fields(after)
-    return [
-        FieldChange(name, old.get(name), new.get(name)) for name in {**old, **new} if old.get(name) != new.get(name)
-    ]
-
-
-def _fields(state: Mapping[str, Any] | None) -> dict[str, str]:
-    if state is None:
-        return {}
-    details = {f"details.{code}": value for code, value in state["details"].items()}
-    return {"display_name": state["display_name"], "entity_type": state["entity_type"], **details}
 
 
 def _believed(connection: Connection, asked: Asked, whole: Extent, window: Window) -> BeliefPicture | None:
@@ -223,5 +201,5 @@ def _believed(connection: Connection, asked: Asked, whole: Extent, window: Windo
         return None
     fields = whole.fields if asked.known_at is None else extent(connection, asked.uid).fields
     if asked.field not in fields:
-        refuse("query.field", f"{asked.field!r} is not a field of this entity; there are: {', '.join(fields)}")
+        refuse("field", f"{asked.field!r} is not a field of this entity; there are: {', '.join(fields)}")
     return belief_picture(asked.field, beliefs(connection, asked.uid, asked.field), window)

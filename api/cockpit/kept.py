@@ -80,6 +80,6 @@ class Kept:
 
 
 def _take_note(asked: asyncio.Future[T]) -> None:
-    """Look at what came of a question that nobody waits for any more; an error is told to who asks again."""
+    """Look at what came of a question that nobody waits for any more; who asks again gets the error."""
     if not asked.cancelled():
         asked.exception()

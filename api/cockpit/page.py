@@ -180,7 +180,7 @@ def error_page(opened: Page, refusal: Refusal) -> Response:
 
 
 async def _opened(request: Request) -> Page:
-    """Return a page for whoever asks, at no instant yet; if the database is away, for nobody."""
+    """Return a page for the visitor, at no instant yet; if the database is away, for nobody."""
     state, visitors = state_of(request), request.app.state.visitors
     try:
         visitor = await visitors.of(request)

@@ -48,7 +48,7 @@ class _Files(StaticFiles):
 
 
 async def _nothing_there(request: Request, error: Exception) -> Response:
-    """Answer an address at which there is nothing: browsers get a page, programs a problem document."""
+    """Return a page to browsers, and a problem document to programs, where there is nothing at an address."""
     wants_page = "text/html" in request.headers.get("accept", "")
     is_missing = isinstance(error, HTTPException) and error.status_code == 404
     if is_missing and wants_page and not request.scope["path"].startswith(NOT_PAGES):

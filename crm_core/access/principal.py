@@ -17,7 +17,7 @@ _NAME = re.compile(r"[^\W_][\w.@+-]{0,99}")
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks: the bearer of a token, the owner of a session, or whoever the API takes without either."""
+    """Who asks: the bearer of a token, the owner of a session, or anybody while neither is needed."""
 
     name: str  # the actor in the ledger
     role: Role

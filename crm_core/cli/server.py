@@ -103,5 +103,5 @@ def serve(host: str, port: int, workers: int, fd: int | None) -> None:
             port,
             workers=workers,
             listening=None if fd is None else socket.socket(fileno=fd),
-            tell=lambda address: click.echo(f"The API is at {address}/docs"),
+            tell=lambda address: click.echo(f"The cockpit is at {address}/\nThe API is at {address}/docs"),
         )

@@ -95,7 +95,7 @@ class Database:
 def open_database(settings: Settings, *, is_kept: bool = False) -> Iterator[Database]:
     """Open the database that the settings name; an embedded server runs until its last user leaves.
 
-    One that `is_kept`, for those who serve for long, is started again if it is killed. Raises EmbeddedServerFailed.
+    With `is_kept`, for commands that serve for long, it is started again if it is killed. Raises EmbeddedServerFailed.
     """
     bounds = Bounds(work=settings.merge_timeout, idle=settings.idle_timeout)
     if settings.database_url is not None:

@@ -7,8 +7,7 @@ start it again if it is killed. POSIX only.
 
 PostgreSQL refuses to run as root. A root process runs it as the owner of the data; for new data as the owner of the
 home, or else as the system user postgres or nobody. Where that user cannot reach the data and the binaries, their
-parent folders get the permission that lets others pass (o+x, never o+r), and the log says so. Root never writes through
-a link.
+parent folders let others pass from then on (o+x, never o+r), and the log says so. Root never writes through a link.
 """
 
 from __future__ import annotations
@@ -75,8 +74,8 @@ def running_server(
 ) -> Iterator[str]:
     """Yield the conninfo of the database `crm` on the server of `home`, which runs until its last user leaves.
 
-    `binaries` is the bin folder of another PostgreSQL, `settings` stand over those scaled to the machine. If the server
-    is killed meanwhile, one that `is_kept` is started again. Raises EmbeddedServerFailed.
+    `binaries` is the bin folder of another PostgreSQL; `settings` replace those that are scaled to the machine. With
+    `is_kept` a server that is killed meanwhile is started again. Raises EmbeddedServerFailed.
     """
     with ExitStack() as files:
         with _system_errors(home):

@@ -25,6 +25,7 @@ def server_settings(folder: Path) -> dict[str, str]:
         "shared_buffers": _megabytes(shared_buffers),
         "effective_cache_size": _megabytes(memory // 2),
         "work_mem": _megabytes(_between(64 * _MIB, memory // 64, 256 * _MIB)),
+        "temp_buffers": _megabytes(_between(8 * _MIB, memory // 64, 256 * _MIB)),  # used as far as a merge fills it
         "maintenance_work_mem": _megabytes(_between(64 * _MIB, memory // 16, _GIB)),
         "wal_buffers": _megabytes(_between(4 * _MIB, shared_buffers // 16, 64 * _MIB)),
         "max_wal_size": _megabytes(_between(256 * _MIB, shutil.disk_usage(folder).free // 8, 8 * _GIB)),

@@ -5,7 +5,6 @@ A field is `display_name`, `entity_type` or `details.<code>`; the blank field is
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -61,15 +60,7 @@ class Extent:
     begins_after: datetime | None  # its first beginning after that instant
     fields: tuple[str, ...]  # that ever had a value: name, type, then details by their code
     count: int  # of values
-
-
-@dataclass(frozen=True, slots=True)
-class FieldChange:
-    """A field that differs between two instants; None: it has no value then."""
-
-    field: str
-    before: str | None
-    after: str | None
+    is_open: bool  # it exists until further notice
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +85,9 @@ def extent(
 ) -> Extent:
     """Read from when to when there is something to show, and when the entity existed next to an instant (None: now)."""
     with as_known(connection, known_at):
-        ((began, last, before, after, fields, count),) = rows(
-            connection, "field_extent", {"entity_uid": entity_uid, "at": at}
-        )
-    return Extent(began, last, before, after, tuple(sorted(fields, key=_in_order)), count)
+        (row,) = rows(connection, "field_extent", {"entity_uid": entity_uid, "at": at})
+    began, last, before, after, fields, count, is_open = row
+    return Extent(began, last, before, after, tuple(sorted(fields, key=_in_order)), count, is_open)
 
 
 def lanes(
@@ -143,17 +133,6 @@ def moments_of(
     with as_known(connection, known_at):
         found = rows(connection, "field_moments", {"entity_uid": entity_uid, "most": at_most})
     return [at for (at,) in found]
-
-
-def differences(
-    connection: Connection, entity_uid: UUID, from_: datetime, to: datetime, *, known_at: datetime | None = None
-) -> list[FieldChange]:
-    """Read the net changes of the entity from one instant to a later one, by field."""
-    values: Values = {"from": from_, "to": to, "entity_uids": [entity_uid]}
-    with as_known(connection, known_at):
-        found = rows(connection, "diff", values)
-    changes = [change for document, _ in found for change in json.loads(document)["changes"]]
-    return sorted((FieldChange(*change.values()) for change in changes), key=lambda change: _in_order(change.field))
 
 
 def beliefs(connection: Connection, entity_uid: UUID, field: str) -> Beliefs:

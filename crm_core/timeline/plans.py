@@ -134,6 +134,20 @@ KEY_QUERIES = (
     ),
     KeyQuery("audit", "the ledger of one entity", ("ledger_pkey",), "the changes of a uid are stored side by side"),
     KeyQuery(
+        "audit_of_all",
+        "the ledger of all entities",
+        ("ledger_by_batch",),
+        "a page of a large batch reads only itself",
+        ("audit",),
+    ),
+    KeyQuery(
+        "search",
+        "search by a part of a name or detail",
+        ("entity_by_part_of_name", "entity_detail_by_part_of_value"),
+        "they contain every three letters of names, and of the beginnings of details",
+        ("search",),
+    ),
+    KeyQuery(
         "diff_candidates",
         "what changed within a short window",
         BY_TIME,
@@ -180,6 +194,13 @@ def explain(connection: Connection) -> Iterator[Plan]:
         "after": {"after_uid": entity_uid, "after_name": display_name},
         "hashdiffs": {"hashdiffs": [hashdiff]},
         "offset": {"offset": 1_000},
+        "audit": dict.fromkeys(("actor", "from", "to", "drops", "op", "detail_type", "entity_uid", "after_at")),
+        "search": {
+            "text": display_name,
+            "beginnings": [display_name],
+            "part": like_pattern(display_name),
+            "details_limit": 100,
+        },
     }
     nothing: Values = {"like": None, "entity_type_id": None, "after_uid": None, "after_name": None, "hashdiffs": []}
     for query in KEY_QUERIES:

@@ -119,7 +119,7 @@ def test_the_name_of_the_token_is_the_actor(closed: tuple[httpx.Client, dict[str
     assert [entry["actor"] for entry in ledger] == ["a-writer", "a-admin"]
 
 
-def test_a_token_that_is_none_is_refused_and_not_repeated(closed: tuple[httpx.Client, dict[str, Bearer]]) -> None:
+def test_an_invalid_token_is_refused_and_not_repeated(closed: tuple[httpx.Client, dict[str, Bearer]]) -> None:
     client, of = closed
     good = of["admin"]["Authorization"]
     for wrong in (
@@ -209,7 +209,7 @@ def test_a_token_is_never_in_the_log(fresh_database: Database, caplog: pytest.Lo
     assert "private" not in written, "what people search for is theirs"
 
 
-def test_a_client_that_asks_too_often_is_told_when_to_come_again(fresh_database: Database) -> None:
+def test_a_client_that_calls_too_often_learns_when_to_retry(fresh_database: Database) -> None:
     ann, bob = (bearer(fresh_database, name, "reader") for name in ("ann", "bob"))
     with served_with_types(fresh_database, rate_limit="3/minute") as client:
         assert [client.get(ENTITIES, headers=ann).status_code for _ in range(4)] == [200, 200, 200, 429]

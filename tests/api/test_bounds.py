@@ -120,7 +120,7 @@ def test_readiness_says_that_a_write_is_stuck(fresh_database: Database, monkeypa
         assert client.get("/readyz").json() == {"status": "ready"}
 
 
-def test_readiness_is_told_in_time_though_the_server_stands_still() -> None:
+def test_readiness_is_answered_in_time_even_if_the_server_does_not_respond() -> None:
     with tempfile.TemporaryDirectory(prefix="crm-") as folder:
         home = Path(folder) / "home"
         with running_server(home, settings=CARELESS) as conninfo:
@@ -142,7 +142,7 @@ def test_readiness_is_told_in_time_though_the_server_stands_still() -> None:
                 until(lambda: client.get("/readyz").json() == {"status": "ready"}, 15)
 
 
-def test_every_call_is_answered_in_time_though_the_server_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_call_is_answered_in_time_even_if_the_server_does_not_respond(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.state.PATIENCE", 1.0)
     monkeypatch.setattr("api.state.LOCK_SECONDS", 1)
     calls: list[Callable[[httpx.Client, str], httpx.Response]] = [
@@ -287,7 +287,7 @@ def test_requests_are_answered_though_nobody_reads_the_log(server: Server, tmp_p
         os.close(reading)
 
 
-def test_a_write_that_waits_too_long_for_others_is_told_to_come_again(
+def test_a_write_that_waits_too_long_for_others_is_refused_with_the_time_to_retry(
     fresh_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.state.LOCK_SECONDS", 1)
@@ -324,7 +324,9 @@ def test_drops_keep_no_other_write_waiting(fresh_database: Database, tmp_path: P
             assert [one.result(30).status_code for one in sent] == [201] * 4
 
 
-def test_a_client_that_breaks_off_is_no_fault_of_ours(client: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_client_that_breaks_off_is_not_logged_as_our_fault(
+    client: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "crm.api")
     for path, kind in (("drops", "text/csv"), ("entities", "application/json"), ("drops", FORM)):
         with socket.create_connection((client.base_url.host, client.base_url.port or 80)) as connection:

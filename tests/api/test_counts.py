@@ -42,7 +42,7 @@ def test_a_large_count_is_remembered_for_its_list_alone() -> None:
     assert counts.count(("b",), table.count) == 5
 
 
-def test_no_count_is_older_than_ten_seconds_though_whoever_counts_anew_fails() -> None:
+def test_no_count_is_older_than_ten_seconds_even_if_counting_again_fails() -> None:
     table = Table(LARGE + 1)
     counts = Counts(lambda: table.now)
     counts.count(("a",), table.count)

@@ -60,7 +60,7 @@ def test_a_drop_whose_client_left_is_not_taken_in(any_fresh_database: Database, 
         assert client.get(ENTITIES).json()["count"] == 0
 
 
-def test_a_client_that_stands_still_in_a_transaction_gives_its_locks_back(any_fresh_database: Database) -> None:
+def test_a_client_that_is_idle_in_a_transaction_loses_its_locks(any_fresh_database: Database) -> None:
     impatient = Database(any_fresh_database.conninfo, Bounds(idle=1))
     with served_with_types(any_fresh_database) as client:
         entity = create(client)

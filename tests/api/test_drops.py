@@ -146,7 +146,7 @@ def test_a_name_is_a_name_and_no_path(client: httpx.Client, name: str, kept: str
         (f"{HEADER},change_time\n".encode(), "change_time"),
     ],
 )
-def test_what_is_no_drop_is_refused_whole(client: httpx.Client, content: bytes, said: str) -> None:
+def test_a_file_that_is_not_a_drop_is_refused_whole(client: httpx.Client, content: bytes, said: str) -> None:
     told = a_problem(sent(client, content, file_name="drop.csv"), 400, "drop.csv", said)
     assert "/tmp" not in told["detail"]
     assert "uploads" not in told["detail"]
@@ -213,7 +213,7 @@ def test_the_drops_are_listed_newest_first(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("sha256", ["x", "0" * 63, "0" * 65, "G" * 64, "0" * 63 + "%00"])
-def test_a_name_that_is_no_sha256_is_refused(client: httpx.Client, sha256: str) -> None:
+def test_a_name_that_is_not_a_sha256_is_refused(client: httpx.Client, sha256: str) -> None:
     assert client.get(f"{DROPS}/{sha256}").status_code == 400
     a_problem(client.get(f"{DROPS}/{'0' * 64}"), 404, "no drop", DROPS)
 

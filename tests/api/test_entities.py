@@ -168,7 +168,7 @@ def test_an_instant_may_be_a_little_ahead_and_no_more(client: httpx.Client) -> N
 
 
 @pytest.mark.parametrize("change_ts", ["2024-13-45", "2023-02-29", "yesterday", "2024", "24:00", "1e9", "infinity"])
-def test_an_instant_that_is_none_is_refused(client: httpx.Client, change_ts: str) -> None:
+def test_an_invalid_instant_is_refused(client: httpx.Client, change_ts: str) -> None:
     for answer in (
         client.post(ENTITIES, json={"display_name": "A", "entity_type": "PERSON", "change_ts": change_ts}),
         client.patch(f"{ENTITIES}/{uuid4()}", json={"change_ts": change_ts}),
@@ -469,7 +469,7 @@ def test_names_and_values_may_be_long(client: httpx.Client) -> None:
     assert [fault["reason"] for fault in told["errors"]] == ["value_too_long"] * 2
 
 
-def test_what_is_never_seen_is_no_name_and_is_not_stored(client: httpx.Client) -> None:
+def test_invisible_characters_are_not_a_name_and_are_not_stored(client: httpx.Client) -> None:
     entity = create(client, "\ufeffVera Seen\u200b", email="vera@seen.org\u200b")
     assert (entity["display_name"], values(entity)) == ("Vera Seen", {"email": "vera@seen.org"})
     family = "Family 👩\u200d👩\u200d👧"

@@ -117,7 +117,7 @@ def test_a_problem_says_what_when_and_where(client: httpx.Client) -> None:
         (person().replace(b'"display_name"', b'"\\ud800": 1, "display_name"'), "body"),
     ],
 )
-def test_a_body_that_is_none_is_refused_and_nothing_goes_in(client: httpx.Client, content: bytes, said: str) -> None:
+def test_an_invalid_body_is_refused_and_changes_nothing(client: httpx.Client, content: bytes, said: str) -> None:
     before = client.get(ENTITIES).json()["count"]
     a_problem(posted(client, content), 400, said)
     assert client.get(ENTITIES).json()["count"] == before
@@ -177,7 +177,7 @@ def test_a_member_that_comes_twice_is_malformed_in_reference_data_too(client: ht
         ("application/merge-patch+json; Charset=UTF8", 201),
     ],
 )
-def test_what_is_said_of_the_encoding_is_heeded(client: httpx.Client, declared: str, status: int) -> None:
+def test_the_declared_encoding_is_respected(client: httpx.Client, declared: str, status: int) -> None:
     answer = client.post(ENTITIES, content=person(display_name="Jürg"), headers={"Content-Type": declared})
     assert answer.status_code == status, answer.text
     if status == 400:
@@ -203,7 +203,7 @@ def test_a_body_that_is_not_called_json_is_refused(client: httpx.Client, content
     a_problem(answer, 400, "Content-Type: application/json")
 
 
-def test_many_faults_are_told_in_few_words(client: httpx.Client) -> None:
+def test_many_faults_are_reported_in_few_words(client: httpx.Client) -> None:
     details = [{"detail_type": f"unknown {number}", "detail_value": "x"} for number in range(5_000)]
     answer = posted(client, person(details=details, change_ts="9" * 100_000))
     told = a_problem(answer, 400, "and 4998 more")
@@ -254,7 +254,7 @@ def test_the_longest_body_is_a_setting(client: httpx.Client, database: Database)
         (f"{ENTITIES}/{NOBODY}/audit?page=0&page_size=1", "query.page"),
     ],
 )
-def test_an_address_that_is_none_is_refused(client: httpx.Client, address: str, said: str) -> None:
+def test_an_invalid_address_is_refused(client: httpx.Client, address: str, said: str) -> None:
     a_raw_problem(ask_raw(client, b"GET %s HTTP/1.1\r\n%s\r\n" % (address.encode(), HOST)), 400, said)
 
 
@@ -268,7 +268,7 @@ def test_an_address_that_is_none_is_refused(client: httpx.Client, address: str, 
         b"If-Match: abc\r\n",
     ],
 )
-def test_a_header_that_is_none_is_refused(client: httpx.Client, header: bytes) -> None:
+def test_an_invalid_header_is_refused(client: httpx.Client, header: bytes) -> None:
     uid = create(client)["entity_uid"].encode()
     head = b"PATCH /api/v1/entities/%s HTTP/1.1\r\n%sContent-Type: application/json\r\nContent-Length: 2\r\n" % (
         uid,
@@ -290,7 +290,7 @@ def test_a_header_that_is_none_is_refused(client: httpx.Client, header: bytes) -
         b"nonsense\r\n\r\n",
     ],
 )
-def test_what_is_no_http_is_refused_by_the_server_itself(client: httpx.Client, request_: bytes) -> None:
+def test_bytes_that_are_not_http_are_refused_by_the_server_itself(client: httpx.Client, request_: bytes) -> None:
     status, _, _ = ask_raw(client, request_)
     assert status == 400
     assert client.get("/healthz").status_code == 200
@@ -318,7 +318,7 @@ def test_requests_may_come_in_a_row_on_one_connection(client: httpx.Client) -> N
             assert read_raw(connection)[0] == 200
 
 
-def test_a_wrong_method_is_told_the_right_ones(client: httpx.Client) -> None:
+def test_a_wrong_method_is_answered_with_the_right_ones(client: httpx.Client) -> None:
     for method, path, allowed in (
         ("PUT", ENTITIES, "HEAD, GET, POST"),
         ("DELETE", ENTITIES, "HEAD, GET, POST"),

@@ -173,7 +173,7 @@ def test_what_has_ended_is_not_listed(client: httpx.Client) -> None:
         ("cursor=" + "x" * 9000, "query.cursor"),
     ],
 )
-def test_a_parameter_that_is_none_is_refused_with_its_name(client: httpx.Client, query: str, where: str) -> None:
+def test_an_unknown_parameter_is_refused_with_its_name(client: httpx.Client, query: str, where: str) -> None:
     told = a_problem(client.get(f"{ENTITIES}?{query}"), 400, where)
     assert [fault["where"] for fault in told["errors"]] == [where]
 
@@ -245,7 +245,7 @@ def _cursor(client: httpx.Client) -> str:
     return httpx.URL(listed(client, cursor="", page_size=1)["next"]).params["cursor"]
 
 
-def test_a_cursor_goes_on_though_the_entity_it_stands_on_is_gone(client: httpx.Client) -> None:
+def test_a_cursor_goes_on_even_if_its_entity_is_gone(client: httpx.Client) -> None:
     gone = create(client, "AAA")
     following = listed(client, cursor="", page_size=2)
     assert following["results"][1]["entity_uid"] == gone["entity_uid"]
@@ -253,7 +253,7 @@ def test_a_cursor_goes_on_though_the_entity_it_stands_on_is_gone(client: httpx.C
     assert results(follow(client, following["next"])) == listed(client)["results"][1:]
 
 
-def test_a_cursor_stands_on_any_name(client: httpx.Client) -> None:
+def test_a_cursor_can_begin_at_any_name(client: httpx.Client) -> None:
     odd = ['\\u0000 "quoted"', "\U0001f600", "é\u0301 x"]
     entities = [create(client, name, website="odd") for name in odd]
     found = results(follow(client, f"{ENTITIES}?website=odd&cursor=&page_size=1"))

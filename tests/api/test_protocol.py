@@ -167,7 +167,7 @@ def test_a_header_that_may_come_once_is_refused_if_it_comes_twice(client: httpx.
     "line",
     [b"OPTIONS * HTTP/1.1", b"CONNECT example.org:443 HTTP/1.1", b"GET http://localhost HTTP/1.1", b"GET ?q HTTP/1.1"],
 )
-def test_an_address_of_another_form_is_no_fault_of_ours(client: httpx.Client, line: bytes) -> None:
+def test_an_address_of_another_form_is_not_logged_as_our_fault(client: httpx.Client, line: bytes) -> None:
     status, headers, _ = ask_raw(client, line + b"\r\n" + HOST + b"\r\n")
     assert (400 <= status < 500, headers["content-type"]) == (True, PROBLEM)
 

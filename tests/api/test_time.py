@@ -113,7 +113,7 @@ def test_pages_and_cursor_of_a_past_state_agree(client: httpx.Client) -> None:
         assert found == whole
 
 
-def test_what_is_known_is_told_apart_from_what_was_so(client: httpx.Client, story: Document) -> None:
+def test_what_is_known_is_separate_from_what_was_true(client: httpx.Client, story: Document) -> None:
     address = f"{ENTITIES}/{story['entity_uid']}"
     before = now()
     late = client.patch(address, json={"display_name": "John Late", "change_ts": "2021-01-01"})
@@ -165,7 +165,7 @@ def test_a_plus_that_became_a_space_is_explained(client: httpx.Client, path: str
 @pytest.mark.parametrize(
     "text", ["", "x", "2024-13-45", "24-01-01", "0000-01-01", "10000-01-01", "now", "2024-01-01T25"]
 )
-def test_an_instant_that_is_none_is_refused(client: httpx.Client, text: str) -> None:
+def test_an_invalid_instant_is_refused(client: httpx.Client, text: str) -> None:
     uid = uuid4()
     for path, name, more in (
         (ASOF, "as_of", {}),
@@ -285,7 +285,7 @@ def test_a_diff_needs_a_window(client: httpx.Client) -> None:
     a_problem(client.get(DIFF, params=params), 400, "query.mode", "'net' or 'changes'")
 
 
-def test_a_cursor_of_one_diff_is_none_of_another(client: httpx.Client, story: Document) -> None:
+def test_a_cursor_of_one_diff_is_not_valid_for_another(client: httpx.Client, story: Document) -> None:
     window = {"from": "2019-01-01", "to": "2030-01-01", "page_size": "1"}
     other = create(client, body={"change_ts": "2021-02-03"})
     following = client.get(DIFF, params={**window, "cursor": ""}).json()["next"]

@@ -100,7 +100,7 @@ def test_a_code_exists_once_whatever_its_case(client: httpx.Client) -> None:
         ({"code": "fax2", "name": "x", "compares": "loosely"}, "body.compares"),
     ],
 )
-def test_a_type_that_is_none_is_refused(client: httpx.Client, path: str, body: Document, where: str) -> None:
+def test_an_invalid_type_is_refused(client: httpx.Client, path: str, body: Document, where: str) -> None:
     a_problem(client.post(path, json=body), 400, where)
     assert "fax2" not in {kind["code"] for kind in listed(client, path)}
 

@@ -104,7 +104,7 @@ def test_what_is_packed_is_to_be_unpacked_first(client: httpx.Client) -> None:
     assert sent_form(client, a_form(content, "Content-Transfer-Encoding: binary")).status_code == 201
 
 
-def test_a_form_that_does_not_end_is_no_whole_file(client: httpx.Client) -> None:
+def test_a_form_that_does_not_end_is_refused(client: httpx.Client) -> None:
     content = a_drop("Form Whole", "Form Cut").encode()
     for end in (b"", b"\r\n", b"\r\n--x", b"\r\n--x-", b"\r\n--y--\r\n"):
         a_problem(sent_form(client, a_form(content, end=end)), 400, "body")
@@ -149,7 +149,7 @@ def test_a_body_that_comes_byte_by_byte_is_not_waited_for(client: httpx.Client) 
         assert received.startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_length_that_is_none_is_refused(client: httpx.Client) -> None:
+def test_an_invalid_length_is_refused(client: httpx.Client) -> None:
     for lengths in (
         b"Content-Length: 5\r\nContent-Length: 6",
         b"Content-Length: 5\r\nTransfer-Encoding: chunked",

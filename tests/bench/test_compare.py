@@ -120,7 +120,7 @@ def test_a_tool_that_takes_everything_in_and_one_that_refuses_the_file_are_both_
 
 
 @pytest.mark.unit
-def test_a_good_row_that_is_told_to_be_bad_is_wrong() -> None:
+def test_a_good_row_that_is_reported_as_bad_counts_as_wrong() -> None:
     found = verdicts(replace(ALL_RIGHT, told=ALL_RIGHT.told | {2}))
     assert not found["bad rows are listed, with reasons"].is_right
 
@@ -175,7 +175,7 @@ def test_peers_are_installed_as_of_the_same_day_as_the_product() -> None:
         ({"UV_OFFLINE": "1", "UV_CACHE_DIR": "empty"}, "it could not be installed"),
     ],
 )
-def test_a_peer_that_cannot_be_installed_is_told_and_the_rest_goes_on(
+def test_a_peer_that_cannot_be_installed_is_reported_and_the_rest_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str], error: str
 ) -> None:
     for name, value in environment.items():

@@ -151,7 +151,7 @@ def test_a_dirty_drop_has_every_fault_in_turn_and_leaves_the_other_rows_alone(tm
     assert sum(ours != theirs for ours, theirs in zip(lines, good, strict=True)) == 50
 
 
-def test_lines_that_are_no_rows_are_as_many_as_promised(tmp_path: Path) -> None:
+def test_lines_that_are_not_rows_are_as_many_as_promised(tmp_path: Path) -> None:
     faults = write_dirty(tmp_path / "dirty.csv", 2_000, 0.2)
     batches = list(read_drop(tmp_path / "dirty.csv"))
     found = Counter(reason for batch in batches for reject in batch.rejects for reason in reject.reasons)

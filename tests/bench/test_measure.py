@@ -32,7 +32,7 @@ def test_it_measures_drops_reads_and_writes_beside_their_limits() -> None:
 
 
 @pytest.mark.parametrize("entities", ["", "9", "many", "6m", "-1k"])
-def test_a_size_that_is_none_is_told(entities: str) -> None:
+def test_an_invalid_size_is_refused(entities: str) -> None:
     ran = CliRunner().invoke(crm, ["bench", "--entities", entities])
     assert ran.exit_code == 2
     assert "1k to 5m" in ran.output

@@ -84,7 +84,7 @@ def test_a_token_may_expire(run: Run, fresh_database: Database, expires: str, da
 
 
 @pytest.mark.parametrize("expires", ["2001-01-01", "0d", "soon", "", "90", "-1d", "2024-13-45", "999999d"])
-def test_an_expiry_that_is_none_or_over_is_wrong_usage(run: Run, fresh_database: Database, expires: str) -> None:
+def test_an_invalid_or_past_expiry_is_wrong_usage(run: Run, fresh_database: Database, expires: str) -> None:
     result = run("token", "create", "etl", "--role", "reader", "--expires", expires)
     assert result.exit_code == 2
     assert "--expires" in result.stderr
@@ -209,7 +209,7 @@ def test_without_a_terminal_the_environment_answers(
     assert again.stderr == "error: an account 'ann' exists already; choose another name\n"
 
 
-def test_without_a_terminal_what_is_missing_or_weak_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_terminal_a_missing_or_weak_password_is_reported(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     result = run("createsuperuser", "--noinput", "--username", "ann")
     assert result.exit_code == 2
     assert "CRM_SUPERUSER_PASSWORD" in result.stderr

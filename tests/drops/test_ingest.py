@@ -63,7 +63,7 @@ def breaches(connection: Connection) -> list[str]:
 
 
 @pytest.mark.idempotency
-def test_rows_that_were_rejected_go_in_when_the_reason_has_passed(crm: Connection, tmp_path: Path) -> None:
+def test_rejected_rows_are_merged_once_the_reason_has_passed(crm: Connection, tmp_path: Path) -> None:
     linkedin = '"[{""detail_type"":""linkedin"",""detail_value"":""in/bo""}]"'
     lines = (
         f"{uid('ada')},Ada,PERSON,[],2024-01-01,",
@@ -115,7 +115,7 @@ def test_rows_that_were_rejected_go_in_when_the_reason_has_passed(crm: Connectio
 
 
 @pytest.mark.idempotency
-def test_a_row_that_was_dated_ahead_goes_in_later(crm: Connection, tmp_path: Path) -> None:
+def test_a_row_that_was_dated_ahead_is_merged_later(crm: Connection, tmp_path: Path) -> None:
     soon = (datetime.now(UTC) + timedelta(minutes=5, seconds=1)).isoformat()
     path = tmp_path / "drop.csv"
     assert books(take(crm, path, f"{uid('ada')},Ada,PERSON,[],{soon},")) == ("merged", 1, 0, 1, 0, 0)
@@ -126,7 +126,7 @@ def test_a_row_that_was_dated_ahead_goes_in_later(crm: Connection, tmp_path: Pat
 
 
 @pytest.mark.idempotency
-def test_a_file_dropped_before_the_types_were_loaded_goes_in_afterwards(empty: Connection, tmp_path: Path) -> None:
+def test_a_file_dropped_before_the_types_were_loaded_is_merged_afterwards(empty: Connection, tmp_path: Path) -> None:
     drop = write_drop(tmp_path / "early.csv", [an_entity(f"{n}", email=f"{n}@x.org") for n in range(300)])
     first = ingest_over(empty, drop, Options())
     assert books(first) == ("merged", 300, 0, 300, 0, 0)
@@ -197,7 +197,7 @@ def test_a_dry_run_says_that_it_is_one(crm: Connection, tmp_path: Path) -> None:
     assert take(crm, tmp_path / "drop.csv", f"{uid('ada')},Ada,PERSON,[],2024-01-01,").as_json()["dry_run"] is False
 
 
-def test_progress_is_told_of_the_reading_in_bytes_and_of_each_step_of_the_merge(
+def test_progress_is_reported_for_the_reading_in_bytes_and_for_each_step_of_the_merge(
     crm: Connection, tmp_path: Path
 ) -> None:
     told: list[tuple[str, int, int | None]] = []

@@ -93,7 +93,7 @@ def test_a_row_comes_to_the_same_entity_with_or_without_the_remarks(desk: Desk) 
     assert (again.rows_accepted, again.rows_changed) == (1, 0)
 
 
-def test_remarks_may_stand_anywhere_empty_or_not_or_be_taken_away(desk: Desk) -> None:
+def test_remarks_may_be_anywhere_empty_or_not_or_removed(desk: Desk) -> None:
     desk.drop("display_name,Reject_Reasons,entity_type,details,reject_line\nAda,,PERSON,[],\nBo,x,PERSON,[],y\n")
     desk.drop("display_name,entity_type,details,reject_line\nCy,PERSON,[],1\n")
     assert desk.names() == {"Ada", "Bo", "Cy"}
@@ -141,7 +141,7 @@ def test_the_header_comes_back_as_it_stood_with_the_mark_of_utf_8_before_all(des
     assert desk.drop(download.replace("ROBOT", "PERSON")).rows_accepted == 1
 
 
-def test_bytes_that_are_no_text_are_rejected_until_they_are_corrected(desk: Desk) -> None:
+def test_bytes_that_are_not_text_are_rejected_until_they_are_corrected(desk: Desk) -> None:
     header = b"display_name,entity_type,details\n"
     report = desk.drop(header + b"Ren\xe9e,PERSON,[]\nN\0ull,PERSON,[]\nAda,PERSON,[]\nshort\xff\nC:\\xe9,PERSON,[]\n")
     assert desk.names() == {"Ada", r"C:\xe9"}, "a backslash of the sender's own is text"
@@ -232,7 +232,7 @@ def _walk(connection: Connection, limit: int) -> Iterator[registry.Document]:
         yield from page.documents
 
 
-def test_rows_without_an_instant_go_in_though_the_clock_was_set_back(desk: Desk) -> None:
+def test_rows_without_an_instant_are_merged_even_if_the_clock_was_set_back(desk: Desk) -> None:
     content = "display_name,entity_type,details\nAda,PERSON,[]\n"
     assert desk.drop(content + "Bo,ROBOT,[]\n", strict=True).status == "refused"
     desk.connection.execute(b"update drop_file set first_seen_at = first_seen_at + interval '1 hour'")

@@ -86,7 +86,7 @@ def _is_making(home: Path) -> bool:
     return any(home.glob("postgres.new*"))
 
 
-def test_makers_of_a_data_folder_who_are_killed_do_not_stand_in_the_way_of_the_next() -> None:
+def test_a_killed_command_that_was_making_the_data_folder_does_not_block_the_next_one() -> None:
     chance = random.Random(12)
     for _ in range(6):
         with a_home() as home:
@@ -163,7 +163,7 @@ def carry(old: Connection, new: Connection, table: str) -> bool:
     return rows > 0
 
 
-def test_data_of_an_older_postgresql_are_told_of_and_carried_over_as_it_says(tmp_path: Path) -> None:
+def test_data_of_an_older_postgresql_are_refused_with_the_way_to_carry_them_over(tmp_path: Path) -> None:
     older = older_binaries()
     if older is None:
         pytest.skip("no older PostgreSQL: install one, or set CRM_TEST_PG_BIN to its bin folder")

@@ -52,7 +52,7 @@ def undisturbed(server: Server, drops: Sequence[Path]) -> Iterator[Database]:
         yield database
 
 
-def test_a_disk_that_fills_during_a_drop_is_told_and_the_drop_goes_in_once_there_is_room(
+def test_a_disk_that_fills_during_a_drop_is_reported_and_the_drop_is_merged_once_there_is_room(
     drops: Sequence[Path], undisturbed: Database
 ) -> None:
     with small_disk() as disk, a_home() as elsewhere:
@@ -75,7 +75,7 @@ def test_a_disk_that_fills_during_a_drop_is_told_and_the_drop_goes_in_once_there
             assert_as(undisturbed, database)
 
 
-def test_a_server_whose_wal_fills_its_disk_is_told_of_and_comes_back_once_there_is_room(
+def test_a_server_whose_wal_fills_its_disk_is_reported_and_comes_back_once_there_is_room(
     drops: Sequence[Path], undisturbed: Database
 ) -> None:
     """PostgreSQL gives up when it cannot write its WAL, and again when it cannot while it recovers."""
@@ -133,7 +133,7 @@ def move_wal(home: Path, folder: Path) -> None:
     wal.symlink_to(folder / "wal")
 
 
-def test_a_connection_that_is_cut_anywhere_in_a_drop_is_told_and_the_drop_goes_in_afterwards(
+def test_a_connection_that_is_cut_anywhere_in_a_drop_is_reported_and_the_drop_is_merged_afterwards(
     server: Server, drops: Sequence[Path], undisturbed: Database
 ) -> None:
     chance = random.Random(21)
@@ -154,7 +154,7 @@ def test_a_connection_that_is_cut_anywhere_in_a_drop_is_told_and_the_drop_goes_i
         assert_as(undisturbed, database)
 
 
-def test_a_session_that_is_ended_anywhere_in_a_drop_is_told_and_the_drop_goes_in_afterwards(
+def test_a_session_that_is_ended_anywhere_in_a_drop_is_reported_and_the_drop_is_merged_afterwards(
     server: Server, drops: Sequence[Path], undisturbed: Database
 ) -> None:
     chance = random.Random(22)

@@ -133,7 +133,7 @@ def test_a_report_on_old_drops_warns_that_none_came(project: Project) -> None:
     assert outcome.failed_checks == {DROPS_KEEP_COMING.name}
 
 
-def test_no_report_is_made_by_itself_while_a_drop_stands_broken_and_one_is_when_it_is_mended(
+def test_no_report_is_made_automatically_while_a_drop_is_broken_and_one_is_made_when_it_is_repaired(
     project: Project,
 ) -> None:
     reports = Reports(project.instance)

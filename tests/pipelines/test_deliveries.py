@@ -70,7 +70,7 @@ def status(project: Project, sha256: str) -> str | None:
 # The same name, with another content
 
 
-def test_a_file_overwritten_while_its_run_was_queued_fails_that_run_and_goes_in_by_its_own(project: Project) -> None:
+def test_a_file_overwritten_while_its_run_was_queued_fails_that_run_and_gets_a_run_of_its_own(project: Project) -> None:
     key = write(project, "daily.csv", "Vera First")
     first = content(project, key)
     write(project, "daily.csv", "Vera Second, longer")
@@ -87,7 +87,7 @@ def test_a_file_overwritten_while_its_run_was_queued_fails_that_run_and_goes_in_
     assert "Vera First" not in known(project)
 
 
-def test_what_was_asked_for_and_went_in_meanwhile_is_no_failure(project: Project) -> None:
+def test_a_requested_file_that_was_merged_meanwhile_is_not_a_failure(project: Project) -> None:
     key = write(project, "daily.csv", "Vera First")
     first = content(project, key)
     project.materialize(key)  # by hand
@@ -107,7 +107,7 @@ def test_an_equal_size_with_an_older_time_is_another_content(project: Project) -
     assert "has changed since" in asked(project, key, first).failures[0]
 
 
-def test_a_file_that_changes_after_its_digest_was_read_goes_in_neither_as_one_nor_as_the_other(
+def test_a_file_that_changes_after_its_digest_was_read_is_not_merged_at_all(
     project: Project,
 ) -> None:
     key = write(project, "daily.csv", "Vera First")
@@ -131,7 +131,7 @@ def test_a_file_that_changes_after_its_digest_was_read_goes_in_neither_as_one_no
         assert connection.execute("select distinct status from drop_file").fetchall() == [("seen",)]
 
 
-def test_a_file_that_was_cut_off_is_refused_and_goes_in_when_it_is_whole(project: Project) -> None:
+def test_a_file_that_was_cut_off_is_refused_and_merged_when_it_is_complete(project: Project) -> None:
     key = write(project, "a.csv", "Vera")
     whole = (project.folder / key).read_bytes()
     (project.folder / key).write_bytes(b"")
@@ -253,7 +253,7 @@ def test_a_drop_that_is_run_again_shows_what_it_did_when_it_was_merged(project: 
     assert (this_run["status"], this_run["rows_changed"]) == ("replayed", 0)
 
 
-def test_rows_that_are_right_by_now_go_in_when_the_drop_is_run_again_and_the_partition_shows_all_of_it(
+def test_rows_that_are_valid_now_are_merged_when_the_drop_is_run_again_and_the_partition_shows_all_of_it(
     project: Project,
 ) -> None:
     rows = [as_row(an_entity("Vera", name="Vera")), as_row(an_entity("R2", name="R2")) | {"entity_type": "ROBOT"}]

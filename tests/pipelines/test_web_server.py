@@ -92,7 +92,7 @@ def test_a_page_of_another_site_writes_nothing_and_opens_no_socket(origin: str) 
     assert asked("GET", origin=origin, path="/runs") == 200, "it may lead here"
 
 
-def test_who_sends_no_origin_is_no_page_and_a_trusted_one_may_write() -> None:
+def test_a_request_without_an_origin_does_not_come_from_a_page_and_a_trusted_origin_may_write() -> None:
     assert asked() == 200
     assert asked(origin="https://proxy.example.org") == 200
 

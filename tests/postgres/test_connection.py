@@ -82,7 +82,7 @@ def test_the_right_password_is_let_in(guarded: str) -> None:
     ],
     ids=["wrong password", "no password", "unknown user", "database not allowed", "unknown database"],
 )
-def test_a_refusal_of_the_server_is_told_without_the_password(guarded: str, change: dict[str, str | None]) -> None:
+def test_a_refusal_by_the_server_is_reported_without_the_password(guarded: str, change: dict[str, str | None]) -> None:
     database = Database(make_conninfo(guarded, **{"user": "ann", **change}))
     with pytest.raises(AccessRefused, match="check user, password and database") as caught:
         database.connect()
@@ -101,7 +101,7 @@ def test_a_refusal_of_the_server_is_told_without_the_password(guarded: str, chan
     ],
     ids=["closed port", "no socket", "no such host", "two addresses"],
 )
-def test_an_address_where_nobody_answers_is_told_without_the_password(address: dict[str, str]) -> None:
+def test_an_address_where_nobody_answers_is_reported_without_the_password(address: dict[str, str]) -> None:
     database = Database(make_conninfo(f"user=ann password={SECRET} dbname=crm", **address))
     with pytest.raises(ServerUnreachable, match="check that the server runs") as caught:
         database.connect()

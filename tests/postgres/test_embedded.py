@@ -267,7 +267,7 @@ def test_a_dropped_database_is_made_again(home: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{other}\n{data}\n1\n5432\n\n\n", "999999999\n{data}\n1\n5432\n\n\n"])
-def test_a_pid_file_left_by_a_crash_does_not_stand_in_the_way(home: Path, text: str) -> None:
+def test_a_pid_file_left_by_a_crash_does_not_block_the_start(home: Path, text: str) -> None:
     data = home / "postgres"
     with subprocess.Popen(["sleep", "60"], user=data.stat().st_uid if os.geteuid() == 0 else None) as other:
         try:
@@ -280,7 +280,7 @@ def test_a_pid_file_left_by_a_crash_does_not_stand_in_the_way(home: Path, text: 
             other.kill()
 
 
-def test_data_that_a_killed_command_left_half_made_are_made_anew(new_home: Path) -> None:
+def test_a_data_folder_that_a_killed_command_left_half_made_is_made_again(new_home: Path) -> None:
     (new_home / "postgres.new").mkdir(parents=True)
     (new_home / "postgres.new" / "PG_VERSION").write_text("18\n")
     with settings_of(new_home) as conninfo:

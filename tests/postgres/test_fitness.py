@@ -91,7 +91,7 @@ def test_extensions_that_the_user_may_not_create_are_named_with_the_cure(empty: 
     assert migrate(plain), "the cure is one"
 
 
-def test_an_extension_in_a_schema_that_the_user_may_not_use_is_told(empty: Database) -> None:
+def test_an_extension_in_a_schema_that_the_user_may_not_use_is_named(empty: Database) -> None:
     with psycopg.connect(empty.conninfo, autocommit=True) as connection:
         connection.execute("create schema hidden; create extension pg_trgm schema hidden")
         connection.execute("create extension btree_gist schema hidden")
@@ -139,7 +139,7 @@ def test_a_part_of_a_backup_is_named_by_what_it_lacks(
     assert f"    {lacking}\n" in told.stdout
 
 
-def test_an_index_that_was_not_finished_is_told(any_connection: Connection) -> None:
+def test_an_index_that_was_not_finished_is_named(any_connection: Connection) -> None:
     any_connection.execute("update pg_index set indisvalid = false where indexrelid = 'batch_by_recorded_at'::regclass")
     assert missing_objects(any_connection) == ["the index batch.batch_by_recorded_at is missing or not valid"]
 

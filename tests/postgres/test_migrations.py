@@ -158,7 +158,7 @@ def test_a_missing_privilege_names_the_extension_and_the_cure(any_server: Server
     assert "create extension pg_trgm;" in caught.value.cure
 
 
-def test_a_missing_privilege_on_the_schema_is_told(any_server: Server, empty_database: Database) -> None:
+def test_a_missing_privilege_on_the_schema_is_named(any_server: Server, empty_database: Database) -> None:
     with empty_database.connect() as connection:
         connection.execute("drop role if exists plain")
         connection.execute("create role plain login")
@@ -168,7 +168,7 @@ def test_a_missing_privilege_on_the_schema_is_told(any_server: Server, empty_dat
         migrate(plain)
 
 
-def test_an_extension_that_is_not_installed_is_told(empty_database: Database, folder: Path) -> None:
+def test_an_extension_that_is_not_installed_is_named(empty_database: Database, folder: Path) -> None:
     (folder / "0001_a.up.sql").write_text("create extension if not exists flux_capacitor;")
     with pytest.raises(DatabaseError, match="flux_capacitor is one of them"):
         migrate(empty_database, folder=folder)
@@ -184,7 +184,7 @@ def test_a_database_that_was_never_migrated_is_too_old(empty_database: Database)
         require_schema(connection)
 
 
-def test_a_schema_of_an_earlier_or_later_release_is_told(connection: Connection) -> None:
+def test_a_schema_of_an_earlier_or_later_release_is_refused(connection: Connection) -> None:
     connection.execute("update alembic_version set version_num = '0001'")
     with pytest.raises(SchemaTooOld, match="revision 0001, and this release needs"):
         require_schema(connection)

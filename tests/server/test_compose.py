@@ -54,7 +54,7 @@ def test_a_service_starts_when_what_it_needs_is_healthy_or_done(name: str) -> No
         assert how == {"condition": expected}, needed
 
 
-def test_there_is_no_password_but_that_of_the_environment() -> None:
+def test_the_password_comes_only_from_the_environment() -> None:
     for name, service in SERVICES.items():
         for key, value in service["environment"].items():
             if "PASSWORD" in key:

@@ -79,9 +79,7 @@ def test_one_that_is_killed_is_an_error_that_names_the_signal(tmp_path: Path, lo
             processes.require_all()
 
 
-def test_the_log_of_the_time_before_is_kept_and_only_what_was_written_since_is_told_of_a_failure(
-    tmp_path: Path, lock: IO[str]
-) -> None:
+def test_the_earlier_log_is_kept_and_a_failure_shows_only_what_was_written_since(tmp_path: Path, lock: IO[str]) -> None:
     for file in ("first.json", "second.json"):
         with Processes(tmp_path, os.environ, lock) as processes:
             processes.start("reader", "json.tool", file)

@@ -66,7 +66,7 @@ def test_a_password_reaches_dagster_whatever_is_in_it(fresh_database: Database) 
 
 
 @pytest.mark.integration
-def test_who_may_not_make_the_database_is_told_what_a_superuser_has_to_run(
+def test_a_user_who_may_not_create_the_database_learns_what_a_superuser_has_to_run(
     server: Server, fresh_database: Database
 ) -> None:
     server.run("create role {} login", "without_createdb")
@@ -79,7 +79,7 @@ def test_who_may_not_make_the_database_is_told_what_a_superuser_has_to_run(
 
 
 @pytest.mark.unit
-def test_a_second_one_over_a_home_is_told_of_the_first(tmp_path: Path) -> None:
+def test_a_second_one_over_a_home_is_refused_and_names_the_first(tmp_path: Path) -> None:
     with only_one(tmp_path) as lock:
         print(os.getpid(), "http://127.0.0.1:3000", file=lock, flush=True)
         with pytest.raises(AlreadyUp, match=rf"at http://127.0.0.1:3000 \(process {os.getpid()}\)"), only_one(tmp_path):
@@ -129,7 +129,7 @@ def test_two_who_start_in_the_same_moment_never_choose_one_port() -> None:
 
 
 @pytest.mark.unit
-def test_words_in_the_lock_that_are_no_process_are_overlooked(tmp_path: Path) -> None:
+def test_text_in_the_lock_that_names_no_process_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "up.lock").write_text("nonsense here\n")
     with only_one(tmp_path):
         pass
@@ -241,7 +241,7 @@ def test_a_file_overwritten_while_its_run_is_queued_loses_nothing_in_silence(up:
 
 
 @pytest.mark.integration
-def test_a_run_that_is_told_to_end_is_rolled_back_and_taken_again_by_itself(up: Up, tmp_path: Path) -> None:
+def test_a_run_that_is_terminated_is_rolled_back_and_retried_automatically(up: Up, tmp_path: Path) -> None:
     file = write_drop(tmp_path / "t.csv", [an_entity("t", at=1, name="Terminus")])
     known = "select count(*) from ledger where display_name = 'Terminus'"
     with up.database() as database, database.connect() as holder, database.connect(autocommit=True) as observer:

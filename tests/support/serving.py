@@ -151,3 +151,17 @@ def waiters(database: Database) -> int:
         ).fetchone()
     assert row is not None
     return int(row[0])
+
+
+def entity(client: httpx.Client, name: str) -> str:
+    """The uid of the entity that has this name now."""
+    answer = client.get("/api/v1/entities", params={"q": name}, headers={"Accept": "application/json"})
+    (found,) = [one for one in answer.json()["results"] if one["display_name"] == name]
+    return str(found["entity_uid"])
+
+
+def drop(client: httpx.Client, name: str) -> str:
+    """The SHA-256 of a sample drop."""
+    answer = client.get("/api/v1/drops", params={"page_size": 200}, headers={"Accept": "application/json"})
+    (found,) = [one for one in answer.json()["results"] if one["file"].endswith(name)]
+    return str(found["sha256"])

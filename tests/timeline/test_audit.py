@@ -188,6 +188,20 @@ def test_a_long_past_is_walked_once_for_a_page(database: Database) -> None:
         connection.rollback()
 
 
+def test_the_count_as_known_is_that_of_the_list_as_known(connection: Connection) -> None:
+    types = reference_types(connection)
+    counts = []
+    for entry in reversed(listed(connection)):
+        for as_of in (day(0), day(2), day(5), day(8)):
+            then = {"as_of": as_of, "known_at": moment(entry)}
+            number = len(reads.entities(connection, types, limit=100, **then).documents)  # type: ignore[arg-type]
+            assert reads.count_entities(connection, types, **then) == number  # type: ignore[arg-type]
+            assert reads.count_entities(connection, types, at_most=2, **then) == min(2, number)  # type: ignore[arg-type]
+            counts.append(number)
+    assert counts[:4] == [0, 4, 4, 4], "the first drop alone"
+    assert counts[-4:] == [0, 4, 5, 4], "all, and one has ended"
+
+
 def test_instants_without_entries_have_none(connection: Connection) -> None:
     far = datetime(1990, 1, 1, tzinfo=UTC)
     assert listed(connection, Recorded(to=far)) == []

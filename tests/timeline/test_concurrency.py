@@ -83,7 +83,7 @@ def test_writers_and_drops_beside_each_other_end_as_one_writer_would(fresh_datab
                 assert values == [value for value, *_ in model.detail_versions(person, detail_type)]
 
 
-def test_one_drop_taken_in_twice_at_once_goes_in_once(fresh_database: Database, tmp_path: Path) -> None:
+def test_one_drop_taken_in_twice_at_once_is_merged_once(fresh_database: Database, tmp_path: Path) -> None:
     with fresh_database.transaction() as connection:
         reference_data(connection)
     drop = write_drop(tmp_path / "drop.csv", [an_entity(f"person {number}") for number in range(500)])

@@ -44,7 +44,7 @@ def test_a_check_finds_the_damage_it_is_for(connection: Connection, name: str) -
     assert broken.examples
 
 
-def test_a_database_whose_own_collation_changed_is_told(any_connection: Connection) -> None:
+def test_a_database_whose_own_collation_changed_is_reported(any_connection: Connection) -> None:
     any_connection.execute("update pg_database set datcollversion = '0' where datname = current_database()")
     query = "select pg_database_collation_actual_version(oid) from pg_database where datname = current_database()"
     has_versions = any_connection.execute(query).fetchone() != (None,)  # that of C has none

@@ -90,7 +90,7 @@ def test_a_detail_not_listed_keeps_its_value_and_null_ends_it(book: Book) -> Non
     assert book.names() == [("Ada Lovelace", 1, None)]
 
 
-def test_null_for_a_detail_that_is_not_there_is_no_change(book: Book) -> None:
+def test_null_for_a_missing_detail_is_not_a_change(book: Book) -> None:
     assert book.record(an_entity(at=1, email=None)).detail_versions_added == 0
     assert book.record(an_entity(at=2, email=None)).rows_changed == 0
     assert book.values("email") == []
@@ -153,7 +153,7 @@ def test_a_version_between_two_lives_is_found_by_both(book: Book) -> None:
     assert [c.name for c in check(book.connection) if not c.holds] == []
 
 
-def test_at_one_instant_the_last_recorded_stands_and_the_others_are_counted(book: Book) -> None:
+def test_at_one_instant_the_last_recorded_change_wins_and_the_others_are_counted(book: Book) -> None:
     merged = book.record(an_entity(at=1, name="A"), an_entity(at=1, name="B"), an_entity(at=1, name="C"))
     assert book.names() == [("C", 1, None)]
     assert (merged.rows_superseded, merged.rows_changed) == (2, 1)
@@ -187,7 +187,7 @@ def test_the_same_row_twice_in_one_drop_is_one_change(book: Book) -> None:
 
 
 @pytest.mark.idempotency
-def test_of_one_batch_the_last_row_of_an_instant_stands_also_when_it_returns_to_an_earlier_one(book: Book) -> None:
+def test_within_one_batch_the_last_row_of_an_instant_wins_even_if_it_returns_to_an_earlier_value(book: Book) -> None:
     a, b = an_entity(name="A", email="a@x.org"), an_entity(name="B", email="b@x.org")
     assert book.record(a, b, a).rows_superseded == 2
     assert (book.names(), book.values("email")) == ([("A", 1, None)], [("a@x.org", 1, None)])

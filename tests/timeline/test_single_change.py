@@ -144,7 +144,7 @@ def test_a_key_is_forgotten_after_a_day(connection: Connection) -> None:
     assert connection.execute("select key from idempotency_key").fetchall() == [("another",)]
 
 
-def test_an_undated_change_stands_when_it_is_answered(connection: Connection) -> None:
+def test_an_undated_change_holds_when_it_is_answered(connection: Connection) -> None:
     """Even behind a change that is a little ahead, and beside one of the same moment."""
     ahead = datetime.now(UTC) + timedelta(minutes=4)
     make(connection, replace(an_entity(), change_ts=ahead))

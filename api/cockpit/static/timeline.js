@@ -268,7 +268,7 @@
     if (svg?.contains(event.target)) {
       event.preventDefault();
       if (wasDragged || event.target.closest(".handle")) { wasDragged = false; return; }
-      if (bar && (event.detail === 0 || bar.dataset.count)) Cockpit.show(bar.href);
+      if (bar && (event.detail === 0 || bar.dataset.count)) Cockpit.show(new URL(bar.getAttribute("href"), location.href));
       else Cockpit.setInstant(meant(svg, timeAt(svg, event.clientX), bar));
       if (bar && event.pointerType === "touch") showCard(bar, event.clientX);
     } else if (believed && event.detail > 0) {
@@ -281,9 +281,10 @@
       Cockpit.show(url);
     } else {
       const link = event.target.closest("#content a[href]");
-      if (!link || link.target || link.origin !== location.origin || link.pathname !== location.pathname) return;
+      const to = link && new URL(link.getAttribute("href"), location.href);
+      if (!to || to.origin !== location.origin || to.pathname !== location.pathname) return;
       event.preventDefault();
-      Cockpit.show(link.href, { push: true });
+      Cockpit.show(to, { push: true });
     }
   });
 

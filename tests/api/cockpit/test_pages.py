@@ -1,0 +1,221 @@
+"""Every page over the sample data: there for everybody, without faults, by keyboard, on a phone, without JavaScript."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+from playwright.sync_api import Browser, Page, expect
+from serving import drop, entity
+
+from crm_core.postgres.connection import Database
+
+pytest_plugins = ("browser", "cockpit")
+pytestmark = [pytest.mark.integration, pytest.mark.api]
+
+PAGES = (
+    "/", "/?as_of=2019-06-01", "/?known_at=2020-01-01", "/search", "/search?q=berlin",
+    "/search?q=bank&as_of=2019-01-01",
+    "/search?detail_type=capital&detail_value=astana", "/compare", "/compare?from=2021-10-01&to=2021-11-01",
+    "/compare?from=2015-06-01&action=changed&field=display_name", "/drops", "/drops/{dirty}", "/quality", "/audit",
+    "/audit?op=delete", "/audit?drop=2025-03-01_late.csv", "/entities/{meta}", "/entities/{meta}?as_of=2016-01-01",
+    "/entities/{meta}?field=display_name", "/entities/{meta}/change", "/entities/{meta}/end", "/entities/new", "/login",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def addresses(site: httpx.Client) -> dict[str, str]:
+    return {"meta": entity(site, "Meta Platforms, Inc."), "dirty": drop(site, "2023-02-01_dirty.csv")}
+
+
+@pytest.fixture
+def seen(page: Page, site: httpx.Client) -> Iterator[Page]:
+    """A page of a browser that reports nothing on its console."""
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.set_default_timeout(60_000)
+    yield page
+    assert said == []
+
+
+def go(page: Page, site: httpx.Client, path: str, addresses: dict[str, str]) -> None:
+    page.goto(f"{site.base_url}{path.format(**addresses)}".replace("//", "/").replace(":/", "://"))
+    page.wait_for_function("!document.querySelector('[data-again]')")
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_is_there_under_a_strict_policy(site: httpx.Client, addresses: dict[str, str], path: str) -> None:
+    answer = site.get(path.format(**addresses))
+    assert answer.status_code == 200, answer.text
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert not re.search(r"<script(?![^>]*\bsrc=)(?![^>]*application/json)", answer.text), "no script stands in a page"
+    assert not re.search(r'\s(style|on[a-z]+)="', answer.text), "no style and no handler stands in a page"
+    for host in re.findall(r'(?:src|href)="(https?://[^"]+)"', answer.text):
+        pytest.fail(f"the page leads to {host}")
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_nothing_serious_bars_anybody_from_a_page(
+    seen: Page, site: httpx.Client, addresses: dict[str, str], path: str
+) -> None:
+    for scheme in ("light", "dark"):
+        seen.emulate_media(color_scheme=scheme)
+        go(seen, site, path, addresses)
+        found = Axe().run(seen).response["violations"]
+        serious = [fault for fault in found if fault["impact"] in ("serious", "critical")]
+        told = [(fault["id"], [node["html"][:200] for node in fault["nodes"][:3]]) for fault in serious]
+        assert told == [], f"{path} in {scheme}"
+    seen.set_viewport_size({"width": 390, "height": 844})
+    width = seen.evaluate("document.documentElement.scrollWidth")
+    assert width <= 390, f"{path} scrolls sideways on a phone"
+
+
+def test_a_page_says_as_much_without_javascript(
+    browser: Browser, site: httpx.Client, addresses: dict[str, str]
+) -> None:
+    with browser.new_context(java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto(f"{site.base_url}entities/{addresses['meta']}?as_of=2019-01-01")
+        expect(page.locator("h1")).to_contain_text("Facebook, Inc.")
+        page.fill("input[name=as_of]", "2023-01-01")
+        page.click("#time-bar button[type=submit]")
+        expect(page.locator("h1")).to_contain_text("Meta Platforms, Inc.")
+        page.goto(f"{site.base_url}search")
+        page.fill("#q", "menlo park")
+        page.click("form[role=search] button[type=submit]")
+        expect(page.locator("main")).to_contain_text("Meta Platforms, Inc.")
+
+
+def test_search_follows_while_one_types(seen: Page, site: httpx.Client) -> None:
+    seen.goto(f"{site.base_url}search")
+    seen.keyboard.press("Escape")
+    seen.locator("#q").press_sequentially("menlo p", delay=30)
+    expect(seen.locator("main")).to_contain_text("address: Menlo Park, California")
+    assert "q=menlo+p" in seen.url
+    expect(seen.locator("#q")).to_be_focused()
+    seen.click("text=Meta Platforms, Inc.")
+    expect(seen.locator("h1")).to_contain_text("Meta Platforms, Inc.")
+
+
+def test_the_time_bar_moves_a_page_by_slider_by_key_and_by_hand(
+    seen: Page, site: httpx.Client, addresses: dict[str, str]
+) -> None:
+    seen.goto(f"{site.base_url}entities/{addresses['meta']}")
+    expect(seen.locator("h1")).to_contain_text("Meta Platforms, Inc.")
+    slider = seen.locator(".time-slider")
+    slider.focus()
+    slider.press("Home")
+    expect(seen.locator("h1")).to_contain_text("Facebook, Inc.")
+    assert "as_of=2015-01-01" in seen.url
+    expect(seen.locator("#time-told")).to_contain_text("You see the past")
+    expect(seen.locator("input[name=as_of]")).to_have_value("2015-01-01")
+    seen.locator("h1").click()
+    seen.keyboard.press("n")
+    expect(seen.locator("h1")).to_contain_text("Meta Platforms, Inc.")
+    seen.fill("input[name=as_of]", "2021-10-27")
+    seen.keyboard.press("Enter")
+    expect(seen.locator("h1")).to_contain_text("Facebook, Inc.")
+    seen.click("text=Overview")
+    assert "as_of=2021-10-27" in seen.url, "the instant goes along"
+
+
+def test_what_changed_is_found_by_mouse_alone(seen: Page, site: httpx.Client, addresses: dict[str, str]) -> None:
+    go(seen, site, "/compare?from=2021-10-27&to=2021-10-28", addresses)
+    row = seen.locator("tr", has_text="Meta Platforms, Inc.")
+    expect(row).to_contain_text("changed")
+    expect(row.locator("del").first).to_have_text("Facebook, Inc.")
+    expect(row.locator("ins").first).to_have_text("Meta Platforms, Inc.")
+    with seen.expect_download() as download:
+        seen.click("text=Download as CSV")
+    text = download.value.path().read_text()
+    assert f'{addresses["meta"]},"Meta Platforms, Inc.",INSTITUTION,changed,display_name,"Facebook, Inc.",' in text
+
+
+def test_rejected_rows_are_corrected_in_place_and_sent_again(seen: Page, site: httpx.Client, sampled: Database) -> None:
+    seen.goto(f"{site.base_url}drops")
+    bad = "display_name,entity_type,details,change_ts\nGood One,PERSON,[],2024-01-01\n,PERSON,[],2024-01-01\n"
+    seen.set_input_files("#file", {"name": "two.csv", "mimeType": "text/csv", "buffer": bad.encode()})
+    seen.click("text=Preview")
+    expect(seen.locator("main")).to_contain_text("Good One")
+    expect(seen.locator("main")).to_contain_text("missing_display_name")
+    with sampled.connect() as connection:
+        assert connection.execute("select count(*) from entity where display_name = 'Good One'").fetchone() == (0,)
+    seen.click("text=Send it")
+    expect(seen.locator("h1")).to_contain_text("two.csv")
+    row = seen.locator("textarea")
+    expect(row).to_have_value(",PERSON,[],2024-01-01")
+    row.fill("Good Two,PERSON,[],2024-01-01")
+    seen.click("text=Preview the corrected rows")
+    expect(seen.locator("main")).to_contain_text("Good Two")
+    seen.click("text=Send it")
+    expect(seen.locator("h1")).to_contain_text("two_corrected.csv")
+    with sampled.connect() as connection:
+        names = connection.execute(
+            "select display_name from entity where display_name like 'Good %' order by 1"
+        ).fetchall()
+    assert names == [("Good One",), ("Good Two",)]
+
+
+def test_an_edit_shows_its_effect_on_the_past_before_it_is_made(seen: Page, site: httpx.Client) -> None:
+    uid = entity(site, "Bank of England")
+    seen.goto(f"{site.base_url}entities/{uid}/change")
+    seen.fill("#details-address", "Moorgate, London")
+    seen.fill("#change_ts", "2017-03-01")
+    seen.click("text=Preview")
+    expect(seen.locator("#preview-card")).to_contain_text("Changes the past: 1 version")
+    seen.click("button:has-text('Save')")
+    expect(seen.locator("main")).to_contain_text("The change of Bank of England is recorded.")
+    history = site.get(f"/api/v1/entities/{uid}/history", headers={"Accept": "application/json"}).json()["results"]
+    moved = [one for one in history if one.get("detail_value") == "Moorgate, London"]
+    assert [one["valid_from"] for one in moved] == ["2017-03-01T00:00:00Z"]
+
+
+def test_of_two_that_edit_at_once_the_second_sees_both_and_chooses(
+    browser: Browser, seen: Page, site: httpx.Client
+) -> None:
+    uid = entity(site, "Bank of Japan")
+    address = f"{site.base_url}entities/{uid}/change"
+    seen.goto(address)
+    with browser.new_context() as context:
+        other = context.new_page()
+        other.goto(address)
+        other.fill("#details-head", "Somebody Else")
+        other.click("text=Preview")
+        other.click("button:has-text('Save')")
+        expect(other.locator("main")).to_contain_text("is recorded")
+    seen.fill("#display_name", "The Bank of Japan")
+    seen.click("text=Preview")
+    expect(seen.locator("#conflict")).to_be_visible()
+    expect(seen.locator("tr", has_text="Head")).to_contain_text("Somebody Else")
+    expect(seen.locator("#details-head")).to_have_value("Somebody Else")
+    seen.click("button:has-text('Save')")
+    expect(seen.locator("h1")).to_contain_text("The Bank of Japan")
+    expect(seen.locator("main")).to_contain_text("Somebody Else")
+
+
+def test_an_entity_ends_and_is_revived(seen: Page, site: httpx.Client) -> None:
+    uid = entity(site, "Berlin")
+    seen.goto(f"{site.base_url}entities/{uid}/end")
+    seen.click("text=Preview")
+    seen.click("button:has-text('End it')")
+    expect(seen.locator("main")).to_contain_text("Berlin has been ended.")
+    assert site.get(f"/api/v1/entities/{uid}", headers={"Accept": "application/json"}).status_code == 410
+    seen.goto(f"{site.base_url}entities/{uid}/change")
+    expect(seen.locator("#display_name")).to_have_value("Berlin")
+    seen.click("text=Preview")
+    seen.click("button:has-text('Save')")
+    expect(seen.locator("main")).to_contain_text("Berlin is recorded.")
+    assert site.get(f"/api/v1/entities/{uid}", headers={"Accept": "application/json"}).status_code == 200
+
+
+def test_the_invariants_are_recomputed_on_request(seen: Page, site: httpx.Client) -> None:
+    seen.goto(f"{site.base_url}quality")
+    seen.click("text=Recompute all now")
+    expect(seen.locator(".status-green")).to_have_count(15)
+    expect(seen.locator(".status-red")).to_have_count(0)
