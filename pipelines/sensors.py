@@ -215,7 +215,7 @@ def undone_drops(context: dg.SensorEvaluationContext, crm_database: CrmDatabase)
     try:
         after = _position(context.cursor)
         with crm_database.ask() as connection:
-            found = retracted_drops(connection, after=after, limit=REQUESTS)
+            found = retracted_drops(connection, after=after, limit=MAX_RUNS)
     except CrmError as error:
         said = f"The database cannot be reached: {one_line(error)}"
         return dg.SensorResult(skip_reason=said, cursor=context.cursor)

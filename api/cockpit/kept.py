@@ -1,4 +1,4 @@
-"""Answers that take a look at all versions: kept until something is recorded, and read again behind the back of who asks."""
+"""Answers that take a look at all versions: kept until something is recorded, and read again in the background."""
 
 from __future__ import annotations
 

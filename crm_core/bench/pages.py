@@ -124,7 +124,7 @@ def pages_of(subjects: Subjects) -> Mapping[str, str]:
         "entity, new": "/entities/new",
         "many versions": f"/entities/{many}",
         "many versions, in the past": f"/entities/{many}?as_of={half}",
-        "many versions, a month": f"/entities/{many}?since={_instant(START + MONTH)}&until={_instant(START + 2 * MONTH)}",
+        "many versions, a month": f"/entities/{many}?since={_instant(START)}&until={_instant(START + MONTH)}",
         "many versions, deep": f"/entities/{many}?values=400&audit=400",
         "many versions, compared": f"/entities/{many}?from={middle}&to={half}",
         "many versions, as known": f"/entities/{many}?known_at={known}",

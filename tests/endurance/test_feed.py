@@ -18,7 +18,7 @@ from builders import an_entity, reference_data, write_drop
 from endurance import SECONDS, breaches
 from servers import Server
 
-from crm_core.drops.ingest import Options, ingest_over
+from crm_core.drops.ingest import Options, ingest_on
 from crm_core.drops.undo import undo_batch, undo_drop
 from crm_core.errors import CrmError
 from crm_core.model import Op
@@ -68,7 +68,7 @@ class Crowd:
 
     def drop(self, connection: Connection, draw: random.Random) -> None:
         rows = [an_entity(f"{draw.randrange(200)}", at=draw.randrange(9), name=f"{draw.random()}") for _ in range(100)]
-        ingest_over(connection, write_drop(self.folder / f"{uuid4()}.csv", rows), Options())
+        ingest_on(connection, write_drop(self.folder / f"{uuid4()}.csv", rows), Options())
 
     def undo(self, connection: Connection, draw: random.Random) -> None:
         kind: Kind = draw.choice(["undo", "reinstate"])

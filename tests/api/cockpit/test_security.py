@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from builders import reference_data, uid
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Dialog
 from servers import Server
 from serving import ENTITIES, V1, served
 from visiting import PASSWORD, a_browser, an_account, form_token, send, sign_in
@@ -56,7 +56,7 @@ class Site:
         for route in (route for part in (*PAGES, *PANEL) for route in part.routes):
             if "GET" in (route.methods or ()) and not route.path.endswith((".csv", ".html")) and route.path != "/admin":
                 given = values | {"code": "PERSON"} if "entity-types" in route.path else values
-                found.append(re.sub(r"\{(\w+)(:\w+)?\}", lambda match, given=given: given[match[1]], route.path))
+                found.append(re.sub(r"\{(\w+):\w+\}", r"{\1}", route.path).format(**given, kind="undo"))
         return found
 
 
@@ -129,7 +129,12 @@ def test_a_real_browser_opens_every_page_without_running_what_is_stored(site: Si
         context.add_cookies([{"name": name, "value": value, "url": site.address}])
         page = context.new_page()
         said: list[str] = []
-        page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+
+        def dismiss(dialog: Dialog) -> None:
+            said.append(dialog.message)
+            dialog.dismiss()
+
+        page.on("dialog", dismiss)
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
         for path in site.paths():
@@ -416,7 +421,7 @@ def test_a_session_ends_by_itself(site: Site) -> None:
                 now = datetime.now(UTC)
                 gone = now - timedelta(seconds=1) if column == "expires_at" else now - age
                 done = connection.execute(  # as if the time had passed
-                    f"update session set {column} = %s where session_id = %s",  # type: ignore[arg-type]  # noqa: S608
+                    f"update session set {column} = %s where session_id = %s",  # noqa: S608
                     (gone, session_id),
                 )
                 assert done.rowcount == 1
