@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -52,6 +54,7 @@ class Site:
     def paths(self) -> list[str]:
         """Every address of a page, at things that exist."""
         values = {"code": "email", "username": "walt", "sha256": self.sha256, "uid": str(BAD), "token_id": "0" * 12}
+        values["kind"] = "undo"
         found = []
         for route in (route for part in (*PAGES, *PANEL) for route in part.routes):
             if "GET" in (route.methods or ()) and not route.path.endswith((".csv", ".html")) and route.path != "/admin":
@@ -321,6 +324,15 @@ def test_guessing_a_password_ends_soon_whichever_process_is_asked(twins: tuple[h
         assert sign_in(browser, "rita").status_code == 303  # others can sign in
 
 
+def test_many_guesses_at_once_are_no_way_around_the_limit(twins: tuple[httpx.Client, httpx.Client]) -> None:
+    with a_browser(twins[0]) as browser, ThreadPoolExecutor(20) as threads:
+        data = {"csrf": form_token(browser), "username": "walt"}
+        sent = [threads.submit(browser.post, "/login", data=data | {"password": f"guess {n}"}) for n in range(20)]
+        statuses = [each.result().status_code for each in sent]
+    assert set(statuses) == {401, 429}
+    assert 10 <= statuses.count(401) <= 11  # two are looked at at one time
+
+
 def test_guessing_names_ends_soon_too(twins: tuple[httpx.Client, httpx.Client]) -> None:
     with a_browser(twins[0]) as one, a_browser(twins[1]) as other:
         statuses = [sign_in((one, other)[n % 2], f"name{n}", PASSWORD).status_code for n in range(31)]
@@ -465,8 +477,6 @@ def cookies_of(*answers: httpx.Response) -> dict[str, set[str]]:
 
 def refused(status: Callable[[], int], expected: int = 303) -> bool:
     """Whether an address is refused within the second for which a process may remember a session."""
-    import time
-
     until = time.monotonic() + 5  # the machine may be busy
     while time.monotonic() < until:
         if status() == expected:
