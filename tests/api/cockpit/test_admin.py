@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -21,6 +21,7 @@ from api.cockpit.site import PAGES, PANEL
 from crm_core.access.accounts import accounts, verified_account
 from crm_core.access.tokens import create_token, tokens
 from crm_core.drops.registry import rejects_of_all
+from crm_core.model import Change
 from crm_core.postgres.connection import Database
 from crm_core.reference import reference_types
 
@@ -368,7 +369,7 @@ def loaded(world: Database, ann: httpx.Client, tmp_path_factory: pytest.TempPath
     with world.connect(autocommit=True) as connection:
         _, token = create_token(connection, "loader", "writer", now=datetime.now(UTC))
     good = [an_entity("bea", at=1, name="Bea", phone="+1"), an_entity("bea", at=2, op="delete")]
-    drops = {
+    drops: dict[str, list[Change | Mapping[str, str]]] = {
         "first.csv": [*good, {"display_name": "", "entity_type": "PERSON", "details": "[]"}],
         "second.csv": [
             {"display_name": "X", "entity_type": "ROBOT", "details": "[]"},
