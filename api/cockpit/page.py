@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from http import HTTPStatus
 from typing import TypeAlias, TypeVar
@@ -39,7 +40,8 @@ SECURITY_POLICY = "; ".join(
         "base-uri 'none'",
     )
 )
-PATIENCE_SECONDS = 0.08  # that a page waits for what can be shown later
+PATIENCE_SECONDS = 0.06  # after which a page waits no longer for what can be shown later
+DAYS = "days of change"
 _LOG = logging.getLogger("crm.api")
 T = TypeVar("T")
 
@@ -53,6 +55,7 @@ class Page:
     visitors: Visitors
     visitor: Visitor
     bar: TimeBar
+    patient_until: float = field(default_factory=lambda: time.monotonic() + PATIENCE_SECONDS)
 
     @property
     def who(self) -> Principal:
@@ -68,11 +71,17 @@ class Page:
     async def soon(self, key: Hashable, work: Callable[[Connection], T]) -> T | None:
         """Return likewise, or None if that would keep the page waiting; a page with `data-again` asks again."""
         found: Kept = self.request.app.state.kept
-        return await found.soon(key, work, PATIENCE_SECONDS)
+        return await found.soon(key, work, max(self.patient_until - time.monotonic(), 0.0))
+
+    async def last_days_of_change(self) -> list[DayOfChange] | None:
+        """Return the days on which something changed, in order of time, as they were read last; None: not yet."""
+        found: Kept = self.request.app.state.kept
+        work = partial(days_of_change, time_zone=self.state.settings.time_zone)
+        return await found.last(DAYS, work, max(self.patient_until - time.monotonic(), 0.0))
 
     async def days_of_change(self) -> list[DayOfChange]:
         """Return the days on which something changed, in order of time."""
-        return await self.kept("days of change", partial(days_of_change, time_zone=self.state.settings.time_zone))
+        return await self.kept(DAYS, partial(days_of_change, time_zone=self.state.settings.time_zone))
 
     def has_written(self) -> None:
         """Read everything again that is kept: this page has changed something."""
@@ -151,8 +160,8 @@ def page(role: Role | None, handler: Handler) -> Callable[[Request], Awaitable[R
                 said = f"{opened.who.name} has the role {opened.who.role}, and this page needs the role {role}"
                 raise Refusal(HTTPStatus.FORBIDDEN, said)
             if role is not None:
-                stops = [day.last_at for day in await opened.days_of_change()]
-                opened.bar = replace(bar, moments=thinned(stops))
+                days = await opened.last_days_of_change()
+                opened.bar = replace(bar, moments=None if days is None else thinned([day.last_at for day in days]))
             return await handler(opened)
         except (Refusal, CrmError) as error:
             return error_page(opened, error if isinstance(error, Refusal) else refusal_of(error))

@@ -29,7 +29,8 @@ from crm_core.bench.compare import lines as lines_of_compared
 from crm_core.bench.generator import DAY, MONTH, START, write_drops
 from crm_core.drops.contract import validate
 from crm_core.drops.ingest import ingest
-from crm_core.drops.reader import read_drop
+from crm_core.drops.reader import fingerprint, read_drop
+from crm_core.drops.undo import undo_drop
 from crm_core.fixtures.load import with_types
 from crm_core.model import ReferenceTypes
 from crm_core.postgres.connection import Connection, Database
@@ -37,11 +38,14 @@ from crm_core.postgres.embedded import bundled_binaries, running_server
 from crm_core.reference import reference_types
 from crm_core.resources import statement
 from crm_core.timeline import reads
+from crm_core.timeline.feed import feed
 from crm_core.timeline.single_change import ChangeRequest, Provenance, apply_change
+from crm_core.timeline.undo import Kind, Who
 
 CALLS = 300  # repetitions of each read and write
 FIXED_ROWS = 20_000  # rows of the drop for a table and one five times as large
 GROWTH = 5
+EVENTS = 1_000  # of a page of the feed
 NOON = START + MONTH / 2  # an instant between the first load and the next drop
 
 Tell = Callable[[str], None]
@@ -108,6 +112,8 @@ def run_bench(
             ):
                 tell(what)
                 figures += _drop(database, what, path, with_stages=what == "first load")
+            tell("undo")
+            figures += _undone(database, drops.late, figures[-1])
             tell("reads and writes")
             figures += _calls(database, Path(folder), pgbench_seconds)
             with database.connect() as connection:
@@ -148,6 +154,26 @@ def _drop(database: Database, what: str, path: Path, *, with_stages: bool) -> It
     yield Figure(what, rows, seconds, limit, "COPY")
     with database.connect(autocommit=True) as connection:
         connection.execute(statement("bench/analyze"))
+
+
+def _undone(database: Database, path: Path, merged: Figure) -> Iterator[Figure]:
+    """Measure the undo of a drop and its reinstatement beside its merge."""
+    sha256, who = fingerprint(path), Who("bench", "to measure it")
+    kinds: tuple[tuple[Kind, str], ...] = (("undo", "undo of the late rows"), ("reinstate", "reinstatement of them"))
+    for kind, what in kinds:
+        started = time.perf_counter()
+        with database.connect(autocommit=True) as connection:
+            changes = undo_drop(connection, sha256, kind, who).changes
+        yield Figure(what, changes, time.perf_counter() - started, merged.seconds, "merge")
+
+
+def _followed(connection: Connection) -> Figure:
+    """Measure the whole feed, read page by page."""
+    events, cursor = 0, None
+    started = time.perf_counter()
+    while (page := feed(connection, cursor, limit=EVENTS)).documents:
+        events, cursor = events + len(page.documents), page.next
+    return Figure(f"feed, all in pages of {EVENTS:,}", events, time.perf_counter() - started, None, None)
 
 
 def _limit(database: Database, path: Path) -> tuple[int, float, float]:
@@ -210,7 +236,7 @@ def _calls(database: Database, folder: Path, seconds: int) -> Iterator[Figure]:
     with database.connect(autocommit=True) as connection:
         types = reference_types(connection)
         uids = [UUID(str(uid)) for uid, *_ in connection.execute(statement("bench/uids"), {"limit": CALLS})]
-        whole = {"after_from": None, "after_code": None, "offset": 0, "limit": None}
+        whole = {"after_from": None, "after_code": None, "since": None, "offset": 0, "limit": None}
         first = {"after_uid": UUID(int=0), "after_name": "", "after_from": "-infinity", "limit": 21, "offset": 0}
         asked: tuple[tuple[str, Callable[[UUID], object], str | None, Mapping[str, object]], ...] = (
             (
@@ -244,6 +270,7 @@ def _calls(database: Database, folder: Path, seconds: int) -> Iterator[Figure]:
             block.count(b"\n") for block in reads.stream_entities(connection, types, as_of=NOON + timedelta(days=60))
         )
         yield Figure("as-of, all of it streamed", rows, time.perf_counter() - started, None, None)
+        yield _followed(connection)
 
 
 def _patch(

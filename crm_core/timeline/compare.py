@@ -104,9 +104,9 @@ def totals(connection: Connection, from_: datetime, to: datetime, *, known_at: d
     with as_known(connection, known_at):
         for action, name, entities in rows(connection, "compared_totals", {"from": from_, "to": to}):
             if name is None:
-                counted.actions[action] += entities
+                counted.actions[action] = entities
             else:
-                counted.fields[name] += entities
+                counted.fields[name] = entities
     return counted
 
 
