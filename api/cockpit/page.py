@@ -124,6 +124,7 @@ class Page:
         html = templates.render(template, given | values)
         response = HTMLResponse(html, status)
         response.headers["Content-Security-Policy"] = SECURITY_POLICY
+        response.headers["Cache-Control"] = "no-store"
         self.visitors.remember_browser(response, self.visitor)
         if message:
             self.visitors.remember_message(response, None)
@@ -146,7 +147,7 @@ def page(role: Role | None, handler: Handler) -> Callable[[Request], Awaitable[R
     async def answer(request: Request) -> Response:
         opened = await _opened(request)
         response = await shown(opened)
-        response.headers.setdefault("Cache-Control", "no-store")  # of pages and files alike: others may not see them
+        response.headers.setdefault("Cache-Control", "no-store")  # files too: they are not for others
         return response
 
     async def shown(opened: Page) -> Response:

@@ -20,6 +20,7 @@ from visiting import PASSWORD, a_browser, an_account, form_token, send, sign_in
 from api.cockpit.site import PAGES, PANEL
 from crm_core.access.accounts import accounts, verified_account
 from crm_core.access.tokens import create_token, tokens
+from crm_core.drops.registry import rejects_of_all
 from crm_core.model import Change
 from crm_core.postgres.connection import Database
 from crm_core.reference import reference_types
@@ -59,7 +60,14 @@ def ann(client: httpx.Client) -> Iterator[httpx.Client]:
 def place(route: Route) -> str:
     """An address of a route, at things that exist where they can."""
     code = "PERSON" if "entity" in route.path else "email"
-    values = {"code": code, "username": "walt", "token_id": "000000000000", "sha256": SHA256, "uid": str(uid("ada"))}
+    values = {
+        "code": code,
+        "username": "walt",
+        "token_id": "000000000000",
+        "sha256": SHA256,
+        "kind": "undo",
+        "uid": str(uid("ada")),
+    }
     return re.sub(r"\{(\w+)(:\w+)?\}", lambda match: values[match[1]], route.path)
 
 
@@ -393,8 +401,6 @@ def test_rejects_of_all_drops_are_listed_by_file_and_reason(loaded: httpx.Client
 
 
 def test_rejects_go_on_behind_a_place(loaded: httpx.Client, world: Database) -> None:
-    from crm_core.drops.registry import rejects_of_all
-
     with world.connect() as connection:
         whole, end = rejects_of_all(connection, limit=10)
         assert end is None

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -51,12 +54,14 @@ class Site:
 
     def paths(self) -> list[str]:
         """Every address of a page, at things that exist."""
-        values = {"code": "email", "username": "walt", "sha256": self.sha256, "uid": str(BAD), "token_id": "0" * 12}
+        values = {"username": "walt", "sha256": self.sha256, "uid": str(BAD), "token_id": "0" * 12}
+        values["kind"] = "undo"
         found = []
         for route in (route for part in (*PAGES, *PANEL) for route in part.routes):
             if "GET" in (route.methods or ()) and not route.path.endswith((".csv", ".html")) and route.path != "/admin":
-                given = values | {"code": "PERSON"} if "entity-types" in route.path else values
-                found.append(re.sub(r"\{(\w+):\w+\}", r"{\1}", route.path).format(**given))
+                code = "PERSON" if "entity-types" in route.path else "email"
+                path = re.sub(r"\{(\w+)(:\w+)?\}", r"{\1}", route.path)
+                found.append(path.format(**values, code=code))
         return found
 
 
@@ -130,11 +135,11 @@ def test_a_real_browser_opens_every_page_without_running_what_is_stored(site: Si
         page = context.new_page()
         said: list[str] = []
 
-        def dismiss(dialog: Dialog) -> None:
+        def dismissed(dialog: Dialog) -> None:
             said.append(dialog.message)
             dialog.dismiss()
 
-        page.on("dialog", dismiss)
+        page.on("dialog", dismissed)
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
         for path in site.paths():
@@ -326,6 +331,15 @@ def test_guessing_a_password_ends_soon_whichever_process_is_asked(twins: tuple[h
         assert sign_in(browser, "rita").status_code == 303  # others can sign in
 
 
+def test_many_guesses_at_once_are_no_way_around_the_limit(twins: tuple[httpx.Client, httpx.Client]) -> None:
+    with a_browser(twins[0]) as browser, ThreadPoolExecutor(20) as threads:
+        data = {"csrf": form_token(browser), "username": "walt"}
+        sent = [threads.submit(browser.post, "/login", data=data | {"password": f"guess {n}"}) for n in range(20)]
+        statuses = [each.result().status_code for each in sent]
+    assert set(statuses) == {401, 429}
+    assert 10 <= statuses.count(401) <= 11  # two are looked at at one time
+
+
 def test_guessing_names_ends_soon_too(twins: tuple[httpx.Client, httpx.Client]) -> None:
     with a_browser(twins[0]) as one, a_browser(twins[1]) as other:
         statuses = [sign_in((one, other)[n % 2], f"name{n}", PASSWORD).status_code for n in range(31)]
@@ -425,7 +439,7 @@ def test_a_session_ends_by_itself(site: Site) -> None:
                     (gone, session_id),
                 )
                 assert done.rowcount == 1
-            assert refused(lambda browser=browser: browser.get("/account").status_code), column  # type: ignore[misc]
+            assert refused(partial(status_of, browser, "/account")), column
 
 
 def test_a_password_that_is_changed_ends_the_other_sessions(site: Site) -> None:
@@ -468,10 +482,12 @@ def cookies_of(*answers: httpx.Response) -> dict[str, set[str]]:
     return found
 
 
+def status_of(browser: httpx.Client, path: str) -> int:
+    return browser.get(path).status_code
+
+
 def refused(status: Callable[[], int], expected: int = 303) -> bool:
     """Whether an address is refused within the second for which a process may remember a session."""
-    import time
-
     until = time.monotonic() + 5  # the machine may be busy
     while time.monotonic() < until:
         if status() == expected:
