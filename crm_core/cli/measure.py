@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.command(epilog="Example: crm explain --full | less")
 @click.option("--full", is_flag=True, help="Show each plan as PostgreSQL writes it, too.")
 def explain(*, full: bool) -> None:
-    """Show how the key queries run, and which index serves each.
+    """Show how the key queries run, and which index each uses.
 
     Each query runs on a sample of the data under EXPLAIN (ANALYZE, BUFFERS). The exit status is 1 if a query does not
     use the index that it must use.
