@@ -6,8 +6,8 @@ from (
     select
     from (
         select distinct on (entity_uid) op
-        from ledger
-        where change_ts <= %(as_of)s and op <> 'patch'
+        from ledger_as_known(%(known_at)s)
+        where acts and change_ts <= %(as_of)s and op <> 'patch'
           and batch_id not in (select batch_id from batch where recorded_at > %(known_at)s)
         order by entity_uid desc, change_ts desc, batch_id desc, row_no desc
     ) last
