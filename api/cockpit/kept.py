@@ -17,7 +17,9 @@ from crm_core.postgres.connection import Connection
 from crm_core.timeline.moments import last_recording
 
 LOOK_SECONDS = 1.0  # for which one look serves whether something was recorded
-RENEW_SECONDS = 10.0  # an answer older than this is read again if something was recorded at about the time of its reading
+RENEW_SECONDS = (
+    10.0  # an answer older than this is read again if something was recorded at about the time of its reading
+)
 REST_SECONDS = 60.0  # an answer older than this is read again in any case; pages take the old one meanwhile
 STALE_SECONDS = 60.0  # an answer older than this is not shown if something was recorded since: the page waits
 LONGEST_SECONDS = 3_600.0  # an answer older than this is not shown at all
@@ -84,7 +86,9 @@ class Kept:
             self._answers.clear()
         answer = self._answers.setdefault(key, _Answer())
         is_settled = answer.read_at >= self._seen_at + RENEW_SECONDS
-        if answer.reading is None and time.monotonic() - answer.read_at > (REST_SECONDS if is_settled else RENEW_SECONDS):
+        if answer.reading is None and time.monotonic() - answer.read_at > (
+            REST_SECONDS if is_settled else RENEW_SECONDS
+        ):
             answer.reading = asyncio.create_task(self._read(answer, work))
         return answer
 
@@ -95,7 +99,9 @@ class Kept:
             return
         self._looked_at = now
         with suppress(DatabaseError, Refusal):  # the page itself says so, if it has to read anything
-            recording = await self._state.read(lambda connection: (*last_recording(connection), self._state.types(connection)))
+            recording = await self._state.read(
+                lambda connection: (*last_recording(connection), self._state.types(connection))
+            )
             if recording != self._recording:
                 self._recording, self._seen_at = recording, now
 

@@ -63,7 +63,7 @@ async def show_overview(opened: Page) -> Response:
     known_at = opened.bar.known_at
 
     def counted(at: datetime, connection: Connection) -> list[TypeCount]:
-        return count_by_type(connection, opened.state.types(connection), at, known_at=known_at)
+        return count_by_type(connection, at, known_at=known_at)
 
     here = await opened.kept(("types", opened.bar.as_of, known_at), partial(counted, as_of))
     day = against.replace(minute=0, second=0, microsecond=0)
