@@ -41,7 +41,7 @@ class LateFact:
 
 
 def count_by_type(connection: Connection, as_of: datetime, *, known_at: datetime | None = None) -> list[TypeCount]:
-    """Count the entities of each type at an instant, in order of the code. It reads all versions, or the whole ledger."""
+    """Count the entities of each type at an instant, in order of the code; it reads all versions or all changes."""
     name = "count_by_type" if known_at is None else "count_by_type_known"
     with as_known(connection, known_at):
         return [TypeCount(*row) for row in rows(connection, name, {"as_of": as_of})]
