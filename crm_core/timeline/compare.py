@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain, repeat
 from typing import Literal
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from crm_core.timeline.known import as_known, rows, uids
 from crm_core.timeline.lists import Filter, Value, Values
 
 Action = Literal["created", "changed", "ended"]
-CHUNK = 500  # entities that are compared at once
+FIRST_CHUNK, CHUNK = 100, 500  # entities that are compared at once
 MOST_CHUNKS = 40  # that one page looks through for entities that a filter lets pass
 MOST_NAMED = 2_000  # entities that are looked for by their name, and not by what changed
 
@@ -124,14 +125,12 @@ def _candidates(
 
 
 def _walked(connection: Connection, values: Values, after: UUID | None) -> Iterator[Sequence[UUID]]:
-    """Yield the entities that the filter may let pass, in order of entity_uid and some at a time."""
-    while True:
-        found = [
-            uid for (uid,) in rows(connection, "compare_candidates", values | {"after_uid": after, "limit": CHUNK})
-        ]
+    """Yield the entities that the filter may let pass, in order of entity_uid: few at first, for most of them do."""
+    for size in chain([FIRST_CHUNK], repeat(CHUNK)):
+        found = [uid for (uid,) in rows(connection, "compare_candidates", values | {"after_uid": after, "limit": size})]
         if found:
             yield found
-        if len(found) < CHUNK:
+        if len(found) < size:
             return
         after = found[-1]
 
