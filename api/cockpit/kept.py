@@ -1,4 +1,4 @@
-"""Answers that take a look at all versions: kept until something is recorded, and read again in the background."""
+"""Answers that take a look at all versions: kept, and read again in the background when something was recorded."""
 
 from __future__ import annotations
 

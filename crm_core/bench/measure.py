@@ -27,6 +27,7 @@ import psycopg
 from crm_core.bench.compare import Compared, compare
 from crm_core.bench.compare import lines as lines_of_compared
 from crm_core.bench.generator import DAY, MONTH, START, write_drops
+from crm_core.bench.pages import measure_pages, take_in
 from crm_core.drops.contract import validate
 from crm_core.drops.ingest import ingest
 from crm_core.drops.reader import fingerprint, read_drop
@@ -87,15 +88,16 @@ def run_bench(
     entities: int,
     *,
     grows: bool = False,
+    with_pages: bool = False,
     pgbench_seconds: int = 3,
     peers: Sequence[str] = (),
     tell: Tell = lambda _: None,
 ) -> Bench:
     """Measure with about `entities` entities, on an embedded server that is removed afterwards.
 
-    With `grows`, one fixed drop is also merged into that many and into five times as many entities. pgbench runs
-    `pgbench_seconds` seconds for each limit. `peers` are other tools that load the same drops. `tell` is called with
-    each step.
+    With `with_pages`, each page of the cockpit is asked for too. With `grows`, one fixed drop is also merged into that
+    many and into five times as many entities. pgbench runs `pgbench_seconds` seconds for each limit. `peers` are other
+    tools that load the same drops. `tell` is called with each step.
     """
     with tempfile.TemporaryDirectory(prefix="crm-bench-") as folder:
         tell(f"writing drops about {entities:,} entities")
@@ -118,6 +120,9 @@ def run_bench(
             figures += _calls(database, Path(folder), pgbench_seconds)
             with database.connect() as connection:
                 server = connection.info.parameter_status("server_version") or ""
+            if with_pages:
+                tell("pages of the cockpit")
+                figures += _pages(database, Path(folder), drops.late.name)
             if grows:
                 for times in (1, GROWTH):
                     tell(f"{FIXED_ROWS:,} rows on {times * entities:,} entities")
@@ -214,6 +219,12 @@ def _copied(connection: Connection, name: str, frame: pl.DataFrame) -> float:
     with connection.cursor() as cursor, cursor.copy(statement(name)) as copy:
         copy.write(ready)
     return time.perf_counter() - started
+
+
+def _pages(database: Database, folder: Path, late: str) -> Iterator[Figure]:
+    """Measure the pages of the cockpit, by the log of a service of their own."""
+    for page in measure_pages(database, folder / "serving", take_in(database, folder, late)):
+        yield Figure(f"page: {page.what}", 1, page.median_ms / 1000, None, None)
 
 
 def _fixed(folder: Path, entities: int) -> Figure:

@@ -16,14 +16,20 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from http.client import HTTPResponse
 from pathlib import Path
 from urllib.parse import quote
 
-from crm_core.bench.generator import DAY, MONTH, START
+from crm_core.bench.generator import DAY, MONTH, START, write_dirty, write_many
+from crm_core.drops.ingest import ingest
 from crm_core.postgres.connection import Database
+from crm_core.resources import statement
+from crm_core.timeline import reads
 
+DIRTY_ROWS, SHARE_BAD = 5_000, 0.2
+VERSIONS = 10_000
+SEARCHED = 100  # entities, for one that has an e-mail address
 RUNS = 9  # of each page, of which the median counts
 PATIENCE = 60.0  # seconds in which the service starts, a page is whole, and a line is in the log
 AGAIN = b"data-again"  # in a page of which a part is still being read
@@ -51,6 +57,28 @@ class PageFigure:
     first_ms: float  # of the first request, of which the page may be incomplete
     median_ms: float
     size: int  # bytes of its HTML
+
+
+def take_in(database: Database, folder: Path, name: str) -> Subjects:
+    """Take in a drop with rejects, and one that gives an entity very many versions; return what the pages are about.
+
+    The database has the drops of `write_drops` already; `name` is that of the late one.
+    """
+    known_at = datetime.now(UTC)
+    dirty, many = folder / "dirty.csv", folder / "many.csv"
+    write_dirty(dirty, DIRTY_ROWS, SHARE_BAD)
+    uid = write_many(many, VERSIONS)
+    reports = [ingest(database, path) for path in (dirty, many)]
+    with database.connect(autocommit=True) as connection:
+        connection.execute(statement("bench/analyze"))
+        for (found,) in connection.execute(statement("bench/uids"), {"limit": SEARCHED}).fetchall():
+            entity = json.loads(reads.snapshot(connection, found) or "{}")
+            emails = [one["detail_value"] for one in entity["details"] if one["detail_type"] == "email"]
+            if emails:
+                break
+    sha256 = reports[0].sha256
+    assert sha256 is not None
+    return Subjects(entity["entity_uid"], entity["display_name"], emails[0], uid, sha256, name, known_at)
 
 
 def pages_of(subjects: Subjects) -> Mapping[str, str]:
@@ -124,7 +152,7 @@ def pages_of(subjects: Subjects) -> Mapping[str, str]:
         "entity, new": "/entities/new",
         "many versions": f"/entities/{many}",
         "many versions, in the past": f"/entities/{many}?as_of={half}",
-        "many versions, a month": f"/entities/{many}?since={_instant(START)}&until={_instant(START + MONTH)}",
+        "many versions, a month": f"/entities/{many}?since={middle}&until={_instant(START + 3 * MONTH / 2)}",
         "many versions, deep": f"/entities/{many}?values=400&audit=400",
         "many versions, compared": f"/entities/{many}?from={middle}&to={half}",
         "many versions, as known": f"/entities/{many}?known_at={known}",

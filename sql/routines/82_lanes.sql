@@ -5,21 +5,25 @@
 -- whose value goes on from one version to the next has one run. The blank field has a run for each time that the entity exists.
 create or replace function field_runs(uid uuid)
 returns table (field text, value text, valid_from timestamptz, valid_to timestamptz) language sql stable as $$
-    select field, min(value), min(valid_from), nullif(max(coalesce(valid_to, 'infinity')), 'infinity')
+    select part.field, min(part.value), min(numbered.valid_from), nullif(max(coalesce(numbered.valid_to, 'infinity')), 'infinity')
     from (
-        select field, value, valid_from, valid_to,
-               count(*) filter (where begins) over (partition by field order by valid_from) as run
+        select *, count(*) filter (where begins) over by_time as life, count(*) filter (where begins or is_renamed) over by_time as name_run,
+               count(*) filter (where begins or is_retyped) over by_time as type_run
         from (
-            select part.field, part.value, e.valid_from, e.valid_to,
-                   (lag(part.value) over lane = part.value and lag(e.valid_to) over lane = e.valid_from) is not true as begins
-            from entity e
-            join entity_type et on et.entity_type_id = e.entity_type_id
-            cross join lateral (values ('', ''), ('display_name', e.display_name), ('entity_type', et.code)) as part (field, value)
-            where e.entity_uid = uid
-            window lane as (partition by part.field order by e.valid_from)
+            select valid_from, valid_to, display_name, entity_type_id,
+                   (lag(valid_to) over by_time = valid_from) is not true as begins,
+                   lag(display_name) over by_time <> display_name as is_renamed,
+                   lag(entity_type_id) over by_time <> entity_type_id as is_retyped
+            from entity
+            where entity_uid = uid
+            window by_time as (order by valid_from)
         ) compared
+        window by_time as (order by valid_from)
     ) numbered
-    group by field, run
+    join entity_type et on et.entity_type_id = numbered.entity_type_id
+    cross join lateral (values ('', '', life), ('display_name', display_name, name_run), ('entity_type', et.code, type_run))
+        as part (field, value, run)
+    group by part.field, part.run
     union all
     select 'details.' || dt.code, d.detail_value, d.valid_from, d.valid_to
     from entity_detail d
