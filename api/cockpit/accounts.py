@@ -29,16 +29,14 @@ async def show_login(opened: Page) -> Response:
     """Show the form to sign in."""
     if opened.visitor.who is not None and opened.visitor.who.session_id:
         return opened.go(opened.url("/"))
-    return opened.show(
-        "login.html", username="", fault=None, then=_inside(opened, opened.request.query_params.get("next"))
-    )
+    return opened.show("login.html", username="", fault=None, then=_inside(opened.request.query_params.get("next")))
 
 
 async def log_in(opened: Page) -> Response:
     """Begin a session, if name and password are right; who fails too often has to wait."""
     form = await opened.form()
     username, password = str(form.get("username", "")), str(form.get("password", ""))
-    then = _inside(opened, form.get("next"))
+    then = _inside(form.get("next"))
     limiter, address = opened.request.app.state.gate.limiter, address_of(opened.request)
     counted = ((BY_NAME, f"login of {username}"), (BY_ADDRESS, f"login from {address}"))
     seconds = max(limiter.wait(limit, who) for limit, who in counted)
@@ -53,7 +51,7 @@ async def log_in(opened: Page) -> Response:
             limiter.hit(limit, who)
         return opened.show("login.html", status=401, username=username, fault=WRONG, then=then)
     text = await opened.state.write(partial(_begin, opened, account, address))
-    response = opened.go(then)
+    response = opened.go(opened.request.scope["root_path"] + then)
     opened.visitors.remember_session(response, text)
     return response
 
@@ -146,9 +144,8 @@ def _owner(opened: Page) -> str:
     return opened.who.name
 
 
-def _inside(opened: Page, there: object) -> str:
-    """Return an address of ours to go to; whatever could lead elsewhere becomes the first page."""
-    root = opened.request.scope["root_path"]
+def _inside(there: object) -> str:
+    """Return an address of ours to go to, without the prefix; what could lead elsewhere becomes the first page."""
     text = there if isinstance(there, str) else ""
     is_ours = text.startswith("/") and not text.startswith("//") and "\\" not in text and text.isprintable()
-    return f"{root}{text}" if is_ours else f"{root}/"
+    return text if is_ours else "/"
