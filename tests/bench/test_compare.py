@@ -43,7 +43,7 @@ RIGHT_ABOUT_ALL = {
     "two changes in a file": "noon A, now B",
     "the same, out of order": "noon A, now B",
     "good rows beside bad ones are loaded": "2 of 2",
-    "bad rows stay out": "0 of 4 went in",
+    "bad rows stay out": "0 of 4 were loaded",
     "bad rows are listed, with reasons": "4 of 4",
 }
 
@@ -212,4 +212,4 @@ def test_a_peer_takes_the_same_drops_in_and_is_asked_the_same() -> None:
     found = {verdict["question"]: verdict for verdict in dlt["verdicts"]}
     assert found["a replay adds nothing"]["is_right"]
     assert not found["late row: A, B, A"]["is_right"]
-    assert found["bad rows stay out"]["found"] == "4 of 4 went in"
+    assert found["bad rows stay out"]["found"] == "4 of 4 were loaded"
