@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import dagster as dg
 
+from crm_core.drops.undo import Retracted
 from crm_core.report.numbers import FieldChanges, ReasonCount, Report
 from crm_core.timeline.invariants import Check
 from pipelines.folder import shown
@@ -75,6 +76,17 @@ def of_drop(taken: Taken) -> Mapping[str, Metadata]:
         "rejected_rows": rejected,
         "entity_versions": entities,
         "detail_versions": details,
+    }
+
+
+def of_retraction(one: Retracted) -> Metadata:
+    """Tell of a drop that was undone, or reinstated."""
+    return {
+        "status": "undone" if one.kind == "undo" else "merged",
+        "by": one.actor,
+        "reason": shown(one.reason),
+        "sha256": one.sha256,
+        "recorded_at": dg.MetadataValue.timestamp(one.recorded_at),
     }
 
 

@@ -1,4 +1,4 @@
-"""The sensors: runs for files that arrive, and a report after drops have been taken in."""
+"""The sensors: runs for files that arrive, what was undone, and a report after drops have been taken in."""
 
 # No `from __future__ import annotations`: Dagster needs the annotations of a sensor's arguments as types, not as text.
 
@@ -7,15 +7,18 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import dagster as dg
 
 from crm_core.drops.registry import validated
+from crm_core.drops.undo import retracted_drops
 from crm_core.errors import CrmError
 from pipelines.folder import DropFile, DropFolder, Listing
 from pipelines.ingestion import FILE_TAG
 from pipelines.jobs import ingest_drop
-from pipelines.partitions import drops, read_files
+from pipelines.metadata import of_retraction
+from pipelines.partitions import drop_key, drops, read_files
 from pipelines.resources import CrmDatabase, one_line
 
 MAX_RUNS = 100  # runs of drops that are requested at the same time; the other files wait
@@ -202,6 +205,38 @@ def _clock(seconds: float) -> str:
     return time.strftime("at %H:%M:%S UTC", time.gmtime(seconds))
 
 
+@dg.sensor(
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Shows on the partition of a drop that it was undone or reinstated, by whom and why.",
+)
+def undone_drops(context: dg.SensorEvaluationContext, crm_database: CrmDatabase) -> dg.SensorResult:
+    """Record an observation for each undo and reinstatement of a drop that has a partition."""
+    try:
+        after = _position(context.cursor)
+        with crm_database.ask() as connection:
+            found = retracted_drops(connection, after=after, limit=MAX_RUNS)
+    except CrmError as error:
+        said = f"The database cannot be reached: {one_line(error)}"
+        return dg.SensorResult(skip_reason=said, cursor=context.cursor)
+    known = set(context.instance.get_dynamic_partitions(drops.name or ""))
+    seen = [
+        dg.AssetObservation("drop_file", partition=drop_key(one.file_name), metadata=of_retraction(one))
+        for one in found
+    ]
+    cursor = json.dumps([found[-1].recorded_at.isoformat(), found[-1].batch_id]) if found else context.cursor
+    return dg.SensorResult(asset_events=[one for one in seen if one.partition in known], cursor=cursor)
+
+
+def _position(text: str | None) -> tuple[datetime, int] | None:
+    """Read a cursor; one that is not valid starts from the beginning."""
+    try:
+        at, batch_id = json.loads(text or "")
+        return datetime.fromisoformat(at), int(batch_id)
+    except (ValueError, TypeError):
+        return None
+
+
 report_after_drops = dg.AutomationConditionSensorDefinition(
     "report_after_drops",
     target=dg.AssetSelection.assets("invariants", "data_quality_report"),
@@ -210,4 +245,4 @@ report_after_drops = dg.AutomationConditionSensorDefinition(
     description="Makes the data-quality report when drops have been taken in and none is being taken in, unless an "
     "invariant is broken. The first time it also recomputes the invariants, which a schedule then does daily.",
 )
-SENSORS = (drop_folder, report_after_drops)
+SENSORS = (drop_folder, undone_drops, report_after_drops)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,6 +10,8 @@ from api.cockpit.picture import Window
 from crm_core.timeline.lanes import Belief, Beliefs
 
 Stretch = tuple[str, datetime, datetime | None]
+SHORT = 0.25  # per cent of the width: what is shorter is gathered
+COLUMN = 1.0  # per cent of the width, in which it is gathered
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +55,36 @@ def belief_picture(field: str, found: Beliefs, window: Window) -> BeliefPicture:
     return BeliefPicture(field, window, rows, tuple(_blocks(rows, window)), found.is_all, found.looked_at)
 
 
+def _gathered(runs: Sequence[Stretch], window: Window) -> Iterator[Stretch]:
+    """Return the stretches in the window; those too short to be seen are one for each column of the picture."""
+    short: list[Stretch] = []
+    for run in (*runs, None):
+        is_short = run is not None and window.place(run[2]) - window.place(run[1]) < SHORT
+        column = None if run is None else int(window.place(run[1]) / COLUMN)
+        if short and not (is_short and column == int(window.place(short[0][1]) / COLUMN)):
+            yield short[0] if len(short) == 1 else (f"{len(short):,} values", short[0][1], short[-1][2])
+            short = []
+        if run is None or run[1] >= window.until or (run[2] is not None and run[2] <= window.since):
+            continue
+        if is_short:
+            short.append(run)
+        else:
+            yield run
+
+
 def _blocks(rows: tuple[Belief, ...], window: Window) -> Iterator[Block]:
     """Return a block for each stretch, through all the rows in which it stays the same."""
     shades: dict[str, int] = {}
-    for number, row in enumerate(rows):
-        newer = set(rows[number - 1].runs) if number else set()
-        for stretch in row.runs:
+    stretches = [list(_gathered(row.runs, window)) for row in rows]
+    sets = [set(row) for row in stretches]
+    for number, row in enumerate(stretches):
+        for stretch in row:
             value, valid_from, valid_to = stretch
             shade = shades.setdefault(value, len(shades) % 6)
-            is_shown = valid_from < window.until and (valid_to is None or valid_to > window.since)
-            if stretch in newer or not is_shown:
+            if number and stretch in sets[number - 1]:
                 continue  # a block from above has it already
             oldest = number
-            while oldest + 1 < len(rows) and stretch in rows[oldest + 1].runs:
+            while oldest + 1 < len(rows) and stretch in sets[oldest + 1]:
                 oldest += 1
             x = window.place(valid_from)
             yield Block(

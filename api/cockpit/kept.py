@@ -1,4 +1,4 @@
-"""Answers that take a look at all versions: kept for a while, and read again behind the back of who asks."""
+"""Answers that take a look at all versions: kept, and read again in the background when something was recorded."""
 
 from __future__ import annotations
 
@@ -14,9 +14,15 @@ from api.problems import Refusal
 from api.state import State
 from crm_core.errors import DatabaseError
 from crm_core.postgres.connection import Connection
+from crm_core.timeline.moments import last_recording
 
-RENEW_SECONDS = 10.0  # an answer older than this is read again, while pages still take what there is
-STALE_SECONDS = 60.0  # an answer older than this is not shown: the page waits for the new one
+LOOK_SECONDS = 1.0  # for which one look serves whether something was recorded
+RENEW_SECONDS = (
+    10.0  # an answer older than this is read again if something was recorded at about the time of its reading
+)
+REST_SECONDS = 60.0  # an answer older than this is read again in any case; pages take the old one meanwhile
+STALE_SECONDS = 60.0  # an answer older than this is not shown if something was recorded since: the page waits
+LONGEST_SECONDS = 3_600.0  # an answer older than this is not shown at all
 ANSWERS_KEPT = 1_000
 T = TypeVar("T")
 
@@ -24,7 +30,8 @@ T = TypeVar("T")
 @dataclass(slots=True)
 class _Answer:
     value: Any = None
-    read_at: float = -math.inf
+    is_there: bool = False
+    read_at: float = -math.inf  # when its reading began
     reading: asyncio.Task[None] | None = None
     failure: Exception | None = None
 
@@ -36,19 +43,19 @@ class Kept:
         """Begin with nothing read."""
         self._state = state
         self._answers: dict[Hashable, _Answer] = {}
+        self._recording: Hashable = None  # what was recorded last
+        self._seen_at = -math.inf  # when that was first seen
+        self._looked_at = -math.inf
 
     async def get(self, key: Hashable, work: Callable[[Connection], T]) -> T:
-        """Return what the work reads, at most STALE_SECONDS old; the key says what it is.
+        """Return what the work reads; the key says what it is.
 
-        Raises what the work raises.
+        If something was recorded since it was read, it is at most STALE_SECONDS old. Raises what the work raises.
         """
-        if len(self._answers) > ANSWERS_KEPT:
-            self._answers.clear()
-        answer = self._answers.setdefault(key, _Answer())
+        answer = await self._renewed(key, work)
         age = time.monotonic() - answer.read_at
-        if age > RENEW_SECONDS and answer.reading is None:
-            answer.reading = asyncio.create_task(self._read(answer, work))
-        if age > STALE_SECONDS and answer.reading is not None:
+        shown = LONGEST_SECONDS if answer.read_at >= self._seen_at else STALE_SECONDS
+        if age > shown and answer.reading is not None:
             await asyncio.shield(answer.reading)
             if answer.failure is not None:
                 raise answer.failure
@@ -63,16 +70,47 @@ class Kept:
             return None
         return asked.result()
 
+    async def last(self, key: Hashable, work: Callable[[Connection], T], patience: float) -> T | None:
+        """Return the last answer, however old it is, while a new one is read; if there is none, what `soon` returns."""
+        answer = await self._renewed(key, work)
+        return cast("T", answer.value) if answer.is_there else await self.soon(key, work, patience)
+
     def forget(self) -> None:
         """Read everything again when it is next wanted: something was changed here."""
-        self._answers.clear()
+        self._answers = {key: _Answer(old.value, old.is_there) for key, old in self._answers.items()}
+
+    async def _renewed(self, key: Hashable, work: Callable[[Connection], object]) -> _Answer:
+        """Return the answer to a question; if it is too old, a reading is under way."""
+        await self._look()
+        if len(self._answers) > ANSWERS_KEPT:
+            self._answers.clear()
+        answer = self._answers.setdefault(key, _Answer())
+        is_settled = answer.read_at >= self._seen_at + RENEW_SECONDS
+        if answer.reading is None and time.monotonic() - answer.read_at > (
+            REST_SECONDS if is_settled else RENEW_SECONDS
+        ):
+            answer.reading = asyncio.create_task(self._read(answer, work))
+        return answer
+
+    async def _look(self) -> None:
+        """Look whether something was recorded, from time to time."""
+        now = time.monotonic()
+        if now - self._looked_at < LOOK_SECONDS:
+            return
+        self._looked_at = now
+        with suppress(DatabaseError, Refusal):  # the page itself says so, if it has to read anything
+            recording = await self._state.read(
+                lambda connection: (*last_recording(connection), self._state.types(connection))
+            )
+            if recording != self._recording:
+                self._recording, self._seen_at = recording, now
 
     async def _read(self, answer: _Answer, work: Callable[[Connection], object]) -> None:
-        answer.failure = None
+        answer.failure, began = None, time.monotonic()
         try:
             with suppress(asyncio.CancelledError):
                 answer.value = await self._state.read_heavily(work)
-                answer.read_at = time.monotonic()
+                answer.is_there, answer.read_at = True, began
         except (DatabaseError, Refusal) as error:
             answer.failure = error
         finally:

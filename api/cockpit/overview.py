@@ -63,17 +63,17 @@ async def show_overview(opened: Page) -> Response:
     known_at = opened.bar.known_at
 
     def counted(at: datetime, connection: Connection) -> list[TypeCount]:
-        return count_by_type(connection, opened.state.types(connection), at, known_at=known_at)
+        return count_by_type(connection, at, known_at=known_at)
 
-    here = await opened.kept(("types", opened.bar.as_of, known_at), partial(counted, as_of))
+    here = await opened.soon(("types", opened.bar.as_of, known_at), partial(counted, as_of))
     day = against.replace(minute=0, second=0, microsecond=0)
-    there = await opened.kept(("types", day, known_at), partial(counted, against))
+    there = await opened.soon(("types", day, known_at), partial(counted, against))
     shown = densest(days)
-    before = {count.code: count.entities for count in there}
+    before = {count.code: count.entities for count in there or ()}
+    counts = [(count, count.entities - before.get(count.code, 0)) for count in here or ()]
     return opened.show(
         "overview.html",
-        counts=[(count, count.entities - before.get(count.code, 0)) for count in here],
-        entities=sum(count.entities for count in here),
+        counts=None if here is None or there is None else counts,
         against=against,
         bars=bars(shown),
         earlier=sum(day.begun + day.ended for day in days) - sum(day.begun + day.ended for day in shown),

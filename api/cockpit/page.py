@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from http import HTTPStatus
 from typing import TypeAlias, TypeVar
@@ -39,9 +40,8 @@ SECURITY_POLICY = "; ".join(
         "base-uri 'none'",
     )
 )
-MESSAGE_COOKIE = "crm_message"  # what was done, told on the next page
-MESSAGE_SECONDS = 60
-PATIENCE_SECONDS = 0.08  # that a page waits for what can be shown later
+PATIENCE_SECONDS = 0.06  # after which a page waits no longer for what can be shown later
+DAYS = "days of change"
 _LOG = logging.getLogger("crm.api")
 T = TypeVar("T")
 
@@ -55,6 +55,7 @@ class Page:
     visitors: Visitors
     visitor: Visitor
     bar: TimeBar
+    patient_until: float = field(default_factory=lambda: time.monotonic() + PATIENCE_SECONDS)
 
     @property
     def who(self) -> Principal:
@@ -70,11 +71,17 @@ class Page:
     async def soon(self, key: Hashable, work: Callable[[Connection], T]) -> T | None:
         """Return likewise, or None if that would keep the page waiting; a page with `data-again` asks again."""
         found: Kept = self.request.app.state.kept
-        return await found.soon(key, work, PATIENCE_SECONDS)
+        return await found.soon(key, work, max(self.patient_until - time.monotonic(), 0.0))
+
+    async def last_days_of_change(self) -> list[DayOfChange] | None:
+        """Return the days on which something changed, in order of time, as they were read last; None: not yet."""
+        found: Kept = self.request.app.state.kept
+        work = partial(days_of_change, time_zone=self.state.settings.time_zone)
+        return await found.last(DAYS, work, max(self.patient_until - time.monotonic(), 0.0))
 
     async def days_of_change(self) -> list[DayOfChange]:
         """Return the days on which something changed, in order of time."""
-        return await self.kept("days of change", partial(days_of_change, time_zone=self.state.settings.time_zone))
+        return await self.kept(DAYS, partial(days_of_change, time_zone=self.state.settings.time_zone))
 
     def has_written(self) -> None:
         """Read everything again that is kept: this page has changed something."""
@@ -111,7 +118,7 @@ class Page:
 
     def show(self, template: str, *, status: int = 200, **values: object) -> Response:
         """Return the page that a template makes of the values."""
-        message = unquote(self.request.cookies.get(MESSAGE_COOKIE, ""))
+        message = unquote(self.request.cookies.get(self.visitors.message_cookie, ""))
         given = {"page": self, "bar": self.bar, "message": message}
         given |= {"zone": self.state.settings.time_zone, "root": self.request.scope["root_path"]}
         html = templates.render(template, given | values)
@@ -120,16 +127,14 @@ class Page:
         response.headers["Cache-Control"] = "no-store"
         self.visitors.remember_browser(response, self.visitor)
         if message:
-            response.delete_cookie(MESSAGE_COOKIE, path="/")
+            self.visitors.remember_message(response, None)
         return response
 
     def go(self, to: str, message: str | None = None) -> Response:
         """Lead to an address of ours, where the message is shown."""
         response = RedirectResponse(to, HTTPStatus.SEE_OTHER)
-        response.headers["Cache-Control"] = "no-store"
         if message:
-            told = quote(message[:1_000])
-            response.set_cookie(MESSAGE_COOKIE, told, max_age=MESSAGE_SECONDS, path="/", httponly=True, samesite="lax")
+            self.visitors.remember_message(response, quote(message[:1_000]))
         return response
 
 
@@ -141,8 +146,13 @@ def page(role: Role | None, handler: Handler) -> Callable[[Request], Awaitable[R
 
     async def answer(request: Request) -> Response:
         opened = await _opened(request)
+        response = await shown(opened)
+        response.headers.setdefault("Cache-Control", "no-store")  # files too: they are not for others
+        return response
+
+    async def shown(opened: Page) -> Response:
         try:
-            bar = time_bar(request.query_params, opened.state.settings.time_zone)
+            bar = time_bar(opened.request.query_params, opened.state.settings.time_zone)
             opened.bar = bar
             if role is not None and opened.visitor.who is None:
                 return _to_login(opened)
@@ -150,15 +160,15 @@ def page(role: Role | None, handler: Handler) -> Callable[[Request], Awaitable[R
                 said = f"{opened.who.name} has the role {opened.who.role}, and this page needs the role {role}"
                 raise Refusal(HTTPStatus.FORBIDDEN, said)
             if role is not None:
-                stops = [day.last_at for day in await opened.days_of_change()]
-                opened.bar = replace(bar, moments=thinned(stops))
+                days = await opened.last_days_of_change()
+                opened.bar = replace(bar, moments=None if days is None else thinned([day.last_at for day in days]))
             return await handler(opened)
         except (Refusal, CrmError) as error:
             return error_page(opened, error if isinstance(error, Refusal) else refusal_of(error))
         except HTTPException as error:  # of the framework, while it reads a form
             return error_page(opened, Refusal(HTTPStatus(error.status_code), str(error.detail)))
         except Exception as error:
-            request_id = getattr(request.state, "request_id", None)
+            request_id = getattr(opened.request.state, "request_id", None)
             _LOG.error("an internal error", exc_info=error, extra={"request_id": request_id})
             return error_page(opened, INTERNAL_ERROR)
 

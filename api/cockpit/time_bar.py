@@ -19,7 +19,7 @@ class TimeBar:
 
     as_of: datetime | None = None  # None: now
     known_at: datetime | None = None  # None: as it is known now
-    moments: Sequence[datetime] = ()  # at which something changed: where the slider stops
+    moments: Sequence[datetime] | None = ()  # at which something changed: where the slider stops; None: not read yet
 
     @property
     def is_past(self) -> bool:

@@ -138,6 +138,23 @@ def write_wide(path: Path, size: int, *, seed: int = 1) -> int:
     return rows
 
 
+def write_many(path: Path, versions: int) -> str:
+    """Write a drop in which one entity gets so many versions, an hour each; return its uid."""
+    uid = "0a0a0a0a-0a0a-4a0a-8a0a-0a0a0a0a0a0a"
+    number = pl.int_range(versions, dtype=pl.Int64, eager=True)
+    rows = pl.DataFrame({"number": number}).select(
+        entity_uid=pl.lit(uid),
+        display_name=pl.format("Version {}", "number"),
+        entity_type=pl.lit("INSTITUTION"),
+        details=pl.concat_str(
+            pl.lit('[{"detail_type":"email","detail_value":"version'), "number", pl.lit('@example.org"}]')
+        ),
+        change_ts=(pl.lit(START) + pl.duration(hours="number")).dt.to_string("%Y-%m-%dT%H:%M:%SZ"),
+    )
+    rows.write_csv(path)
+    return uid
+
+
 def write_dirty(path: Path, rows: int, share_bad: float, *, seed: int = 1) -> Mapping[Reason, int]:
     """Write a drop in which about `share` of the rows have one fault each; return the rows for each reason.
 

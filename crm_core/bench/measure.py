@@ -27,9 +27,11 @@ import psycopg
 from crm_core.bench.compare import Compared, compare
 from crm_core.bench.compare import lines as lines_of_compared
 from crm_core.bench.generator import DAY, MONTH, START, write_drops
+from crm_core.bench.pages import measure_pages, take_in
 from crm_core.drops.contract import validate
 from crm_core.drops.ingest import ingest
-from crm_core.drops.reader import read_drop
+from crm_core.drops.reader import fingerprint, read_drop
+from crm_core.drops.undo import undo_drop
 from crm_core.fixtures.load import with_types
 from crm_core.model import ReferenceTypes
 from crm_core.postgres.connection import Connection, Database
@@ -37,11 +39,14 @@ from crm_core.postgres.embedded import bundled_binaries, running_server
 from crm_core.reference import reference_types
 from crm_core.resources import statement
 from crm_core.timeline import reads
+from crm_core.timeline.feed import feed
 from crm_core.timeline.single_change import ChangeRequest, Provenance, apply_change
+from crm_core.timeline.undo import Kind, Who
 
 CALLS = 300  # repetitions of each read and write
 FIXED_ROWS = 20_000  # rows of the drop for a table and one five times as large
 GROWTH = 5
+EVENTS = 1_000  # of a page of the feed
 NOON = START + MONTH / 2  # an instant between the first load and the next drop
 
 OnProgress = Callable[[str], None]
@@ -83,15 +88,16 @@ def run_bench(
     entities: int,
     *,
     grows: bool = False,
+    with_pages: bool = False,
     pgbench_seconds: int = 3,
     peers: Sequence[str] = (),
     on_progress: OnProgress = lambda _: None,
 ) -> Bench:
     """Measure with about `entities` entities, on an embedded server that is removed afterwards.
 
-    With `grows`, one fixed drop is also merged into that many and into five times as many entities. pgbench runs
-    `pgbench_seconds` seconds for each limit. `peers` are other tools that load the same drops. `on_progress` is called
-    with each step.
+    With `with_pages`, each page of the cockpit is asked for too. With `grows`, one fixed drop is also merged into that
+    many and into five times as many entities. pgbench runs `pgbench_seconds` seconds for each limit. `peers` are other
+    tools that load the same drops. `on_progress` is called with each step.
     """
     with tempfile.TemporaryDirectory(prefix="crm-bench-") as folder:
         on_progress(f"writing drops about {entities:,} entities")
@@ -108,10 +114,15 @@ def run_bench(
             ):
                 on_progress(what)
                 figures += _drop(database, what, path, with_stages=what == "first load")
+            on_progress("undo")
+            figures += _undone(database, drops.late, figures[-1])
             on_progress("reads and writes")
             figures += _calls(database, Path(folder), pgbench_seconds)
             with database.connect() as connection:
                 server = connection.info.parameter_status("server_version") or ""
+            if with_pages:
+                on_progress("pages of the cockpit")
+                figures += _pages(database, Path(folder), drops.late.name)
             if grows:
                 for times in (1, GROWTH):
                     on_progress(f"{FIXED_ROWS:,} rows on {times * entities:,} entities")
@@ -150,6 +161,26 @@ def _drop(database: Database, what: str, path: Path, *, with_stages: bool) -> It
     yield Figure(what, rows, seconds, limit, "COPY")
     with database.connect(autocommit=True) as connection:
         connection.execute(statement("bench/analyze"))
+
+
+def _undone(database: Database, path: Path, merged: Figure) -> Iterator[Figure]:
+    """Measure the undo of a drop and its reinstatement beside its merge."""
+    sha256, who = fingerprint(path), Who("bench", "to measure it")
+    kinds: tuple[tuple[Kind, str], ...] = (("undo", "undo of the late rows"), ("reinstate", "reinstatement of them"))
+    for kind, what in kinds:
+        started = time.perf_counter()
+        with database.connect(autocommit=True) as connection:
+            changes = undo_drop(connection, sha256, kind, who).changes
+        yield Figure(what, changes, time.perf_counter() - started, merged.seconds, "merge")
+
+
+def _followed(connection: Connection) -> Figure:
+    """Measure the whole feed, read page by page."""
+    events, cursor = 0, None
+    started = time.perf_counter()
+    while (page := feed(connection, cursor, limit=EVENTS)).documents:
+        events, cursor = events + len(page.documents), page.next
+    return Figure(f"feed, all in pages of {EVENTS:,}", events, time.perf_counter() - started, None, None)
 
 
 def _limit(database: Database, path: Path) -> tuple[int, float, float]:
@@ -192,6 +223,12 @@ def _copied(connection: Connection, name: str, frame: pl.DataFrame) -> float:
     return time.perf_counter() - started
 
 
+def _pages(database: Database, folder: Path, late: str) -> Iterator[Figure]:
+    """Measure the pages of the cockpit, by the log of a service of their own."""
+    for page in measure_pages(database, folder / "serving", take_in(database, folder, late)):
+        yield Figure(f"page: {page.what}", 1, page.median_ms / 1000, None, None)
+
+
 def _fixed(folder: Path, entities: int) -> Figure:
     """Measure one drop of a fixed size on a table of a given size."""
     drops = write_drops(folder / f"grown_{entities}", entities)
@@ -212,7 +249,7 @@ def _calls(database: Database, folder: Path, seconds: int) -> Iterator[Figure]:
     with database.connect(autocommit=True) as connection:
         types = reference_types(connection)
         uids = [UUID(str(uid)) for uid, *_ in connection.execute(statement("bench/uids"), {"limit": CALLS})]
-        whole = {"after_from": None, "after_code": None, "offset": 0, "limit": None}
+        whole = {"after_from": None, "after_code": None, "since": None, "offset": 0, "limit": None}
         first = {"after_uid": UUID(int=0), "after_name": "", "after_from": "-infinity", "limit": 21, "offset": 0}
         asked: tuple[tuple[str, Callable[[UUID], object], str | None, Mapping[str, object]], ...] = (
             (
@@ -246,6 +283,7 @@ def _calls(database: Database, folder: Path, seconds: int) -> Iterator[Figure]:
             block.count(b"\n") for block in reads.stream_entities(connection, types, as_of=NOON + timedelta(days=60))
         )
         yield Figure("as-of, all of it streamed", rows, time.perf_counter() - started, None, None)
+        yield _followed(connection)
 
 
 def _patch(

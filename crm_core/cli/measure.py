@@ -61,10 +61,11 @@ def explain(*, full: bool) -> None:
 @click.option(
     "--grow", is_flag=True, help="Also measure how long one drop takes on a small table and on one five times as large."
 )
+@click.option("--pages", is_flag=True, help="Also measure each page of the cockpit, by the log of a service.")
 @click.option("--seconds", default=3, show_default=True, type=click.IntRange(1, 60), help="How long each pgbench runs.")
 @click.option("--compare", default="", metavar="TOOL,…", help="Also measure these: dlt, dlt-nested, dbt, sqlmesh.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
-def bench(entities: str, seconds: int, compare: str, *, grow: bool, as_json: bool) -> None:
+def bench(entities: str, seconds: int, compare: str, *, grow: bool, pages: bool, as_json: bool) -> None:
     """Measure how fast crm is on this machine.
 
     Drops, reads and writes are measured in one run, on generated data and a server of their own. Each number is shown
@@ -86,7 +87,7 @@ def bench(entities: str, seconds: int, compare: str, *, grow: bool, as_json: boo
         message = f"not a known tool: {', '.join(unknown)}; choose from {', '.join(PEERS)}"
         raise click.BadParameter(message, param_hint="--compare")
     with spinner() as show:
-        found = run_bench(count, grows=grow, pgbench_seconds=seconds, peers=peers, on_progress=show)
+        found = run_bench(count, grows=grow, with_pages=pages, pgbench_seconds=seconds, peers=peers, on_progress=show)
     if as_json:
         click.echo(json.dumps(found.as_json()))
         return

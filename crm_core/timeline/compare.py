@@ -6,18 +6,19 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain, repeat
 from typing import Literal
 from uuid import UUID
 
 from crm_core.model import ReferenceTypes
 from crm_core.postgres.connection import Connection
 from crm_core.timeline.known import as_known, rows, uids
-from crm_core.timeline.lists import Filter, Values
-from crm_core.timeline.reads import diff_candidates
+from crm_core.timeline.lists import Filter, Value, Values
 
 Action = Literal["created", "changed", "ended"]
-CHUNK = 500  # entities that are compared at once
+FIRST_CHUNK, CHUNK = 100, 500  # entities that are compared at once
 MOST_CHUNKS = 40  # that one page looks through for entities that a filter lets pass
+MOST_NAMED = 2_000  # entities that are looked for by their name, and not by what changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def compared(
     values = _values(types, from_, to, which)
     found: list[Compared] = []
     with as_known(connection, known_at):
-        for number, some in enumerate(_candidates(connection, from_, to, which, known_at, after), 1):
+        for number, some in enumerate(_candidates(connection, values, which, known_at, after), 1):
             found += [
                 Compared(uid, name, code, action, tuple(FieldChange(*change.values()) for change in changes))
                 for uid, name, code, action, changes in rows(connection, "compared", values | {"entity_uids": [*some]})
@@ -104,25 +105,42 @@ def totals(connection: Connection, from_: datetime, to: datetime, *, known_at: d
     with as_known(connection, known_at):
         for action, name, entities in rows(connection, "compared_totals", {"from": from_, "to": to}):
             if name is None:
-                counted.actions[action] += entities
+                counted.actions[action] = entities
             else:
-                counted.fields[name] += entities
+                counted.fields[name] = entities
     return counted
 
 
 def _candidates(
-    connection: Connection,
-    from_: datetime,
-    to: datetime,
-    which: Which,
-    known_at: datetime | None,
-    after: UUID | None,
+    connection: Connection, values: Values, which: Which, known_at: datetime | None, after: UUID | None
 ) -> Iterator[Sequence[UUID]]:
     if which.entity_uid is not None:
         return iter([[which.entity_uid]] if after is None else [])
-    if known_at is None:
-        return diff_candidates(connection, {"from": from_, "to": to}, after, CHUNK)
-    return uids(connection, after=after, from_=from_, to=to)
+    if known_at is not None:
+        from_, to = values["from"], values["to"]
+        assert isinstance(from_, datetime)
+        assert isinstance(to, datetime)
+        return uids(connection, after=after, from_=from_, to=to, like=values["like"])
+    return _walked(connection, values | {"entity_uids": _named(connection, values["like"])}, after)
+
+
+def _walked(connection: Connection, values: Values, after: UUID | None) -> Iterator[Sequence[UUID]]:
+    """Yield the entities that the filter may let pass, in order of entity_uid: few at first, for most of them do."""
+    for size in chain([FIRST_CHUNK], repeat(CHUNK)):
+        found = [uid for (uid,) in rows(connection, "compare_candidates", values | {"after_uid": after, "limit": size})]
+        if found:
+            yield found
+        if len(found) < size:
+            return
+        after = found[-1]
+
+
+def _named(connection: Connection, like: Value) -> list[UUID] | None:
+    """Find the entities that ever had such a name; None: all, or so many that most of what changed is of them."""
+    if like is None:
+        return None
+    found = [uid for (uid,) in rows(connection, "named", {"like": like, "limit": MOST_NAMED + 1})]
+    return found if len(found) <= MOST_NAMED else None
 
 
 def _values(types: ReferenceTypes, from_: datetime, to: datetime, which: Which) -> Values:

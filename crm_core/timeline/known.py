@@ -19,7 +19,7 @@ from crm_core.errors import TooMuchToFold
 from crm_core.postgres.connection import Connection
 from crm_core.postgres.streams import in_blocks
 from crm_core.resources import statement
-from crm_core.timeline.lists import Document, Values
+from crm_core.timeline.lists import Document, Value, Values
 
 FIRST_FOLDED, MAX_FOLDED = 40, 2_000  # entities that one statement folds: few at first, because a page needs few
 MAX_WALKED = 400_000  # entities that one answer may search, which takes some seconds
@@ -44,16 +44,19 @@ def uids(
     after: UUID | None = None,
     from_: datetime | None = None,
     to: datetime,
+    like: Value = None,
     first: int = FIRST_FOLDED,
     at_most: int | None = MAX_WALKED,
 ) -> Iterator[list[UUID]]:
     """Walk the entities with a known change in `(from_, to]` in order of entity_uid, in parts that grow from `first`.
 
-    Raises TooMuchToFold if there are more than `at_most`.
+    With a pattern of LIKE, only those of which such a change says a name like it. Raises TooMuchToFold if there are
+    more than `at_most`.
     """
-    values: Values = {"after_uid": after, "from": from_ or "-infinity", "to": to}
+    values: Values = {"after_uid": after, "from": from_ or "-infinity", "to": to, "like": like}
+    name = "known_uids" if like is None else "known_uids_named"
     for size in _sizes(at_most, first):
-        found = [uid for (uid,) in rows(connection, "known_uids", values | {"limit": size})]
+        found = [uid for (uid,) in rows(connection, name, values | {"limit": size})]
         if found:
             yield found
         if len(found) < size:
@@ -91,7 +94,7 @@ def matches(connection: Connection, values: Values, *, after: UUID | None = None
     """
     as_of = values["as_of"]
     assert isinstance(as_of, datetime)
-    for some in uids(connection, after=after, to=as_of):
+    for some in uids(connection, after=after, to=as_of, like=values["like"]):
         for (uid,) in rows(connection, "known_matches", values | {"entity_uids": some}):
             yield uid
 

@@ -1,4 +1,4 @@
-"""The instants at which something changed, for those who want to go from one to the next."""
+"""The days on which something changed, for those who want to go from one to the next; what was recorded last."""
 
 from __future__ import annotations
 
@@ -23,3 +23,9 @@ def days_of_change(connection: Connection, time_zone: ZoneInfo) -> list[DayOfCha
     """Read every day of change, in order of time; the days are those of a time zone. It reads all versions."""
     values = {"time_zone": time_zone.key}
     return [DayOfChange(*row) for row in connection.execute(statement("query/days_of_change"), values)]
+
+
+def last_recording(connection: Connection) -> tuple[datetime | None, datetime | None, int]:
+    """Read when something was last recorded, when the last drop came, and how many drops were refused."""
+    ((recorded_at, first_seen_at, refused),) = connection.execute(statement("query/last_recording"))
+    return recorded_at, first_seen_at, refused

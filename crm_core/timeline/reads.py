@@ -85,10 +85,9 @@ def count_entities(
     if known_at is None:
         name = "count_entities_current" if as_of is None else "count_entities_as_of"
         return _count(connection, _with_details(name, values), values)
-    if not _is_filtered(values):
-        connection.execute(statement("query/await_commits"))
-        return _count(connection, "count_known", values | {"as_of": _instant(values), "known_at": known_at})
     with as_known(connection, known_at):
+        if not _is_filtered(values):
+            return _count(connection, "count_known", values | {"as_of": _instant(values)})
         return sum(1 for _ in islice(matches(connection, values), at_most))
 
 

@@ -8,11 +8,10 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from crm_core.model import Op, ReferenceTypes
+from crm_core.model import Op
 from crm_core.postgres.connection import Connection
 from crm_core.resources import statement
-from crm_core.timeline.lists import Filter
-from crm_core.timeline.reads import count_entities
+from crm_core.timeline.known import as_known, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +40,11 @@ class LateFact:
     request_id: str | None  # of a request
 
 
-def count_by_type(
-    connection: Connection, types: ReferenceTypes, as_of: datetime, *, known_at: datetime | None = None
-) -> list[TypeCount]:
-    """Count the entities of each type at an instant, in order of the code. It reads all versions.
-
-    Raises TooMuchToFold, with `known_at` alone.
-    """
-    if known_at is None:
-        return [TypeCount(*row) for row in connection.execute(statement("query/count_by_type"), {"as_of": as_of})]
-    return [
-        TypeCount(
-            kind.code,
-            kind.name,
-            count_entities(connection, types, Filter(entity_type=kind.code), as_of=as_of, known_at=known_at),
-        )
-        for kind in sorted(types.entity_types, key=lambda kind: kind.code)
-    ]
+def count_by_type(connection: Connection, as_of: datetime, *, known_at: datetime | None = None) -> list[TypeCount]:
+    """Count the entities of each type at an instant, in order of the code; it reads all versions or all changes."""
+    name = "count_by_type" if known_at is None else "count_by_type_known"
+    with as_known(connection, known_at):
+        return [TypeCount(*row) for row in rows(connection, name, {"as_of": as_of})]
 
 
 def learnt_of_the_past(connection: Connection, since: datetime, *, limit: int = 10) -> list[LateFact]:

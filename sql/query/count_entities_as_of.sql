@@ -3,9 +3,12 @@
 select count(*)
 from (
     select
-    from entity
-    where valid_from <= %(as_of)s and (valid_to > %(as_of)s or valid_to is null)
-      and (%(like)s::text is null or search_form(display_name) like search_form(%(like)s))
+    from (
+        select * from entity where is_current and valid_from <= %(as_of)s
+        union all
+        select * from entity where not is_current and valid_from <= %(as_of)s and valid_to > %(as_of)s
+    ) existing
+    where (%(like)s::text is null or search_form(display_name) like search_form(%(like)s))
       and (%(entity_type_id)s::smallint is null or entity_type_id = %(entity_type_id)s)
     limit %(at_most)s
 ) counted

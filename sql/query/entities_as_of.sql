@@ -1,4 +1,4 @@
--- Return the entities as they were at an instant, in order of entity_uid, after a given one.
+-- Return the entities as they were at an instant, in order of entity_uid, after a given one; names of now and of the past have an index each.
 -- In: as_of, like, entity_type_id (null: any), after_uid (null: from the start), limit, offset. Out: document, display_name, entity_uid.
 select entity_document(e.entity_uid, e.display_name, et.code, e.valid_from, e.valid_to, e.is_current, e.hashdiff, (
            select string_agg(detail_document(dt.code, d.detail_value, d.valid_from, d.valid_to, d.is_current, d.hashdiff), ',' order by dt.code)
@@ -8,11 +8,25 @@ select entity_document(e.entity_uid, e.display_name, et.code, e.valid_from, e.va
        e.display_name, e.entity_uid
 from (
     select *
-    from entity
-    where valid_from <= %(as_of)s and (valid_to > %(as_of)s or valid_to is null)
-      and (%(like)s::text is null or search_form(display_name) like search_form(%(like)s))
-      and (%(entity_type_id)s::smallint is null or entity_type_id = %(entity_type_id)s)
-      and (%(after_uid)s::uuid is null or entity_uid > %(after_uid)s)
+    from (
+        (select *
+         from entity
+         where is_current and valid_from <= %(as_of)s
+           and (%(like)s::text is null or search_form(display_name) like search_form(%(like)s))
+           and (%(entity_type_id)s::smallint is null or entity_type_id = %(entity_type_id)s)
+           and (%(after_uid)s::uuid is null or entity_uid > %(after_uid)s)
+         order by entity_uid
+         limit %(limit)s::bigint + %(offset)s::bigint)
+        union all
+        (select *
+         from entity
+         where not is_current and valid_from <= %(as_of)s and valid_to > %(as_of)s
+           and (%(like)s::text is null or search_form(display_name) like search_form(%(like)s))
+           and (%(entity_type_id)s::smallint is null or entity_type_id = %(entity_type_id)s)
+           and (%(after_uid)s::uuid is null or entity_uid > %(after_uid)s)
+         order by entity_uid
+         limit %(limit)s::bigint + %(offset)s::bigint)
+    ) existing
     order by entity_uid
     limit %(limit)s offset %(offset)s
 ) e

@@ -1,25 +1,29 @@
 -- The past of one entity field by field, as pictures of it need it. A field is display_name, entity_type or details.<code>; the
--- blank one is whether the entity exists. The functions read `entity`, `entity_detail` and `ledger` by the caller's search path.
+-- blank one is whether the entity exists. The functions read `entity`, `entity_detail` and `recorded_change` by the caller's search path.
 
 -- Return the runs of equal values of each field, in no order: a version of an entity holds its name and its type, and a field
 -- whose value goes on from one version to the next has one run. The blank field has a run for each time that the entity exists.
 create or replace function field_runs(uid uuid)
 returns table (field text, value text, valid_from timestamptz, valid_to timestamptz) language sql stable as $$
-    select field, min(value), min(valid_from), nullif(max(coalesce(valid_to, 'infinity')), 'infinity')
+    select part.field, min(part.value), min(numbered.valid_from), nullif(max(coalesce(numbered.valid_to, 'infinity')), 'infinity')
     from (
-        select field, value, valid_from, valid_to,
-               count(*) filter (where begins) over (partition by field order by valid_from) as run
+        select *, count(*) filter (where begins) over by_time as life, count(*) filter (where begins or is_renamed) over by_time as name_run,
+               count(*) filter (where begins or is_retyped) over by_time as type_run
         from (
-            select part.field, part.value, e.valid_from, e.valid_to,
-                   (lag(part.value) over lane = part.value and lag(e.valid_to) over lane = e.valid_from) is not true as begins
-            from entity e
-            join entity_type et on et.entity_type_id = e.entity_type_id
-            cross join lateral (values ('', ''), ('display_name', e.display_name), ('entity_type', et.code)) as part (field, value)
-            where e.entity_uid = uid
-            window lane as (partition by part.field order by e.valid_from)
+            select valid_from, valid_to, display_name, entity_type_id,
+                   (lag(valid_to) over by_time = valid_from) is not true as begins,
+                   lag(display_name) over by_time <> display_name as is_renamed,
+                   lag(entity_type_id) over by_time <> entity_type_id as is_retyped
+            from entity
+            where entity_uid = uid
+            window by_time as (order by valid_from)
         ) compared
+        window by_time as (order by valid_from)
     ) numbered
-    group by field, run
+    join entity_type et on et.entity_type_id = numbered.entity_type_id
+    cross join lateral (values ('', '', life), ('display_name', display_name, name_run), ('entity_type', et.code, type_run))
+        as part (field, value, run)
+    group by part.field, part.run
     union all
     select 'details.' || dt.code, d.detail_value, d.valid_from, d.valid_to
     from entity_detail d
@@ -40,12 +44,12 @@ $$;
 create or replace function origin_of_field(uid uuid, its_field text, its_value text, its_from timestamptz)
 returns table (batch_id bigint, row_no integer) language sql stable as $$
     select l.batch_id, l.row_no
-    from ledger l
-    where l.entity_uid = uid and l.change_ts = its_from and l.acts
+    from recorded_change l
+    where l.entity_uid = uid and l.change_ts = its_from
       and said_of_field(its_field, l.display_name, l.entity_type_id, l.details) = its_value
       and not exists (
-          select from ledger o
-          where o.entity_uid = uid and o.change_ts = its_from and o.acts and (o.batch_id, o.row_no) > (l.batch_id, l.row_no)
+          select from recorded_change o
+          where o.entity_uid = uid and o.change_ts = its_from and (o.batch_id, o.row_no) > (l.batch_id, l.row_no)
             and (o.op = 'delete' or o.details ? substr(its_field, 9)
                  or said_of_field(its_field, o.display_name, o.entity_type_id, null) is not null)
             and said_of_field(its_field, o.display_name, o.entity_type_id, o.details) is distinct from its_value)
@@ -60,8 +64,8 @@ returns table (change_ts timestamptz, batch_id bigint, row_no integer) language 
     from (
         select l.change_ts, l.batch_id, l.row_no,
                min(l.batch_id) over (order by l.change_ts desc groups between unbounded preceding and 1 preceding) as known_since
-        from ledger l
-        where l.entity_uid = uid and l.acts
+        from recorded_change l
+        where l.entity_uid = uid
     ) l
     where l.known_since < l.batch_id
       and (select b.recorded_at from batch b where b.batch_id = l.batch_id) > l.change_ts + interval '1 day'

@@ -286,6 +286,8 @@ CREATE INDEX entity_by_name ON entity USING btree (display_name, entity_uid) WHE
 
 CREATE INDEX entity_by_part_of_name ON entity USING gin (search_form(display_name) gin_trgm_ops) WHERE is_current;
 
+CREATE INDEX entity_by_part_of_past_name ON entity USING gin (search_form(display_name) gin_trgm_ops) WHERE (NOT is_current);
+
 CREATE INDEX entity_by_time ON entity USING brin (valid_from timestamptz_minmax_multi_ops, valid_to timestamptz_minmax_multi_ops) WITH (pages_per_range='32');
 
 CREATE INDEX entity_by_type_and_name ON entity USING btree (entity_type_id, display_name, entity_uid) WHERE is_current;

@@ -4,7 +4,7 @@
   let asked = null; // the page that is under way
 
   // Show another state of the page without loading it whole: only the parts that can differ are exchanged.
-  async function show(url, { push = false } = {}) {
+  async function show(url, { push = false, parts = ["content", "menu"] } = {}) {
     asked?.abort();
     asked = new AbortController();
     let response;
@@ -17,7 +17,7 @@
     if (response.redirected) { location.assign(response.url); return; }
     const next = new DOMParser().parseFromString(await response.text(), "text/html");
     document.title = next.title;
-    for (const id of ["content", "menu"]) {
+    for (const id of parts) {
       const [now, then] = [document.getElementById(id), next.getElementById(id)];
       if (!now || !then) continue;
       const focused = now.contains(document.activeElement) ? document.activeElement : null;
@@ -35,7 +35,7 @@
     }
     follow(next.getElementById("time-bar"));
     history[push ? "pushState" : "replaceState"](null, "", url);
-    document.dispatchEvent(new CustomEvent("cockpit:shown"));
+    if (parts.length) document.dispatchEvent(new CustomEvent("cockpit:shown")); else askAgain();
   }
 
   // ---- the time bar
@@ -69,6 +69,11 @@
     if (!form || !next) return;
     form.toggleAttribute("data-is-past", next.hasAttribute("data-is-past"));
     form.dataset.at = next.dataset.at;
+    if (form.hasAttribute("data-again") && !next.hasAttribute("data-again")) { // its stops had not been read yet
+      form.removeAttribute("data-again");
+      form.dataset.moments = next.dataset.moments;
+      prepare();
+    }
     const slider = form.querySelector(".time-slider");
     if (document.activeElement !== slider) {
       slider.value = form.dataset.at ? place(form.dataset.at) : moments.length;
@@ -189,7 +194,10 @@
   function askAgain() {
     if (!document.querySelector("[data-again]")) { again = 0; return; }
     again = Math.min((again || 250) * 1.5, 5000);
-    setTimeout(() => { if (document.querySelector("[data-again]")) show(location.href); }, again);
+    setTimeout(() => {
+      const is_whole = !document.querySelector("#content [data-again]"); // only the time bar waits: what one types stays
+      if (document.querySelector("[data-again]")) show(location.href, is_whole ? { parts: [] } : {});
+    }, again);
   }
   document.addEventListener("cockpit:shown", askAgain);
   addEventListener("DOMContentLoaded", askAgain);
