@@ -11,7 +11,7 @@ from datetime import datetime
 
 import dagster as dg
 
-from crm_core.drops.registry import judged
+from crm_core.drops.registry import validated
 from crm_core.drops.undo import retracted_drops
 from crm_core.errors import CrmError
 from pipelines.folder import DropFile, DropFolder, Listing
@@ -44,7 +44,7 @@ class Cursor:
 
     waiting: frozenset[str] = field(default_factory=frozenset)  # contents seen once, and perhaps still being written
     later: Mapping[str, float] = field(default_factory=dict)  # contents whose run failed: seconds since 1970, or NEVER
-    told: frozenset[str] = field(default_factory=frozenset)  # keys of skipped entries that were logged
+    logged: frozenset[str] = field(default_factory=frozenset)  # keys of skipped entries that were logged
 
     @classmethod
     def read(cls, text: str | None) -> "Cursor":
@@ -52,7 +52,7 @@ class Cursor:
         try:
             parts = json.loads(text or "{}")
             later = {str(content): float(at) for content, at in parts.get("later", {}).items()}
-            return cls(frozenset(parts.get("waiting", [])), later, frozenset(parts.get("told", [])))
+            return cls(frozenset(parts.get("waiting", [])), later, frozenset(parts.get("logged", [])))
         except (ValueError, AttributeError, TypeError):
             return cls()
 
@@ -62,7 +62,7 @@ class Cursor:
             {
                 "waiting": sorted(self.waiting)[:MAX_WAITING],
                 "later": dict(sorted(self.later.items())[:MAX_LATER]),
-                "told": sorted(self.told),
+                "logged": sorted(self.logged),
             }
         )
 
@@ -86,7 +86,7 @@ def drop_folder(
     cursor = Cursor.read(context.cursor)
     try:
         listing = drop_folder.listing()
-        new = _not_judged(listing.files, read_files(context.instance), crm_database)
+        new = _not_validated(listing.files, read_files(context.instance), crm_database)
     except OSError as error:
         fault = f"The folder {drop_folder.path()} cannot be listed ({error.strerror})"
         return _skip(f"{fault}: make it, or name another in CRM_DROP_DIR.", cursor)
@@ -94,7 +94,7 @@ def drop_folder(
         return _skip(f"The database cannot be reached, so no run is requested: {one_line(error)}", cursor)
     passed_over = listing.passed_over[:MAX_WAITING]
     for one in passed_over:
-        if one.key not in cursor.told:
+        if one.key not in cursor.logged:
             context.log.warning(f"{one.name} is skipped: {one.why}")
     now = time.time()
     complete = [file for file in new if file.content in cursor.waiting or file.content in cursor.later]
@@ -104,7 +104,7 @@ def drop_folder(
     after = Cursor(
         waiting=frozenset(file.content for file in new if file.content not in later),
         later=later,
-        told=frozenset(one.key for one in passed_over),
+        logged=frozenset(one.key for one in passed_over),
     )
     if not requests:
         return _skip(_nothing_to_do(drop_folder, listing, new, complete, after), after)
@@ -115,13 +115,13 @@ def drop_folder(
     )
 
 
-def _not_judged(files: Sequence[DropFile], read: Mapping[str, str], crm_database: CrmDatabase) -> Sequence[DropFile]:
-    """Return the files that the database has not judged yet; a restored one may have lost some."""
+def _not_validated(files: Sequence[DropFile], read: Mapping[str, str], crm_database: CrmDatabase) -> Sequence[DropFile]:
+    """Return the files that the database has not validated yet; a restored one may have lost some."""
     known = {file.content: read[file.content] for file in files if file.content in read}
     if not known:
         return files
     with crm_database.ask() as connection:
-        held = judged(connection, set(known.values()))
+        held = validated(connection, set(known.values()))
     return [file for file in files if known.get(file.content) not in held]
 
 

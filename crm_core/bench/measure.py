@@ -49,7 +49,7 @@ GROWTH = 5
 EVENTS = 1_000  # of a page of the feed
 NOON = START + MONTH / 2  # an instant between the first load and the next drop
 
-Tell = Callable[[str], None]
+OnProgress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +91,16 @@ def run_bench(
     with_pages: bool = False,
     pgbench_seconds: int = 3,
     peers: Sequence[str] = (),
-    tell: Tell = lambda _: None,
+    on_progress: OnProgress = lambda _: None,
 ) -> Bench:
     """Measure with about `entities` entities, on an embedded server that is removed afterwards.
 
     With `with_pages`, each page of the cockpit is asked for too. With `grows`, one fixed drop is also merged into that
     many and into five times as many entities. pgbench runs `pgbench_seconds` seconds for each limit. `peers` are other
-    tools that load the same drops. `tell` is called with each step.
+    tools that load the same drops. `on_progress` is called with each step.
     """
     with tempfile.TemporaryDirectory(prefix="crm-bench-") as folder:
-        tell(f"writing drops about {entities:,} entities")
+        on_progress(f"writing drops about {entities:,} entities")
         drops = write_drops(Path(folder) / "drops", entities)
         with running_server(Path(folder)) as conninfo:
             database = with_types(Database(conninfo))
@@ -112,22 +112,24 @@ def run_bench(
                 ("replay, the same rows", drops.replay),
                 ("late rows", drops.late),
             ):
-                tell(what)
+                on_progress(what)
                 figures += _drop(database, what, path, with_stages=what == "first load")
-            tell("undo")
+            on_progress("undo")
             figures += _undone(database, drops.late, figures[-1])
-            tell("reads and writes")
+            on_progress("reads and writes")
             figures += _calls(database, Path(folder), pgbench_seconds)
             with database.connect() as connection:
                 server = connection.info.parameter_status("server_version") or ""
             if with_pages:
-                tell("pages of the cockpit")
+                on_progress("pages of the cockpit")
                 figures += _pages(database, Path(folder), drops.late.name)
             if grows:
                 for times in (1, GROWTH):
-                    tell(f"{FIXED_ROWS:,} rows on {times * entities:,} entities")
+                    on_progress(f"{FIXED_ROWS:,} rows on {times * entities:,} entities")
                     figures.append(_fixed(Path(folder), entities * times))
-            compared = compare(conninfo, drops, entities, peers, Path(folder) / "compared", tell) if peers else ()
+            compared = (
+                compare(conninfo, drops, entities, peers, Path(folder) / "compared", on_progress) if peers else ()
+            )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1 << 20 if sys.platform == "darwin" else 1 << 10)
     return Bench(entities, os.cpu_count() or 1, server, tuple(figures), peak, compared)
 
@@ -149,9 +151,9 @@ def lines(bench: Bench) -> Iterator[str]:
 
 
 def _drop(database: Database, what: str, path: Path, *, with_stages: bool) -> Iterator[Figure]:
-    rows, judged, limit = _limit(database, path)
+    rows, validating, limit = _limit(database, path)
     if with_stages:
-        yield Figure("parse, validate and hash (Polars)", rows, judged, limit, "COPY")
+        yield Figure("parse, validate and hash (Polars)", rows, validating, limit, "COPY")
     started = time.perf_counter()
     report = ingest(database, path)
     seconds = time.perf_counter() - started
@@ -187,15 +189,15 @@ def _limit(database: Database, path: Path) -> tuple[int, float, float]:
     The rows and their details, hashed, are copied as CSV into bare unlogged tables, block by block, from bytes that are
     ready. Each block is copied twice, and the faster time counts.
     """
-    rows, judged, copied = 0, 0.0, 0.0
+    rows, validating, copied = 0, 0.0, 0.0
     with database.connect() as connection:
         types = reference_types(connection)
         connection.execute(statement("bench/make_limit_entity"))
         connection.execute(statement("bench/make_limit_detail"))
         started = time.perf_counter()
-        for batch in read_drop(path):
-            valid = validate(batch, types, first_seen=START, now=datetime.now(UTC), time_zone=UTC)
-            judged += time.perf_counter() - started
+        for chunk in read_drop(path):
+            valid = validate(chunk, types, first_seen=START, now=datetime.now(UTC), time_zone=UTC)
+            validating += time.perf_counter() - started
             digest = pl.lit("\\x") + pl.col("hashdiff")
             changes = valid.changes.select(
                 "line", "entity_uid", "change_ts", "display_name", "entity_type_id", hashdiff=digest
@@ -209,7 +211,7 @@ def _limit(database: Database, path: Path) -> tuple[int, float, float]:
             rows += valid.changes.height
             started = time.perf_counter()
         connection.rollback()
-    return rows, judged, copied
+    return rows, validating, copied
 
 
 def _copied(connection: Connection, name: str, frame: pl.DataFrame) -> float:

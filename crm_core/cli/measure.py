@@ -86,8 +86,8 @@ def bench(entities: str, seconds: int, compare: str, *, grow: bool, pages: bool,
     if unknown := [name for name in peers if name not in PEERS]:
         message = f"not a known tool: {', '.join(unknown)}; choose from {', '.join(PEERS)}"
         raise click.BadParameter(message, param_hint="--compare")
-    with spinner() as tell:
-        found = run_bench(count, grows=grow, with_pages=pages, pgbench_seconds=seconds, peers=peers, tell=tell)
+    with spinner() as show:
+        found = run_bench(count, grows=grow, with_pages=pages, pgbench_seconds=seconds, peers=peers, on_progress=show)
     if as_json:
         click.echo(json.dumps(found.as_json()))
         return

@@ -29,7 +29,7 @@ from crm_core.bench.scenario import (
     Histories,
     Verdict,
     Version,
-    judge,
+    grade,
     write_story,
 )
 from crm_core.cli.main import crm
@@ -72,7 +72,7 @@ ALL_RIGHT = Answers(TRUE, TRUE, {**TRUE, **GOOD_ONES}, frozenset(BAD_LINES.value
 
 
 def verdicts(answers: Answers) -> Mapping[str, Verdict]:
-    return {verdict.question: verdict for verdict in judge(answers)}
+    return {verdict.question: verdict for verdict in grade(answers)}
 
 
 @pytest.mark.unit
@@ -111,17 +111,17 @@ def test_a_wrong_history_is_wrong_about_its_question_alone(
 @pytest.mark.unit
 def test_a_tool_that_takes_everything_in_and_one_that_refuses_the_file_are_both_wrong_about_bad_rows() -> None:
     takes_all = {**TRUE, **GOOD_ONES, NO_UUID: a_history(("A", 80, None))}
-    found = verdicts(replace(ALL_RIGHT, after_bad=takes_all, told=frozenset()))
+    found = verdicts(replace(ALL_RIGHT, after_bad=takes_all, refused_lines=frozenset()))
     assert not found["bad rows stay out"].is_right
     assert not found["bad rows are listed, with reasons"].is_right
-    found = verdicts(replace(ALL_RIGHT, after_bad=TRUE, told=frozenset()))
+    found = verdicts(replace(ALL_RIGHT, after_bad=TRUE, refused_lines=frozenset()))
     assert found["bad rows stay out"].is_right
     assert found["good rows beside bad ones are loaded"].found == "0 of 2"
 
 
 @pytest.mark.unit
 def test_a_good_row_that_is_reported_as_bad_counts_as_wrong() -> None:
-    found = verdicts(replace(ALL_RIGHT, told=ALL_RIGHT.told | {2}))
+    found = verdicts(replace(ALL_RIGHT, refused_lines=ALL_RIGHT.refused_lines | {2}))
     assert not found["bad rows are listed, with reasons"].is_right
 
 
