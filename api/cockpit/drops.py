@@ -82,7 +82,8 @@ async def upload(opened: Page) -> Response:
 async def correct(opened: Page) -> Response:
     """Show what the corrected rows of a drop would do, as a file of their own."""
     sha256, form = sha256_of(opened), await opened.form()
-    lines = [text.strip("\r\n") for text in _texts(form, "row") if text.strip()]
+    rows = (text.replace("\r\n", "\n").strip("\n") for text in _texts(form, "row"))  # forms send CR LF for each LF
+    lines = [row for row in rows if row.strip()]
     if not lines:
         refuse("row", "is missing: leave at least one corrected row")
     header = await opened.read(partial(registry.header_of, sha256=sha256))

@@ -64,7 +64,7 @@
     slider.hidden = moments.length === 0;
     slider.max = moments.length; // its right end is now
     slider.value = form.dataset.at ? place(form.dataset.at) : moments.length;
-    tell(slider);
+    tell(form, slider);
   }
 
   function place(text) {
@@ -74,8 +74,9 @@
     return Math.max(found - 1, 0);
   }
 
-  function tell(slider) {
-    slider.setAttribute("aria-valuetext", moments[slider.value] ?? "now");
+  // The slider says what the field beside it says: the instant in the time zone of the service.
+  function tell(form, slider) {
+    slider.setAttribute("aria-valuetext", form.elements.as_of.value || "now");
   }
 
   function follow(next) {
@@ -91,7 +92,6 @@
     const slider = form.querySelector(".time-slider");
     if (document.activeElement !== slider) {
       slider.value = form.dataset.at ? place(form.dataset.at) : moments.length;
-      tell(slider);
     }
     const [now, then] = [form.querySelector("#time-now"), next.querySelector("#time-now")];
     now.replaceWith(then);
@@ -102,6 +102,7 @@
       const field = form.elements[name];
       if (document.activeElement !== field) field.value = next.elements[name].value;
     }
+    tell(form, slider);
   }
 
   function addressOf(form) {
@@ -121,7 +122,6 @@
   document.addEventListener("input", (event) => {
     const slider = event.target.closest(".time-slider");
     if (slider) {
-      tell(slider);
       setInstant(moments[slider.value]);
       return;
     }

@@ -193,3 +193,17 @@ def test_who_is_signed_in_is_not_asked_to_sign_in_for_what_the_role_may_not_do(g
         drops = client.get("/drops").text
         assert 'type="file"' not in drops
         assert "New entity" not in client.get("/search").text
+
+
+def test_paper_is_light_and_says_of_which_instant_it_is(page: Page, site: httpx.Client) -> None:
+    page.emulate_media(color_scheme="dark")
+    page.goto(at(site, "/compare?from=2021-10-27&to=2021-10-28&as_of=2022-01-01"))
+    expect(page.locator("html")).to_have_attribute("data-bs-theme", "dark")
+    page.emulate_media(media="print", color_scheme="dark")
+    expect(page.locator("html")).to_have_attribute("data-bs-theme", "light")
+    expect(page.locator("#time-told")).to_have_text("You see the past: how things were at 2022-01-01.")
+    expect(page.locator("tr", has_text="Meta Platforms, Inc.")).to_be_visible()
+    for hidden in ("#menu", "input[name=known_at]:not([type=hidden])", "form.filters", "text=Download as CSV"):
+        expect(page.locator(hidden)).to_be_hidden()
+    page.emulate_media(media="screen", color_scheme="dark")
+    expect(page.locator("html")).to_have_attribute("data-bs-theme", "dark")
