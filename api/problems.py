@@ -94,7 +94,7 @@ INTERNAL_ERROR = Refusal(
 def documented(*statuses: int) -> dict[int | str, dict[str, object]]:
     """Return the OpenAPI entries for the problems of a call: those of every call, and the given ones."""
     every = {400: "What was asked is malformed", 401: "A token is missing or wrong", 403: "The token's role is too low"}
-    told = every | {
+    texts = every | {
         404: "Not found",
         409: "The state of the entity does not allow it",
         410: "The entity has ended; the problem says when",
@@ -105,7 +105,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, object]]:
     }
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {
-        status: {"description": told[status], "content": content, "model": Problem}
+        status: {"description": texts[status], "content": content, "model": Problem}
         for status in (*every, *statuses, 429, 503)
     }
 
@@ -168,7 +168,7 @@ def refusal_of(error: errors.CrmError, part: str = "body") -> Refusal:
         logging.getLogger("crm.api").log(  # clients need not know where the database is
             logging.ERROR if ours else logging.WARNING, "%s", error, exc_info=error if ours else None
         )
-        return Refusal(status, error.told, headers={} if ours else {"Retry-After": str(RETRY_SECONDS)})
+        return Refusal(status, error.client_detail, headers={} if ours else {"Retry-After": str(RETRY_SECONDS)})
     return Refusal(status, _in_short(faults) if faults else str(error), faults)
 
 
@@ -217,9 +217,9 @@ def _methods(request: Request) -> list[str]:
 
 def _in_short(faults: Sequence[Mapping[str, str]]) -> str:
     """Return the first faults as text."""
-    told = [f"{fault['where']}: {_shortened(fault['detail'])}" for fault in faults[:MAX_FAULTS_IN_DETAIL]]
+    lines = [f"{fault['where']}: {_shortened(fault['detail'])}" for fault in faults[:MAX_FAULTS_IN_DETAIL]]
     return "; ".join(
-        [*told, f"and {len(faults) - MAX_FAULTS_IN_DETAIL} more"] if len(faults) > MAX_FAULTS_IN_DETAIL else told
+        [*lines, f"and {len(faults) - MAX_FAULTS_IN_DETAIL} more"] if len(faults) > MAX_FAULTS_IN_DETAIL else lines
     )
 
 

@@ -148,8 +148,8 @@ class GuardedProtocol(HttpToolsProtocol):
             raise ValueError(message)  # stops the parser, which a callback can do only by raising
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        told = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
-        body = json.dumps(told, separators=(",", ":")).encode()
+        problem = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
+        body = json.dumps(problem, separators=(",", ":")).encode()
         head = f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: {MEDIA_TYPE}\r\n"
         self.transport.write(f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body)
         self.transport.close()

@@ -86,7 +86,9 @@ class DatabaseError(CrmError):
 
     owner: ClassVar[Owner] = "operator"
     passes: ClassVar[bool] = False  # it can pass by itself, so the same work may be tried again later
-    told: ClassVar[str] = "the database cannot be used now; tell its operator"  # the text that clients of the API get
+    client_detail: ClassVar[str] = (
+        "the database cannot be used now; tell its operator"  # the text that clients of the API get
+    )
 
     def __init__(self, cause: str, cure: str) -> None:
         self.cause, self.cure = cause, cure
@@ -98,21 +100,21 @@ class ServerUnreachable(DatabaseError):
 
     owner = "database"
     passes = True
-    told = "the database cannot answer now; try again in a moment"
+    client_detail = "the database cannot answer now; try again in a moment"
 
 
 class ServerFull(DatabaseError):
     """The server has no connection, no disk or no memory left."""
 
     passes = True
-    told = "the database has no room left now; try again later"
+    client_detail = "the database has no room left now; try again later"
 
 
 class DatabaseReadOnly(DatabaseError):
     """The database takes no writes: it is a standby, or was made read-only."""
 
     passes = True
-    told = "the database cannot be written now: it is read-only; reads go on, so try again later"
+    client_detail = "the database cannot be written now: it is read-only; reads go on, so try again later"
 
 
 class Contended(DatabaseError):
@@ -120,7 +122,7 @@ class Contended(DatabaseError):
 
     owner = "database"
     passes = True
-    told = "others are changing the same data, and nothing was changed; try again in a moment"
+    client_detail = "others are changing the same data, and nothing was changed; try again in a moment"
 
 
 class TimedOut(DatabaseError):
@@ -128,7 +130,7 @@ class TimedOut(DatabaseError):
 
     owner = "database"
     passes = True
-    told = "the database cannot answer now, or not in time; try again in a moment, or ask for less"
+    client_detail = "the database cannot answer now, or not in time; try again in a moment, or ask for less"
 
 
 class AccessRefused(DatabaseError):
@@ -138,7 +140,7 @@ class AccessRefused(DatabaseError):
 class MissingPrivilege(DatabaseError):
     """The user lacks a privilege for what has to be done."""
 
-    told = "crm lacks a privilege in its database; ask its operator to grant it"
+    client_detail = "crm lacks a privilege in its database; ask its operator to grant it"
 
 
 class DatabaseUnfit(DatabaseError):
@@ -169,7 +171,7 @@ class DatabaseFault(DatabaseError):
     """The database refused one of our statements."""
 
     owner = "ours"
-    told = "an internal error; report it with the request_id, under which the log has the details"
+    client_detail = "an internal error; report it with the request_id, under which the log has the details"
 
 
 class DropRefused(CrmError):

@@ -93,9 +93,9 @@ def drop_to_versions(
                 yield from checks.judge_refused(context.instance, key, taken)
                 continue
             context.log.info(taken.summary)
-            for asset, told in metadata.of_drop(taken).items():
+            for asset, fields in metadata.of_drop(taken).items():
                 tags = {"dagster/data_version": taken.drop.sha256}
-                yield dg.AssetMaterialization(asset, partition=key, metadata=told, tags=tags)
+                yield dg.AssetMaterialization(asset, partition=key, metadata=fields, tags=tags)
             yield from checks.judge_drop(context.instance, key, taken)
     if refusals:
         raise _refused(refusals, len(context.partition_keys))

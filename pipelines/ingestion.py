@@ -9,7 +9,7 @@ import dagster as dg
 
 from crm_core.drops.ingest import MAX_SHOWN, Options, ingest_on
 from crm_core.drops.reader import fingerprint
-from crm_core.drops.registry import judged, merged_as, rejects
+from crm_core.drops.registry import merged_as, rejects, validated
 from crm_core.errors import DropRefused
 from crm_core.model import MergeReport
 from crm_core.postgres.connection import Connection
@@ -100,9 +100,9 @@ def _read(connection: Connection, instance: dg.DagsterInstance, file: DropFile, 
         return Refused(shown(str(refusal)), file, sha256)
     except FileNotFoundError:
         return Refused(f"{name}: disappeared while it was read, so nothing was changed; put it back", file, sha256)
-    is_judged = bool(judged(connection, [sha256]))
+    is_validated = bool(validated(connection, [sha256]))
     # Otherwise it was not this file that was bad.
-    if is_judged and (report.error is None or folder.find(file.key) == file):
+    if is_validated and (report.error is None or folder.find(file.key) == file):
         remember_read(instance, file.content, sha256)
     if report.error is not None:
         return Refused(report.error, file, sha256)
@@ -133,7 +133,7 @@ def _merged_before(
     sha256 = _last_materialized(instance, key) if asked is None else read_files(instance).get(asked)
     if sha256 is None and asked is None and drop_key(key) == key:
         sha256 = merged_as(connection, key)
-    if sha256 is None or not judged(connection, [sha256]):
+    if sha256 is None or not validated(connection, [sha256]):
         return None
     return sha256 if collect_drop(connection, sha256, with_field_changes=False).status == "merged" else None
 

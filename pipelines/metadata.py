@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import dagster as dg
 
+from crm_core.drops.undo import Retracted
 from crm_core.report.numbers import FieldChanges, ReasonCount, Report
 from crm_core.timeline.invariants import Check
 from pipelines.folder import shown
@@ -65,10 +66,10 @@ def of_drop(taken: Taken) -> Mapping[str, Metadata]:
         "dagster/partition_row_count": did.detail_versions_added,
         "dagster/row_count": sizes.detail_versions,
     }
-    for told, of_details in ((entities, False), (details, True)):
-        fields = [one for one in drop.field_changes if one.field.startswith("details.") is of_details]
-        if fields:
-            told["changed_fields"] = _fields(fields)
+    for metadata, of_details in ((entities, False), (details, True)):
+        changes = [one for one in drop.field_changes if one.field.startswith("details.") is of_details]
+        if changes:
+            metadata["changed_fields"] = _fields(changes)
     return {
         "drop_file": file,
         "staged_changes": staged,
@@ -78,16 +79,27 @@ def of_drop(taken: Taken) -> Mapping[str, Metadata]:
     }
 
 
+def of_retraction(one: Retracted) -> Metadata:
+    """Tell of a drop that was undone, or reinstated."""
+    return {
+        "status": "undone" if one.kind == "undo" else "merged",
+        "by": one.actor,
+        "reason": shown(one.reason),
+        "sha256": one.sha256,
+        "recorded_at": dg.MetadataValue.timestamp(one.recorded_at),
+    }
+
+
 def of_refusal(refused: Refused) -> Metadata:
     """Return the metadata of a refused drop."""
-    told: Metadata = {"status": "refused", "error": refused.fault}
+    metadata: Metadata = {"status": "refused", "error": refused.fault}
     if refused.sha256 is not None:
-        told["sha256"] = refused.sha256
+        metadata["sha256"] = refused.sha256
     if refused.file is not None:
-        told["path"] = _path(refused.file.path)
-        told["bytes"] = refused.file.bytes
-        told["arrived_at"] = dg.MetadataValue.timestamp(refused.file.modified_at)
-    return told
+        metadata["path"] = _path(refused.file.path)
+        metadata["bytes"] = refused.file.bytes
+        metadata["arrived_at"] = dg.MetadataValue.timestamp(refused.file.modified_at)
+    return metadata
 
 
 def of_invariants(found: Sequence[Check], seconds: float) -> Metadata:
@@ -102,7 +114,7 @@ def of_invariants(found: Sequence[Check], seconds: float) -> Metadata:
 def of_report(report: Report, page: Path, numbers: Path) -> Metadata:
     """Return the numbers of the data-quality report that fit, and the path of its files."""
     totals = report.totals
-    told: Metadata = {
+    metadata: Metadata = {
         "page": dg.MetadataValue.path(page),
         "json": dg.MetadataValue.path(numbers),
         "drops_merged": totals.drops_merged,
@@ -136,10 +148,10 @@ def of_report(report: Report, page: Path, numbers: Path) -> Metadata:
         ),
     }
     if report.reasons:
-        told["reasons"] = _reasons(report.reasons)
+        metadata["reasons"] = _reasons(report.reasons)
     if report.field_changes:
-        told["changed_fields"] = _fields(report.field_changes)
-    return told
+        metadata["changed_fields"] = _fields(report.field_changes)
+    return metadata
 
 
 def _path(path: Path) -> dg.PathMetadataValue:

@@ -28,11 +28,11 @@ def drop_key(file_name: str) -> str:
 
 
 def remember_read(instance: dg.DagsterInstance, content: str, sha256: str) -> None:
-    """Store the SHA-256 of a file, by its `DropFile.content`, once the database has judged its rows."""
+    """Store the SHA-256 of a file, by its `DropFile.content`, once the database has validated its rows."""
     instance.add_dynamic_partitions(_read_files.name or "", [f"{content} {sha256}"])
 
 
 def read_files(instance: dg.DagsterInstance) -> Mapping[str, str]:
-    """Return the SHA-256 of all files that were ever read and judged, by their content."""
+    """Return the SHA-256 of all files that were ever read and validated, by their content."""
     keys = instance.get_dynamic_partitions(_read_files.name or "")
     return {content: sha256 for content, _, sha256 in (key.rpartition(" ") for key in keys)}

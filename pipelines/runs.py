@@ -43,9 +43,9 @@ def _report(path: Path, result: dg.ExecuteInProcessResult) -> MergeReport:
             told_by_us = failure.user_failure_data and failure.user_failure_data.description
             error = told_by_us or (failure.error.message.strip() if failure.error else "the run failed")
             return MergeReport(str(path), None, "refused", error=error)
-    (told,) = (
+    (fields,) = (
         cast("Mapping[str, Any]", event.step_materialization_data.materialization.metadata["this_run"].value)
         for event in result.get_asset_materialization_events()
         if event.asset_key == dg.AssetKey("drop_file")
     )
-    return MergeReport(**{name: value for name, value in told.items() if name in REPORT} | {"file": str(path)})
+    return MergeReport(**{name: value for name, value in fields.items() if name in REPORT} | {"file": str(path)})

@@ -1,4 +1,4 @@
-"""The sensors: runs for files that arrive, and a report after drops have been taken in."""
+"""The sensors: runs for files that arrive, what was undone, and a report after drops have been taken in."""
 
 # No `from __future__ import annotations`: Dagster needs the annotations of a sensor's arguments as types, not as text.
 
@@ -7,15 +7,18 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import dagster as dg
 
-from crm_core.drops.registry import judged
+from crm_core.drops.registry import validated
+from crm_core.drops.undo import retracted_drops
 from crm_core.errors import CrmError
 from pipelines.folder import DropFile, DropFolder, Listing
 from pipelines.ingestion import FILE_TAG
 from pipelines.jobs import ingest_drop
-from pipelines.partitions import drops, read_files
+from pipelines.metadata import of_retraction
+from pipelines.partitions import drop_key, drops, read_files
 from pipelines.resources import CrmDatabase, one_line
 
 MAX_RUNS = 100  # runs of drops that are requested at the same time; the other files wait
@@ -41,7 +44,7 @@ class Cursor:
 
     waiting: frozenset[str] = field(default_factory=frozenset)  # contents seen once, and perhaps still being written
     later: Mapping[str, float] = field(default_factory=dict)  # contents whose run failed: seconds since 1970, or NEVER
-    told: frozenset[str] = field(default_factory=frozenset)  # keys of skipped entries that were logged
+    logged: frozenset[str] = field(default_factory=frozenset)  # keys of skipped entries that were logged
 
     @classmethod
     def read(cls, text: str | None) -> "Cursor":
@@ -49,7 +52,7 @@ class Cursor:
         try:
             parts = json.loads(text or "{}")
             later = {str(content): float(at) for content, at in parts.get("later", {}).items()}
-            return cls(frozenset(parts.get("waiting", [])), later, frozenset(parts.get("told", [])))
+            return cls(frozenset(parts.get("waiting", [])), later, frozenset(parts.get("logged", [])))
         except (ValueError, AttributeError, TypeError):
             return cls()
 
@@ -59,7 +62,7 @@ class Cursor:
             {
                 "waiting": sorted(self.waiting)[:MAX_WAITING],
                 "later": dict(sorted(self.later.items())[:MAX_LATER]),
-                "told": sorted(self.told),
+                "logged": sorted(self.logged),
             }
         )
 
@@ -83,7 +86,7 @@ def drop_folder(
     cursor = Cursor.read(context.cursor)
     try:
         listing = drop_folder.listing()
-        new = _not_judged(listing.files, read_files(context.instance), crm_database)
+        new = _not_validated(listing.files, read_files(context.instance), crm_database)
     except OSError as error:
         fault = f"The folder {drop_folder.path()} cannot be listed ({error.strerror})"
         return _skip(f"{fault}: make it, or name another in CRM_DROP_DIR.", cursor)
@@ -91,7 +94,7 @@ def drop_folder(
         return _skip(f"The database cannot be reached, so no run is requested: {one_line(error)}", cursor)
     passed_over = listing.passed_over[:MAX_WAITING]
     for one in passed_over:
-        if one.key not in cursor.told:
+        if one.key not in cursor.logged:
             context.log.warning(f"{one.name} is skipped: {one.why}")
     now = time.time()
     complete = [file for file in new if file.content in cursor.waiting or file.content in cursor.later]
@@ -101,7 +104,7 @@ def drop_folder(
     after = Cursor(
         waiting=frozenset(file.content for file in new if file.content not in later),
         later=later,
-        told=frozenset(one.key for one in passed_over),
+        logged=frozenset(one.key for one in passed_over),
     )
     if not requests:
         return _skip(_nothing_to_do(drop_folder, listing, new, complete, after), after)
@@ -112,13 +115,13 @@ def drop_folder(
     )
 
 
-def _not_judged(files: Sequence[DropFile], read: Mapping[str, str], crm_database: CrmDatabase) -> Sequence[DropFile]:
-    """Return the files that the database has not judged yet; a restored one may have lost some."""
+def _not_validated(files: Sequence[DropFile], read: Mapping[str, str], crm_database: CrmDatabase) -> Sequence[DropFile]:
+    """Return the files that the database has not validated yet; a restored one may have lost some."""
     known = {file.content: read[file.content] for file in files if file.content in read}
     if not known:
         return files
     with crm_database.ask() as connection:
-        held = judged(connection, set(known.values()))
+        held = validated(connection, set(known.values()))
     return [file for file in files if known.get(file.content) not in held]
 
 
@@ -202,6 +205,38 @@ def _clock(seconds: float) -> str:
     return time.strftime("at %H:%M:%S UTC", time.gmtime(seconds))
 
 
+@dg.sensor(
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Shows on the partition of a drop that it was undone or reinstated, by whom and why.",
+)
+def undone_drops(context: dg.SensorEvaluationContext, crm_database: CrmDatabase) -> dg.SensorResult:
+    """Record an observation for each undo and reinstatement of a drop that has a partition."""
+    try:
+        after = _position(context.cursor)
+        with crm_database.ask() as connection:
+            found = retracted_drops(connection, after=after, limit=MAX_RUNS)
+    except CrmError as error:
+        said = f"The database cannot be reached: {one_line(error)}"
+        return dg.SensorResult(skip_reason=said, cursor=context.cursor)
+    known = set(context.instance.get_dynamic_partitions(drops.name or ""))
+    seen = [
+        dg.AssetObservation("drop_file", partition=drop_key(one.file_name), metadata=of_retraction(one))
+        for one in found
+    ]
+    cursor = json.dumps([found[-1].recorded_at.isoformat(), found[-1].batch_id]) if found else context.cursor
+    return dg.SensorResult(asset_events=[one for one in seen if one.partition in known], cursor=cursor)
+
+
+def _position(text: str | None) -> tuple[datetime, int] | None:
+    """Read a cursor; one that is not valid starts from the beginning."""
+    try:
+        at, batch_id = json.loads(text or "")
+        return datetime.fromisoformat(at), int(batch_id)
+    except (ValueError, TypeError):
+        return None
+
+
 report_after_drops = dg.AutomationConditionSensorDefinition(
     "report_after_drops",
     target=dg.AssetSelection.assets("invariants", "data_quality_report"),
@@ -210,4 +245,4 @@ report_after_drops = dg.AutomationConditionSensorDefinition(
     description="Makes the data-quality report when drops have been taken in and none is being taken in, unless an "
     "invariant is broken. The first time it also recomputes the invariants, which a schedule then does daily.",
 )
-SENSORS = (drop_folder, report_after_drops)
+SENSORS = (drop_folder, undone_drops, report_after_drops)

@@ -16,6 +16,7 @@ from api.auth import address_of
 from api.cockpit.page import Page, page
 from api.problems import Refusal
 from crm_core.access.accounts import Account, set_password, verified_account
+from crm_core.access.principal import name_in_form
 from crm_core.access.sessions import begin_session, end_other_sessions, end_session, sessions
 from crm_core.errors import WeakPassword
 from crm_core.postgres.connection import Connection
@@ -29,31 +30,20 @@ async def show_login(opened: Page) -> Response:
     """Show the form to sign in."""
     if opened.visitor.who is not None and opened.visitor.who.session_id:
         return opened.go(opened.url("/"))
-    return opened.show(
-        "login.html", username="", fault=None, then=_inside(opened, opened.request.query_params.get("next"))
-    )
+    return opened.show("login.html", username="", fault=None, then=_inside(opened.request.query_params.get("next")))
 
 
 async def log_in(opened: Page) -> Response:
     """Begin a session, if name and password are right; who fails too often has to wait."""
     form = await opened.form()
     username, password = str(form.get("username", "")), str(form.get("password", ""))
-    then = _inside(opened, form.get("next"))
-    limiter, address = opened.request.app.state.gate.limiter, address_of(opened.request)
-    counted = ((BY_NAME, f"login of {username}"), (BY_ADDRESS, f"login from {address}"))
-    seconds = max(limiter.wait(limit, who) for limit, who in counted)
-    if seconds > 0:
-        said = f"there were too many attempts to sign in; try again in {math.ceil(seconds / 60)} minutes"
-        headers = {"Retry-After": str(math.ceil(seconds))}
-        raise Refusal(HTTPStatus.TOO_MANY_REQUESTS, said, headers=headers)
-    async with HASHING:
-        account = await opened.state.read(lambda connection: verified_account(connection, username, password))
+    then = _inside(form.get("next"))
+    account = await _verified(opened, username, password)
     if account is None:
-        for limit, who in counted:
-            limiter.hit(limit, who)
         return opened.show("login.html", status=401, username=username, fault=WRONG, then=then)
-    text = await opened.state.write(partial(_begin, opened, account, address))
-    response = opened.go(then)
+    text = await opened.state.write(partial(_begin, opened, account, address_of(opened.request)))
+    opened.visitors.forget_all()  # the session of before has ended
+    response = opened.go(opened.request.scope["root_path"] + then)
     opened.visitors.remember_session(response, text)
     return response
 
@@ -81,9 +71,7 @@ async def change_password(opened: Page) -> Response:
     old, new, again = (str(form.get(name, "")) for name in ("old", "new", "again"))
     if new != again:
         return await _account(opened, ["The two new passwords differ."])
-    async with HASHING:
-        known = await opened.state.read(lambda connection: verified_account(connection, who, old))
-    if known is None:
+    if await _verified(opened, who, old) is None:
         return await _account(opened, ["The old password is wrong."])
 
     def change(connection: Connection) -> None:
@@ -123,6 +111,27 @@ routes = [
 ]
 
 
+async def _verified(opened: Page, username: str, password: str) -> Account | None:
+    """Return the account of this name and password, or None; who fails too often has to wait: raises Refusal.
+
+    Passwords are looked at two at a time, and whether one has to wait is asked right before: many attempts at once are
+    no way around it.
+    """
+    limiter, address = opened.request.app.state.gate.limiter, address_of(opened.request)
+    name = name_in_form(username) or username
+    counted = ((BY_NAME, f"login of {name}"), (BY_ADDRESS, f"login from {address}"))
+    async with HASHING:
+        seconds = max(limiter.wait(limit, who) for limit, who in counted)
+        if seconds > 0:
+            said = f"there were too many attempts to sign in; try again in {math.ceil(seconds / 60)} minutes"
+            raise Refusal(HTTPStatus.TOO_MANY_REQUESTS, said, headers={"Retry-After": str(math.ceil(seconds))})
+        account = await opened.state.read(lambda connection: verified_account(connection, username, password))
+        if account is None:
+            for limit, who in counted:
+                limiter.hit(limit, who)
+    return account
+
+
 def _begin(opened: Page, account: Account, address: str, connection: Connection) -> str:
     """Begin a session in place of the one there may be: what was known before the login is worth nothing after it."""
     before = opened.visitor.who
@@ -146,9 +155,8 @@ def _owner(opened: Page) -> str:
     return opened.who.name
 
 
-def _inside(opened: Page, there: object) -> str:
-    """Return an address of ours to go to; whatever could lead elsewhere becomes the first page."""
-    root = opened.request.scope["root_path"]
+def _inside(there: object) -> str:
+    """Return an address of ours to go to, without the prefix; what could lead elsewhere becomes the first page."""
     text = there if isinstance(there, str) else ""
     is_ours = text.startswith("/") and not text.startswith("//") and "\\" not in text and text.isprintable()
-    return f"{root}{text}" if is_ours else f"{root}/"
+    return text if is_ours else "/"

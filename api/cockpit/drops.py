@@ -136,9 +136,12 @@ async def _preview(opened: Page, path: Path) -> Response:
     options = _options(opened, kept, dry_run=True)
     report: MergeReport = await opened.state.merge(partial(ingest_on, path=kept, options=options))
     uids = {difference.entity_uid for difference in report.differences}
-    names = await opened.read(partial(names_of, uids=sorted(uids)))
+    known = await opened.read(partial(names_of, uids=sorted(uids)))
+    new = {one.entity_uid: one.after for one in report.differences if one.field == "display_name"}
     status = HTTPStatus.BAD_REQUEST if report.status == "refused" else HTTPStatus.OK
-    return opened.show("drop_preview.html", status=status, report=report, sha256=sha256, names=names, meaning=MEANING)
+    return opened.show(
+        "drop_preview.html", status=status, report=report, sha256=sha256, known=known, new=new, meaning=MEANING
+    )
 
 
 def _options(opened: Page, path: Path, *, dry_run: bool = False, sha256: str | None = None) -> Options:

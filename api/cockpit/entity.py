@@ -79,7 +79,8 @@ async def show_entity(opened: Page) -> Response:
     except ValueError:
         return _unknown(opened)
     asked = _asked(opened, uid)
-    found = await opened.read(partial(_found, opened, asked), is_long=asked.field is not None)
+    takes_long = asked.field is not None or asked.known_at is not None  # what was known is folded
+    found = await opened.read(partial(_found, opened, asked), is_long=takes_long)
     if found is None:
         return _unknown(opened)
     if found.moments:

@@ -40,8 +40,7 @@ SECURITY_POLICY = "; ".join(
         "base-uri 'none'",
     )
 )
-MESSAGE_COOKIE = "crm_message"  # what was done, told on the next page
-MESSAGE_SECONDS = 60
+AGAIN_SECONDS = 5  # after which a page that the database could not give is asked for again by itself
 PATIENCE_SECONDS = 0.06  # after which a page waits no longer for what can be shown later
 DAYS = "days of change"
 _LOG = logging.getLogger("crm.api")
@@ -57,6 +56,7 @@ class Page:
     visitors: Visitors
     visitor: Visitor
     bar: TimeBar
+    trouble: Refusal | None = None  # why it is not known who asks
     patient_until: float = field(default_factory=lambda: time.monotonic() + PATIENCE_SECONDS)
 
     @property
@@ -120,7 +120,7 @@ class Page:
 
     def show(self, template: str, *, status: int = 200, **values: object) -> Response:
         """Return the page that a template makes of the values."""
-        message = unquote(self.request.cookies.get(MESSAGE_COOKIE, ""))
+        message = unquote(self.request.cookies.get(self.visitors.message_cookie, ""))
         given = {"page": self, "bar": self.bar, "message": message}
         given |= {"zone": self.state.settings.time_zone, "root": self.request.scope["root_path"]}
         html = templates.render(template, given | values)
@@ -129,16 +129,14 @@ class Page:
         response.headers["Cache-Control"] = "no-store"
         self.visitors.remember_browser(response, self.visitor)
         if message:
-            response.delete_cookie(MESSAGE_COOKIE, path="/")
+            self.visitors.remember_message(response, None)
         return response
 
     def go(self, to: str, message: str | None = None) -> Response:
         """Lead to an address of ours, where the message is shown."""
         response = RedirectResponse(to, HTTPStatus.SEE_OTHER)
-        response.headers["Cache-Control"] = "no-store"
         if message:
-            told = quote(message[:1_000])
-            response.set_cookie(MESSAGE_COOKIE, told, max_age=MESSAGE_SECONDS, path="/", httponly=True, samesite="lax")
+            self.visitors.remember_message(response, quote(message[:1_000]))
         return response
 
 
@@ -150,8 +148,15 @@ def page(role: Role | None, handler: Handler) -> Callable[[Request], Awaitable[R
 
     async def answer(request: Request) -> Response:
         opened = await _opened(request)
+        response = await shown(opened)
+        response.headers.setdefault("Cache-Control", "no-store")  # files too: they are not for others
+        return response
+
+    async def shown(opened: Page) -> Response:
+        if opened.trouble is not None:
+            return error_page(opened, opened.trouble)
         try:
-            bar = time_bar(request.query_params, opened.state.settings.time_zone)
+            bar = time_bar(opened.request.query_params, opened.state.settings.time_zone)
             opened.bar = bar
             if role is not None and opened.visitor.who is None:
                 return _to_login(opened)
@@ -167,7 +172,7 @@ def page(role: Role | None, handler: Handler) -> Callable[[Request], Awaitable[R
         except HTTPException as error:  # of the framework, while it reads a form
             return error_page(opened, Refusal(HTTPStatus(error.status_code), str(error.detail)))
         except Exception as error:
-            request_id = getattr(request.state, "request_id", None)
+            request_id = getattr(opened.request.state, "request_id", None)
             _LOG.error("an internal error", exc_info=error, extra={"request_id": request_id})
             return error_page(opened, INTERNAL_ERROR)
 
@@ -185,19 +190,23 @@ def error_page(opened: Page, refusal: Refusal) -> Response:
     values = {"refusal": refusal, "request_id": getattr(opened.request.state, "request_id", None)}
     response = opened.show("error.html", status=refusal.status_code, **values)
     response.headers.update(refusal.headers or {})
+    if refusal.status_code == HTTPStatus.SERVICE_UNAVAILABLE and opened.request.method == "GET":
+        response.headers["Refresh"] = str(AGAIN_SECONDS)
     return response
 
 
 async def _opened(request: Request) -> Page:
-    """Return a page for the visitor, at no instant yet; if the database is away, for nobody."""
+    """Return a page for the visitor, at no instant yet; for nobody if the database cannot tell who asks."""
     state, visitors = state_of(request), request.app.state.visitors
+    trouble: Refusal | None = None
     try:
         visitor = await visitors.of(request)
-    except (DatabaseError, Refusal):
+    except (DatabaseError, Refusal) as error:
         visitor = Visitor(None, is_open=False, secret="", is_new=False)
+        trouble = error if isinstance(error, Refusal) else refusal_of(error)
     if visitor.who is not None:
         request.state.actor = visitor.who.name
-    return Page(request, state, visitors, visitor, TimeBar())
+    return Page(request, state, visitors, visitor, TimeBar(zone=state.settings.time_zone), trouble)
 
 
 def _to_login(opened: Page) -> Response:

@@ -44,8 +44,10 @@ async def undo(opened: Page) -> Response:
 
 
 routes = [
-    Route("/drops/{sha256}/{kind:str}", page("writer", show_undo), methods=["GET"]),
-    Route("/drops/{sha256}/{kind:str}", page("writer", undo), methods=["POST"]),
+    Route("/drops/{sha256}/undo", page("writer", show_undo), methods=["GET"]),
+    Route("/drops/{sha256}/undo", page("writer", undo), methods=["POST"]),
+    Route("/drops/{sha256}/reinstate", page("writer", show_undo), methods=["GET"]),
+    Route("/drops/{sha256}/reinstate", page("writer", undo), methods=["POST"]),
 ]
 
 
@@ -73,9 +75,4 @@ async def _preview(opened: Page, fault: str | None) -> Response:
 
 
 def _kind(opened: Page) -> Kind:
-    match opened.request.path_params["kind"]:
-        case "undo":
-            return "undo"
-        case "reinstate":
-            return "reinstate"
-    raise Refusal(HTTPStatus.NOT_FOUND, f"there is no page at {opened.request.scope['path']}")
+    return "undo" if opened.request.scope["path"].endswith("/undo") else "reinstate"

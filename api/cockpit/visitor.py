@@ -26,6 +26,7 @@ from crm_core.errors import DatabaseError
 REMEMBERED_SECONDS = 0.9  # a session that was ended elsewhere is refused within a second
 SESSIONS_KEPT = 10_000  # that a process remembers
 SECRET_BYTES = 32
+MESSAGE_SECONDS = 60
 FORM_FIELD = "csrf"
 
 
@@ -60,6 +61,7 @@ class Visitors:
         self._state, self._gate, self._is_secure = state, gate, is_secure
         prefix = "__Host-" if is_secure else ""  # a page of another host of the domain cannot set such a cookie
         self._session_cookie, self._browser_cookie = f"{prefix}crm_session", f"{prefix}crm_browser"
+        self.message_cookie = f"{prefix}crm_message"  # what was done, told on the next page
         self._known: dict[str, tuple[Principal | None, float]] = {}
         self._noted: dict[str, float] = {}
         self._noting: set[asyncio.Task[None]] = set()
@@ -83,6 +85,10 @@ class Visitors:
         """Give a new browser its secret, so that it can send forms."""
         if visitor.is_new:
             self._set(response, self._browser_cookie, visitor.secret, None)
+
+    def remember_message(self, response: Response, text: str | None) -> None:
+        """Give the browser what the next page tells; None takes it away."""
+        self._set(response, self.message_cookie, text or "", 0 if text is None else MESSAGE_SECONDS)
 
     def remember_session(self, response: Response, text: str) -> None:
         """Give the browser its session."""

@@ -75,5 +75,5 @@ def _asked(http: Request, call: Call, params: Undo) -> tuple[Kind, Who]:
 
 async def _done(call: Call, params: Undo, work: Callable[[Connection], Retraction]) -> Response:
     done = await call.state.merge(work)
-    told = done.as_json() | {"dry_run": params.dry_run}
-    return Response(json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode(), media_type=JSON)
+    fields = done.as_json() | {"dry_run": params.dry_run}
+    return Response(json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode(), media_type=JSON)

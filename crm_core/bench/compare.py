@@ -40,7 +40,7 @@ from crm_core.bench.scenario import (
     Verdict,
     Version,
     current,
-    judge,
+    grade,
     write_story,
 )
 from crm_core.drops.registry import rejects
@@ -61,7 +61,7 @@ QUIET = {  # nothing is sent to the makers of the tools
 }
 NOT_TOLD = ("PYTHONDONTWRITEBYTECODE",)  # files compiled for the story are used again for the drops
 
-Tell = Callable[[str], None]
+OnProgress = Callable[[str], None]
 Wanted = Mapping[str, tuple[str, str, frozenset[tuple[str, str]]]]  # by entity_uid: name, type, details
 
 
@@ -89,7 +89,9 @@ class Compared:
 class _Loaded:
     seconds: float
     error: str | None
-    told: frozenset[int] = frozenset()  # lines that were named as refused, with a reason; peers keep no such list
+    refused_lines: frozenset[int] = (
+        frozenset()
+    )  # lines that were named as refused, with a reason; peers keep no such list
 
 
 class _World(Protocol):
@@ -107,7 +109,7 @@ _Opens = Callable[[Database, Path, float], _World]
 
 
 def compare(
-    conninfo: str, drops: Drops, entities: int, peers: Sequence[str], folder: Path, tell: Tell
+    conninfo: str, drops: Drops, entities: int, peers: Sequence[str], folder: Path, on_progress: OnProgress
 ) -> tuple[Compared, ...]:
     """Run the product and each of the peers over the story and over drops about `entities` entities, in a folder.
 
@@ -119,7 +121,7 @@ def compare(
     opens: dict[str, _Opens] = {OURS: _ours}
     errors: dict[str, str] = {}
     for tool in peers:
-        tell(f"installing {tool}")
+        on_progress(f"installing {tool}")
         try:
             versions[tool], opens[tool] = _install(tool, folder / tool)
         except FileNotFoundError:
@@ -129,16 +131,16 @@ def compare(
 
     limit = 120 + entities / 400  # seconds that a drop may take
     story = write_story(folder / "story")
-    judged: dict[str, Sequence[Verdict]] = {}
+    graded: dict[str, Sequence[Verdict]] = {}
     for tool, open_ in opens.items():
-        tell(f"the story: {tool}")
-        judged[tool] = tuple(judge(_tell_story(open_(*_fresh(conninfo, folder, f"{tool}_story"), limit), story)))
+        on_progress(f"the story: {tool}")
+        graded[tool] = tuple(grade(_answers(open_(*_fresh(conninfo, folder, f"{tool}_story"), limit), story)))
     worlds = {tool: open_(*_fresh(conninfo, folder, f"{tool}_drops"), limit) for tool, open_ in opens.items()}
-    steps, verdicts = _take_in(worlds, drops, tell)
+    steps, verdicts = _take_in(worlds, drops, on_progress)
     return tuple(
         Compared(tool, None, errors[tool], (), ())
         if tool in errors
-        else Compared(tool, versions[tool], None, tuple(steps[tool]), (*verdicts[tool], *judged[tool]))
+        else Compared(tool, versions[tool], None, tuple(steps[tool]), (*verdicts[tool], *graded[tool]))
         for tool in (OURS, *peers)
     )
 
@@ -160,7 +162,7 @@ def lines(compared: Sequence[Compared]) -> Iterator[str]:
 
 
 def _take_in(
-    worlds: Mapping[str, _World], drops: Drops, tell: Tell
+    worlds: Mapping[str, _World], drops: Drops, on_progress: OnProgress
 ) -> tuple[Mapping[str, Sequence[Step]], Mapping[str, Sequence[Verdict]]]:
     """Load the large drops with each tool, and grade what it knows of the entities in the late one."""
     steps: dict[str, list[Step]] = {tool: [] for tool in worlds}
@@ -174,7 +176,7 @@ def _take_in(
         ("late rows", drops.late),
     ):
         for tool, world in worlds.items():
-            tell(f"{what}: {tool}")
+            on_progress(f"{what}: {tool}")
             # A tool that failed once may do that work in the next step.
             goes_on = all(step.error is None for step in steps[tool])
             loaded = world.load(drop) if goes_on else _Loaded(0, "not tried, because the drop before it failed")
@@ -205,15 +207,15 @@ def _knows_current(histories: Histories, wanted: Wanted) -> Verdict:
     return Verdict("the current state after late rows", wrong == 0, f"{wrong:,} of {len(wanted):,} wrong")
 
 
-def _tell_story(world: _World, story: Story) -> Answers:
+def _answers(world: _World, story: Story) -> Answers:
     world.load(story.first)
     world.load(story.twice)
     after_twice = world.versions(UIDS)
     world.load(story.second)
     world.load(story.late)
     after_late = world.versions(UIDS)
-    told = world.load(story.bad).told
-    return Answers(after_twice, after_late, world.versions(UIDS), told)
+    refused_lines = world.load(story.bad).refused_lines
+    return Answers(after_twice, after_late, world.versions(UIDS), refused_lines)
 
 
 def _wanted(drops: Drops) -> Wanted:
@@ -287,8 +289,8 @@ class _Ours:
         if loaded.error is not None:
             return loaded
         with self.database.connect() as connection:
-            told = rejects(connection, json.loads(said)["sha256"], limit=1_000)
-        return replace(loaded, told=frozenset(reject.line for reject in told if reject.reasons))
+            found = rejects(connection, json.loads(said)["sha256"], limit=1_000)
+        return replace(loaded, refused_lines=frozenset(reject.line for reject in found if reject.reasons))
 
     def versions(self, uids: Sequence[str]) -> Histories:
         with self.database.connect(autocommit=True) as connection:

@@ -30,7 +30,8 @@ from crm_core.bench.generator import DAY, MONTH, START, write_drops
 from crm_core.bench.pages import measure_pages, take_in
 from crm_core.drops.contract import validate
 from crm_core.drops.ingest import ingest
-from crm_core.drops.reader import read_drop
+from crm_core.drops.reader import fingerprint, read_drop
+from crm_core.drops.undo import undo_drop
 from crm_core.fixtures.load import with_types
 from crm_core.model import ReferenceTypes
 from crm_core.postgres.connection import Connection, Database
@@ -38,14 +39,17 @@ from crm_core.postgres.embedded import bundled_binaries, running_server
 from crm_core.reference import reference_types
 from crm_core.resources import statement
 from crm_core.timeline import reads
+from crm_core.timeline.feed import feed
 from crm_core.timeline.single_change import ChangeRequest, Provenance, apply_change
+from crm_core.timeline.undo import Kind, Who
 
 CALLS = 300  # repetitions of each read and write
 FIXED_ROWS = 20_000  # rows of the drop for a table and one five times as large
 GROWTH = 5
+EVENTS = 1_000  # of a page of the feed
 NOON = START + MONTH / 2  # an instant between the first load and the next drop
 
-Tell = Callable[[str], None]
+OnProgress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +91,16 @@ def run_bench(
     with_pages: bool = False,
     pgbench_seconds: int = 3,
     peers: Sequence[str] = (),
-    tell: Tell = lambda _: None,
+    on_progress: OnProgress = lambda _: None,
 ) -> Bench:
     """Measure with about `entities` entities, on an embedded server that is removed afterwards.
 
     With `with_pages`, each page of the cockpit is asked for too. With `grows`, one fixed drop is also merged into that
     many and into five times as many entities. pgbench runs `pgbench_seconds` seconds for each limit. `peers` are other
-    tools that load the same drops. `tell` is called with each step.
+    tools that load the same drops. `on_progress` is called with each step.
     """
     with tempfile.TemporaryDirectory(prefix="crm-bench-") as folder:
-        tell(f"writing drops about {entities:,} entities")
+        on_progress(f"writing drops about {entities:,} entities")
         drops = write_drops(Path(folder) / "drops", entities)
         with running_server(Path(folder)) as conninfo:
             database = with_types(Database(conninfo))
@@ -108,20 +112,24 @@ def run_bench(
                 ("replay, the same rows", drops.replay),
                 ("late rows", drops.late),
             ):
-                tell(what)
+                on_progress(what)
                 figures += _drop(database, what, path, with_stages=what == "first load")
-            tell("reads and writes")
+            on_progress("undo")
+            figures += _undone(database, drops.late, figures[-1])
+            on_progress("reads and writes")
             figures += _calls(database, Path(folder), pgbench_seconds)
             with database.connect() as connection:
                 server = connection.info.parameter_status("server_version") or ""
             if with_pages:
-                tell("pages of the cockpit")
+                on_progress("pages of the cockpit")
                 figures += _pages(database, Path(folder), drops.late.name)
             if grows:
                 for times in (1, GROWTH):
-                    tell(f"{FIXED_ROWS:,} rows on {times * entities:,} entities")
+                    on_progress(f"{FIXED_ROWS:,} rows on {times * entities:,} entities")
                     figures.append(_fixed(Path(folder), entities * times))
-            compared = compare(conninfo, drops, entities, peers, Path(folder) / "compared", tell) if peers else ()
+            compared = (
+                compare(conninfo, drops, entities, peers, Path(folder) / "compared", on_progress) if peers else ()
+            )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1 << 20 if sys.platform == "darwin" else 1 << 10)
     return Bench(entities, os.cpu_count() or 1, server, tuple(figures), peak, compared)
 
@@ -143,9 +151,9 @@ def lines(bench: Bench) -> Iterator[str]:
 
 
 def _drop(database: Database, what: str, path: Path, *, with_stages: bool) -> Iterator[Figure]:
-    rows, judged, limit = _limit(database, path)
+    rows, validating, limit = _limit(database, path)
     if with_stages:
-        yield Figure("parse, validate and hash (Polars)", rows, judged, limit, "COPY")
+        yield Figure("parse, validate and hash (Polars)", rows, validating, limit, "COPY")
     started = time.perf_counter()
     report = ingest(database, path)
     seconds = time.perf_counter() - started
@@ -155,21 +163,41 @@ def _drop(database: Database, what: str, path: Path, *, with_stages: bool) -> It
         connection.execute(statement("bench/analyze"))
 
 
+def _undone(database: Database, path: Path, merged: Figure) -> Iterator[Figure]:
+    """Measure the undo of a drop and its reinstatement beside its merge."""
+    sha256, who = fingerprint(path), Who("bench", "to measure it")
+    kinds: tuple[tuple[Kind, str], ...] = (("undo", "undo of the late rows"), ("reinstate", "reinstatement of them"))
+    for kind, what in kinds:
+        started = time.perf_counter()
+        with database.connect(autocommit=True) as connection:
+            changes = undo_drop(connection, sha256, kind, who).changes
+        yield Figure(what, changes, time.perf_counter() - started, merged.seconds, "merge")
+
+
+def _followed(connection: Connection) -> Figure:
+    """Measure the whole feed, read page by page."""
+    events, cursor = 0, None
+    started = time.perf_counter()
+    while (page := feed(connection, cursor, limit=EVENTS)).documents:
+        events, cursor = events + len(page.documents), page.next
+    return Figure(f"feed, all in pages of {EVENTS:,}", events, time.perf_counter() - started, None, None)
+
+
 def _limit(database: Database, path: Path) -> tuple[int, float, float]:
     """Return the rows of a drop, the seconds that Polars takes, and the seconds of a plain COPY of the result.
 
     The rows and their details, hashed, are copied as CSV into bare unlogged tables, block by block, from bytes that are
     ready. Each block is copied twice, and the faster time counts.
     """
-    rows, judged, copied = 0, 0.0, 0.0
+    rows, validating, copied = 0, 0.0, 0.0
     with database.connect() as connection:
         types = reference_types(connection)
         connection.execute(statement("bench/make_limit_entity"))
         connection.execute(statement("bench/make_limit_detail"))
         started = time.perf_counter()
-        for batch in read_drop(path):
-            valid = validate(batch, types, first_seen=START, now=datetime.now(UTC), time_zone=UTC)
-            judged += time.perf_counter() - started
+        for chunk in read_drop(path):
+            valid = validate(chunk, types, first_seen=START, now=datetime.now(UTC), time_zone=UTC)
+            validating += time.perf_counter() - started
             digest = pl.lit("\\x") + pl.col("hashdiff")
             changes = valid.changes.select(
                 "line", "entity_uid", "change_ts", "display_name", "entity_type_id", hashdiff=digest
@@ -183,7 +211,7 @@ def _limit(database: Database, path: Path) -> tuple[int, float, float]:
             rows += valid.changes.height
             started = time.perf_counter()
         connection.rollback()
-    return rows, judged, copied
+    return rows, validating, copied
 
 
 def _copied(connection: Connection, name: str, frame: pl.DataFrame) -> float:
@@ -255,6 +283,7 @@ def _calls(database: Database, folder: Path, seconds: int) -> Iterator[Figure]:
             block.count(b"\n") for block in reads.stream_entities(connection, types, as_of=NOON + timedelta(days=60))
         )
         yield Figure("as-of, all of it streamed", rows, time.perf_counter() - started, None, None)
+        yield _followed(connection)
 
 
 def _patch(

@@ -35,7 +35,7 @@ class Answers:
     after_twice: Histories
     after_late: Histories
     after_bad: Histories
-    told: frozenset[int]  # lines of the bad drop that it named as refused, with a reason
+    refused_lines: frozenset[int]  # lines of the bad drop that it named as refused, with a reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def write_story(folder: Path) -> Story:
     return story
 
 
-def judge(answers: Answers) -> Iterator[Verdict]:
+def grade(answers: Answers) -> Iterator[Verdict]:
     """Grade the answers to each question."""
     late = answers.after_late
 
@@ -136,9 +136,11 @@ def judge(answers: Answers) -> Iterator[Verdict]:
     bad = sum(bool(answers.after_bad.get(uid)) for uid in BAD_LINES)
     yield Verdict("bad rows stay out", bad == 0, f"{bad} of {len(BAD_LINES)} were loaded")
 
-    told = len(answers.told & {*BAD_LINES.values()})
+    listed = len(answers.refused_lines & {*BAD_LINES.values()})
     yield Verdict(
-        "bad rows are listed, with reasons", answers.told == {*BAD_LINES.values()}, f"{told} of {len(BAD_LINES)}"
+        "bad rows are listed, with reasons",
+        answers.refused_lines == {*BAD_LINES.values()},
+        f"{listed} of {len(BAD_LINES)}",
     )
 
 

@@ -99,10 +99,11 @@ def revoke(name: str) -> None:
 @click.option("--username", help="The name to log in with.")
 @click.option("--noinput", "--no-input", is_flag=True, help="Ask nothing; take name and password from the environment.")
 def createsuperuser(username: str | None, *, noinput: bool) -> None:
-    """Create an account with the role admin, for the cockpit and the admin panel.
+    """Create an account with the role admin.
 
-    Without a terminal, give --noinput and the variables CRM_SUPERUSER_USERNAME and CRM_SUPERUSER_PASSWORD, or Django's:
-    DJANGO_SUPERUSER_USERNAME and DJANGO_SUPERUSER_PASSWORD.
+    It logs in to the cockpit and to the admin panel. Without a terminal, give --noinput and the variables
+    CRM_SUPERUSER_USERNAME and CRM_SUPERUSER_PASSWORD, or Django's: DJANGO_SUPERUSER_USERNAME and
+    DJANGO_SUPERUSER_PASSWORD.
     """
     from crm_core.access.accounts import available_username, create_account
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.command(epilog="Example: crm explain --full | less")
 @click.option("--full", is_flag=True, help="Show each plan as PostgreSQL writes it, too.")
 def explain(*, full: bool) -> None:
-    """Show how the key queries run, and which index serves each.
+    """Show how the key queries run, and which index each uses.
 
     Each query runs on a sample of the data under EXPLAIN (ANALYZE, BUFFERS). The exit status is 1 if a query does not
     use the index that it must use.
@@ -86,8 +86,8 @@ def bench(entities: str, seconds: int, compare: str, *, grow: bool, pages: bool,
     if unknown := [name for name in peers if name not in PEERS]:
         message = f"not a known tool: {', '.join(unknown)}; choose from {', '.join(PEERS)}"
         raise click.BadParameter(message, param_hint="--compare")
-    with spinner() as tell:
-        found = run_bench(count, grows=grow, with_pages=pages, pgbench_seconds=seconds, peers=peers, tell=tell)
+    with spinner() as show:
+        found = run_bench(count, grows=grow, with_pages=pages, pgbench_seconds=seconds, peers=peers, on_progress=show)
     if as_json:
         click.echo(json.dumps(found.as_json()))
         return

@@ -15,7 +15,7 @@ import polars as pl
 
 from crm_core.drops.csv_header import COLUMNS
 from crm_core.drops.details_json import read_details
-from crm_core.drops.reader import RawBatch
+from crm_core.drops.reader import RawChunk
 from crm_core.model import DetailType, Reason, ReferenceTypes, Reject
 from crm_core.values.columns import map_distinct, map_where
 from crm_core.values.hashing import (
@@ -52,7 +52,7 @@ _DETAILS_FAULTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class ValidBatch:
+class ValidChunk:
     """Some rows of a drop after validation: the valid ones, and the rejects.
 
     `changes`: line Int64, entity_uid String (canonical), change_ts Datetime(us, UTC), op String (upsert or delete),
@@ -68,25 +68,25 @@ class ValidBatch:
 
 
 def validate(
-    batch: RawBatch, types: ReferenceTypes, *, first_seen: datetime, now: datetime, time_zone: tzinfo
-) -> ValidBatch:
-    """Check each row of a batch against the drop contract; every fault of a row is named, in the order of Reason.
+    chunk: RawChunk, types: ReferenceTypes, *, first_seen: datetime, now: datetime, time_zone: tzinfo
+) -> ValidChunk:
+    """Check each row of a chunk against the drop contract; every fault of a row is named, in the order of Reason.
 
     A blank change_ts means `first_seen`; one without an offset is read in `time_zone`; none may be much later than
     `now`.
     """
     detail_types = sorted((kind for kind in types.detail_types if kind.is_active), key=lambda kind: kind.code)
-    rows = _read_rows(batch.frame, types, first_seen.astimezone(UTC), time_zone)
+    rows = _read_rows(chunk.frame, types, first_seen.astimezone(UTC), time_zone)
     listed = read_details(rows["details"])
-    details = _ranked(pl.concat([listed.details, *_details_of_columns(batch.frame, rows["is_bare"])]), detail_types)
+    details = _ranked(pl.concat([listed.details, *_details_of_columns(chunk.frame, rows["is_bare"])]), detail_types)
     rows = _with_details_faults(rows, listed.faults, details, detail_types)
-    reasons = _judge(rows, drop_schema(latest=(now + CLOCK_SKEW).astimezone(UTC)))
+    reasons = _faults_of_rows(rows, drop_schema(latest=(now + CLOCK_SKEW).astimezone(UTC)))
     if not reasons.is_empty():
         rows = rows.join(reasons, on="row", how="anti", maintain_order="left")
     rows = rows.with_columns(hashdiff=hashdiff(pl.col("display_name"), pl.col("entity_type")))
     details = _valued(details.join(rows.select("row"), on="row", how="semi", maintain_order="left"), detail_types)
     rows = _with_uids(rows.with_columns(is_derived=pl.col("entity_uid").is_null()), details)
-    return ValidBatch(_changes(rows), _details(rows, details), _rejects(batch, reasons))
+    return ValidChunk(_changes(rows), _details(rows, details), _rejects(chunk, reasons))
 
 
 def drop_schema(latest: datetime) -> DataFrameSchema:
@@ -136,7 +136,7 @@ def drop_schema(latest: datetime) -> DataFrameSchema:
     )
 
 
-def _judge(rows: pl.DataFrame, schema: DataFrameSchema) -> pl.DataFrame:
+def _faults_of_rows(rows: pl.DataFrame, schema: DataFrameSchema) -> pl.DataFrame:
     """Return the rows that break the contract: row UInt32, line Int64, reasons List(String) in no order."""
     from pandera.errors import SchemaErrors
 
@@ -271,8 +271,8 @@ def _details(rows: pl.DataFrame, details: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _rejects(batch: RawBatch, reasons: pl.DataFrame) -> list[Reject]:
+def _rejects(chunk: RawChunk, reasons: pl.DataFrame) -> list[Reject]:
     lines = reasons["line"].to_list()
     codes = [tuple(reason for reason in _REASONS if reason in found) for found in reasons["reason"].to_list()]
-    rejects = [Reject(*reject) for reject in zip(lines, codes, batch.raw(lines), strict=True)] if lines else []
-    return sorted([*batch.rejects, *rejects], key=lambda reject: reject.line)
+    rejects = [Reject(*reject) for reject in zip(lines, codes, chunk.raw(lines), strict=True)] if lines else []
+    return sorted([*chunk.rejects, *rejects], key=lambda reject: reject.line)

@@ -13,9 +13,9 @@ from functools import partial
 from itertools import count, islice
 from pathlib import Path
 
-from crm_core.drops.contract import ValidBatch, validate
+from crm_core.drops.contract import ValidChunk, validate
 from crm_core.drops.noted_rows import NotedRows, notes_on, outdated_repeats
-from crm_core.drops.reader import RawBatch, fingerprint, read_drop
+from crm_core.drops.reader import RawChunk, fingerprint, read_drop
 from crm_core.drops.registry import keep_rejects, rejected_lines
 from crm_core.errors import DropRefused, DropUnreadable
 from crm_core.model import Difference, MergeReport, Reject
@@ -28,7 +28,7 @@ from crm_core.timeline.reads import transitions_at
 Progress = Callable[[str, int, int | None], None]  # the phase, how much of it is done, and its total if known
 READING = "reading"  # the phase that counts bytes; those of the merge count steps without a known total
 PREFETCHED_BATCHES = 2  # batches that are validated while one is staged
-_Prepared = tuple[RawBatch, ValidBatch, list[bytes]]  # the last member: the accepted rows, encoded
+_Prepared = tuple[RawChunk, ValidChunk, list[bytes]]  # the last member: the accepted rows, encoded
 MAX_SHOWN = 10  # rejects that a report shows, and differences of a dry run
 MAX_MOMENTS = 100  # moments of the first rows, at which a dry run looks for differences
 MAX_NAMED = 3  # of these lines, how many a refusal under --strict or a note names
@@ -244,10 +244,10 @@ def _in_words(step: str) -> str:
     return step.rpartition("/")[2].lstrip("0123456789_").replace("_", " ")
 
 
-def _prepared_ahead(batches: Iterator[RawBatch], judge: Callable[[RawBatch], ValidBatch]) -> Iterator[_Prepared]:
+def _prepared_ahead(batches: Iterator[RawChunk], judge: Callable[[RawChunk], ValidChunk]) -> Iterator[_Prepared]:
     """Read, validate and encode the next batches in threads, while the caller stages the current one."""
 
-    def judged(reading: Future[RawBatch | None]) -> _Prepared | None:
+    def judged(reading: Future[RawChunk | None]) -> _Prepared | None:
         if (batch := reading.result()) is None:
             return None
         valid = judge(batch)

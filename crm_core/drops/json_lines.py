@@ -11,7 +11,7 @@ import polars as pl
 
 from crm_core.drops.csv_header import COLUMNS
 from crm_core.drops.csv_records import raw_of
-from crm_core.drops.reader import RawBatch
+from crm_core.drops.reader import RawChunk
 from crm_core.errors import ChangesRefused, LineFault
 from crm_core.model import Reason
 from crm_core.values.hashing import code_key
@@ -20,7 +20,7 @@ _NO_TEXT = re.compile("[\0\ud800-\udfff]")  # PostgreSQL stores neither NUL nor 
 
 
 @dataclass(frozen=True, slots=True)
-class LinesOfJson(RawBatch):
+class LinesOfJson(RawChunk):
     """Lines of JSON as the rows of a drop; the first line is 1."""
 
     def raw(self, lines: Sequence[int]) -> list[str]:

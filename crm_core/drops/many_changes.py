@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
-from crm_core.drops.contract import ValidBatch, validate
+from crm_core.drops.contract import ValidChunk, validate
 from crm_core.drops.json_lines import read_lines
 from crm_core.errors import ChangesRefused, KeyReused, LineFault
 from crm_core.postgres.connection import Connection
@@ -45,13 +45,13 @@ def record_lines(connection: Connection, body: bytes, sender: Sender, *, now: da
         if sender.key is not None and (answered := _answered(connection, sender)) is not None:
             return answered
         types = held_types(connection)
-        batch = read_lines(body, [kind.code for kind in types.detail_types if kind.is_active])
-        if batch.frame.is_empty():
+        chunk = read_lines(body, [kind.code for kind in types.detail_types if kind.is_active])
+        if chunk.frame.is_empty():
             raise ChangesRefused([LineFault(1, "is missing; send one JSON object a line")])
-        valid = validate(batch, types, first_seen=now, now=now, time_zone=time_zone)
+        valid = validate(chunk, types, first_seen=now, now=now, time_zone=time_zone)
         if valid.rejects:
             raise ChangesRefused([LineFault(each.line, each.raw, ", ".join(each.reasons)) for each in valid.rejects])
-        undated = batch.frame.filter(normal_forms(batch.frame["change_ts"]).is_null())["line"].to_list()
+        undated = chunk.frame.filter(normal_forms(chunk.frame["change_ts"]).is_null())["line"].to_list()
         document = _merged(connection, valid, undated, sender)
         if sender.key is not None:
             values = _key(sender) | {"fingerprint": sender.fingerprint, "outcome": "recorded", "document": document}
@@ -59,7 +59,7 @@ def record_lines(connection: Connection, body: bytes, sender: Sender, *, now: da
         return Recorded(document)
 
 
-def _merged(connection: Connection, valid: ValidBatch, undated: list[int], sender: Sender) -> str:
+def _merged(connection: Connection, valid: ValidChunk, undated: list[int], sender: Sender) -> str:
     with staging(connection):
         stage(connection, encoded(valid.changes, valid.details))
         connection.execute(statement("merge/20_lock_entities"))
@@ -67,7 +67,7 @@ def _merged(connection: Connection, valid: ValidBatch, undated: list[int], sende
             connection.execute(statement("change/date_undated"), {"lines": undated})
         merged = merge(connection, Origin(sender.actor, "request", request_id=sender.request_id))
     rows = valid.changes.height
-    told = {
+    fields = {
         "batch_id": merged.batch_id,
         "rows_accepted": rows,
         "rows_changed": merged.rows_changed,
@@ -78,7 +78,7 @@ def _merged(connection: Connection, valid: ValidBatch, undated: list[int], sende
         "detail_versions_added": merged.detail_versions_added,
         "entity_uids": valid.changes.sort("line")["entity_uid"].to_list(),
     }
-    return json.dumps(told, separators=(",", ":"))
+    return json.dumps(fields, separators=(",", ":"))
 
 
 def _answered(connection: Connection, sender: Sender) -> Recorded | None:

@@ -29,7 +29,7 @@ class NotedRows:
         self.connection, self.is_empty = connection, True
 
     def add(self, changes: pl.DataFrame) -> None:
-        """Add accepted rows, given as the changes of a ValidBatch."""
+        """Add accepted rows, given as the changes of a ValidChunk."""
         is_deletion = pl.col("op") == "delete"
         rows = changes.filter(is_deletion | pl.col("is_derived")).select(
             "line", "entity_uid", pl.col("change_ts").dt.to_string("%Y-%m-%d %H:%M:%S%.6f+00"), is_deletion

@@ -1,4 +1,4 @@
-"""A CSV file as batches of raw text in bounded memory, with the unreadable rows as rejects."""
+"""A CSV file as chunks of raw text in bounded memory, with the unreadable rows as rejects."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NAMELESS = "\0"  # the beginning of the name that a nameless column gets
 
 
 @dataclass(frozen=True, slots=True)
-class RawBatch:
+class RawChunk:
     """Some rows of a drop, as they were in the file."""
 
     # line Int64 (the header is line 1), each of COLUMNS as String (null where empty or absent), and a String column for
@@ -48,8 +48,8 @@ class RawBatch:
     header: str = ""  # of the drop, unchanged
     is_whole: bool = True  # False: the file ends in the middle of a line
 
-    def only(self, lines: npt.NDArray[np.int64]) -> RawBatch:
-        """Return the batch with only those rows and rejects that start on the given lines, which are in order."""
+    def only(self, lines: npt.NDArray[np.int64]) -> RawChunk:
+        """Return the chunk with only those rows and rejects that start on the given lines, which are in order."""
 
         def among(found: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
             are: npt.NDArray[np.bool_] = np.append(lines, -1)[np.searchsorted(lines, found)] == found
@@ -81,8 +81,8 @@ def read_drop(
     detail_types: Iterable[str] = (),
     block_bytes: int = BLOCK_BYTES,
     record_bytes: int = RECORD_BYTES,
-) -> Iterator[RawBatch]:
-    """Read a drop in batches of about `block_bytes`, rows in order; memory does not grow with the file.
+) -> Iterator[RawChunk]:
+    """Read a drop in chunks of about `block_bytes`, rows in order; memory does not grow with the file.
 
     A column may be a detail type, named by its code. Raises DropRefused if the file is not a drop, or no longer has the
     given fingerprint.
@@ -110,8 +110,8 @@ def read_drop(
             split = splitter.split(block, line, is_last=is_last, in_long_line=in_long_line)
             if split.lines or split.rejects:
                 rows = _rows(split, header)
-                batch = RawBatch(rows.select(columns), split.rejects, file.tell(), block, line, header.text, is_whole)
-                yield _without_faulty(batch, _faults(rows, header))
+                chunk = RawChunk(rows.select(columns), split.rejects, file.tell(), block, line, header.text, is_whole)
+                yield _without_faulty(chunk, _faults(rows, header))
             line, rest, in_long_line = split.next_line, block[split.end :], split.in_long_line
 
 
@@ -145,21 +145,21 @@ def _faults(rows: pl.DataFrame, header: Header) -> dict[Reason, pl.Series]:
     return faults
 
 
-def _without_faulty(batch: RawBatch, faults: dict[Reason, pl.Series]) -> RawBatch:
-    """Move faulty rows of a batch to its rejects."""
+def _without_faulty(chunk: RawChunk, faults: dict[Reason, pl.Series]) -> RawChunk:
+    """Move faulty rows of a chunk to its rejects."""
     if not any(is_so.any() for is_so in faults.values()):
-        return batch
+        return chunk
     is_bad = reduce(or_, faults.values())
-    lines = batch.frame["line"].filter(is_bad).to_list()
+    lines = chunk.frame["line"].filter(is_bad).to_list()
     reasons = [
         tuple(reason for reason, is_so in zip(faults, row, strict=True) if is_so)
         for row in pl.DataFrame([*faults.values()]).filter(is_bad).rows()
     ]
-    rejects = [Reject(*found) for found in zip(lines, reasons, batch.raw(lines), strict=True)]
+    rejects = [Reject(*found) for found in zip(lines, reasons, chunk.raw(lines), strict=True)]
     return replace(
-        batch,
-        frame=batch.frame.filter(~is_bad),
-        rejects=sorted([*batch.rejects, *rejects], key=lambda reject: reject.line),
+        chunk,
+        frame=chunk.frame.filter(~is_bad),
+        rejects=sorted([*chunk.rejects, *rejects], key=lambda reject: reject.line),
     )
 
 

@@ -77,9 +77,9 @@ def drop(connection: Connection, sha256: str) -> Document | None:
     return None if row is None else row[0]
 
 
-def judged(connection: Connection, sha256s: Collection[str]) -> set[str]:
+def validated(connection: Connection, sha256s: Collection[str]) -> set[str]:
     """Return which of these drops were read and validated, whatever the result; a restored backup may lack some."""
-    rows = connection.execute(statement("drop/judged"), {"sha256s": list(sha256s)})
+    rows = connection.execute(statement("drop/validated"), {"sha256s": list(sha256s)})
     return {sha256 for (sha256,) in rows}
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
+
 from crm_core.errors import UndoRefused, UnknownDrop
 from crm_core.postgres.connection import Connection
 from crm_core.resources import statement
@@ -9,6 +12,28 @@ from crm_core.timeline.undo import Kind, Retraction, Who, locked_batches, retrac
 
 _HAS = {"undo": "merged", "reinstate": "undone"}  # the status that a drop has before
 _GETS = {"undo": "undone", "reinstate": "merged"}
+
+
+@dataclass(frozen=True, slots=True)
+class Retracted:
+    """A drop that was undone or reinstated, and by whom."""
+
+    recorded_at: datetime
+    batch_id: int
+    kind: Kind
+    actor: str
+    reason: str
+    sha256: str
+    file_name: str  # under which it first came
+
+
+def retracted_drops(
+    connection: Connection, *, after: tuple[datetime, int] | None = None, limit: int = 100
+) -> list[Retracted]:
+    """Read the undos and reinstatements of drops as they were recorded, from behind one (recorded_at, batch_id)."""
+    at, batch_id = after or ("-infinity", 0)
+    values = {"after_at": at, "after_batch": batch_id, "limit": limit}
+    return [Retracted(*row) for row in connection.execute(statement("drop/retractions"), values)]
 
 
 def undo_drop(connection: Connection, sha256: str, kind: Kind, who: Who, *, dry_run: bool = False) -> Retraction:

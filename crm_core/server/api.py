@@ -51,15 +51,15 @@ def run_api(
     app = partial(served_app, settings, database, is_loopback=is_loopback(host))
     config = ServerConfig(app, settings, factory=True, workers=workers, grace=STOP_SECONDS)
 
-    def told() -> None:
+    def on_listening() -> None:
         on_start(url_of(host, port_of(listening)))
 
     # Ctrl-C is the normal way to stop it, and it has stopped in order then.
     with listening, suppress(KeyboardInterrupt):
         if workers == 1:
-            _Server(config, told).run(sockets=[listening])
+            _Server(config, on_listening).run(sockets=[listening])
         else:
-            _Workers(config, listening, told).run()
+            _Workers(config, listening, on_listening).run()
 
 
 class _Server(uvicorn.Server):

@@ -1,5 +1,5 @@
 -- The past of one entity field by field, as pictures of it need it. A field is display_name, entity_type or details.<code>; the
--- blank one is whether the entity exists. The functions read `entity`, `entity_detail` and `ledger` by the caller's search path.
+-- blank one is whether the entity exists. The functions read `entity`, `entity_detail` and `recorded_change` by the caller's search path.
 
 -- Return the runs of equal values of each field, in no order: a version of an entity holds its name and its type, and a field
 -- whose value goes on from one version to the next has one run. The blank field has a run for each time that the entity exists.
@@ -44,12 +44,12 @@ $$;
 create or replace function origin_of_field(uid uuid, its_field text, its_value text, its_from timestamptz)
 returns table (batch_id bigint, row_no integer) language sql stable as $$
     select l.batch_id, l.row_no
-    from ledger l
-    where l.entity_uid = uid and l.change_ts = its_from and l.acts
+    from recorded_change l
+    where l.entity_uid = uid and l.change_ts = its_from
       and said_of_field(its_field, l.display_name, l.entity_type_id, l.details) = its_value
       and not exists (
-          select from ledger o
-          where o.entity_uid = uid and o.change_ts = its_from and o.acts and (o.batch_id, o.row_no) > (l.batch_id, l.row_no)
+          select from recorded_change o
+          where o.entity_uid = uid and o.change_ts = its_from and (o.batch_id, o.row_no) > (l.batch_id, l.row_no)
             and (o.op = 'delete' or o.details ? substr(its_field, 9)
                  or said_of_field(its_field, o.display_name, o.entity_type_id, null) is not null)
             and said_of_field(its_field, o.display_name, o.entity_type_id, o.details) is distinct from its_value)
@@ -64,8 +64,8 @@ returns table (change_ts timestamptz, batch_id bigint, row_no integer) language 
     from (
         select l.change_ts, l.batch_id, l.row_no,
                min(l.batch_id) over (order by l.change_ts desc groups between unbounded preceding and 1 preceding) as known_since
-        from ledger l
-        where l.entity_uid = uid and l.acts
+        from recorded_change l
+        where l.entity_uid = uid
     ) l
     where l.known_since < l.batch_id
       and (select b.recorded_at from batch b where b.batch_id = l.batch_id) > l.change_ts + interval '1 day'

@@ -29,7 +29,7 @@ from crm_core.bench.scenario import (
     Histories,
     Verdict,
     Version,
-    judge,
+    grade,
     write_story,
 )
 from crm_core.cli.main import crm
@@ -43,7 +43,7 @@ RIGHT_ABOUT_ALL = {
     "two changes in a file": "noon A, now B",
     "the same, out of order": "noon A, now B",
     "good rows beside bad ones are loaded": "2 of 2",
-    "bad rows stay out": "0 of 4 went in",
+    "bad rows stay out": "0 of 4 were loaded",
     "bad rows are listed, with reasons": "4 of 4",
 }
 
@@ -72,7 +72,7 @@ ALL_RIGHT = Answers(TRUE, TRUE, {**TRUE, **GOOD_ONES}, frozenset(BAD_LINES.value
 
 
 def verdicts(answers: Answers) -> Mapping[str, Verdict]:
-    return {verdict.question: verdict for verdict in judge(answers)}
+    return {verdict.question: verdict for verdict in grade(answers)}
 
 
 @pytest.mark.unit
@@ -111,17 +111,17 @@ def test_a_wrong_history_is_wrong_about_its_question_alone(
 @pytest.mark.unit
 def test_a_tool_that_takes_everything_in_and_one_that_refuses_the_file_are_both_wrong_about_bad_rows() -> None:
     takes_all = {**TRUE, **GOOD_ONES, NO_UUID: a_history(("A", 80, None))}
-    found = verdicts(replace(ALL_RIGHT, after_bad=takes_all, told=frozenset()))
+    found = verdicts(replace(ALL_RIGHT, after_bad=takes_all, refused_lines=frozenset()))
     assert not found["bad rows stay out"].is_right
     assert not found["bad rows are listed, with reasons"].is_right
-    found = verdicts(replace(ALL_RIGHT, after_bad=TRUE, told=frozenset()))
+    found = verdicts(replace(ALL_RIGHT, after_bad=TRUE, refused_lines=frozenset()))
     assert found["bad rows stay out"].is_right
     assert found["good rows beside bad ones are loaded"].found == "0 of 2"
 
 
 @pytest.mark.unit
 def test_a_good_row_that_is_reported_as_bad_counts_as_wrong() -> None:
-    found = verdicts(replace(ALL_RIGHT, told=ALL_RIGHT.told | {2}))
+    found = verdicts(replace(ALL_RIGHT, refused_lines=ALL_RIGHT.refused_lines | {2}))
     assert not found["bad rows are listed, with reasons"].is_right
 
 
@@ -212,4 +212,4 @@ def test_a_peer_takes_the_same_drops_in_and_is_asked_the_same() -> None:
     found = {verdict["question"]: verdict for verdict in dlt["verdicts"]}
     assert found["a replay adds nothing"]["is_right"]
     assert not found["late row: A, B, A"]["is_right"]
-    assert found["bad rows stay out"]["found"] == "4 of 4 went in"
+    assert found["bad rows stay out"]["found"] == "4 of 4 were loaded"

@@ -15,14 +15,14 @@ from drop_rows import (
     TYPES,
     Row,
     frame_of,
-    judge,
     reasons,
+    validate_rows,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crm_core.drops.contract import validate
-from crm_core.drops.reader import RawBatch
+from crm_core.drops.reader import RawChunk
 from crm_core.model import Reason
 from crm_core.values.instants import instants, parse_instant
 
@@ -31,7 +31,7 @@ ISTANBUL = ZoneInfo("Europe/Istanbul")
 
 
 def accepted(row: Row, **options: Any) -> dict[str, object]:
-    result = judge(row, **options)
+    result = validate_rows(row, **options)
     assert result.rejects == []
     return result.changes.row(0, named=True)
 
@@ -140,7 +140,7 @@ def test_a_date_is_the_first_instant_of_its_day(zone: str, text: str, utc: str) 
 def test_a_time_that_does_not_exist_once_is_refused_and_so_is_a_day_that_was_left_out(zone: str, text: str) -> None:
     with pytest.raises(ValueError, match="does not exist in"):
         parse_instant(text, ZoneInfo(zone))
-    assert [reject.reasons for reject in judge(Row(change_ts=text), time_zone=ZoneInfo(zone)).rejects] == [
+    assert [reject.reasons for reject in validate_rows(Row(change_ts=text), time_zone=ZoneInfo(zone)).rejects] == [
         (Reason.INVALID_CHANGE_TS,)
     ]
 
@@ -163,8 +163,8 @@ def test_a_naive_instant_is_read_in_the_time_zone_asked_for() -> None:
 @pytest.mark.parametrize("zone", [UTC, ZoneInfo("Etc/UTC"), ISTANBUL])
 def test_a_missing_change_ts_is_when_the_drop_was_first_seen(text: str | None, zone: tzinfo) -> None:
     first_seen, now = FIRST_SEEN.astimezone(zone), NOW.astimezone(zone)
-    batch = RawBatch(frame_of(Row(change_ts=text)))
-    result = validate(batch, TYPES, first_seen=first_seen, now=now, time_zone=BERLIN)
+    chunk = RawChunk(frame_of(Row(change_ts=text)))
+    result = validate(chunk, TYPES, first_seen=first_seen, now=now, time_zone=BERLIN)
     assert result.changes["change_ts"].to_list() == [FIRST_SEEN]
 
 

@@ -20,9 +20,9 @@ from drop_rows import (
     UID,
     Row,
     details_of,
-    judge,
     reasons,
     texts,
+    validate_rows,
     values,
 )
 from hypothesis import given, settings
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.unit
 
 
 def accepted(row: Row, **options: Any) -> dict[str, object]:
-    result = judge(row, **options)
+    result = validate_rows(row, **options)
     assert result.rejects == []
     return result.changes.row(0, named=True)
 
@@ -158,7 +158,7 @@ def test_a_delete_of_a_uid_needs_nothing_else() -> None:
 
 def test_a_delete_without_a_uid_is_of_the_entity_with_that_content() -> None:
     details = details_of(("email", "Ada@X"), ("key", None))
-    result = judge(Row(None, details=details), Row(" ", details=details_of(("EMAIL", " ada@x")), op="delete"))
+    result = validate_rows(Row(None, details=details), Row(" ", details=details_of(("EMAIL", " ada@x")), op="delete"))
     assert result.rejects == []
     assert result.changes["entity_uid"].n_unique() == 1
     assert result.changes.row(1)[5:] == (None, None, None)
@@ -184,7 +184,7 @@ def test_a_derived_uid_depends_on_the_content_alone() -> None:
         Row(None, details=details_of(("email", "ab"))),
         Row(None),
     ]
-    uids = judge(base, *same, *others).changes["entity_uid"].to_list()
+    uids = validate_rows(base, *same, *others).changes["entity_uid"].to_list()
     assert len(set(uids[:3])) == 1
     assert len(set(uids)) == 7
     for uid in uids:
@@ -194,8 +194,8 @@ def test_a_derived_uid_depends_on_the_content_alone() -> None:
 def test_what_reading_and_judging_reject_comes_in_the_order_of_the_lines(tmp_path: Path) -> None:
     path = tmp_path / "drop.csv"
     path.write_text("display_name,entity_type,details\nAda\n,PERSON,\nBob,PERSON,\n,,\nshort\n")
-    (batch,) = read_drop(path)
-    result = validate(batch, TYPES, first_seen=FIRST_SEEN, now=NOW, time_zone=BERLIN)
+    (chunk,) = read_drop(path)
+    result = validate(chunk, TYPES, first_seen=FIRST_SEEN, now=NOW, time_zone=BERLIN)
     assert result.changes["line"].to_list() == [4]
     assert result.rejects == [
         Reject(2, (Reason.WRONG_FIELD_COUNT,), "Ada"),
@@ -206,14 +206,14 @@ def test_what_reading_and_judging_reject_comes_in_the_order_of_the_lines(tmp_pat
 
 
 def test_a_batch_without_rows_is_fine() -> None:
-    result = judge()
+    result = validate_rows()
     assert (result.changes.height, result.details.height, result.rejects) == (0, 0, [])
-    assert result.changes.schema == judge(Row()).changes.schema
-    assert result.details.schema == judge(Row(details=details_of(("email", "a")))).details.schema
+    assert result.changes.schema == validate_rows(Row()).changes.schema
+    assert result.details.schema == validate_rows(Row(details=details_of(("email", "a")))).details.schema
 
 
 def test_without_any_type_everything_is_unknown() -> None:
-    result = judge(Row(details=details_of(("email", "a"))), types=ReferenceTypes((), ()))
+    result = validate_rows(Row(details=details_of(("email", "a"))), types=ReferenceTypes((), ()))
     assert [reject.reasons for reject in result.rejects] == [(Reason.UNKNOWN_ENTITY_TYPE, Reason.UNKNOWN_DETAIL_TYPE)]
 
 
@@ -228,7 +228,7 @@ def test_without_any_type_everything_is_unknown() -> None:
 def test_the_time_is_linear_in_the_rows_even_if_every_one_is_bad_or_unusual(row: Row) -> None:
     rows = [replace(row, display_name=row.display_name and f"Ada {number}") for number in range(40_000)]
     started = time.process_time()
-    result = judge(*rows)
+    result = validate_rows(*rows)
     assert result.changes.height + len(result.rejects) == 40_000
     assert time.process_time() - started < 6, "row by row in Polars would be a minute"
 
@@ -241,7 +241,7 @@ CODES = {"email": "email", "KEY": "key", "website": "website", "stra\u00dfe": "S
 @settings(deadline=None)
 @given(st.lists(st.tuples(texts, listed, st.booleans()), max_size=8))
 def test_a_whole_column_is_hashed_and_named_as_one_row_is(rows: list[tuple[str, dict[str, str | None], bool]]) -> None:
-    result = judge(
+    result = validate_rows(
         *(
             Row(None, name, "person", json.dumps(json_details(details), ensure_ascii=is_ascii))
             for name, details, is_ascii in rows
@@ -271,11 +271,11 @@ def json_details(details: dict[str, str | None]) -> list[dict[str, str | None]]:
 
 
 def test_a_judged_batch_leaves_no_column_to_the_garbage_collector() -> None:
-    judge(Row())
+    validate_rows(Row())
     gc.collect()
     gc.disable()
     try:
-        judge(Row())
+        validate_rows(Row())
         assert gc.collect() == 0, "a cycle holds whole columns until the collector comes by"
     finally:
         gc.enable()

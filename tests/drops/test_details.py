@@ -9,9 +9,9 @@ import pytest
 from drop_rows import (
     Row,
     details_of,
-    judge,
     pairs,
     reasons,
+    validate_rows,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -85,7 +85,7 @@ NO_DETAILS = [
 
 @pytest.mark.parametrize("text", [None, "", "  ", "[]", " [ ]\n"])
 def test_no_details_are_fine(text: str | None) -> None:
-    result = judge(Row(details=text))
+    result = validate_rows(Row(details=text))
     assert result.changes.height == 1
     assert result.details.is_empty()
 
@@ -128,16 +128,16 @@ def test_a_type_twice_is_refused_whatever_its_case() -> None:
         "unknown_detail_type",
         "duplicate_detail_type",
     }
-    assert judge(*[Row(details=details_of(("email", "a")))] * 3).rejects == []
+    assert validate_rows(*[Row(details=details_of(("email", "a")))] * 3).rejects == []
 
 
 def test_malformed_neighbours_are_not_taken_for_one_row() -> None:
-    result = judge(Row(details='[],[{"detail_type":"email"'), Row(details='"detail_value":"zzz"}]'))
+    result = validate_rows(Row(details='[],[{"detail_type":"email"'), Row(details='"detail_value":"zzz"}]'))
     assert [reject.reasons for reject in result.rejects] == [(Reason.DETAILS_NOT_JSON,)] * 2
 
 
 def test_details_are_in_the_order_of_codes_and_in_stored_form() -> None:
-    result = judge(
+    result = validate_rows(
         Row(
             details=details_of(
                 ("WEBSITE", " https://x \u00a0y"), ("Email", "A@X"), ("key", ' a\n"b"\\ '), ("STRAßE", "\u200a")
@@ -157,7 +157,7 @@ def test_details_are_in_the_order_of_codes_and_in_stored_form() -> None:
 
 def test_details_as_the_api_returns_them_are_accepted() -> None:
     text = '[{"detail_type":"email","detail_value":"a","valid_from":"2024-01-01","valid_to":null,"is_current":true}]'
-    assert judge(Row(details=text)).details.select("detail_type", "detail_value").rows() == [("email", "a")]
+    assert validate_rows(Row(details=text)).details.select("detail_type", "detail_value").rows() == [("email", "a")]
 
 
 styles = st.tuples(st.booleans(), st.sampled_from([None, 0, 2]), st.booleans(), st.booleans())

@@ -1,4 +1,4 @@
-"""What a drop says for itself: rows judged again, deletions of nobody, namesakes, dry runs, progress."""
+"""What a drop says for itself: rows validated again, deletions of nobody, namesakes, dry runs, progress."""
 
 from __future__ import annotations
 

@@ -47,10 +47,10 @@ def path(tmp_path: Path) -> Path:
 def read(path: Path, content: str | bytes, *, block_bytes: int = MANY, record_bytes: int = MANY) -> Read:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     result = Read([], [], [])
-    for batch in read_drop(path, block_bytes=block_bytes, record_bytes=record_bytes):
-        result.rows.extend(batch.frame.select("line", "display_name", "entity_type", "details").iter_rows())
-        result.rejects.extend(batch.rejects)
-        result.raw.extend(batch.raw(batch.frame["line"].to_list()))
+    for chunk in read_drop(path, block_bytes=block_bytes, record_bytes=record_bytes):
+        result.rows.extend(chunk.frame.select("line", "display_name", "entity_type", "details").iter_rows())
+        result.rejects.extend(chunk.rejects)
+        result.raw.extend(chunk.raw(chunk.frame["line"].to_list()))
     return result
 
 
@@ -85,11 +85,11 @@ def test_every_way_to_write_a_csv_file_reads_the_same(path: Path, content: bytes
 
 def test_a_batch_has_all_columns_with_null_for_what_is_absent(path: Path) -> None:
     path.write_text("op,details,entity_type,display_name\ndelete,[],PERSON,Ada\n")
-    (batch,) = read_drop(path)
-    assert batch.frame.columns == ["line", *COLUMNS]
-    assert batch.frame.row(0) == (2, None, "Ada", "PERSON", "[]", None, "delete")
-    assert batch.raw([2]) == ["delete,[],PERSON,Ada"]
-    assert batch.bytes_read == path.stat().st_size
+    (chunk,) = read_drop(path)
+    assert chunk.frame.columns == ["line", *COLUMNS]
+    assert chunk.frame.row(0) == (2, None, "Ada", "PERSON", "[]", None, "delete")
+    assert chunk.raw([2]) == ["delete,[],PERSON,Ada"]
+    assert chunk.bytes_read == path.stat().st_size
 
 
 @pytest.mark.parametrize("block_bytes", [1, 2, 3, 5, 7, MANY])
@@ -138,8 +138,8 @@ def test_a_value_in_a_column_without_a_name_is_not_lost(path: Path) -> None:
 
 def test_a_file_of_deletions_needs_no_other_columns(path: Path) -> None:
     path.write_text("op,entity_uid\ndelete,a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11\n")
-    (batch,) = read_drop(path)
-    assert batch.frame.row(0, named=True) == dict.fromkeys(COLUMNS) | {
+    (chunk,) = read_drop(path)
+    assert chunk.frame.row(0, named=True) == dict.fromkeys(COLUMNS) | {
         "line": 2,
         "entity_uid": "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
         "op": "delete",

@@ -41,10 +41,10 @@ def path(tmp_path: Path) -> Path:
 def read(path: Path, content: str | bytes, *, block_bytes: int = MANY, record_bytes: int = MANY) -> Read:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     result = Read([], [], [])
-    for batch in read_drop(path, block_bytes=block_bytes, record_bytes=record_bytes):
-        result.rows.extend(batch.frame.select("line", "display_name", "entity_type", "details").iter_rows())
-        result.rejects.extend(batch.rejects)
-        result.raw.extend(batch.raw(batch.frame["line"].to_list()))
+    for chunk in read_drop(path, block_bytes=block_bytes, record_bytes=record_bytes):
+        result.rows.extend(chunk.frame.select("line", "display_name", "entity_type", "details").iter_rows())
+        result.rejects.extend(chunk.rejects)
+        result.raw.extend(chunk.raw(chunk.frame["line"].to_list()))
     return result
 
 
@@ -70,7 +70,7 @@ def test_a_record_beyond_the_largest_size_is_rejected_wherever_the_blocks_end(pa
 def test_the_time_is_linear_in_the_lines_even_if_every_one_is_odd(path: Path, row: str) -> None:
     path.write_bytes(HEADER.encode() + f"{row}\n".encode("latin-1") * 100_000)
     started = time.process_time()
-    lines = sum(batch.frame.height + len(batch.rejects) for batch in read_drop(path, block_bytes=1 << 20))
+    lines = sum(chunk.frame.height + len(chunk.rejects) for chunk in read_drop(path, block_bytes=1 << 20))
     assert lines in (0, 50_000, 100_000)
     assert time.process_time() - started < 5, "quadratic time would be minutes"
 
@@ -84,7 +84,7 @@ def test_memory_does_not_grow_with_the_file(path: Path) -> None:
             import resource, sys
             from pathlib import Path
             from crm_core.drops.reader import read_drop
-            for batch in read_drop(Path(sys.argv[1]), block_bytes=1 << 20):
+            for chunk in read_drop(Path(sys.argv[1]), block_bytes=1 << 20):
                 pass
             print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         """
@@ -97,10 +97,10 @@ def test_memory_does_not_grow_with_the_file(path: Path) -> None:
 def test_a_line_without_an_end_does_not_fill_the_memory(path: Path) -> None:
     path.write_bytes(HEADER.encode() + b"x" * (32 << 20) + b"\nAda,PERSON,[]\n")
     tracemalloc.start()
-    batches = list(read_drop(path, block_bytes=1 << 20, record_bytes=1 << 20))
+    chunks = list(read_drop(path, block_bytes=1 << 20, record_bytes=1 << 20))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    ((line, raw),) = ((reject.line, reject.raw) for batch in batches for reject in batch.rejects)
+    ((line, raw),) = ((reject.line, reject.raw) for chunk in chunks for reject in chunk.rejects)
     assert (line, raw) == (2, "x" * RAW_BYTES + "[cut: 983,040 bytes or more are left out; see line 2 of the file]")
-    assert [batch.frame["line"].to_list() for batch in batches if batch.frame.height] == [[3]]
+    assert [chunk.frame["line"].to_list() for chunk in chunks if chunk.frame.height] == [[3]]
     assert peak < 16 << 20

@@ -9,15 +9,20 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from builders import an_entity, reference_data, write_drop
 from servers import Server
 from ticks import Ticks
 
+from crm_core.drops.ingest import ingest
+from crm_core.drops.undo import undo_drop
 from crm_core.postgres.connection import Database
+from crm_core.timeline.undo import Kind, Who
 from pipelines.definitions import defs
 from pipelines.folder import DropFolder
 from pipelines.ingestion import FILE_TAG
 from pipelines.partitions import drops
-from pipelines.sensors import MAX_RUNS, MAX_WAITING, Cursor, drop_folder, report_after_drops
+from pipelines.resources import CrmDatabase
+from pipelines.sensors import MAX_RUNS, MAX_WAITING, Cursor, drop_folder, report_after_drops, undone_drops
 
 
 @pytest.fixture
@@ -149,7 +154,7 @@ def test_a_name_that_would_command_a_terminal_is_shown_without_power(ticks: Tick
     (ticks.folder / "a\x1b[31m\nb.txt").touch()
     (Path(os.fsdecode(os.fsencode(ticks.folder) + b"/\xff.txt"))).touch()
     ticks.tick()
-    assert [line.split(" is passed")[0] for line in ticks.said] == ["a�[31m�b.txt", "�.txt"]
+    assert [line.split(" is skipped")[0] for line in ticks.said] == ["a�[31m�b.txt", "�.txt"]
 
 
 @pytest.mark.unit
@@ -239,6 +244,44 @@ def test_the_cursor_of_a_great_backlog_stays_small(ticks: Ticks) -> None:
 @pytest.mark.unit
 def test_the_sensors_run_unless_somebody_stops_them_and_know_their_targets() -> None:
     repository = defs().get_repository_def()
-    assert {sensor.name for sensor in repository.sensor_defs} == {drop_folder.name, report_after_drops.name}
+    assert {sensor.name for sensor in repository.sensor_defs} == {
+        drop_folder.name,
+        undone_drops.name,
+        report_after_drops.name,
+    }
     assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in repository.sensor_defs)
     assert drop_folder.job_name == "ingest_drop"
+
+
+# What is undone
+
+
+@pytest.mark.integration
+def test_an_undone_drop_says_so_on_its_partition_once(given: Database, tmp_path: Path) -> None:
+    with given.transaction() as connection:
+        reference_data(connection)
+    taken = [ingest(given, write_drop(tmp_path / name, [an_entity(name)])) for name in ("a.csv", "elsewhere.csv")]
+    cursor: str | None = None
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(drops.name or "", ["a.csv"])
+
+        def seen() -> list[tuple[str | None, object, object, object]]:
+            nonlocal cursor
+            with dg.build_sensor_context(instance, cursor, resources={"crm_database": CrmDatabase()}) as context:
+                result = undone_drops(context)
+            assert isinstance(result, dg.SensorResult)
+            cursor = result.cursor
+            told = [{name: value.value for name, value in event.metadata.items()} for event in result.asset_events]
+            return [
+                (event.partition, said["status"], said["by"], said["reason"])
+                for event, said in zip(result.asset_events, told, strict=True)
+            ]
+
+        assert seen() == []
+        kinds: tuple[Kind, ...] = ("undo", "reinstate")
+        for report in taken:
+            for kind in kinds:
+                with given.connect(autocommit=True) as connection:
+                    undo_drop(connection, report.sha256 or "", kind, Who("ann", "a test"))
+        assert seen() == [("a.csv", "undone", "ann", "a test"), ("a.csv", "merged", "ann", "a test")]
+        assert seen() == []

@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 import polars as pl
 from hypothesis import strategies as st
 
-from crm_core.drops.contract import ValidBatch, validate
+from crm_core.drops.contract import ValidChunk, validate
 from crm_core.drops.csv_header import COLUMNS
-from crm_core.drops.reader import RawBatch
+from crm_core.drops.reader import RawChunk
 from crm_core.model import DetailType, EntityType, Reason, ReferenceTypes
 
 UID = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"
@@ -47,9 +47,9 @@ class Row:
     op: str | None = None
 
 
-def judge(*rows: Row, time_zone: ZoneInfo = BERLIN, types: ReferenceTypes = TYPES) -> ValidBatch:
-    batch = RawBatch(frame_of(*rows), block=b"x\n" * len(rows), first_line=2)
-    return validate(batch, types, first_seen=FIRST_SEEN, now=NOW, time_zone=time_zone)
+def validate_rows(*rows: Row, time_zone: ZoneInfo = BERLIN, types: ReferenceTypes = TYPES) -> ValidChunk:
+    chunk = RawChunk(frame_of(*rows), block=b"x\n" * len(rows), first_line=2)
+    return validate(chunk, types, first_seen=FIRST_SEEN, now=NOW, time_zone=time_zone)
 
 
 def frame_of(*rows: Row) -> pl.DataFrame:
@@ -59,7 +59,7 @@ def frame_of(*rows: Row) -> pl.DataFrame:
 
 def reasons(row: Row) -> set[str]:
     """The faults of a row that stands between good ones."""
-    result = judge(Row(), row, Row())
+    result = validate_rows(Row(), row, Row())
     assert set(result.changes["line"]) | {reject.line for reject in result.rejects} == {2, 3, 4}
     assert result.changes.height + len(result.rejects) == 3
     found = [reject.reasons for reject in result.rejects]

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -41,11 +42,23 @@ Document = dict[str, Any]
 
 
 @contextmanager
-def served(database: Database, *, is_loopback: bool = True, **settings: Any) -> Iterator[httpx.Client]:
-    """Serve a migrated database, with settings that differ from the defaults, and yield a client of it."""
+def served(
+    database: Database,
+    *,
+    is_loopback: bool = True,
+    limits: Path | None = None,
+    prefix: str = "",
+    **settings: Any,
+) -> Iterator[httpx.Client]:
+    """Serve a migrated database, with settings that differ from the defaults, and yield a client of it.
+
+    Services that are given one folder of `limits` count their calls together. The prefix is that of a proxy, which
+    takes it from the addresses.
+    """
     chosen = replace(Settings.from_environment({}, None), **settings)
     listening = listen("127.0.0.1", 0)
-    app = create_app(chosen, database, is_loopback=is_loopback)
+    app = create_app(chosen, database, is_loopback=is_loopback, limits=limits)
+    app.root_path = prefix
     server = uvicorn.Server(ServerConfig(app, chosen, grace=STOP_SECONDS))
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from timeline_model import COMPARES, Model
 
+from crm_core.drops.undo import undo_batch
 from crm_core.model import Change
 from crm_core.postgres.connection import Connection, Database
 from crm_core.reference import reference_types
@@ -25,6 +26,7 @@ from crm_core.timeline.lanes import (
 )
 from crm_core.timeline.merge import Origin, record
 from crm_core.timeline.single_change import apply_change
+from crm_core.timeline.undo import Who
 
 pytestmark = [pytest.mark.integration, pytest.mark.temporal]
 
@@ -181,6 +183,22 @@ def test_beliefs_are_the_rows_of_what_was_known_the_newest_first(ada: Connection
     assert [(belief.source.recorded_at, belief.runs) for belief in found.beliefs] == [
         (late, (("A", day(1), day(2)), ("B", day(2), day(3)), ("C", day(3), None))),
         (first, (("A", day(1), day(3)), ("C", day(3), None))),
+    ]
+
+
+def test_what_is_undone_is_believed_no_more_and_nothing_comes_from_it(ada: Connection) -> None:
+    first = take(ada, an_entity(at=1, name="A"), an_entity(at=3, name="C"))
+    wrong = take(ada, an_entity(at=2, name="B"), an_entity(at=3, name="C", email="a@x.org"))
+    (batch_id,) = ada.execute("select batch_id from batch where recorded_at = %s", [wrong]).fetchone() or ()
+    undo_batch(ada, batch_id, "undo", Who("ann", "it was wrong"))
+    assert told(runs_of(ada, "display_name")) == [("A", day(1), day(3)), ("C", day(3), None)]
+    assert [run.source.recorded_at for run in runs_of(ada, "display_name") if run.source] == [first, first]
+    assert not any(run.is_late for run in runs_of(ada, "display_name"))
+    rows = beliefs(ada, ADA, "display_name").beliefs
+    assert [(row.source.kind, row.source.actor, [run[0] for run in row.runs]) for row in rows] == [
+        ("undo", "ann", ["A", "C"]),
+        ("fixture", "tester", ["A", "B", "C"]),
+        ("fixture", "tester", ["A", "C"]),
     ]
 
 

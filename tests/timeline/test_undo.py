@@ -293,3 +293,14 @@ def test_rows_that_were_corrected_afterwards_are_undone_with_their_drop(drops: D
     assert drops.take("a", *rows).rows_rejected == 0
     assert len(drops.undo(first).batches) == 2
     assert everything(drops.connection) == []
+
+
+def test_the_list_as_known_is_counted_without_what_was_undone_then(drops: Drops) -> None:
+    report = drops.take("a", an_entity(at=1, name="A"))
+    drops.take("b", an_entity("bob", at=1, name="B"))
+    types, counts = reference_types(drops.connection), []
+    for step in (lambda: None, lambda: drops.undo(report), lambda: drops.undo(report, "reinstate")):
+        step()
+        (now,) = drops.connection.execute("select max(recorded_at) from batch").fetchone() or ()
+        counts.append(now)
+    assert [reads.count_entities(drops.connection, types, as_of=day(5), known_at=at) for at in counts] == [2, 1, 2]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from crm_core.drops.contract import validate
 from crm_core.drops.csv_header import COLUMNS
-from crm_core.drops.reader import RawBatch
+from crm_core.drops.reader import RawChunk
 from crm_core.errors import ChangeRefused
 from crm_core.model import Change, DetailType, EntityType, Op, Reason, ReferenceTypes
 from crm_core.timeline.single_change import ChangeRequest, Provenance, validate_change
@@ -114,8 +114,8 @@ def by_drop(rows: list[Row]) -> list[Judged]:
         cells.append([(row | {"change_ts": change_ts, "op": op})[column] for column in COLUMNS])
     frame = pl.DataFrame(cells, dict.fromkeys(COLUMNS, pl.String), orient="row")
     frame = frame.select(pl.int_range(pl.len(), dtype=pl.Int64).alias("line"), *COLUMNS)
-    batch = RawBatch(frame, block=b"x\n" * len(rows), first_line=0)
-    valid = validate(batch, TYPES, first_seen=NOW, now=NOW, time_zone=BERLIN)
+    chunk = RawChunk(frame, block=b"x\n" * len(rows), first_line=0)
+    valid = validate(chunk, TYPES, first_seen=NOW, now=NOW, time_zone=BERLIN)
     judged: dict[int, Judged] = {
         reject.line: ({str(reason) for reason in reject.reasons}, None, {}) for reject in valid.rejects
     }

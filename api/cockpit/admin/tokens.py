@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from api.cockpit.admin.listing import as_file, fitting, listed
 from api.cockpit.page import Page, page
-from crm_core.access.accounts import require_admin
+from crm_core.access.accounts import accounts, require_admin
 from crm_core.access.principal import ROLES, Role
 from crm_core.access.tokens import Token, create_token, revoke_token, tokens
 from crm_core.errors import AdminFirst, NameRefused, TokenExists
@@ -40,7 +40,7 @@ async def download(opened: Page) -> Response:
 
 async def show_new(opened: Page) -> Response:
     """Show the form for a new token."""
-    return _show_new(opened, {})
+    return await _show_new(opened, {})
 
 
 async def create(opened: Page) -> Response:
@@ -69,7 +69,7 @@ async def create(opened: Page) -> Response:
             opened.request.app.state.gate.forget()
             base = str(opened.request.base_url).rstrip("/")
             return opened.show("admin/token_made.html", status=HTTPStatus.CREATED, token=made, text=text, base=base)
-    return _show_new(opened, values, faults)
+    return await _show_new(opened, values, faults)
 
 
 async def revoke(opened: Page) -> Response:
@@ -90,9 +90,11 @@ routes = [
 ]
 
 
-def _show_new(opened: Page, values: Mapping[str, str], faults: Mapping[str, str] | None = None) -> Response:
+async def _show_new(opened: Page, values: Mapping[str, str], faults: Mapping[str, str] | None = None) -> Response:
+    found = await opened.read(accounts)
+    may_make = opened.state.settings.auth == "off" or any(one.is_active and one.role == "admin" for one in found)
     status = HTTPStatus.BAD_REQUEST if faults else HTTPStatus.OK
-    return opened.show("admin/token_new.html", status=status, values=values, faults=faults or {}, roles=ROLES)
+    return opened.show("admin/token_new.html", status=status, values=values, faults=faults or {}, may_make=may_make)
 
 
 def _make(

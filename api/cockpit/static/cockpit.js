@@ -4,7 +4,7 @@
   let asked = null; // the page that is under way
 
   // Show another state of the page without loading it whole: only the parts that can differ are exchanged.
-  async function show(url, { push = false, parts = ["content", "menu"] } = {}) {
+  async function show(url, { push = false, form = null, parts = ["content", "menu"] } = {}) {
     asked?.abort();
     asked = new AbortController();
     let response;
@@ -15,7 +15,10 @@
       return;
     }
     if (response.redirected) { location.assign(response.url); return; }
+    if (response.status >= 500) { location.assign(url); return; } // its page says what is wrong, and comes again by itself
     const next = new DOMParser().parseFromString(await response.text(), "text/html");
+    if (form && !response.ok) { object(form, next.querySelector(".empty-subtitle")?.textContent ?? ""); return; }
+    object(form, "");
     document.title = next.title;
     for (const id of parts) {
       const [now, then] = [document.getElementById(id), next.getElementById(id)];
@@ -36,6 +39,17 @@
     follow(next.getElementById("time-bar"));
     history[push ? "pushState" : "replaceState"](null, "", url);
     if (parts.length) document.dispatchEvent(new CustomEvent("cockpit:shown")); else askAgain();
+  }
+
+  // Say what is wrong with a form, below it: what one types stays, and so does the page.
+  function object(form, said) {
+    form?.querySelector(".form-fault")?.remove();
+    if (!said) return;
+    const fault = document.createElement("p");
+    fault.className = "form-fault text-danger";
+    fault.setAttribute("role", "alert");
+    fault.textContent = said;
+    form.append(fault);
   }
 
   // ---- the time bar
@@ -91,7 +105,7 @@
   }
 
   function addressOf(form) {
-    const url = new URL(form.action, location.href);
+    const url = new URL(form.getAttribute("action"), location.href); // a form may have a field of the name "action"
     for (const [name, value] of new FormData(form)) if (value !== "") url.searchParams.append(name, value);
     return url;
   }
@@ -112,11 +126,11 @@
       return;
     }
     const form = event.target.form;
-    if (form?.hasAttribute("data-live")) later(() => show(addressOf(form)));
+    if (form?.hasAttribute("data-live")) later(() => show(addressOf(form), { form }));
   });
   document.addEventListener("change", (event) => {
     const form = event.target.form;
-    if (form?.hasAttribute("data-live")) later(() => show(addressOf(form)), 0);
+    if (form?.hasAttribute("data-live")) later(() => show(addressOf(form), { form }), 0);
   });
 
   let waiting = 0;

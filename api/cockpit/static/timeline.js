@@ -106,8 +106,8 @@
     const [head, list] = [document.createElement("strong"), document.createElement("dl")];
     head.textContent = value ?? `${count} values`;
     line(list, "field", field);
-    line(list, "from", from);
-    line(list, "to", to);
+    line(list, "from", from.slice(0, 19));
+    line(list, "to", to.slice(0, 19));
     if (learnt) line(list, bar.classList.contains("is-late") ? "learnt later" : "learnt", `${learnt} by ${actor}`);
     if (source) {
       const link = document.createElement(drop ? "a" : "span");
