@@ -58,7 +58,7 @@ class Gate:
         """Return who asks; raises Refusal when they may not, or ask too often."""
         address = address_of(request)
         try:
-            principal = await self._principal(request.headers.get("authorization"), role, address)
+            principal = await self._principal(request, role, address)
         except Refusal:
             self._count(self._limits, address)  # refused requests count too
             raise
@@ -84,7 +84,8 @@ class Gate:
             what = f"more than {MAX_FAILURES.amount} wrong tokens in a minute from {address}"
             raise _too_many(what, seconds)
 
-    async def _principal(self, authorization: str | None, role: Role, address: str) -> Principal:
+    async def _principal(self, request: Request, role: Role, address: str) -> Principal:
+        authorization = request.headers.get("authorization")
         scheme, _, token = (authorization or "").partition(" ")
         presented = token.strip() if scheme.lower() == "bearer" else ""
         if self._state.settings.auth == "off":
@@ -106,7 +107,7 @@ class Gate:
             self._require_no_guessing(address, has_failed=True)
             said = "the Authorization header is not of the form Bearer TOKEN"
             raise Refusal(HTTPStatus.UNAUTHORIZED, said, headers={"WWW-Authenticate": "Bearer"})
-        if not await self._is_closed():
+        if not await self._is_closed(request):
             return ANYBODY
         if role == "reader" and self._state.settings.public_read:
             return READS_ONLY
@@ -118,12 +119,12 @@ class Gate:
         self._closed = (True, -math.inf)
         self._known.clear()
 
-    async def is_open(self) -> bool:
-        """Return whether anybody may do everything: there is neither a token nor an account, or CRM_AUTH=off."""
-        return self._state.settings.auth == "off" or not await self._is_closed()
+    async def is_open(self, request: Request) -> bool:
+        """Return whether who asks may do everything: there is neither a token nor an account, or CRM_AUTH=off."""
+        return self._state.settings.auth == "off" or not await self._is_closed(request)
 
-    async def _is_closed(self) -> bool:
-        if self._state.settings.auth == "on" or not self._is_loopback:
+    async def _is_closed(self, request: Request) -> bool:
+        if self._state.settings.auth == "on" or not self._is_loopback or _is_remote(request):
             return True
         closed, at = self._closed
         if time.monotonic() - at > REMEMBERED_SECONDS:
@@ -177,6 +178,17 @@ def address_of(request: Request) -> str:
     if isinstance(address, ipaddress.IPv6Address):
         return str(address.ipv4_mapped or ipaddress.ip_network((address, 64), strict=False))
     return host
+
+
+def _is_remote(request: Request) -> bool:
+    """Return whether a trusted proxy on this machine has passed on a request of another machine."""
+    host = request.client.host if request.client else ""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:  # a socket of this machine has no address
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return not (mapped or address).is_loopback
 
 
 def _too_many(what: str, seconds: float) -> Refusal:

@@ -70,7 +70,7 @@ class Visitors:
         """Return who asks for a page."""
         presented = request.cookies.get(self._session_cookie, "")
         who = await self._of_session(presented) if presented else None
-        is_open = await self._gate.is_open()
+        is_open = await self._gate.is_open(request)
         if who is not None:
             return Visitor(who, is_open, presented, is_new=False)
         if is_open:

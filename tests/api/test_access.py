@@ -315,6 +315,17 @@ def test_https_alone_where_it_is_said(server: Server) -> None:
         assert behind.headers["strict-transport-security"] == "max-age=31536000; includeSubDomains; preload"
 
 
+def test_what_is_open_to_this_machine_is_not_open_to_others_through_a_proxy(database: Database) -> None:
+    with served(database, trusted_proxies=("127.0.0.1",)) as client:
+        assert client.get(ENTITIES).status_code == 200
+        for address in ("192.0.2.1", "2001:db8::1"):
+            a_problem(client.get(ENTITIES, headers={"X-Forwarded-For": address}), 401)
+            page = client.get("/", headers={"X-Forwarded-For": address, "Accept": "text/html"})
+            assert (page.status_code, page.headers["location"]) == (303, "/login")
+        for address in ("127.0.0.1", "::1", "::ffff:127.0.0.1"):
+            assert client.get(ENTITIES, headers={"X-Forwarded-For": address}).status_code == 200
+
+
 def test_every_answer_has_the_headers_of_caution_once(database: Database) -> None:
     with served(database) as client:
         for path in (ENTITIES, "/docs", "/nope", f"{ENTITIES}?q=%00", "/healthz"):

@@ -194,8 +194,8 @@ def test_who_a_client_is_cannot_be_made_up(database: Database) -> None:
 
     with served(database, rate_limit="2/minute") as own:
         assert ask(own, "192.0.2.1", "192.0.2.2", "192.0.2.3") == [200, 200, 429]
-    with served(database, rate_limit="1/minute", trusted_proxies=("127.0.0.1",)) as own:
+    with served(database, auth="off", rate_limit="1/minute", trusted_proxies=("127.0.0.1",)) as own:
         assert ask(own, "192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.3, 192.0.2.2") == [200, 200, 429, 429]
-    with served(database, rate_limit="1/minute", trusted_proxies=("127.0.0.0/8",)) as own:
+    with served(database, auth="off", rate_limit="1/minute", trusted_proxies=("127.0.0.0/8",)) as own:
         assert ask(own, "2001:db8::1", "2001:db8::2", "2001:db8:0:1::1") == [200, 429, 200], "a network is one client"
         a_problem(own.get(ENTITIES, headers={"X-Forwarded-For": "2001:db8::3"}), 429, "retry in")
