@@ -30,22 +30,20 @@ async def show_login(opened: Page) -> Response:
     """Show the form to sign in."""
     if opened.visitor.who is not None and opened.visitor.who.session_id:
         return opened.go(opened.url("/"))
-    return opened.show(
-        "login.html", username="", fault=None, then=_inside(opened, opened.request.query_params.get("next"))
-    )
+    return opened.show("login.html", username="", fault=None, then=_inside(opened.request.query_params.get("next")))
 
 
 async def log_in(opened: Page) -> Response:
     """Begin a session, if name and password are right; who fails too often has to wait."""
     form = await opened.form()
     username, password = str(form.get("username", "")), str(form.get("password", ""))
-    then = _inside(opened, form.get("next"))
+    then = _inside(form.get("next"))
     account = await _verified(opened, username, password)
     if account is None:
         return opened.show("login.html", status=401, username=username, fault=WRONG, then=then)
     text = await opened.state.write(partial(_begin, opened, account, address_of(opened.request)))
     opened.visitors.forget_all()  # the session of before has ended
-    response = opened.go(then)
+    response = opened.go(opened.request.scope["root_path"] + then)
     opened.visitors.remember_session(response, text)
     return response
 
@@ -157,9 +155,8 @@ def _owner(opened: Page) -> str:
     return opened.who.name
 
 
-def _inside(opened: Page, there: object) -> str:
-    """Return an address of ours to go to; whatever could lead elsewhere becomes the first page."""
-    root = opened.request.scope["root_path"]
+def _inside(there: object) -> str:
+    """Return an address of ours to go to, without the prefix; what could lead elsewhere becomes the first page."""
     text = there if isinstance(there, str) else ""
     is_ours = text.startswith("/") and not text.startswith("//") and "\\" not in text and text.isprintable()
-    return f"{root}{text}" if is_ours else f"{root}/"
+    return text if is_ours else "/"

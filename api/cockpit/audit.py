@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.cockpit.page import Page, page
-from api.cockpit.time_bar import instant_of, iso
+from api.cockpit.time_bar import instant_of
 from api.problems import refuse
 from crm_core.model import Op
 from crm_core.timeline.audit import Recorded, RecordedPosition, audit_of_all
@@ -78,7 +78,7 @@ def recorded_of(opened: Page) -> Recorded:
 
 def place_of(position: RecordedPosition) -> str:
     """Write a place in the audit for an address."""
-    return f"{iso(position.recorded_at)}_{position.batch_id}_{position.entity_uid}_{position.row_no}"
+    return f"{position.recorded_at.isoformat()}_{position.batch_id}_{position.entity_uid}_{position.row_no}"
 
 
 def place_after(text: str) -> RecordedPosition | None:

@@ -82,7 +82,8 @@ async def upload(opened: Page) -> Response:
 async def correct(opened: Page) -> Response:
     """Show what the corrected rows of a drop would do, as a file of their own."""
     sha256, form = sha256_of(opened), await opened.form()
-    lines = [text.strip("\r\n") for text in _texts(form, "row") if text.strip()]
+    rows = (text.replace("\r\n", "\n").strip("\n") for text in _texts(form, "row"))  # forms send CR LF for each LF
+    lines = [row for row in rows if row.strip()]
     if not lines:
         refuse("row", "is missing: leave at least one corrected row")
     header = await opened.read(partial(registry.header_of, sha256=sha256))
@@ -136,9 +137,12 @@ async def _preview(opened: Page, path: Path) -> Response:
     options = _options(opened, kept, dry_run=True)
     report: MergeReport = await opened.state.merge(partial(ingest_on, path=kept, options=options))
     uids = {difference.entity_uid for difference in report.differences}
-    names = await opened.read(partial(names_of, uids=sorted(uids)))
+    known = await opened.read(partial(names_of, uids=sorted(uids)))
+    new = {one.entity_uid: one.after for one in report.differences if one.field == "display_name"}
     status = HTTPStatus.BAD_REQUEST if report.status == "refused" else HTTPStatus.OK
-    return opened.show("drop_preview.html", status=status, report=report, sha256=sha256, names=names, meaning=MEANING)
+    return opened.show(
+        "drop_preview.html", status=status, report=report, sha256=sha256, known=known, new=new, meaning=MEANING
+    )
 
 
 def _options(opened: Page, path: Path, *, dry_run: bool = False, sha256: str | None = None) -> Options:

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.cockpit.page import Page, page
-from api.cockpit.time_bar import iso
+from api.cockpit.time_bar import iso, typed
 from api.conditions import etag
 from api.problems import Refusal
 from crm_core.errors import ChangeRefused, EntityExists, EntityStale, RequestRefused
@@ -87,7 +87,7 @@ async def show_change(opened: Page) -> Response:
         state.values | given,
         dict(state.values) if now else {},
         state.tag,
-        query.get("change_ts", "") or (iso(opened.bar.as_of) if opened.bar.as_of else ""),
+        query.get("change_ts", "") or _instant(opened),
     )
     return _show(opened, types, form)
 
@@ -100,7 +100,7 @@ async def show_end(opened: Page) -> Response:
         raise Refusal(HTTPStatus.NOT_FOUND, f"no entity {uid} is known; search for it by its name")
     state = now or last
     form = Form("delete", uid, dict(state.values), dict(state.values), state.tag)
-    form.change_ts = iso(opened.bar.as_of) if opened.bar.as_of else ""
+    form.change_ts = _instant(opened)
     return _show(opened, types, form)
 
 
@@ -182,7 +182,7 @@ def _sent(opened: Page, sent: FormData, types: ReferenceTypes) -> Form:
         {name: text(name).strip() for name in names},
         {name: text(WAS + name) for name in names},
         text("tag"),
-        text("change_ts").strip(),
+        typed(text("change_ts")),
     )
 
 
@@ -257,6 +257,11 @@ def _told(form: Form) -> str:
             return f"The change of {name} is recorded."
         case _:
             return f"{name} is recorded."
+
+
+def _instant(opened: Page) -> str:
+    """Return the instant of the time bar as it is typed into a field; blank for now."""
+    return iso(opened.bar.as_of, opened.bar.zone) if opened.bar.as_of else ""
 
 
 def _uid(opened: Page) -> UUID:

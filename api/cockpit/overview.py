@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -27,6 +27,7 @@ BEFORE = timedelta(days=365)  # what now is compared with, unless the address sa
 LEARNT_SINCE = timedelta(days=1)
 HEIGHT, FOOT = 160, 20  # of the picture of changes, in pixels; what lies across it is in percent
 MOST_BARS = 120
+TOWERING = 4  # times the second highest bar: so high a bar is cut, so that the others can be seen
 EARLY = 0.02  # the share of all changes that the picture leaves out at its beginning
 
 
@@ -38,6 +39,7 @@ class Bar:
     width: float
     height: float
     changes: int
+    is_cut: bool  # it would be higher than the picture
     first_at: datetime
     last_at: datetime
 
@@ -109,18 +111,25 @@ def bars(days: Sequence[DayOfChange], most: int = MOST_BARS) -> list[Bar]:
     for day in days:
         slots.setdefault(min(int((day.last_at - first) / span * number), number - 1), []).append(day)
     changes = {slot: sum(day.begun + day.ended for day in some) for slot, some in slots.items()}
-    top, width = max(changes.values()), 100 / number
+    top, width = _top(changes.values()), 100 / number
     return [
         Bar(
             x=round(slot * width + width * 0.1, 3),
             width=round(width * 0.8, 3),
-            height=round(max(2.0, changes[slot] / top * (HEIGHT - FOOT - 10)), 2),
+            height=round(max(2.0, min(1.0, changes[slot] / top) * (HEIGHT - FOOT - 10)), 2),
             changes=changes[slot],
+            is_cut=changes[slot] > top,
             first_at=some[0].last_at,
             last_at=some[-1].last_at,
         )
         for slot, some in slots.items()
     ]
+
+
+def _top(changes: Collection[int]) -> float:
+    """Return how many changes the highest bar shows: of a first load that towers over all else, only a part."""
+    highest, second, *_ = [*sorted(changes, reverse=True), 0]
+    return second * 1.25 if second and highest > second * TOWERING else highest
 
 
 def place_of(days: Sequence[DayOfChange], at: datetime) -> float | None:

@@ -40,6 +40,7 @@ SECURITY_POLICY = "; ".join(
         "base-uri 'none'",
     )
 )
+AGAIN_SECONDS = 5  # after which a page that the database could not give is asked for again by itself
 PATIENCE_SECONDS = 0.06  # after which a page waits no longer for what can be shown later
 DAYS = "days of change"
 _LOG = logging.getLogger("crm.api")
@@ -55,6 +56,7 @@ class Page:
     visitors: Visitors
     visitor: Visitor
     bar: TimeBar
+    trouble: Refusal | None = None  # why it is not known who asks
     patient_until: float = field(default_factory=lambda: time.monotonic() + PATIENCE_SECONDS)
 
     @property
@@ -151,6 +153,8 @@ def page(role: Role | None, handler: Handler) -> Callable[[Request], Awaitable[R
         return response
 
     async def shown(opened: Page) -> Response:
+        if opened.trouble is not None:
+            return error_page(opened, opened.trouble)
         try:
             bar = time_bar(opened.request.query_params, opened.state.settings.time_zone)
             opened.bar = bar
@@ -186,19 +190,23 @@ def error_page(opened: Page, refusal: Refusal) -> Response:
     values = {"refusal": refusal, "request_id": getattr(opened.request.state, "request_id", None)}
     response = opened.show("error.html", status=refusal.status_code, **values)
     response.headers.update(refusal.headers or {})
+    if refusal.status_code == HTTPStatus.SERVICE_UNAVAILABLE and opened.request.method == "GET":
+        response.headers["Refresh"] = str(AGAIN_SECONDS)
     return response
 
 
 async def _opened(request: Request) -> Page:
-    """Return a page for the visitor, at no instant yet; if the database is away, for nobody."""
+    """Return a page for the visitor, at no instant yet; for nobody if the database cannot tell who asks."""
     state, visitors = state_of(request), request.app.state.visitors
+    trouble: Refusal | None = None
     try:
         visitor = await visitors.of(request)
-    except (DatabaseError, Refusal):
+    except (DatabaseError, Refusal) as error:
         visitor = Visitor(None, is_open=False, secret="", is_new=False)
+        trouble = error if isinstance(error, Refusal) else refusal_of(error)
     if visitor.who is not None:
         request.state.actor = visitor.who.name
-    return Page(request, state, visitors, visitor, TimeBar())
+    return Page(request, state, visitors, visitor, TimeBar(zone=state.settings.time_zone), trouble)
 
 
 def _to_login(opened: Page) -> Response:

@@ -31,7 +31,7 @@ def install(app: FastAPI, state: State, gate: Gate) -> None:
     """Add the cockpit to the application; to be called last, so that it takes what is left."""
     app.state.kept = Kept(state)
     app.state.visitors = Visitors(state, gate, is_secure=state.settings.secure)
-    for part in (*PAGES, *PANEL):
+    for part in (*PAGES, *PANEL):  # the first route that fits answers: /entities/new comes before /entities/{uid}
         app.router.routes.extend(part.routes)
     app.router.routes.append(Mount(f"/static/{VENDOR}".rstrip("/"), _Files(directory=vendor_folder())))
     app.router.routes.append(Mount("/static", _Files(directory=STATIC)))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from urllib.parse import urlencode
 
 from api.problems import refuse
@@ -20,6 +22,7 @@ class TimeBar:
     as_of: datetime | None = None  # None: now
     known_at: datetime | None = None  # None: as it is known now
     moments: Sequence[datetime] | None = ()  # at which something changed: where the slider stops; None: not read yet
+    zone: tzinfo = UTC  # in which a day of an address begins
 
     @property
     def is_past(self) -> bool:
@@ -29,34 +32,52 @@ class TimeBar:
     def params(self) -> dict[str, str]:
         """Return what an address says of the bar."""
         given = {"as_of": self.as_of, "known_at": self.known_at}
-        return {name: iso(at) for name, at in given.items() if at is not None}
+        return {name: iso(at, self.zone) for name, at in given.items() if at is not None}
 
 
 def time_bar(query: Mapping[str, str], time_zone: tzinfo) -> TimeBar:
     """Return the bar of an address, in which an empty instant is none; raises Refusal for one that cannot be read."""
-    return TimeBar(instant_of(query, "as_of", time_zone), instant_of(query, "known_at", time_zone))
+    as_of, known_at = (instant_of(query, name, time_zone) for name in ("as_of", "known_at"))
+    return TimeBar(as_of, known_at, zone=time_zone)
 
 
 def instant_of(query: Mapping[str, str], name: str, time_zone: tzinfo) -> datetime | None:
     """Return an instant of an address, None if it is empty or missing; raises Refusal for one that cannot be read."""
-    text = query.get(name, "").strip()
+    text = typed(query.get(name, ""))
     try:
         return parse_instant(text, time_zone) if text else None
     except ValueError as error:
-        refuse(name, str(error))
+        is_day = re.match(r"[0-9]{4}-?[0-9]{2}-?[0-9]{2}", text)
+        refuse(name, str(error) if is_day else f"{text!r} is not an instant; write 2024-01-31 or 2024-01-31 14:30")
 
 
-def iso(at: datetime) -> str:
-    """Write an instant for an address, as short as it goes: 2024-01-31 is a day's first instant in UTC."""
-    text = at.isoformat().replace("+00:00", "Z")
-    return text.removesuffix("T00:00:00Z") if at.utcoffset() is not None and text.endswith("T00:00:00Z") else text
+def typed(text: str) -> str:
+    """Return ISO 8601 for what people also type: 31.01.2024, a month (2024-01), a year; blank for `now` and `today`."""
+    text = text.strip()
+    if text.lower() in ("now", "today"):
+        return ""
+    if match := re.fullmatch(r"([0-9]{1,2})\.([0-9]{1,2})\.([0-9]{4})((?:[T ].*)?)", text):
+        day, month, year, rest = match.groups()
+        return f"{year}-{month:>02}-{day:>02}{rest}"
+    if match := re.fullmatch(r"([0-9]{4})(?:-([0-9]{2}))?", text):
+        return f"{match[1]}-{match[2] or '01'}-01"
+    return text
+
+
+def iso(at: datetime, zone: tzinfo) -> str:
+    """Write an instant for an address, as short as it goes: 2024-01-31 is the first instant of a day in the zone."""
+    day = at.astimezone(zone).date().isoformat()
+    with suppress(ValueError):
+        if parse_instant(day, zone) == at:
+            return day
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def address(root: str, path: str, bar: TimeBar, params: Mapping[str, object]) -> str:
     """Return the address of a page at the instants of the bar, unless `params` say otherwise (None: without)."""
     said = bar.params() | {name: value for name, value in params.items() if value is None or value != ""}
     query = urlencode(
-        {name: iso(v) if isinstance(v, datetime) else str(v) for name, v in said.items() if v is not None}
+        {name: iso(v, bar.zone) if isinstance(v, datetime) else str(v) for name, v in said.items() if v is not None}
     )
     return f"{root}{path}?{query}" if query else f"{root}{path}"
 

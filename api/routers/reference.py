@@ -136,7 +136,7 @@ async def put_type(
             lock_types(connection)
             before = _find(reference_types(connection), kind, code)
             if is_new and before is not None:
-                said = f"the type {before['code']} exists already; change that one"
+                said = f"the type {before['code']} exists already; change it with PATCH"
                 raise Refusal(HTTPStatus.CONFLICT, said)
             if not is_new and before is None:
                 said = f"there is no {kind} type {code}; /api/v1/{kind}-types lists what there is"

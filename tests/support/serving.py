@@ -43,15 +43,22 @@ Document = dict[str, Any]
 
 @contextmanager
 def served(
-    database: Database, *, is_loopback: bool = True, limits: Path | None = None, **settings: Any
+    database: Database,
+    *,
+    is_loopback: bool = True,
+    limits: Path | None = None,
+    prefix: str = "",
+    **settings: Any,
 ) -> Iterator[httpx.Client]:
     """Serve a migrated database, with settings that differ from the defaults, and yield a client of it.
 
-    Services that are given one folder of `limits` count their calls together.
+    Services that are given one folder of `limits` count their calls together. The prefix is that of a proxy, which
+    takes it from the addresses.
     """
     chosen = replace(Settings.from_environment({}, None), **settings)
     listening = listen("127.0.0.1", 0)
     app = create_app(chosen, database, is_loopback=is_loopback, limits=limits)
+    app.root_path = prefix
     server = uvicorn.Server(ServerConfig(app, chosen, grace=STOP_SECONDS))
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()

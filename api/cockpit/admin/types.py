@@ -65,7 +65,8 @@ async def create(opened: Page, *, kind: Kind) -> Response:
         except Refusal as error:
             if error.status != HTTPStatus.CONFLICT:
                 raise
-            faults["code"] = error.detail
+            known, *_ = error.detail.split(";")  # what to do about it is said to programs
+            faults["code"] = f"{known}; open it in the list, and change it there."
     if faults:
         return _show(opened, kind, values, faults)
     opened.has_written()

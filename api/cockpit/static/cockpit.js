@@ -4,7 +4,7 @@
   let asked = null; // the page that is under way
 
   // Show another state of the page without loading it whole: only the parts that can differ are exchanged.
-  async function show(url, { push = false, parts = ["content", "menu"] } = {}) {
+  async function show(url, { push = false, form = null, parts = ["content", "menu"] } = {}) {
     asked?.abort();
     asked = new AbortController();
     let response;
@@ -15,7 +15,10 @@
       return;
     }
     if (response.redirected) { location.assign(response.url); return; }
+    if (response.status >= 500) { location.assign(url); return; } // its page says what is wrong, and comes again by itself
     const next = new DOMParser().parseFromString(await response.text(), "text/html");
+    if (form && !response.ok) { object(form, next.querySelector(".empty-subtitle")?.textContent ?? ""); return; }
+    object(form, "");
     document.title = next.title;
     for (const id of parts) {
       const [now, then] = [document.getElementById(id), next.getElementById(id)];
@@ -38,6 +41,17 @@
     if (parts.length) document.dispatchEvent(new CustomEvent("cockpit:shown")); else askAgain();
   }
 
+  // Say what is wrong with a form, below it: what one types stays, and so does the page.
+  function object(form, said) {
+    form?.querySelector(".form-fault")?.remove();
+    if (!said) return;
+    const fault = document.createElement("p");
+    fault.className = "form-fault text-danger";
+    fault.setAttribute("role", "alert");
+    fault.textContent = said;
+    form.append(fault);
+  }
+
   // ---- the time bar
   const bar = () => document.getElementById("time-bar");
   let moments = [];
@@ -50,7 +64,7 @@
     slider.hidden = moments.length === 0;
     slider.max = moments.length; // its right end is now
     slider.value = form.dataset.at ? place(form.dataset.at) : moments.length;
-    tell(slider);
+    tell(form, slider);
   }
 
   function place(text) {
@@ -60,8 +74,9 @@
     return Math.max(found - 1, 0);
   }
 
-  function tell(slider) {
-    slider.setAttribute("aria-valuetext", moments[slider.value] ?? "now");
+  // The slider says what the field beside it says: the instant in the time zone of the service.
+  function tell(form, slider) {
+    slider.setAttribute("aria-valuetext", form.elements.as_of.value || "now");
   }
 
   function follow(next) {
@@ -77,7 +92,6 @@
     const slider = form.querySelector(".time-slider");
     if (document.activeElement !== slider) {
       slider.value = form.dataset.at ? place(form.dataset.at) : moments.length;
-      tell(slider);
     }
     const [now, then] = [form.querySelector("#time-now"), next.querySelector("#time-now")];
     now.replaceWith(then);
@@ -88,10 +102,11 @@
       const field = form.elements[name];
       if (document.activeElement !== field) field.value = next.elements[name].value;
     }
+    tell(form, slider);
   }
 
   function addressOf(form) {
-    const url = new URL(form.action, location.href);
+    const url = new URL(form.getAttribute("action"), location.href); // a form may have a field of the name "action"
     for (const [name, value] of new FormData(form)) if (value !== "") url.searchParams.append(name, value);
     return url;
   }
@@ -107,16 +122,15 @@
   document.addEventListener("input", (event) => {
     const slider = event.target.closest(".time-slider");
     if (slider) {
-      tell(slider);
       setInstant(moments[slider.value]);
       return;
     }
     const form = event.target.form;
-    if (form?.hasAttribute("data-live")) later(() => show(addressOf(form)));
+    if (form?.hasAttribute("data-live")) later(() => show(addressOf(form), { form }));
   });
   document.addEventListener("change", (event) => {
     const form = event.target.form;
-    if (form?.hasAttribute("data-live")) later(() => show(addressOf(form)), 0);
+    if (form?.hasAttribute("data-live")) later(() => show(addressOf(form), { form }), 0);
   });
 
   let waiting = 0;

@@ -1,11 +1,12 @@
-// Light or dark, before anything is drawn: what was chosen here, or else what the system says.
+// Light or dark, before anything is drawn: what was chosen here, or else what the system says. Paper is light.
 (() => {
   const KEY = "crm-theme";
   const system = matchMedia("(prefers-color-scheme: dark)");
+  const paper = matchMedia("print");
   const chosen = () => { try { return localStorage.getItem(KEY); } catch { return null; } };
-  const apply = () => { document.documentElement.dataset.bsTheme = chosen() ?? (system.matches ? "dark" : "light"); };
+  const apply = () => { document.documentElement.dataset.bsTheme = paper.matches ? "light" : chosen() ?? (system.matches ? "dark" : "light"); };
   apply();
-  system.addEventListener("change", apply);
+  for (const one of [system, paper]) one.addEventListener("change", apply);
   addEventListener("DOMContentLoaded", () => {
     const button = document.querySelector("[data-theme-toggle]");
     if (!button) return;
