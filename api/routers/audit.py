@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
@@ -42,7 +42,7 @@ class Recording(PageParams):
     to: Annotated[str | None, Field(description="Recorded before: ISO 8601", json_schema_extra=INSTANT)] = None
     drop: Annotated[Text, Field(description="The SHA-256 of a drop, or the name of the file it first came as")] = None
     detail_type: Annotated[Text, Field(description="Changes that state a detail of this type, or its end")] = None
-    op: Annotated[Op | Retracting | None, Field(description="What kind of change")] = None
+    op: Annotated[Literal[Op, Retracting] | None, Field(description="What kind of change")] = None
     entity_uid: UUID | None = None
 
     def which(self, state: State, connection: Connection) -> audit.Recorded:

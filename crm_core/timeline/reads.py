@@ -7,9 +7,10 @@ between. With `known_at`, the same queries run over the fold of the changes reco
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
+from typing import TypeVar
 from uuid import UUID
 
 from psycopg.rows import TupleRow
@@ -25,6 +26,8 @@ from crm_core.timeline.lists import FIRST_UID, LAST_UID, Document, Filter, Page,
 FIRST = 101  # entities of a list without a filter that a cached plan returns; the statements contain this number too
 PARTS = 4**15  # parts of a window: the first one is searched for moments, each following one is four times as long
 PART = 1_000  # moments that a stream looks up at once
+
+T = TypeVar("T")
 
 
 def snapshot(
@@ -123,17 +126,17 @@ def diff(
     """
     window: Values = {"from": from_, "to": to}
     after_uid = None if after is None else after.entity_uid
-    found: list[tuple[Document, Position]] = []
+
+    def changed(some: list[UUID]) -> list[tuple[Document, Position]]:
+        found = rows(connection, "diff", window | {"entity_uids": some})
+        return [(document, Position(uid)) for document, uid in found]
+
     with as_known(connection, known_at):
         if known_at is None:
             candidates = diff_candidates(connection, window, after_uid, offset + 2 * limit)
         else:
             candidates = uids(connection, after=after_uid, from_=from_, to=to)
-        for some in candidates:
-            changed = rows(connection, "diff", window | {"entity_uids": some})
-            found += [(document, Position(uid)) for document, uid in changed]
-            if len(found) > offset + limit:
-                break
+        found = _more_than(offset + limit, map(changed, candidates))
     return page_of(found[offset:], limit)
 
 
@@ -174,7 +177,6 @@ def transitions(
     start = (from_, LAST_UID)
     if after is not None and after.at is not None and after.at > from_:
         start = (after.at, after.entity_uid)
-    found: list[tuple[Document, Position]] = []
     with as_known(connection, known_at):
         candidates: Iterator[Sequence[TupleRow]]
         if known_at is None:
@@ -182,10 +184,8 @@ def transitions(
             candidates, offset = iter([first[offset:]]), 0
         else:  # at some of its instants nothing has changed
             candidates = moments(connection, to, after=start)
-        for some in candidates:
-            found += _transitions_at(connection, from_, to, some)
-            if len(found) > offset + limit:
-                break
+        parts = (_transitions_at(connection, from_, to, some) for some in candidates)
+        found = _more_than(offset + limit, parts)
     return page_of(found[offset:], limit)
 
 
@@ -270,17 +270,15 @@ def _entities_as_known(
 ) -> Page:
     """Find the uids of a page in the ledger first, then fold only those."""
     after_uid = None if after is None else after.entity_uid
-    found: list[tuple[Document, UUID]] = []
     with as_known(connection, known_at):
         if _is_filtered(values) or offset:
             matching = matches(connection, values, after=after_uid)
             parts = iter([[*islice(matching, offset, offset + limit + 1)]])
         else:
             parts = uids(connection, after=after_uid, to=_instant(values), first=limit + 1)
-        for some in parts:
-            found += rows(connection, "known_entities", values | {"entity_uids": some})
-            if len(found) > limit:
-                break
+        found = _more_than(
+            limit, (rows(connection, "known_entities", values | {"entity_uids": some}) for some in parts)
+        )
     return page_of([(document, Position(uid)) for document, uid in found], limit)
 
 
@@ -294,6 +292,16 @@ def _entities_streamed(connection: Connection, values: Values, known_at: datetim
             yield from (document for document, _ in documents)
 
     return lines(connection, known_at, found())
+
+
+def _more_than(number: int, parts: Iterable[Sequence[T]]) -> list[T]:
+    """Join parts until there are more than `number` items, or until there are no more parts."""
+    found: list[T] = []
+    for some in parts:
+        found += some
+        if len(found) > number:
+            break
+    return found
 
 
 def _transitions_at(

@@ -99,6 +99,7 @@ def test_an_ingest_that_is_suspended_in_its_merge_stops_writes_for_a_bounded_tim
             assert line.startswith("error: ")
             assert "nothing was changed" in line
         assert client.get(ENTITIES).json()["count"] == 1
+        del environment["CRM_IDLE_TIMEOUT"]
         assert subprocess.run(command, env=environment, check=False, capture_output=True, timeout=60).returncode == 0
 
 

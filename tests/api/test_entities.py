@@ -122,63 +122,6 @@ def test_an_answer_can_be_posted_again_as_it_is(client: httpx.Client) -> None:
     assert patch(client, posted, posted) == posted, "nor does patching with it change anything"
 
 
-def test_an_entity_that_ended_starts_again_without_its_old_details(client: httpx.Client) -> None:
-    entity = create(client, email=ADA, body={"change_ts": "2024-01-01"})
-    assert client.delete(at(entity), params={"change_ts": "2024-02-01"}).status_code == 204
-    body = {
-        "entity_uid": entity["entity_uid"],
-        "display_name": "Ada",
-        "entity_type": "PERSON",
-        "change_ts": "2024-03-01",
-    }
-    answer = client.post(ENTITIES, json=body)
-    assert (answer.status_code, answer.json()["details"], answer.json()["display_name"]) == (201, [], "Ada")
-    assert [(v["valid_from"], v["valid_to"]) for v in history(client, entity)] == [
-        ("2024-01-01T00:00:00Z", "2024-02-01T00:00:00Z"),
-        ("2024-03-01T00:00:00Z", None),
-    ]
-    a_problem(client.get(at(entity), params={"as_of": "2024-02-15"}), 404, "did not exist at that time")
-    assert values(read(client, entity, as_of="2024-01-15")) == {"email": ADA}
-
-
-@pytest.mark.parametrize(
-    ("change_ts", "valid_from"),
-    [
-        ("2024-05-06", "2024-05-06T00:00:00Z"),
-        ("2024-05-06T07:08", "2024-05-06T07:08:00Z"),
-        ("2024-05-06T07:08:09.1234567", "2024-05-06T07:08:09.123456Z"),
-        ("2024-05-06T07:08:09-02:30", "2024-05-06T09:38:09Z"),
-        ("20240506T070809Z", "2024-05-06T07:08:09Z"),
-        (" 2024-05-06 07:08:09Z ", "2024-05-06T07:08:09Z"),
-    ],
-)
-def test_an_instant_may_be_written_in_many_ways(client: httpx.Client, change_ts: str, valid_from: str) -> None:
-    assert create(client, body={"change_ts": change_ts})["valid_from"] == valid_from
-
-
-def test_an_instant_may_be_a_little_ahead_and_no_more(client: httpx.Client) -> None:
-    def ahead(**by: int) -> str:
-        return (datetime.now(UTC) + timedelta(**by)).isoformat()
-
-    soon = ahead(minutes=4)
-    assert create(client, body={"change_ts": soon})["valid_from"] == soon.replace("+00:00", "Z")
-    refused = client.post(ENTITIES, json={"display_name": "A", "entity_type": "PERSON", "change_ts": ahead(minutes=6)})
-    told = a_problem(refused, 400, "body.change_ts", "is in the future")
-    assert told["errors"][0]["reason"] == "future_change_ts"
-
-
-@pytest.mark.parametrize("change_ts", ["2024-13-45", "2023-02-29", "yesterday", "2024", "24:00", "1e9", "infinity"])
-def test_an_invalid_instant_is_refused(client: httpx.Client, change_ts: str) -> None:
-    for answer in (
-        client.post(ENTITIES, json={"display_name": "A", "entity_type": "PERSON", "change_ts": change_ts}),
-        client.patch(f"{ENTITIES}/{uuid4()}", json={"change_ts": change_ts}),
-        client.delete(f"{ENTITIES}/{uuid4()}", params={"change_ts": change_ts}),
-    ):
-        where = "query.change_ts" if answer.request.method == "DELETE" else "body.change_ts"
-        (fault,) = a_problem(answer, 400)["errors"]
-        assert (fault["where"], fault["reason"]) == (where, "invalid_change_ts")
-
-
 def test_texts_are_kept_in_normal_form_and_codes_in_canonical_spelling(client: httpx.Client) -> None:
     entity = create(
         client,
@@ -346,84 +289,6 @@ def test_what_the_client_has_already_is_not_sent_again(client: httpx.Client) -> 
     assert client.get(at(entity), headers={"If-None-Match": '"x"'}).json() == entity
 
 
-def test_a_deleted_entity_is_gone_and_all_its_past_still_answers(client: httpx.Client) -> None:
-    entity = create(client, email=ADA, body={"change_ts": "2024-01-01"})
-    answer = client.delete(at(entity), params={"change_ts": "2024-02-01"})
-    assert (answer.status_code, answer.content) == (204, b"")
-    told = a_problem(client.get(at(entity)), 410, "ended at 2024-02-01T00:00:00Z")
-    assert told["valid_to"] == "2024-02-01T00:00:00Z"
-    (version,) = history(client, entity)
-    assert (version["valid_to"], version["is_current"]) == ("2024-02-01T00:00:00Z", False)
-    assert values(read(client, entity, as_of="2024-01-31")) == {"email": ADA}
-    a_problem(client.get(at(entity), params={"as_of": "2024-02-01"}), 404)
-    audit = client.get(f"{at(entity)}/audit").json()["results"]
-    assert [entry["op"] for entry in audit] == ["upsert", "delete"]
-    assert audit[1]["before"] == {"display_name": "Ada Lovelace", "entity_type": "PERSON", "details": {"email": ADA}}
-    assert audit[1]["after"] is None
-
-
-def test_to_delete_again_is_refused_unless_it_is_at_the_same_instant(client: httpx.Client) -> None:
-    a_problem(client.delete(f"{ENTITIES}/{uuid4()}"), 404, "was ever known")
-    entity = create(client, body={"change_ts": "2024-01-01"})
-    assert client.delete(at(entity), params={"change_ts": "2024-02-01"}).status_code == 204
-    a_problem(client.delete(at(entity)), 409, "does not exist now")
-    a_problem(client.delete(at(entity), params={"change_ts": "2024-03-01"}), 409)
-    assert client.delete(at(entity), params={"change_ts": "2024-02-01"}).status_code == 204, "it deletes again"
-    assert client.get(f"{at(entity)}/audit").json()["count"] == 3
-    assert client.delete(at(entity), params={"change_ts": "2024-01-15"}).status_code == 204, "late, while it existed"
-    assert [v["valid_to"] for v in history(client, entity)] == ["2024-01-15T00:00:00Z"]
-
-
-def test_a_deletion_has_no_body_that_could_be_overlooked(client: httpx.Client) -> None:
-    entity = create(client)
-    answer = client.request("DELETE", at(entity), json={"change_ts": "2024-01-01"})
-    a_problem(answer, 400, "body: ", "?change_ts=")
-    a_problem(client.delete(at(entity), params={"force": "1"}), 400, "query.force: is unknown here")
-    assert read(client, entity) == entity
-
-
-def test_a_request_is_never_a_repeat_and_the_last_of_an_instant_stands(client: httpx.Client) -> None:
-    entity = create(client, body={"change_ts": "2024-01-01"})
-    for name in ("B", "C", "B"):
-        assert patch(client, entity, {"display_name": name, "change_ts": "2024-02-01"})["display_name"] == name
-    assert [v["display_name"] for v in history(client, entity)] == ["Ada Lovelace", "B"]
-    assert client.get(f"{at(entity)}/audit").json()["count"] == 4
-
-
-def test_of_a_deletion_a_creation_and_a_deletion_at_one_instant_the_last_stands(client: httpx.Client) -> None:
-    entity = create(client, body={"change_ts": "2024-01-01"})
-    moment = {"change_ts": "2024-02-01"}
-    assert client.delete(at(entity), params=moment).status_code == 204
-    assert create(client, body={"entity_uid": entity["entity_uid"], **moment})["is_current"]
-    assert client.delete(at(entity), params=moment).status_code == 204
-    a_problem(client.get(at(entity)), 410)
-
-
-def test_an_undated_change_is_later_than_one_that_is_ahead_of_the_clock(client: httpx.Client) -> None:
-    ahead = (datetime.now(UTC) + timedelta(minutes=4)).isoformat()
-    entity = create(client, body={"change_ts": "2024-01-01"})
-    patch(client, entity, {"display_name": "Ahead", "change_ts": ahead})
-    assert patch(client, entity, {"display_name": "Now"})["display_name"] == "Now"
-    assert client.delete(at(entity)).status_code == 204
-    a_problem(client.get(at(entity)), 410)
-    again = create(client, body={"entity_uid": entity["entity_uid"], "display_name": "Again"})
-    assert (read(client, entity)["display_name"], again["is_current"]) == ("Again", True)
-
-
-def test_of_requests_at_one_instant_the_last_holds_even_if_it_was_said_before(client: httpx.Client) -> None:
-    entity = create(client, body={"change_ts": "2024-01-01"})
-    for name in ("B", "C", "B"):
-        answer = client.patch(at(entity), json={"display_name": name, "change_ts": "2024-02-01"})
-        assert (answer.status_code, answer.json()["display_name"]) == (200, name)
-    assert client.get(f"{at(entity)}/audit").json()["count"] == 4
-    for _ in range(2):
-        assert client.delete(at(entity), params={"change_ts": "2024-03-01"}).status_code == 204
-        assert client.get(at(entity)).status_code == 410
-        body = {"display_name": "A", "entity_type": "PERSON"}
-        again = client.post(ENTITIES, json={**body, "entity_uid": entity["entity_uid"], "change_ts": "2024-03-01"})
-        assert (again.status_code, again.json()["is_current"]) == (201, True)
-
-
 def test_who_asked_and_under_which_id_is_in_the_audit(client: httpx.Client) -> None:
     answer = client.post(
         ENTITIES, json={"display_name": "A", "entity_type": "PERSON"}, headers={"X-Request-ID": "order-66"}
@@ -487,12 +352,3 @@ def test_a_uid_that_names_nobody_is_refused(client: httpx.Client, uid: str) -> N
     a_problem(client.get(f"{ENTITIES}/{uid}"), 404)
     a_problem(client.patch(f"{ENTITIES}/{uid}", json={"display_name": "Nil"}), 404)
     a_problem(client.delete(f"{ENTITIES}/{uid}"), 404)
-
-
-@pytest.mark.parametrize("blank", ["", " "])
-def test_a_blank_change_ts_is_not_now(client: httpx.Client, blank: str) -> None:
-    entity = create(client)
-    address = f"{ENTITIES}/{entity['entity_uid']}"
-    a_problem(client.delete(address, params={"change_ts": blank}), 400, "change_ts")
-    a_problem(client.patch(address, json={"display_name": "B", "change_ts": blank}), 400, "change_ts")
-    assert client.get(address).json() == entity
