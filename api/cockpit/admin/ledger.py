@@ -12,8 +12,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.cockpit.admin.listing import PAGE_SIZE
-from api.cockpit.audit import FILTERS, OPS, place_after, place_of, recorded_of
 from api.cockpit.page import Page, page
+from api.cockpit.pages.audit import FILTERS, OPS, place_after, place_of, recorded_of
 from api.paging import CSV
 from api.streams import stream
 from api.tables import Row, as_table

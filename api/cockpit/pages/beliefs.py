@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from api.cockpit.picture import Window
+from api.cockpit.pages.picture import Window
 from crm_core.timeline.lanes import Belief, Beliefs
 
 Stretch = tuple[str, datetime, datetime | None]

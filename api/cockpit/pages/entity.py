@@ -14,10 +14,10 @@ from uuid import UUID
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api.cockpit.audit import changes_of
-from api.cockpit.beliefs import BeliefPicture, belief_picture
 from api.cockpit.page import Page, page
-from api.cockpit.picture import Picture, Window, fitting, picture
+from api.cockpit.pages.audit import changes_of
+from api.cockpit.pages.beliefs import BeliefPicture, belief_picture
+from api.cockpit.pages.picture import Picture, Window, fitting, picture
 from api.cockpit.time_bar import instant_of
 from api.problems import refuse
 from crm_core.model import ReferenceTypes

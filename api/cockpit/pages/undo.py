@@ -8,8 +8,8 @@ from http import HTTPStatus
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api.cockpit.drops import sha256_of
 from api.cockpit.page import Page, page
+from api.cockpit.pages.drops import sha256_of
 from api.problems import Refusal
 from crm_core.drops.undo import undo_drop
 from crm_core.errors import UndoRefused
