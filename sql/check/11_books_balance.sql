@@ -1,5 +1,4 @@
--- The counts of every merged drop balance with its rejects and with its rows in the ledger, in one batch or several,
--- but for batches that are undone.
+-- The counts of every merged drop not undone balance with its rejects and its rows in the ledger, in one batch or several.
 -- In: nothing. Out: one line for each breach.
 select format('drop %s (%s): %s read, %s accepted, %s rejected, %s changed, %s unchanged; %s rejects kept, %s changes in the ledger',
               file_name, left(sha256, 12), rows_read, rows_accepted, rows_rejected, rows_changed, rows_unchanged, rejects, changes)
