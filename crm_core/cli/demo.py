@@ -19,12 +19,12 @@ from crm_core.fixtures.load import load_fixtures
 from crm_core.model import MergeReport
 from crm_core.postgres.connection import Connection, Database, open_database
 from crm_core.postgres.migrations import migrate
+from crm_core.reading import reads
+from crm_core.reading.lists import Document, Filter
 from crm_core.reference import reference_types
 from crm_core.resources import DATA
 from crm_core.server.api import HOST, PORT, free_port, run_api
 from crm_core.settings import Settings
-from crm_core.timeline import reads
-from crm_core.timeline.lists import Document, Filter
 
 KINDS = {  # how the name of a sample ends → what kind of drop it is
     "register": "the first load",

@@ -18,7 +18,7 @@ from api.paging import CSV
 from api.streams import stream
 from api.tables import Row, as_table
 from crm_core.postgres.connection import Connection
-from crm_core.timeline.audit import ledger, stream_ledger
+from crm_core.reading.audit import ledger, stream_ledger
 
 COLUMNS = ("batch_id", "row_no", "recorded_at", "actor", "entity_uid", "change_ts", "op")
 STATED = ("display_name", "entity_type", "details")
