@@ -121,7 +121,8 @@ def serve_demo(settings: Settings, port: int | None, database: Database) -> None
     console = Console(markup=False, highlight=False, soft_wrap=True)
 
     def on_start(address: str) -> None:
-        console.print(f"\nOpen      {address}/ (the cockpit), {address}/docs (the API)", style="bold")
+        console.print(f"\nCockpit   {address}/", style="bold")
+        console.print(f"Open      {address}/docs (the API)")
         console.print(f"Try       curl '{address}/api/v1/entities?q=meta'")
         console.print(f"          curl '{address}/api/v1/diff?from=2021-10-01&to=2021-11-01'")
         console.print("Stop      with Ctrl-C\n")

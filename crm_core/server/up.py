@@ -295,9 +295,8 @@ def _fetch(request: urllib.request.Request) -> str | None:
 
 
 def _tell(console: Console, settings: Settings, dagster_host: str, address: str, api_address: str) -> None:
-    console.print(
-        f"\nOpen      {api_address}/ (the cockpit), {address} (Dagster), {api_address}/docs (the API)", style="bold"
-    )
+    console.print(f"\nCockpit   {api_address}/", style="bold")
+    console.print(f"Open      {address} (Dagster), {api_address}/docs (the API)", style="bold")
     console.print(f"Drop      CSV files into {settings.drop_dir}")
     console.print(f"Read      the logs in {settings.home / 'logs'}")
     if not is_loopback(dagster_host):
