@@ -18,10 +18,10 @@ from api.problems import refuse
 from api.state import State
 from crm_core.drops import registry
 from crm_core.postgres.connection import Connection
+from crm_core.reading.audit import RecordedPosition
+from crm_core.reading.history import ChangePosition, VersionPosition
+from crm_core.reading.lists import PageOf, Position
 from crm_core.settings import MAX_PAGE_SIZE
-from crm_core.timeline.audit import RecordedPosition
-from crm_core.timeline.history import ChangePosition, VersionPosition
-from crm_core.timeline.lists import PageOf, Position
 
 FINGERPRINT_DIGITS = 16  # digits at the beginning of a cursor
 MAX_DEPTH_ROWS = 10_000  # the deepest row at which a page may begin

@@ -16,8 +16,8 @@ from api.paging import CSV, NDJSON, PageParams, Params
 from api.problems import Refusal, refuse
 from api.state import State
 from crm_core.model import ReferenceTypes
+from crm_core.reading.lists import Filter
 from crm_core.settings import MAX_PAGE_SIZE
-from crm_core.timeline.lists import Filter
 from crm_core.values.instants import parse_instant
 
 INSTANT: JsonDict = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}]}

@@ -45,6 +45,10 @@ LEDGER = dg.TableSchema(
         _column("display_name", "text", "Null in a deletion, and in a patch that keeps it.", nullable=True),
         _column("entity_type_id", "smallint", "Likewise.", nullable=True),
         _column("details", "jsonb", "An object, detail type → value; a null value ends the detail.", nullable=True),
+        _column("acts", "boolean", "False: its batch is undone, or a repeat stands in its place."),
+        _column(
+            "promoted_by", "bigint", "Of a repeat that came in when another was undone: the batch of it.", nullable=True
+        ),
     ]
 )
 REJECT = dg.TableSchema(

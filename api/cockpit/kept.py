@@ -14,7 +14,7 @@ from api.problems import Refusal
 from api.state import State
 from crm_core.errors import DatabaseError
 from crm_core.postgres.connection import Connection
-from crm_core.timeline.moments import last_recording
+from crm_core.reading.moments import last_recording
 
 LOOK_SECONDS = 1.0  # for which one look serves whether something was recorded
 RENEW_SECONDS = (

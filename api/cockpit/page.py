@@ -25,7 +25,7 @@ from api.state import State, state_of
 from crm_core.access.principal import Principal, Role
 from crm_core.errors import CrmError, DatabaseError
 from crm_core.postgres.connection import Connection
-from crm_core.timeline.moments import DayOfChange, days_of_change
+from crm_core.reading.moments import DayOfChange, days_of_change
 
 SECURITY_POLICY = "; ".join(
     (

@@ -22,11 +22,11 @@ from api.tables import AUDIT, ENTITY_AUDIT, as_table, audit_rows
 from crm_core.model import Op, Retracting
 from crm_core.postgres.connection import Connection
 from crm_core.postgres.streams import in_blocks
+from crm_core.reading import audit, history, reads
+from crm_core.reading.audit import RecordedPosition
+from crm_core.reading.history import ChangePosition
+from crm_core.reading.lists import PageOf
 from crm_core.settings import MAX_PAGE_SIZE
-from crm_core.timeline import audit, history, reads
-from crm_core.timeline.audit import RecordedPosition
-from crm_core.timeline.history import ChangePosition
-from crm_core.timeline.lists import PageOf
 
 router = APIRouter(prefix="/api/v1", tags=["across time"], route_class=FastRoute)
 Text = Annotated[str | None, Field(pattern=r"^[^\x00]*$", max_length=1_000)]

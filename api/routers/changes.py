@@ -26,7 +26,7 @@ from api.state import MAX_FOLLOWERS, State
 from crm_core.drops.many_changes import Recorded, Sender, record_lines
 from crm_core.errors import CursorRefused
 from crm_core.postgres.connection import Connection
-from crm_core.timeline.feed import Feed, feed, parse_cursor
+from crm_core.reading.feed import Feed, feed, parse_cursor
 
 router = APIRouter(prefix="/api/v1", tags=["changes"], route_class=FastRoute)
 MAX_WAIT_SECONDS = 60  # seconds that one call may wait for news

@@ -51,9 +51,9 @@ from api.streams import as_array, as_csv, stream
 from crm_core.errors import EntityStale
 from crm_core.model import Op
 from crm_core.postgres.connection import Connection
-from crm_core.timeline import history, reads
-from crm_core.timeline.history import VersionPosition
-from crm_core.timeline.lists import Page, PageOf, Position
+from crm_core.reading import history, reads
+from crm_core.reading.history import VersionPosition
+from crm_core.reading.lists import Page, PageOf, Position
 from crm_core.timeline.single_change import ChangeRequest, ChangeResult, Preconditions, Provenance
 
 router = APIRouter(prefix="/api/v1", tags=["entities"], route_class=FastRoute)

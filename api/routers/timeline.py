@@ -18,8 +18,8 @@ from api.schemas import Difference, Entity, ListOf, Transition
 from api.streams import as_csv, stream
 from api.tables import DIFF, TRANSITIONS, as_table, diff_rows, transition_rows
 from crm_core.postgres.connection import Connection
-from crm_core.timeline import reads
-from crm_core.timeline.lists import Page, Position
+from crm_core.reading import reads
+from crm_core.reading.lists import Page, Position
 
 router = APIRouter(prefix="/api/v1", tags=["across time"], route_class=FastRoute)
 

@@ -46,8 +46,8 @@ from crm_core.bench.scenario import (
 from crm_core.drops.registry import rejects
 from crm_core.fixtures.load import with_types
 from crm_core.postgres.connection import Connection, Database
+from crm_core.reading import reads
 from crm_core.resources import DATA, statement
-from crm_core.timeline import reads
 from crm_core.values.text import one_line
 
 PEERS = tuple(sorted(folder.name for folder in (DATA / "peers").iterdir() if folder.is_dir()))

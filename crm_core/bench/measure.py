@@ -36,10 +36,10 @@ from crm_core.fixtures.load import with_types
 from crm_core.model import ReferenceTypes
 from crm_core.postgres.connection import Connection, Database
 from crm_core.postgres.embedded import bundled_binaries, running_server
+from crm_core.reading import reads
+from crm_core.reading.feed import feed
 from crm_core.reference import reference_types
 from crm_core.resources import statement
-from crm_core.timeline import reads
-from crm_core.timeline.feed import feed
 from crm_core.timeline.single_change import ChangeRequest, Provenance, apply_change
 from crm_core.timeline.undo import Kind, Who
 

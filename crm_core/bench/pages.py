@@ -24,8 +24,8 @@ from urllib.parse import quote
 from crm_core.bench.generator import DAY, MONTH, START, write_dirty, write_many
 from crm_core.drops.ingest import ingest
 from crm_core.postgres.connection import Database
+from crm_core.reading import reads
 from crm_core.resources import statement
-from crm_core.timeline import reads
 
 DIRTY_ROWS, SHARE_BAD = 5_000, 0.2
 VERSIONS = 10_000

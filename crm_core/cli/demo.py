@@ -19,12 +19,12 @@ from crm_core.fixtures.load import load_fixtures
 from crm_core.model import MergeReport
 from crm_core.postgres.connection import Connection, Database, open_database
 from crm_core.postgres.migrations import migrate
+from crm_core.reading import reads
+from crm_core.reading.lists import Document, Filter
 from crm_core.reference import reference_types
 from crm_core.resources import DATA
 from crm_core.server.api import HOST, PORT, free_port, run_api
 from crm_core.settings import Settings
-from crm_core.timeline import reads
-from crm_core.timeline.lists import Document, Filter
 
 KINDS = {  # how the name of a sample ends → what kind of drop it is
     "register": "the first load",
@@ -121,7 +121,8 @@ def serve_demo(settings: Settings, port: int | None, database: Database) -> None
     console = Console(markup=False, highlight=False, soft_wrap=True)
 
     def on_start(address: str) -> None:
-        console.print(f"\nOpen      {address}/ (the cockpit), {address}/docs (the API)", style="bold")
+        console.print(f"\nCockpit   {address}/", style="bold")
+        console.print(f"Open      {address}/docs (the API)")
         console.print(f"Try       curl '{address}/api/v1/entities?q=meta'")
         console.print(f"          curl '{address}/api/v1/diff?from=2021-10-01&to=2021-11-01'")
         console.print("Stop      with Ctrl-C\n")

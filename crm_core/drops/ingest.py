@@ -20,10 +20,10 @@ from crm_core.drops.registry import keep_rejects, rejected_lines
 from crm_core.errors import DropRefused, DropUnreadable
 from crm_core.model import Difference, MergeReport, Reject
 from crm_core.postgres.connection import Connection, Database
+from crm_core.reading.reads import transitions_at
 from crm_core.reference import held_types
 from crm_core.resources import statement
 from crm_core.timeline.merge import Merged, Origin, encoded, merge, stage, staging
-from crm_core.timeline.reads import transitions_at
 
 Progress = Callable[[str, int, int | None], None]  # the phase, how much of it is done, and its total if known
 READING = "reading"  # the phase that counts bytes; those of the merge count steps without a known total

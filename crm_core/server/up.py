@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, TypedDict
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.sql import SQL, Identifier
 from rich.console import Console
 from sqlalchemy import URL
@@ -91,6 +91,8 @@ def run_up(
         since = time.time()
         workspace = str(_workspace(location, settings.home / "dagster"))
         processes.start(CODE, "pipelines.code_server", str(location))
+        if not _has_dagster_tables(database):  # two that make them at once would fail
+            _wait(processes, CODE, lambda: _listens(location))
         _serve(processes, WEB, web, "pipelines.web_server", "--workspace", workspace)
         _serve(processes, API, api, "crm_core", "serve", "--host", host, "--port", str(port_of(api)))
         _wait(processes, API, lambda: _is_ready(api_address))
@@ -220,6 +222,13 @@ def dagster_url(database: Database) -> str:
     return url.render_as_string(hide_password=False)
 
 
+def _has_dagster_tables(database: Database) -> bool:
+    """Return whether Dagster has made its tables already."""
+    name = f"{conninfo_to_dict(database.conninfo)['dbname']}_dagster"
+    with psycopg.connect(make_conninfo(database.conninfo, dbname=name), autocommit=True) as connection:
+        return connection.execute(statement("server/has_dagster_tables")).fetchone() == (True,)
+
+
 def _workspace(location: Path, folder: Path) -> Path:
     """Write the file that tells Dagster where the definitions are served; it also names the location."""
     server = {"location_name": "pipelines", "socket": str(location)}
@@ -295,9 +304,8 @@ def _fetch(request: urllib.request.Request) -> str | None:
 
 
 def _tell(console: Console, settings: Settings, dagster_host: str, address: str, api_address: str) -> None:
-    console.print(
-        f"\nOpen      {api_address}/ (the cockpit), {address} (Dagster), {api_address}/docs (the API)", style="bold"
-    )
+    console.print(f"\nCockpit   {api_address}/", style="bold")
+    console.print(f"Open      {address} (Dagster), {api_address}/docs (the API)", style="bold")
     console.print(f"Drop      CSV files into {settings.drop_dir}")
     console.print(f"Read      the logs in {settings.home / 'logs'}")
     if not is_loopback(dagster_host):

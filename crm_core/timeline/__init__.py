@@ -1,1 +1,1 @@
-"""The history of entities: one module writes it, one reads it, and one checks what must always be true of it."""
+"""The one way to write versions: merge, a single change, undo; and the checks of what must always be true of them."""

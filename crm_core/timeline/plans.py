@@ -12,9 +12,9 @@ from typing import Any
 from psycopg import sql
 
 from crm_core.postgres.connection import Connection
+from crm_core.reading.known import as_known
+from crm_core.reading.lists import Values, like_pattern
 from crm_core.resources import statement
-from crm_core.timeline.known import as_known
-from crm_core.timeline.lists import Values, like_pattern
 
 # The form into which the planner expands search_form().
 _FOLDED = re.compile(r"CASE WHEN \(octet_length\((\S+?)\) = .*? END")

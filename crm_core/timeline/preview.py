@@ -10,10 +10,10 @@ from uuid import UUID
 
 from crm_core.model import Difference, ReferenceTypes
 from crm_core.postgres.connection import Connection
+from crm_core.reading.history import VersionPosition, versions_since
+from crm_core.reading.lists import Document
+from crm_core.reading.reads import transitions_at
 from crm_core.resources import statement
-from crm_core.timeline.history import VersionPosition, versions_since
-from crm_core.timeline.lists import Document
-from crm_core.timeline.reads import transitions_at
 from crm_core.timeline.single_change import ChangeRequest, Outcome, apply_change
 from crm_core.values.hashing import normal_form
 from crm_core.values.instants import parse_instant

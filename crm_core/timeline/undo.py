@@ -18,9 +18,9 @@ from psycopg.rows import TupleRow
 from crm_core.errors import UnknownBatch
 from crm_core.model import Difference, Retracting
 from crm_core.postgres.connection import Connection
+from crm_core.reading.reads import snapshot
 from crm_core.resources import statement
 from crm_core.timeline.merge import staging
-from crm_core.timeline.reads import snapshot
 
 Kind = Retracting
 Values = dict[str, str | int | bool | datetime | list[int] | None]

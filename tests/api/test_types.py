@@ -74,7 +74,7 @@ def test_another_process_knows_a_new_type_within_a_second(client: httpx.Client, 
 def test_a_code_exists_once_whatever_its_case(client: httpx.Client) -> None:
     for path, code in ((ENTITY_TYPES, "Person"), (DETAIL_TYPES, "EMAIL")):
         answer = client.post(path, json={"code": code, "name": "Again"})
-        a_problem(answer, 409, "already", "change that one")
+        a_problem(answer, 409, "already", "change it with PATCH")
     assert [kind["name"] for kind in listed(client, ENTITY_TYPES) if kind["code"] == "PERSON"] == ["Person"]
 
 

@@ -15,9 +15,9 @@ from crm_core.drops import registry
 from crm_core.drops.ingest import Options, ingest_on
 from crm_core.model import MergeReport, Reason
 from crm_core.postgres.connection import Connection, Database
+from crm_core.reading import reads
 from crm_core.reference import put_detail_type, put_entity_type
 from crm_core.report.numbers import collect_drop
-from crm_core.timeline import reads
 from crm_core.timeline.invariants import check
 
 pytestmark = pytest.mark.integration

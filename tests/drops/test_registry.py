@@ -16,8 +16,8 @@ from crm_core.drops.ingest import Options, ingest_on
 from crm_core.model import MergeReport
 from crm_core.postgres.connection import Connection
 from crm_core.postgres.streams import BLOCK_BYTES
+from crm_core.reading import reads
 from crm_core.reference import reference_types
-from crm_core.timeline import reads
 
 pytestmark = [pytest.mark.integration, pytest.mark.idempotency]
 

@@ -28,8 +28,8 @@ from crm_core.drops.ingest import ingest
 from crm_core.model import Change
 from crm_core.postgres.connection import Connection, Database
 from crm_core.postgres.embedded import running_server
+from crm_core.reading import reads
 from crm_core.server.api import free_port
-from crm_core.timeline import reads
 
 pytestmark = [pytest.mark.api, pytest.mark.integration, pytest.mark.slow]
 

@@ -23,9 +23,9 @@ from crm_core.drops.undo import undo_batch, undo_drop
 from crm_core.errors import CrmError
 from crm_core.model import Op
 from crm_core.postgres.connection import Connection, Database
+from crm_core.reading import reads
+from crm_core.reading.feed import Cursor, feed
 from crm_core.reference import reference_types
-from crm_core.timeline import reads
-from crm_core.timeline.feed import Cursor, feed
 from crm_core.timeline.single_change import ChangeRequest, Provenance, apply_change
 from crm_core.timeline.undo import Kind, Who
 

@@ -26,9 +26,9 @@ from crm_core.drops.ingest import ingest
 from crm_core.model import ReferenceTypes
 from crm_core.postgres.connection import Connection, Database
 from crm_core.postgres.embedded import running_server
+from crm_core.reading import reads
+from crm_core.reading.lists import Position
 from crm_core.reference import reference_types
-from crm_core.timeline import reads
-from crm_core.timeline.lists import Position
 from crm_core.timeline.plans import KEY_QUERIES, explain
 from crm_core.timeline.single_change import ChangeRequest, Provenance, apply_change
 

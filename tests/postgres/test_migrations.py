@@ -14,7 +14,7 @@ from crm_core.errors import DatabaseError, MissingPrivilege, SchemaTooNew, Schem
 from crm_core.postgres.connection import Connection, Database
 from crm_core.postgres.migrations import migrate
 from crm_core.postgres.schema_version import current_revision, head_revision, require_schema, revisions, routines
-from crm_core.timeline.feed import feed
+from crm_core.reading.feed import feed
 from crm_core.timeline.invariants import check
 from crm_core.values.hashing import entity_hashdiff
 

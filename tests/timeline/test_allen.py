@@ -15,8 +15,8 @@ from builders import an_entity, day, reference_data, uid
 
 from crm_core.model import Change
 from crm_core.postgres.connection import Connection
+from crm_core.reading import reads
 from crm_core.reference import reference_types
-from crm_core.timeline import reads
 from crm_core.timeline.invariants import check
 from crm_core.timeline.merge import Origin, record
 

@@ -20,8 +20,8 @@ from timeline_model import COMPARES, Model
 from crm_core.drops.ingest import ingest
 from crm_core.model import Change
 from crm_core.postgres.connection import Connection, Database
+from crm_core.reading import reads
 from crm_core.reference import reference_types
-from crm_core.timeline import reads
 from crm_core.timeline.invariants import check
 from crm_core.timeline.merge import Origin, record
 

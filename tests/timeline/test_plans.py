@@ -12,11 +12,11 @@ from builders import day, reference_data
 from crm_core.bench.generator import write_drops
 from crm_core.drops.ingest import ingest
 from crm_core.postgres.connection import Connection, Database
+from crm_core.reading import reads
+from crm_core.reading.lists import Filter, Position
 from crm_core.reference import reference_types
 from crm_core.resources import statement
-from crm_core.timeline import reads
 from crm_core.timeline.invariants import check
-from crm_core.timeline.lists import Filter, Position
 from crm_core.timeline.plans import KEY_QUERIES, explain
 
 pytestmark = [pytest.mark.integration, pytest.mark.temporal]

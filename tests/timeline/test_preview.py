@@ -12,8 +12,8 @@ from builders import an_entity, day, reference_data, uid
 from crm_core.errors import ChangeRefused, EntityAbsent, EntityExists, EntityStale, UnknownEntity
 from crm_core.model import Change, Difference, Op
 from crm_core.postgres.connection import Connection
+from crm_core.reading import reads
 from crm_core.reference import reference_types
-from crm_core.timeline import reads
 from crm_core.timeline.merge import Origin, record
 from crm_core.timeline.preview import ChangePreview, preview_change
 from crm_core.timeline.single_change import ChangeRequest, Preconditions, Provenance, apply_change

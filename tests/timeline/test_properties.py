@@ -23,12 +23,12 @@ from crm_core.drops.undo import undo_batch, undo_drop
 from crm_core.errors import EntityAbsent, EntityExists, UndoRefused, UnknownEntity
 from crm_core.model import Change, ReferenceTypes
 from crm_core.postgres.connection import Connection, Database
+from crm_core.reading import reads
+from crm_core.reading.feed import feed, parse_cursor
+from crm_core.reading.known import as_known
+from crm_core.reading.lists import Page
 from crm_core.reference import reference_types
-from crm_core.timeline import reads
-from crm_core.timeline.feed import feed, parse_cursor
 from crm_core.timeline.invariants import check
-from crm_core.timeline.known import as_known
-from crm_core.timeline.lists import Page
 from crm_core.timeline.merge import Origin, record
 from crm_core.timeline.single_change import Provenance, apply_change
 from crm_core.timeline.undo import Who

@@ -17,8 +17,8 @@ from servers import Server
 from crm_core.errors import EntityAbsent, EntityExists, EntityStale, KeyReused, RequestRefused, UnknownEntity
 from crm_core.model import Change
 from crm_core.postgres.connection import Connection, Database
+from crm_core.reading import reads
 from crm_core.reference import reference_types
-from crm_core.timeline import reads
 from crm_core.timeline.invariants import check
 from crm_core.timeline.single_change import (
     NO_PRECONDITIONS,

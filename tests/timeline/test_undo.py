@@ -14,9 +14,9 @@ from crm_core.drops.undo import undo_batch, undo_drop
 from crm_core.errors import UndoRefused, UnknownBatch, UnknownDrop
 from crm_core.model import Change, MergeReport
 from crm_core.postgres.connection import Connection
+from crm_core.reading import reads
+from crm_core.reading.audit import Recorded, audit_of_all, count_audit_of_all
 from crm_core.reference import reference_types
-from crm_core.timeline import reads
-from crm_core.timeline.audit import Recorded, audit_of_all, count_audit_of_all
 from crm_core.timeline.invariants import check
 from crm_core.timeline.merge import Origin, record
 from crm_core.timeline.undo import Kind, Retraction, Who

@@ -11,9 +11,9 @@ from http import HTTPStatus
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api.cockpit.accounts import HASHING
 from api.cockpit.admin.listing import as_file, fitting, listed
 from api.cockpit.page import Page, page
+from api.cockpit.pages.accounts import HASHING
 from crm_core.access.accounts import (
     Account,
     account_of,

@@ -12,13 +12,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.cockpit.admin.listing import PAGE_SIZE
-from api.cockpit.audit import FILTERS, OPS, place_after, place_of, recorded_of
 from api.cockpit.page import Page, page
+from api.cockpit.pages.audit import FILTERS, OPS, place_after, place_of, recorded_of
 from api.paging import CSV
 from api.streams import stream
 from api.tables import Row, as_table
 from crm_core.postgres.connection import Connection
-from crm_core.timeline.audit import ledger, stream_ledger
+from crm_core.reading.audit import ledger, stream_ledger
 
 COLUMNS = ("batch_id", "row_no", "recorded_at", "actor", "entity_uid", "change_ts", "op")
 STATED = ("display_name", "entity_type", "details")

@@ -4,12 +4,20 @@
   let asked = null; // the page that is under way
 
   // Show another state of the page without loading it whole: only the parts that can differ are exchanged.
-  async function show(url, { push = false, form = null, parts = ["content", "menu"] } = {}) {
+  async function show(url, options = {}) {
     asked?.abort();
-    asked = new AbortController();
+    const mine = asked = new AbortController();
+    try {
+      await exchange(url, mine.signal, options);
+    } finally {
+      if (asked === mine) asked = null;
+    }
+  }
+
+  async function exchange(url, signal, { push = false, form = null, parts = ["content", "menu"] }) {
     let response;
     try {
-      response = await fetch(url, { signal: asked.signal, headers: { "X-Requested-With": "cockpit" }, credentials: "same-origin" });
+      response = await fetch(url, { signal, headers: { "X-Requested-With": "cockpit" }, credentials: "same-origin" });
     } catch (error) {
       if (error.name !== "AbortError") location.assign(url);
       return;
@@ -205,10 +213,13 @@
 
   // ---- what was not there yet: the page asks again, a little later each time
   let again = 0;
+  let timer = 0;
   function askAgain() {
+    clearTimeout(timer);
     if (!document.querySelector("[data-again]")) { again = 0; return; }
     again = Math.min((again || 250) * 1.5, 5000);
-    setTimeout(() => {
+    timer = setTimeout(() => {
+      if (asked || document.querySelector(".form-fault")) { askAgain(); return; } // what one does comes first
       const is_whole = !document.querySelector("#content [data-again]"); // only the time bar waits: what one types stays
       if (document.querySelector("[data-again]")) show(location.href, is_whole ? { parts: [] } : {});
     }, again);

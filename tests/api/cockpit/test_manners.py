@@ -14,11 +14,11 @@ from psycopg import sql
 from servers import Server
 from serving import entity, served
 
-from api.cockpit.overview import bars
+from api.cockpit.pages.overview import bars
 from api.cockpit.time_bar import TimeBar, address, iso, time_bar
 from crm_core.access.accounts import create_account
 from crm_core.postgres.connection import Database
-from crm_core.timeline.moments import DayOfChange
+from crm_core.reading.moments import DayOfChange
 
 pytest_plugins = ("browser", "cockpit")
 pytestmark = [pytest.mark.integration, pytest.mark.api]

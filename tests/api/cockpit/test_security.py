@@ -143,6 +143,8 @@ def test_a_real_browser_opens_every_page_without_running_what_is_stored(site: Si
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
         for path in site.paths():
+            if path.endswith("/reinstate"):  # it is not undone
+                continue
             answer = page.goto(f"{site.address}{path}")
             assert answer is not None
             assert answer.status == 200, path

@@ -10,8 +10,8 @@ from uuid import UUID
 
 from crm_core.model import Op
 from crm_core.postgres.connection import Connection
+from crm_core.reading.known import as_known, rows
 from crm_core.resources import statement
-from crm_core.timeline.known import as_known, rows
 
 
 @dataclass(frozen=True, slots=True)

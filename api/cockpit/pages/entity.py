@@ -14,17 +14,17 @@ from uuid import UUID
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api.cockpit.audit import changes_of
-from api.cockpit.beliefs import BeliefPicture, belief_picture
 from api.cockpit.page import Page, page
-from api.cockpit.picture import Picture, Window, fitting, picture
+from api.cockpit.pages.audit import changes_of
+from api.cockpit.pages.beliefs import BeliefPicture, belief_picture
+from api.cockpit.pages.picture import Picture, Window, fitting, picture
 from api.cockpit.time_bar import instant_of
 from api.problems import refuse
 from crm_core.model import ReferenceTypes
 from crm_core.postgres.connection import Connection
-from crm_core.timeline import history, reads
-from crm_core.timeline.compare import FieldChange, Which, compared
-from crm_core.timeline.lanes import Extent, Run, beliefs, extent, lanes, moments_of, values_page
+from crm_core.reading import history, reads
+from crm_core.reading.compare import FieldChange, Which, compared
+from crm_core.reading.lanes import Extent, Run, beliefs, extent, lanes, moments_of, values_page
 
 ROWS = 20  # of a page of a table
 JUST = timedelta(microseconds=1)

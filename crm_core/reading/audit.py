@@ -18,9 +18,9 @@ from psycopg.rows import TupleRow
 
 from crm_core.model import Op, Retracting
 from crm_core.postgres.connection import Connection
+from crm_core.reading.known import lines, rows
+from crm_core.reading.lists import Document, PageOf, Values
 from crm_core.resources import statement
-from crm_core.timeline.known import lines, rows
-from crm_core.timeline.lists import Document, PageOf, Values
 
 FEW = 0.01  # of all changes: so few are found from the changes themselves, more of them from the batches
 PART = 500  # changes that a stream reads at once

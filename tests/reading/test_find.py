@@ -6,9 +6,9 @@ import pytest
 from builders import an_entity, reference_data, uid
 
 from crm_core.postgres.connection import Connection
+from crm_core.reading.search import search
 from crm_core.reference import reference_types
 from crm_core.timeline.merge import Origin, record
-from crm_core.timeline.search import search
 
 pytestmark = [pytest.mark.integration]
 

@@ -26,9 +26,9 @@ from crm_core.drops.ingest import Options, ingest_on
 from crm_core.drops.reader import fingerprint
 from crm_core.model import MergeReport
 from crm_core.postgres.connection import Connection
+from crm_core.reading.summaries import names_of
 from crm_core.report.numbers import DropReport, collect_drop
 from crm_core.report.page import MEANING
-from crm_core.timeline.summaries import names_of
 
 PAGE_SIZE = 30
 REJECTS_SHOWN = 50

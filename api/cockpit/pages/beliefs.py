@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from api.cockpit.picture import Window
-from crm_core.timeline.lanes import Belief, Beliefs
+from api.cockpit.pages.picture import Window
+from crm_core.reading.lanes import Belief, Beliefs
 
 Stretch = tuple[str, datetime, datetime | None]
 SHORT = 0.25  # per cent of the width: what is shorter is gathered

@@ -8,13 +8,13 @@ from http import HTTPStatus
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api.cockpit.drops import sha256_of
 from api.cockpit.page import Page, page
+from api.cockpit.pages.drops import sha256_of
 from api.problems import Refusal
 from crm_core.drops.undo import undo_drop
 from crm_core.errors import UndoRefused
+from crm_core.reading.summaries import names_of
 from crm_core.report.numbers import collect_drop
-from crm_core.timeline.summaries import names_of
 from crm_core.timeline.undo import Kind, Who
 from crm_core.values.hashing import normal_form
 

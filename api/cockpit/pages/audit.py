@@ -15,8 +15,8 @@ from api.cockpit.page import Page, page
 from api.cockpit.time_bar import instant_of
 from api.problems import refuse
 from crm_core.model import Op
-from crm_core.timeline.audit import Recorded, RecordedPosition, audit_of_all
-from crm_core.timeline.compare import FieldChange
+from crm_core.reading.audit import Recorded, RecordedPosition, audit_of_all
+from crm_core.reading.compare import FieldChange
 
 PAGE_SIZE = 50
 OPS: Mapping[str, Op] = {"upsert": "upsert", "patch": "patch", "delete": "delete"}

@@ -15,8 +15,8 @@ from psycopg.rows import TupleRow
 
 from crm_core.errors import CursorRefused
 from crm_core.postgres.connection import Connection
+from crm_core.reading.lists import FIRST_UID, Document, Values
 from crm_core.resources import statement
-from crm_core.timeline.lists import FIRST_UID, Document, Values
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CURSOR = re.compile(r"(?a)(\d{1,18})-(\d{1,18})-(\d{1,18})-([0-9a-f]{32})")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from crm_core.timeline.lanes import Extent, Run
+from crm_core.reading.lanes import Extent, Run
 
 MARGIN = timedelta(days=40)  # so that neither zones nor ticks lead beyond the years that there are
 EARLIEST, LATEST = datetime.min.replace(tzinfo=UTC) + MARGIN, datetime.max.replace(tzinfo=UTC) - MARGIN

@@ -14,8 +14,8 @@ from uuid import UUID
 from psycopg.rows import TupleRow
 
 from crm_core.postgres.connection import Connection
-from crm_core.timeline.known import as_known, rows
-from crm_core.timeline.lists import Values
+from crm_core.reading.known import as_known, rows
+from crm_core.reading.lists import Values
 
 LONGEST = 2_000  # characters of a value that are read
 MOST_FOLDED = 30_000  # changes that are folded for what was believed

@@ -8,8 +8,8 @@ from typing import Literal
 from uuid import UUID
 
 from crm_core.postgres.connection import Connection
-from crm_core.timeline.known import rows
-from crm_core.timeline.lists import Values, like_pattern
+from crm_core.reading.known import rows
+from crm_core.reading.lists import Values, like_pattern
 from crm_core.values.hashing import normal_form
 
 DETAILS = 5  # times as many details as hits that are wanted: an entity may be found by several

@@ -15,9 +15,9 @@ from api.cockpit.page import Page, page
 from api.cockpit.time_bar import instant_of
 from crm_core.drops import registry
 from crm_core.postgres.connection import Connection
+from crm_core.reading.moments import DayOfChange
+from crm_core.reading.summaries import LateFact, TypeCount, count_by_type, learnt_of_the_past
 from crm_core.report.numbers import Books, Freshness, Totals, books, freshness, totals
-from crm_core.timeline.moments import DayOfChange
-from crm_core.timeline.summaries import LateFact, TypeCount, count_by_type, learnt_of_the_past
 
 DROPS_SHOWN = 6
 DROPS_SEARCHED = 50  # for what waits for a decision

@@ -18,8 +18,8 @@ from psycopg.rows import TupleRow
 from crm_core.errors import TooMuchToFold
 from crm_core.postgres.connection import Connection
 from crm_core.postgres.streams import in_blocks
+from crm_core.reading.lists import Document, Value, Values
 from crm_core.resources import statement
-from crm_core.timeline.lists import Document, Value, Values
 
 FIRST_FOLDED, MAX_FOLDED = 40, 2_000  # entities that one statement folds: few at first, because a page needs few
 MAX_WALKED = 400_000  # entities that one answer may search, which takes some seconds

@@ -20,8 +20,8 @@ from api.problems import refuse
 from api.streams import stream
 from crm_core.model import ReferenceTypes
 from crm_core.postgres.connection import Connection
-from crm_core.timeline.compare import Action, Compared, ComparedPage, Which, compared, totals
-from crm_core.timeline.lists import Filter
+from crm_core.reading.compare import Action, Compared, ComparedPage, Which, compared, totals
+from crm_core.reading.lists import Filter
 
 PAGE_SIZE = 50
 BEFORE = timedelta(days=365)  # where a comparison begins, unless the address says otherwise

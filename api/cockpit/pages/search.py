@@ -18,9 +18,9 @@ from api.problems import refuse
 from api.streams import as_csv, stream
 from crm_core.model import ReferenceTypes
 from crm_core.postgres.connection import Connection
-from crm_core.timeline import reads
-from crm_core.timeline.lists import Filter, Position
-from crm_core.timeline.search import Hit, search
+from crm_core.reading import reads
+from crm_core.reading.lists import Filter, Position
+from crm_core.reading.search import Hit, search
 
 HITS = 50
 PAGE_SIZE = 50

@@ -15,9 +15,9 @@ from servers import Server
 from crm_core.drops.ingest import Options, ingest
 from crm_core.model import Change
 from crm_core.postgres.connection import Connection, Database
+from crm_core.reading import audit, reads
+from crm_core.reading.audit import Recorded, RecordedPosition
 from crm_core.reference import reference_types
-from crm_core.timeline import audit, reads
-from crm_core.timeline.audit import Recorded, RecordedPosition
 from crm_core.timeline.merge import Origin, record
 
 pytestmark = [pytest.mark.integration, pytest.mark.temporal]

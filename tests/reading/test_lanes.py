@@ -14,8 +14,7 @@ from timeline_model import COMPARES, Model
 from crm_core.drops.undo import undo_batch
 from crm_core.model import Change
 from crm_core.postgres.connection import Connection, Database
-from crm_core.reference import reference_types
-from crm_core.timeline.lanes import (
+from crm_core.reading.lanes import (
     Belief,
     Run,
     beliefs,
@@ -24,6 +23,7 @@ from crm_core.timeline.lanes import (
     moments_of,
     values_page,
 )
+from crm_core.reference import reference_types
 from crm_core.timeline.merge import Origin, record
 from crm_core.timeline.single_change import apply_change
 from crm_core.timeline.undo import Who

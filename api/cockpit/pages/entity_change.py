@@ -21,7 +21,7 @@ from api.problems import Refusal
 from crm_core.errors import ChangeRefused, EntityExists, EntityStale, RequestRefused
 from crm_core.model import Op, ReferenceTypes
 from crm_core.postgres.connection import Connection
-from crm_core.timeline import reads
+from crm_core.reading import reads
 from crm_core.timeline.preview import ChangePreview
 from crm_core.timeline.single_change import ChangeRequest, Preconditions, Provenance
 

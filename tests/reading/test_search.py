@@ -17,9 +17,9 @@ from servers import Server
 
 from crm_core.postgres.connection import Connection
 from crm_core.postgres.migrations import migrate
+from crm_core.reading import reads
+from crm_core.reading.lists import Filter
 from crm_core.reference import reference_types
-from crm_core.timeline import reads
-from crm_core.timeline.lists import Filter
 from crm_core.timeline.merge import Origin, record
 
 pytestmark = [pytest.mark.integration]

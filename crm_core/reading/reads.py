@@ -2,7 +2,7 @@
 
 A document is one JSON object as text, in the shape that REST sends: PostgreSQL writes it, and nothing parses it in
 between. With `known_at`, the same queries run over the fold of the changes recorded up to that instant
-(timeline/known.py).
+(reading/known.py).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from psycopg.rows import TupleRow
 from crm_core.model import ReferenceTypes
 from crm_core.postgres.connection import Connection
 from crm_core.postgres.streams import in_blocks
+from crm_core.reading.audit import documents
+from crm_core.reading.known import as_known, lines, matches, moments, rows, uids
+from crm_core.reading.lists import FIRST_UID, LAST_UID, Document, Filter, Page, PageOf, Position, Values, page_of
 from crm_core.resources import statement
-from crm_core.timeline.audit import documents
-from crm_core.timeline.known import as_known, lines, matches, moments, rows, uids
-from crm_core.timeline.lists import FIRST_UID, LAST_UID, Document, Filter, Page, PageOf, Position, Values, page_of
 
 FIRST = 101  # entities of a list without a filter that a cached plan returns; the statements contain this number too
 PARTS = 4**15  # parts of a window: the first one is searched for moments, each following one is four times as long

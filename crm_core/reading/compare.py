@@ -12,8 +12,8 @@ from uuid import UUID
 
 from crm_core.model import ReferenceTypes
 from crm_core.postgres.connection import Connection
-from crm_core.timeline.known import as_known, rows, uids
-from crm_core.timeline.lists import Filter, Value, Values
+from crm_core.reading.known import as_known, rows, uids
+from crm_core.reading.lists import Filter, Value, Values
 
 Action = Literal["created", "changed", "ended"]
 FIRST_CHUNK, CHUNK = 100, 500  # entities that are compared at once

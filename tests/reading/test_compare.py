@@ -14,13 +14,13 @@ from builders import an_entity, day, reference_data
 from crm_core.drops.undo import undo_batch
 from crm_core.model import Change, ReferenceTypes
 from crm_core.postgres.connection import Connection
+from crm_core.reading import reads
+from crm_core.reading.compare import Action, Compared, Which, compared, totals
+from crm_core.reading.lists import Filter
+from crm_core.reading.moments import days_of_change
+from crm_core.reading.summaries import count_by_type
 from crm_core.reference import reference_types
-from crm_core.timeline import reads
-from crm_core.timeline.compare import Action, Compared, Which, compared, totals
-from crm_core.timeline.lists import Filter
 from crm_core.timeline.merge import Origin, record
-from crm_core.timeline.moments import days_of_change
-from crm_core.timeline.summaries import count_by_type
 from crm_core.timeline.undo import Who
 
 pytestmark = [pytest.mark.integration, pytest.mark.temporal]

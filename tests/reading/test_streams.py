@@ -11,8 +11,8 @@ from builders import an_entity, day, reference_data
 from crm_core.model import ReferenceTypes
 from crm_core.postgres.connection import Database
 from crm_core.postgres.streams import BLOCK_BYTES
+from crm_core.reading import reads
 from crm_core.reference import reference_types
-from crm_core.timeline import reads
 from crm_core.timeline.merge import Origin, record
 
 pytestmark = [pytest.mark.integration, pytest.mark.temporal]

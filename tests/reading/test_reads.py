@@ -17,10 +17,10 @@ from timeline_model import Model, compared
 from crm_core.errors import TooMuchToFold, UnknownType
 from crm_core.model import Change
 from crm_core.postgres.connection import Connection, Database
+from crm_core.reading import history, reads
+from crm_core.reading.known import as_known, uids
+from crm_core.reading.lists import LAST_UID, NAME_BYTES, Filter, Page, Position
 from crm_core.reference import reference_types
-from crm_core.timeline import history, reads
-from crm_core.timeline.known import as_known, uids
-from crm_core.timeline.lists import LAST_UID, NAME_BYTES, Filter, Page, Position
 from crm_core.timeline.merge import Origin, record
 
 pytestmark = [pytest.mark.integration, pytest.mark.temporal]

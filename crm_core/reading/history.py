@@ -8,10 +8,10 @@ from datetime import datetime
 from uuid import UUID
 
 from crm_core.postgres.connection import Connection
+from crm_core.reading.audit import documents
+from crm_core.reading.known import as_known, lines, rows
+from crm_core.reading.lists import Document, PageOf, Values, page_of
 from crm_core.resources import statement
-from crm_core.timeline.audit import documents
-from crm_core.timeline.known import as_known, lines, rows
-from crm_core.timeline.lists import Document, PageOf, Values, page_of
 
 VERSIONS_AT_ONCE = 1_000  # versions that a stream reads at once
 
