@@ -6,17 +6,18 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 from starlette.responses import Response
 from starlette.routing import Route
 
 from api.cockpit.admin.listing import PAGE_SIZE
 from api.cockpit.page import Page, page
-from api.cockpit.pages.audit import FILTERS, OPS, place_after, place_of, recorded_of
+from api.cockpit.pages.audit import FILTERS, place_after, place_of, recorded_of
 from api.paging import CSV
 from api.streams import stream
 from api.tables import Row, as_table
+from crm_core.model import Op
 from crm_core.postgres.connection import Connection
 from crm_core.reading.audit import ledger, stream_ledger
 
@@ -40,7 +41,7 @@ async def show_ledger(opened: Page) -> Response:
         types=await opened.read(opened.state.types),
         query={name: query.get(name, "") for name in FILTERS},
         is_filtered=any(query.get(name) for name in FILTERS),
-        ops=list(OPS),
+        ops=get_args(Op),
     )
 
 

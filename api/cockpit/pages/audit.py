@@ -14,12 +14,18 @@ from starlette.routing import Route
 from api.cockpit.page import Page, page
 from api.cockpit.time_bar import instant_of
 from api.problems import refuse
-from crm_core.model import Op
+from crm_core.model import Op, Retracting
 from crm_core.reading.audit import Recorded, RecordedPosition, audit_of_all
 from crm_core.reading.compare import FieldChange
 
 PAGE_SIZE = 50
-OPS: Mapping[str, Op] = {"upsert": "upsert", "patch": "patch", "delete": "delete"}
+OPS: Mapping[str, Op | Retracting] = {
+    "upsert": "upsert",
+    "patch": "patch",
+    "delete": "delete",
+    "undo": "undo",
+    "reinstate": "reinstate",
+}
 FILTERS: tuple[str, ...] = ("actor", "from", "to", "drop", "detail_type", "op", "entity")
 
 
@@ -58,7 +64,7 @@ def recorded_of(opened: Page) -> Recorded:
     query, zone = opened.request.query_params, opened.state.settings.time_zone
     op = query.get("op", "")
     if op and op not in OPS:
-        refuse("op", f"{op!r} is not an operation; choose upsert, patch or delete")
+        refuse("op", f"{op!r} is not an operation; choose one of: {', '.join(OPS)}")
     uid = query.get("entity", "").strip()
     try:
         entity_uid = UUID(uid) if uid else None

@@ -49,7 +49,7 @@ async def download(opened: Page) -> Response:
 
 routes = [
     Route("/quality", page("reader", show_quality), methods=["GET"]),
-    Route("/quality", page("reader", recompute), methods=["POST"]),
+    Route("/quality", page("writer", recompute), methods=["POST"]),
     Route("/quality/report.html", page("reader", download), methods=["GET"]),
 ]
 
