@@ -12,13 +12,23 @@ from pydantic import Field
 
 from api.auth import Reader
 from api.fast_path import FastRoute
-from api.paging import CSV, NDJSON, PageParams, counted, envelope, require_no_pages, wanted, wants_csv, wants_stream
-from api.parameters import INSTANT, LINES, Versions, instant_or_none, unknown
 from api.problems import documented, refuse
-from api.schemas import ListOf, Recorded, RecordedOf
 from api.state import State
-from api.streams import stream
-from api.tables import AUDIT, ENTITY_AUDIT, as_table, audit_rows
+from api.wire.paging import (
+    CSV,
+    NDJSON,
+    PageParams,
+    counted,
+    envelope,
+    require_no_pages,
+    wanted,
+    wants_csv,
+    wants_stream,
+)
+from api.wire.parameters import INSTANT, LINES, Versions, instant_or_none, unknown
+from api.wire.schemas import ListOf, Recorded, RecordedOf
+from api.wire.streams import stream
+from api.wire.tables import AUDIT, ENTITY_AUDIT, as_table, audit_rows
 from crm_core.model import Op, Retracting
 from crm_core.postgres.connection import Connection
 from crm_core.postgres.streams import in_blocks

@@ -18,11 +18,11 @@ from pydantic import BaseModel, Field
 from api.auth import Reader, Writer
 from api.body import require_utf8
 from api.fast_path import FastRoute
-from api.paging import JSON, NDJSON, Params, link
-from api.parameters import Key, require_key
 from api.problems import RETRY_SECONDS, Refusal, documented, refuse
-from api.schemas import Entity, Instant, Uid
 from api.state import MAX_FOLLOWERS, State
+from api.wire.paging import JSON, NDJSON, Params, link
+from api.wire.parameters import Key, require_key
+from api.wire.schemas import Entity, Instant, Uid
 from crm_core.drops.many_changes import Recorded, Sender, record_lines
 from crm_core.errors import CursorRefused
 from crm_core.postgres.connection import Connection

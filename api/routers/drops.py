@@ -17,7 +17,10 @@ from starlette.types import Receive, Scope, Send
 
 from api.auth import Reader, Writer
 from api.fast_path import FastRoute
-from api.paging import (
+from api.problems import Refusal, documented
+from api.state import State
+from api.uploads import BLOCK_BYTES, CSV, FORM, receive, room
+from api.wire.paging import (
     JSON,
     NDJSON,
     PageParams,
@@ -29,12 +32,9 @@ from api.paging import (
     wants_csv,
     wants_stream,
 )
-from api.problems import Refusal, documented
-from api.schemas import FieldDifference, Instant, ListOf
-from api.state import State
-from api.streams import stream
-from api.tables import Row, as_table
-from api.uploads import BLOCK_BYTES, CSV, FORM, receive, room
+from api.wire.schemas import FieldDifference, Instant, ListOf
+from api.wire.streams import stream
+from api.wire.tables import Row, as_table
 from crm_core.drops import registry
 from crm_core.drops.ingest import Options, ingest_on
 from crm_core.model import MergeReport

@@ -15,9 +15,10 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from api.auth import Call, Reader, Writer
-from api.conditions import ANY, etag, is_unchanged, require_strong, tags_of
 from api.fast_path import FastRoute
-from api.paging import (
+from api.problems import Refusal, documented, refuse
+from api.wire.conditions import ANY, etag, is_unchanged, require_strong, tags_of
+from api.wire.paging import (
     CSV,
     JSON,
     NDJSON,
@@ -30,7 +31,7 @@ from api.paging import (
     wants_csv,
     wants_stream,
 )
-from api.parameters import (
+from api.wire.parameters import (
     LINES,
     Deletion,
     IfMatch,
@@ -44,10 +45,9 @@ from api.parameters import (
     require_key,
     unknown,
 )
-from api.previews import shown
-from api.problems import Refusal, documented, refuse
-from api.schemas import DetailVersion, Entity, EntityPatch, EntityVersion, ListOf, NewEntity, Preview
-from api.streams import as_array, as_csv, stream
+from api.wire.previews import shown
+from api.wire.schemas import DetailVersion, Entity, EntityPatch, EntityVersion, ListOf, NewEntity, Preview
+from api.wire.streams import as_array, as_csv, stream
 from crm_core.errors import EntityStale
 from crm_core.model import Op
 from crm_core.postgres.connection import Connection

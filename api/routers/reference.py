@@ -13,11 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import Admin, Reader
 from api.fast_path import FastRoute
-from api.paging import JSON
-from api.parameters import AsOf, Instants, Search
 from api.problems import Refusal, documented, refuse
-from api.schemas import ListOf
 from api.state import State
+from api.wire.paging import JSON
+from api.wire.parameters import AsOf, Instants, Search
+from api.wire.schemas import ListOf
 from crm_core.model import Compares, DetailType, EntityType, ReferenceTypes
 from crm_core.postgres.connection import Connection
 from crm_core.reference import lock_types, put_detail_type, put_entity_type, reference_types

@@ -11,12 +11,22 @@ from pydantic import Field
 
 from api.auth import Reader
 from api.fast_path import FastRoute
-from api.paging import CSV, NDJSON, PageParams, counted, envelope, require_no_pages, wanted, wants_csv, wants_stream
-from api.parameters import INSTANT, KNOWN_AT, LINES, AsOf, filter_key, instant, instant_or_none
 from api.problems import documented, refuse
-from api.schemas import Difference, Entity, ListOf, Transition
-from api.streams import as_csv, stream
-from api.tables import DIFF, TRANSITIONS, as_table, diff_rows, transition_rows
+from api.wire.paging import (
+    CSV,
+    NDJSON,
+    PageParams,
+    counted,
+    envelope,
+    require_no_pages,
+    wanted,
+    wants_csv,
+    wants_stream,
+)
+from api.wire.parameters import INSTANT, KNOWN_AT, LINES, AsOf, filter_key, instant, instant_or_none
+from api.wire.schemas import Difference, Entity, ListOf, Transition
+from api.wire.streams import as_csv, stream
+from api.wire.tables import DIFF, TRANSITIONS, as_table, diff_rows, transition_rows
 from crm_core.postgres.connection import Connection
 from crm_core.reading import reads
 from crm_core.reading.lists import Page, Position

@@ -12,10 +12,10 @@ from pydantic import BaseModel, Field
 
 from api.auth import Call, Writer
 from api.fast_path import FastRoute
-from api.paging import JSON, Params
 from api.problems import documented, refuse
 from api.routers.drops import Sha256
-from api.schemas import FieldDifference
+from api.wire.paging import JSON, Params
+from api.wire.schemas import FieldDifference
 from crm_core.drops.undo import undo_batch, undo_drop
 from crm_core.postgres.connection import Connection
 from crm_core.timeline.undo import Kind, Retraction, Who

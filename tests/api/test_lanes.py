@@ -12,7 +12,8 @@ import pytest
 from builders import an_entity, day
 from serving import ENTITIES, NDJSON, V1, a_problem, served_with_types
 
-from api import state, streams
+from api import state
+from api.wire import streams
 from crm_core.postgres.connection import Database
 from crm_core.reference import reference_types
 from crm_core.timeline.merge import Origin, record

@@ -14,9 +14,9 @@ from starlette.routing import Route
 from api.cockpit.admin.listing import PAGE_SIZE
 from api.cockpit.page import Page, page
 from api.cockpit.pages.audit import FILTERS, place_after, place_of, recorded_of
-from api.paging import CSV
-from api.streams import stream
-from api.tables import Row, as_table
+from api.wire.paging import CSV
+from api.wire.streams import stream
+from api.wire.tables import Row, as_table
 from crm_core.model import Op
 from crm_core.postgres.connection import Connection
 from crm_core.reading.audit import ledger, stream_ledger

@@ -9,8 +9,8 @@ from typing import Generic, TypeVar
 from starlette.responses import Response
 
 from api.cockpit.page import Page
-from api.paging import CSV
-from api.tables import Row, written
+from api.wire.paging import CSV
+from api.wire.tables import Row, written
 
 PAGE_SIZE = 50
 T = TypeVar("T")

@@ -14,10 +14,10 @@ from starlette.routing import Route
 
 from api.cockpit.admin.listing import PAGE_SIZE
 from api.cockpit.page import Page, page
-from api.paging import CSV
 from api.problems import refuse
-from api.streams import stream
-from api.tables import Row, as_table
+from api.wire.paging import CSV
+from api.wire.streams import stream
+from api.wire.tables import Row, as_table
 from crm_core.drops.registry import RejectPosition, rejects_of_all, stream_rejects_of_all
 from crm_core.model import Reason
 from crm_core.postgres.connection import Connection

@@ -15,9 +15,9 @@ from starlette.routing import Route
 
 from api.cockpit.page import Page, page
 from api.cockpit.time_bar import instant_of
-from api.paging import CSV
 from api.problems import refuse
-from api.streams import stream
+from api.wire.paging import CSV
+from api.wire.streams import stream
 from crm_core.model import ReferenceTypes
 from crm_core.postgres.connection import Connection
 from crm_core.reading.compare import Action, Compared, ComparedPage, Which, compared, totals

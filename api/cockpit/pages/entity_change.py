@@ -16,8 +16,8 @@ from starlette.routing import Route
 
 from api.cockpit.page import Page, page
 from api.cockpit.time_bar import iso, typed
-from api.conditions import etag
 from api.problems import Refusal
+from api.wire.conditions import etag
 from crm_core.errors import ChangeRefused, EntityExists, EntityStale, RequestRefused
 from crm_core.model import Op, ReferenceTypes
 from crm_core.postgres.connection import Connection

@@ -13,9 +13,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.cockpit.page import Page, page
-from api.paging import CSV
 from api.problems import refuse
-from api.streams import as_csv, stream
+from api.wire.paging import CSV
+from api.wire.streams import as_csv, stream
 from crm_core.model import ReferenceTypes
 from crm_core.postgres.connection import Connection
 from crm_core.reading import reads

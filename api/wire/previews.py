@@ -8,7 +8,7 @@ from datetime import UTC
 
 from fastapi import Response
 
-from api.paging import JSON
+from api.wire.paging import JSON
 from crm_core.timeline.preview import ChangePreview
 
 

@@ -12,9 +12,9 @@ from fastapi import Header
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from api.paging import CSV, NDJSON, PageParams, Params
 from api.problems import Refusal, refuse
 from api.state import State
+from api.wire.paging import CSV, NDJSON, PageParams, Params
 from crm_core.model import ReferenceTypes
 from crm_core.reading.lists import Filter
 from crm_core.settings import MAX_PAGE_SIZE

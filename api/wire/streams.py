@@ -14,10 +14,10 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import iterate_in_threadpool
 from starlette.types import Message, Receive, Scope, Send
 
-from api.paging import NDJSON
 from api.problems import RETRY_SECONDS, Refusal
 from api.state import State
-from api.tables import Row, as_table
+from api.wire.paging import NDJSON
+from api.wire.tables import Row, as_table
 from crm_core.postgres.connection import Connection
 
 STREAM_SECONDS = 1_800  # that the database may take for a stream
