@@ -265,6 +265,15 @@ def test_an_embedded_server_that_is_killed_comes_back_and_the_next_file_is_taken
     assert "is gone, and is started again" in up.said()
     assert up.process.poll() is None
 
+    def is_launched() -> bool:
+        with suppress(urllib.error.HTTPError):  # Dagster's own connections were lost: its next request finds that out
+            up.launch(INITIAL.name)
+            return True
+        return False
+
+    until(is_launched, 60)
+    until(lambda: up.runs(INITIAL.name)[0].status == "SUCCESS", 60)
+
 
 @pytest.mark.integration
 def test_killed_with_a_run_under_way_it_leaves_no_process_behind_and_the_next_one_goes_on(up: Up) -> None:
