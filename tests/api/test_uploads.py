@@ -43,7 +43,8 @@ def client(database: Database, home: Path) -> Iterator[httpx.Client]:
 
 
 def files(home: Path) -> list[Path]:
-    return [path for path in home.rglob("*") if path.is_file()]
+    """The files below a folder, from which the service may remove folders meanwhile."""
+    return [Path(folder, name) for folder, _, names in os.walk(home) for name in names]
 
 
 def named(client: httpx.Client, name: str) -> int:
