@@ -106,25 +106,6 @@ def test_rejected_rows_come_back_as_a_file_to_correct(run: Run, tmp_path: Path) 
     assert (again["rows_rejected"], again["rows_accepted"]) == (0, 12)
 
 
-def test_a_drop_is_undone_reinstated_and_ingested_again(run: Run, tmp_path: Path) -> None:
-    drop = a_drop(tmp_path / "wrong.csv", anna("Wrong"))
-    assert run("ingest", drop).exit_code == 0
-    would = run("undo", "wrong.csv", "--reason", "a test", "--dry-run")
-    assert "A dry run, nothing is changed: 1 changes act no more" in would.stdout
-    assert "display_name: Wrong → none" in would.stdout
-    done = json.loads(run("undo", drop, "--reason", "a test", "--json").stdout)
-    assert (done["kind"], done["changes"], done["entities"], done["dry_run"]) == ("undo", 1, 1, False)
-    again = run("undo", drop, "--reason", "a test")
-    assert again.exit_code == 1
-    assert "undone already" in again.stderr
-    assert run("undo", drop, "--reason", "a test", "--reinstate").exit_code == 0
-    assert run("undo", drop, "--reason", "a test").exit_code == 0
-    assert json.loads(run("ingest", "--json", drop).stdout)["status"] == "merged"
-    assert run("check").exit_code == 0
-    assert run("undo", "--reason", "x").exit_code == run("undo", drop).exit_code == 2
-    assert run("undo", drop, "--reason", " ").exit_code == 2
-
-
 def test_rejects_of_a_drop_without_any_or_of_no_drop_or_of_several(run: Run, tmp_path: Path) -> None:
     for folder in ("monday", "tuesday"):
         (tmp_path / folder).mkdir()
