@@ -10,6 +10,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import TypeAlias, TypeVar
 from urllib.parse import quote, unquote
+from uuid import UUID
 
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
@@ -20,8 +21,10 @@ from api.cockpit import templates
 from api.cockpit.kept import Kept
 from api.cockpit.time_bar import TimeBar, address, thinned, time_bar
 from api.cockpit.visitor import FORM_FIELD, Visitor, Visitors
-from api.problems import INTERNAL_ERROR, Refusal, refusal_of
+from api.problems import INTERNAL_ERROR, Refusal, refusal_of, refuse
 from api.state import State, state_of
+from api.wire.paging import CSV
+from api.wire.streams import Blocks, stream
 from crm_core.access.principal import Principal, Role
 from crm_core.errors import CrmError, DatabaseError
 from crm_core.postgres.connection import Connection
@@ -105,6 +108,20 @@ class Page:
     async def read(self, work: Callable[[Connection], T], *, is_long: bool = False) -> T:
         """Return what the work reads; a long one keeps no other read waiting."""
         return await (self.state.read_heavily if is_long else self.state.read)(work)
+
+    def uid_asked(self, name: str) -> UUID | None:
+        """Return the uid that the address gives under a name, None without one; raises Refusal if it is none."""
+        text = self.request.query_params.get(name, "").strip()
+        try:
+            return UUID(text) if text else None
+        except ValueError:
+            refuse(name, f"{text!r} is not a UUID; leave it out")
+
+    async def send_csv(self, name: str, blocks: Blocks) -> Response:
+        """Send blocks of CSV as a file to download."""
+        response = await stream(self.state, blocks, media_type=CSV)
+        response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+        return response
 
     async def form(self) -> FormData:
         """Return the form that was sent; raises Refusal if it is not from one of our pages."""

@@ -34,12 +34,11 @@ def written(rows: Iterable[Row]) -> bytes:
 
 def audit_rows(entry: Mapping[str, Any]) -> Iterator[Row]:
     """Yield a row for each field that a change changed when it was recorded, or one without a field."""
-    before, after = _fields(entry["before"]), _fields(entry["after"])
-    differ = [name for name in sorted({**before, **after}, key=_place) if before.get(name) != after.get(name)]
+    changed = changed_fields(entry["before"], entry["after"])
     names = [entry["display_name"]] if "display_name" in entry else []
     head = [entry["recorded_at"], entry["actor"], entry["op"], entry["entity_uid"], *names, entry["change_ts"]]
-    for name in differ or [""]:
-        yield [*head, *_source(entry["source"]), name, before.get(name), after.get(name)]
+    for field, before, after in changed or [("", None, None)]:
+        yield [*head, *_source(entry["source"]), field, before, after]
 
 
 def diff_rows(difference: Mapping[str, Any]) -> Iterator[Row]:
@@ -53,6 +52,15 @@ def transition_rows(transition: Mapping[str, Any]) -> Iterator[Row]:
     tail = [transition["recorded_at"], transition["actor"], *_source(transition["source"])]
     for row in diff_rows(transition):
         yield [transition["at"], *row, *tail]
+
+
+def changed_fields(
+    before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
+) -> list[tuple[str, str | None, str | None]]:
+    """Return the fields that differ between two states of an audit, with both values; None: it did not exist."""
+    was, became = _fields(before), _fields(after)
+    names = sorted({**was, **became}, key=_place)
+    return [(name, was.get(name), became.get(name)) for name in names if was.get(name) != became.get(name)]
 
 
 def _fields(state: Mapping[str, Any] | None) -> dict[str, str]:

@@ -14,8 +14,6 @@ from starlette.routing import Route
 from api.cockpit.admin.listing import PAGE_SIZE
 from api.cockpit.page import Page, page
 from api.cockpit.pages.audit import FILTERS, place_after, place_of, recorded_of
-from api.wire.paging import CSV
-from api.wire.streams import stream
 from api.wire.tables import Row, as_table
 from crm_core.model import Op
 from crm_core.postgres.connection import Connection
@@ -53,9 +51,7 @@ async def download(opened: Page) -> Response:
         columns = (*COLUMNS, "source", "drop_sha256", "line", "request_id", *STATED)
         return as_table(stream_ledger(connection, which), columns, _cells)
 
-    response = await stream(opened.state, blocks, media_type=CSV)
-    response.headers["Content-Disposition"] = 'attachment; filename="ledger.csv"'
-    return response
+    return await opened.send_csv("ledger.csv", blocks)
 
 
 routes = [

@@ -15,8 +15,6 @@ from starlette.routing import Route
 from api.cockpit.admin.listing import PAGE_SIZE
 from api.cockpit.page import Page, page
 from api.problems import refuse
-from api.wire.paging import CSV
-from api.wire.streams import stream
 from api.wire.tables import Row, as_table
 from crm_core.drops.registry import RejectPosition, rejects_of_all, stream_rejects_of_all
 from crm_core.model import Reason
@@ -56,9 +54,7 @@ async def download(opened: Page) -> Response:
     def blocks(connection: Connection) -> Iterator[bytes]:
         return as_table(stream_rejects_of_all(connection, drop=asked.drop, reason=asked.reason), COLUMNS, _cells)
 
-    response = await stream(opened.state, blocks, media_type=CSV)
-    response.headers["Content-Disposition"] = 'attachment; filename="rejects.csv"'
-    return response
+    return await opened.send_csv("rejects.csv", blocks)
 
 
 routes = [

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from api.cockpit.page import Page, page
 from api.cockpit.time_bar import instant_of
 from api.problems import refuse
+from api.wire.tables import changed_fields
 from crm_core.model import Op, Retracting
 from crm_core.reading.audit import Recorded, RecordedPosition, audit_of_all
 from crm_core.reading.compare import FieldChange
@@ -53,10 +54,7 @@ routes = [Route("/audit", page("reader", show_audit), methods=["GET"])]
 
 def changes_of(before: Mapping[str, object] | None, after: Mapping[str, object] | None) -> list[FieldChange]:
     """Return the fields that differ between two states of an audit; None: the entity did not exist."""
-    was, became = _fields(before), _fields(after)
-    names: list[str] = [name for name in ("display_name", "entity_type") if name in was or name in became]
-    names += sorted(name for name in was.keys() | became.keys() if name.startswith("details."))
-    return [FieldChange(name, was.get(name), became.get(name)) for name in names if was.get(name) != became.get(name)]
+    return [FieldChange(*changed) for changed in changed_fields(before, after)]
 
 
 def recorded_of(opened: Page) -> Recorded:
@@ -65,11 +63,6 @@ def recorded_of(opened: Page) -> Recorded:
     op = query.get("op", "")
     if op and op not in OPS:
         refuse("op", f"{op!r} is not an operation; choose one of: {', '.join(OPS)}")
-    uid = query.get("entity", "").strip()
-    try:
-        entity_uid = UUID(uid) if uid else None
-    except ValueError:
-        refuse("entity", f"{uid!r} is not a UUID; choose an entity by its page")
     to, known_at = instant_of(query, "to", zone), opened.bar.known_at
     return Recorded(
         actor=query.get("actor", "").strip() or None,
@@ -78,7 +71,7 @@ def recorded_of(opened: Page) -> Recorded:
         drop=query.get("drop", "").strip() or None,
         op=OPS.get(op),
         detail_type=query.get("detail_type") or None,
-        entity_uid=entity_uid,
+        entity_uid=opened.uid_asked("entity"),
     )
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,8 +14,7 @@ from starlette.routing import Route
 from api.cockpit.page import Page, page
 from api.cockpit.time_bar import instant_of
 from api.problems import refuse
-from api.wire.paging import CSV
-from api.wire.streams import stream
+from api.wire.tables import written
 from crm_core.model import ReferenceTypes
 from crm_core.postgres.connection import Connection
 from crm_core.reading.compare import Action, Compared, ComparedPage, Which, compared, totals
@@ -43,7 +40,7 @@ class Window:
 async def show_compare(opened: Page) -> Response:
     """Show what differs between two instants."""
     window = _window(opened)
-    after = _uid(opened, "after")
+    after = opened.uid_asked("after")
     types = await opened.read(opened.state.types)
     found = await opened.read(partial(_page, window=window, types=types, after=after), is_long=True)
     key = ("compared", window.from_, opened.bar.as_of if "to" not in opened.request.query_params else window.to)
@@ -68,18 +65,16 @@ async def download(opened: Page) -> Response:
 
     def blocks(connection: Connection) -> Iterator[bytes]:
         types = opened.state.types(connection)
-        yield _lines([COLUMNS])
+        yield written([COLUMNS])
         after: UUID | None = None
         while True:
             found = _page(connection, window=window, types=types, after=after, limit=ROWS_A_BLOCK)
             if found.entities:
-                yield _lines(row for one in found.entities for row in _rows(one))
+                yield written(row for one in found.entities for row in _rows(one))
             if (after := found.after) is None:
                 return
 
-    response = await stream(opened.state, blocks, media_type=CSV)
-    response.headers["Content-Disposition"] = 'attachment; filename="compared.csv"'
-    return response
+    return await opened.send_csv("compared.csv", blocks)
 
 
 routes = [
@@ -101,7 +96,7 @@ def _window(opened: Page) -> Window:
         Filter(query.get("q", "").strip() or None, query.get("entity_type") or None),
         ACTIONS.get(action),
         query.get("field") or None,
-        _uid(opened, "entity"),
+        opened.uid_asked("entity"),
     )
     return Window(from_, to, opened.bar.known_at, which)
 
@@ -121,14 +116,6 @@ def _page(
     )
 
 
-def _uid(opened: Page, name: str) -> UUID | None:
-    text = opened.request.query_params.get(name, "")
-    try:
-        return UUID(text) if text else None
-    except ValueError:
-        refuse(name, f"{text!r} is not a UUID; leave it out")
-
-
 def _rows(one: Compared) -> Iterator[tuple[str | None, ...]]:
     for change in one.changes:
         yield (
@@ -140,9 +127,3 @@ def _rows(one: Compared) -> Iterator[tuple[str | None, ...]]:
             change.before,
             change.after,
         )
-
-
-def _lines(rows: Iterable[tuple[str | None, ...]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()

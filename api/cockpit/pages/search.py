@@ -14,8 +14,7 @@ from starlette.routing import Route
 
 from api.cockpit.page import Page, page
 from api.problems import refuse
-from api.wire.paging import CSV
-from api.wire.streams import as_csv, stream
+from api.wire.streams import as_csv
 from crm_core.model import ReferenceTypes
 from crm_core.postgres.connection import Connection
 from crm_core.reading import reads
@@ -88,9 +87,7 @@ async def download(opened: Page) -> Response:
         )
         return as_csv(lines, [kind.code for kind in types.detail_types])
 
-    response = await stream(opened.state, blocks, media_type=CSV)
-    response.headers["Content-Disposition"] = 'attachment; filename="entities.csv"'
-    return response
+    return await opened.send_csv("entities.csv", blocks)
 
 
 routes = [

@@ -10,9 +10,7 @@ from starlette.routing import Route
 
 from api.cockpit.page import Page, page
 from api.cockpit.pages.drops import sha256_of
-from api.problems import Refusal
 from crm_core.drops.undo import undo_drop
-from crm_core.errors import UndoRefused
 from crm_core.reading.summaries import names_of
 from crm_core.report.numbers import collect_drop
 from crm_core.timeline.undo import Kind, Who
@@ -34,10 +32,7 @@ async def undo(opened: Page) -> Response:
         return await _preview(opened, "Say why: the reason is recorded, and shown in the audit.")
     sha256, kind = sha256_of(opened), _kind(opened)
     who = Who(opened.who.name, reason, opened.request.state.request_id)
-    try:
-        done = await opened.state.merge(partial(undo_drop, sha256=sha256, kind=kind, who=who))
-    except UndoRefused as error:
-        raise Refusal(HTTPStatus.CONFLICT, str(error)) from error
+    done = await opened.state.merge(partial(undo_drop, sha256=sha256, kind=kind, who=who))
     opened.has_written()
     what = "The drop is undone" if kind == "undo" else "The drop acts again"
     return opened.go(opened.url(f"/drops/{sha256}"), f"{what}: {done.entities:,} entities differ.")
@@ -55,10 +50,7 @@ async def _preview(opened: Page, fault: str | None) -> Response:
     sha256, kind = sha256_of(opened), _kind(opened)
     report = await opened.read(lambda connection: collect_drop(connection, sha256, with_field_changes=False))
     who = Who(opened.who.name, "a preview", opened.request.state.request_id)
-    try:
-        would = await opened.state.merge(partial(undo_drop, sha256=sha256, kind=kind, who=who, dry_run=True))
-    except UndoRefused as error:
-        raise Refusal(HTTPStatus.CONFLICT, str(error)) from error
+    would = await opened.state.merge(partial(undo_drop, sha256=sha256, kind=kind, who=who, dry_run=True))
     uids = sorted({difference.entity_uid for difference in would.differences})
     names = await opened.read(partial(names_of, uids=uids))
     status = HTTPStatus.BAD_REQUEST if fault else HTTPStatus.OK
