@@ -2,50 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from uuid import uuid4
 
 import httpx
 import pytest
 from serving import (
     ENTITIES,
-    Document,
     a_problem,
+    at,
     create,
-    served_with_types,
+    history,
+    read,
     values,
 )
-
-from crm_core.postgres.connection import Database
-from crm_core.timeline.invariants import check
 
 pytestmark = [pytest.mark.integration, pytest.mark.api]
 
 ADA = "ada@example.org"
-
-
-@pytest.fixture(scope="module")
-def client(database: Database) -> Iterator[httpx.Client]:
-    with served_with_types(database) as client:
-        yield client
-    with database.connect() as connection:
-        assert [found.invariant for found in check(connection) if not found.holds] == []
-
-
-def at(entity: Document) -> str:
-    return f"{ENTITIES}/{entity['entity_uid']}"
-
-
-def read(client: httpx.Client, entity: Document, **params: str) -> Document:
-    answer = client.get(at(entity), params=params)
-    assert answer.status_code == 200, answer.text
-    return dict(answer.json())
-
-
-def history(client: httpx.Client, entity: Document, kind: str = "entity") -> list[Document]:
-    answer = client.get(f"{at(entity)}/history")
-    assert answer.status_code == 200, answer.text
-    return [version for version in answer.json()["results"] if version["kind"] == kind]
 
 
 def test_an_entity_that_ended_starts_again_without_its_old_details(client: httpx.Client) -> None:

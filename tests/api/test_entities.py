@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -15,50 +14,21 @@ from serving import (
     ENTITY_KEYS,
     Document,
     a_problem,
+    at,
     create,
     detail_list,
-    served_with_types,
+    history,
+    patch,
+    read,
     values,
 )
 
-from crm_core.postgres.connection import Database
-from crm_core.timeline.invariants import check
 from crm_core.values.hashing import detail_hashdiff, entity_hashdiff
 
 pytestmark = [pytest.mark.integration, pytest.mark.api]
 
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z")
 ADA = "ada@example.org"
-
-
-@pytest.fixture(scope="module")
-def client(database: Database) -> Iterator[httpx.Client]:
-    with served_with_types(database) as client:
-        yield client
-    with database.connect() as connection:
-        assert [found.invariant for found in check(connection) if not found.holds] == []
-
-
-def at(entity: Document) -> str:
-    return f"{ENTITIES}/{entity['entity_uid']}"
-
-
-def read(client: httpx.Client, entity: Document, **params: str) -> Document:
-    answer = client.get(at(entity), params=params)
-    assert answer.status_code == 200, answer.text
-    return dict(answer.json())
-
-
-def patch(client: httpx.Client, entity: Document, body: Document, **headers: str) -> Document:
-    answer = client.patch(at(entity), json=body, headers=headers)
-    assert answer.status_code == 200, answer.text
-    return dict(answer.json())
-
-
-def history(client: httpx.Client, entity: Document, kind: str = "entity") -> list[Document]:
-    answer = client.get(f"{at(entity)}/history")
-    assert answer.status_code == 200, answer.text
-    return [version for version in answer.json()["results"] if version["kind"] == kind]
 
 
 def names(client: httpx.Client, entity: Document) -> list[tuple[str, str]]:

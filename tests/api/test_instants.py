@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -10,46 +9,15 @@ import httpx
 import pytest
 from serving import (
     ENTITIES,
-    Document,
     a_problem,
+    at,
     create,
-    served_with_types,
+    history,
+    patch,
+    read,
 )
 
-from crm_core.postgres.connection import Database
-from crm_core.timeline.invariants import check
-
 pytestmark = [pytest.mark.integration, pytest.mark.api]
-
-
-@pytest.fixture(scope="module")
-def client(database: Database) -> Iterator[httpx.Client]:
-    with served_with_types(database) as client:
-        yield client
-    with database.connect() as connection:
-        assert [found.invariant for found in check(connection) if not found.holds] == []
-
-
-def at(entity: Document) -> str:
-    return f"{ENTITIES}/{entity['entity_uid']}"
-
-
-def read(client: httpx.Client, entity: Document, **params: str) -> Document:
-    answer = client.get(at(entity), params=params)
-    assert answer.status_code == 200, answer.text
-    return dict(answer.json())
-
-
-def patch(client: httpx.Client, entity: Document, body: Document, **headers: str) -> Document:
-    answer = client.patch(at(entity), json=body, headers=headers)
-    assert answer.status_code == 200, answer.text
-    return dict(answer.json())
-
-
-def history(client: httpx.Client, entity: Document, kind: str = "entity") -> list[Document]:
-    answer = client.get(f"{at(entity)}/history")
-    assert answer.status_code == 200, answer.text
-    return [version for version in answer.json()["results"] if version["kind"] == kind]
 
 
 @pytest.mark.parametrize(

@@ -7,45 +7,15 @@ import sys
 import textwrap
 import time
 import tracemalloc
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from reading import HEADER, MANY, read
 
 from crm_core.drops.csv_records import RAW_BYTES
 from crm_core.drops.reader import read_drop
-from crm_core.model import Reject
 
 pytestmark = pytest.mark.unit
-
-HEADER = "display_name,entity_type,details\n"
-MANY = 8 << 20
-
-Row = tuple[int, str | None, str | None, str | None]  # line, display_name, entity_type, details
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """All that came of a file."""
-
-    rows: list[Row]
-    rejects: list[Reject]
-    raw: list[str]  # of the rows
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "drop.csv"
-
-
-def read(path: Path, content: str | bytes, *, block_bytes: int = MANY, record_bytes: int = MANY) -> Read:
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    result = Read([], [], [])
-    for chunk in read_drop(path, block_bytes=block_bytes, record_bytes=record_bytes):
-        result.rows.extend(chunk.frame.select("line", "display_name", "entity_type", "details").iter_rows())
-        result.rejects.extend(chunk.rejects)
-        result.raw.extend(chunk.raw(chunk.frame["line"].to_list()))
-    return result
 
 
 def test_a_record_beyond_the_largest_size_is_rejected_wherever_the_blocks_end(path: Path) -> None:

@@ -18,11 +18,6 @@ HEADER = "display_name,entity_type,details\n"
 MANY = 8 << 20
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "drop.csv"
-
-
 def refusal(path: Path) -> str:
     with pytest.raises(DropRefused) as refused:
         list(read_drop(path))

@@ -5,48 +5,28 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
-from builders import an_entity, day, reference_data, uid, write_drop
+from builders import an_entity, day, reference_data, uid
+from reporting import NOW, drop_report, take
 from timeline_model import Model
 
-from crm_core.drops.ingest import Options, ingest_on
 from crm_core.model import Change, MergeReport
 from crm_core.postgres.connection import Connection
 from crm_core.reference import reference_types
 from crm_core.report.numbers import (
-    DropReport,
     FieldChanges,
     Superseded,
     collect,
-    collect_drop,
 )
 from crm_core.report.page import as_html
 from crm_core.timeline.merge import Origin, record
 
 pytestmark = pytest.mark.integration
-
-NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def crm_connection(connection: Connection) -> Connection:
-    """A connection to a database that knows the types."""
-    reference_data(connection)
-    return connection
-
-
-def take(connection: Connection, path: Path, *rows: Change | dict[str, str]) -> MergeReport:
-    return ingest_on(connection, write_drop(path, rows), Options())
-
-
-def drop_report(connection: Connection, merged: MergeReport, **options: bool) -> DropReport:
-    assert merged.sha256 is not None
-    return collect_drop(connection, merged.sha256, **options)
 
 
 def counts(changes: Iterable[FieldChanges]) -> dict[str, tuple[int, int, int]]:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from time import sleep
 
 import pytest
-from builders import an_entity, as_row, day, reference_data, uid, write_drop
+from builders import an_entity, as_row, day, reference_data, uid
 from psycopg.pq import TransactionStatus
+from reporting import NOW, drop_report, take
 
 from crm_core.bench.generator import write_dirty, write_drops
 from crm_core.drops.ingest import Options, ingest_on
 from crm_core.errors import UnknownDrop
-from crm_core.model import Change, MergeReport, Reason
+from crm_core.model import MergeReport, Reason
 from crm_core.postgres.connection import Connection, Database
 from crm_core.reference import reference_types
 from crm_core.report.numbers import (
@@ -35,24 +36,6 @@ from crm_core.report.page import as_html
 from crm_core.timeline.merge import Origin, record
 
 pytestmark = pytest.mark.integration
-
-NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def crm_connection(connection: Connection) -> Connection:
-    """A connection to a database that knows the types."""
-    reference_data(connection)
-    return connection
-
-
-def take(connection: Connection, path: Path, *rows: Change | dict[str, str]) -> MergeReport:
-    return ingest_on(connection, write_drop(path, rows), Options())
-
-
-def drop_report(connection: Connection, merged: MergeReport, **options: bool) -> DropReport:
-    assert merged.sha256 is not None
-    return collect_drop(connection, merged.sha256, **options)
 
 
 # each drop

@@ -178,3 +178,29 @@ def drop(client: httpx.Client, name: str) -> str:
     answer = client.get("/api/v1/drops", params={"page_size": 200}, headers={"Accept": "application/json"})
     (found,) = [one for one in answer.json()["results"] if one["file"].endswith(name)]
     return str(found["sha256"])
+
+
+def at(entity: Document) -> str:
+    """The address of an entity."""
+    return f"{ENTITIES}/{entity['entity_uid']}"
+
+
+def read(client: httpx.Client, entity: Document, **params: str) -> Document:
+    """An entity as it is, or as the parameters ask for it."""
+    answer = client.get(at(entity), params=params)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def patch(client: httpx.Client, entity: Document, body: Document, **headers: str) -> Document:
+    """An entity after a change."""
+    answer = client.patch(at(entity), json=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def history(client: httpx.Client, entity: Document, kind: str = "entity") -> list[Document]:
+    """The versions of an entity, or of its details."""
+    answer = client.get(f"{at(entity)}/history")
+    assert answer.status_code == 200, answer.text
+    return [version for version in answer.json()["results"] if version["kind"] == kind]
