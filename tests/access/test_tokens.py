@@ -1,10 +1,9 @@
+"""API tokens: who presents one, what is kept of it, and what is taken for one."""
+
 from __future__ import annotations
 
 import hashlib
-import statistics
 import string
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,26 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crm_core.access.accounts import (
-    Account,
-    accounts,
-    available_username,
-    change_account,
     create_account,
-    password_faults,
-    set_password,
-    verified_account,
 )
 from crm_core.access.principal import ROLES, Principal, Role
-from crm_core.access.sessions import (
-    IDLE,
-    LONGEST,
-    begin_session,
-    end_other_sessions,
-    end_session,
-    mark_session_used,
-    session_principal,
-    sessions,
-)
 from crm_core.access.tokens import (
     Token,
     create_token,
@@ -47,14 +29,9 @@ from crm_core.access.tokens import (
     tokens,
 )
 from crm_core.errors import (
-    AccountExists,
-    CrmError,
-    LastAdmin,
     NameRefused,
     TokenExists,
-    UnknownAccount,
     UnknownToken,
-    WeakPassword,
 )
 from crm_core.postgres.connection import Connection, Database
 
@@ -63,9 +40,6 @@ pytestmark = pytest.mark.integration
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 PASSWORD = "correct horse battery staple"
-
-
-# tokens
 
 
 def test_a_token_names_its_bearer_and_role(any_connection: Connection) -> None:
@@ -249,207 +223,3 @@ def test_hashed_secrets_alone_can_be_stored(connection: Connection) -> None:
     connection.rollback()
     with pytest.raises(psycopg.errors.CheckViolation, match="account_password_is_hashed"):
         connection.execute("insert into account values ('ann', 'secret', 'admin', true, now(), now())")
-
-
-# accounts
-
-
-def test_an_account_is_known_by_the_password_alone(any_connection: Connection) -> None:
-    create_account(any_connection, "ann", PASSWORD, "admin", now=NOW)
-    assert verified_account(any_connection, "ann", PASSWORD)
-    for username, password in [
-        ("ann", PASSWORD + " "), ("ann", ""), ("ann", PASSWORD.title()), ("Ann", PASSWORD), ("bob", PASSWORD),
-        ("", PASSWORD), ("ann\0", PASSWORD), ("\ud800", PASSWORD), ("ann", "\ud800\0"), ("x" * 1_000_000, PASSWORD),
-    ]:  # fmt: skip
-        assert not verified_account(any_connection, username, password)
-
-
-def test_a_password_is_kept_as_a_salted_hash(connection: Connection) -> None:
-    create_account(connection, "ann", PASSWORD, "admin", now=NOW)
-    create_account(connection, "bob", PASSWORD, "admin", now=NOW)
-    hashes = [kept for (kept,) in connection.execute("select password_hash from account")]
-    assert all(kept.startswith("$argon2id$") for kept in hashes)
-    assert len(set(hashes)) == 2
-
-
-def test_a_password_may_hold_anything_and_accents_however_they_are_composed(connection: Connection) -> None:
-    create_account(connection, "zoë", "Käse\0\ud800 und Brötchen", "admin", now=NOW)
-    assert verified_account(connection, "zoe\u0308", "Ka\u0308se\0\ud800 und Bro\u0308tchen")
-
-
-def test_a_username_is_of_one_account(any_connection: Connection) -> None:
-    create_account(any_connection, "ann", PASSWORD, "admin", now=NOW)
-    with pytest.raises(AccountExists, match="'ann'"):
-        available_username(any_connection, "ann")
-    with pytest.raises(AccountExists, match="'ann'"):
-        create_account(any_connection, "ann", "another good password", "admin", now=NOW)
-    assert verified_account(any_connection, "ann", PASSWORD)
-
-
-@pytest.mark.parametrize(
-    ("password", "fault"),
-    [
-        ("", "too short"),
-        ("9 letters", "too short"),
-        ("annabel.lee", "too similar"),
-        ("Annabel.Lee1234", "too similar"),
-        ("annabel.leeannabel.lee", "too similar"),
-        ("31415926535", "entirely numeric"),
-        ("٣١٤١٥٩٢٦٥٣٥", "entirely numeric"),
-        ("abababababab", "too few"),
-    ],
-)
-def test_a_password_that_can_be_guessed_is_refused(connection: Connection, password: str, fault: str) -> None:
-    with pytest.raises(WeakPassword, match=fault) as caught:
-        create_account(connection, "annabel.lee", password, "admin", now=NOW)
-    assert not password or password not in str(caught.value)
-    assert caught.value.faults
-    assert available_username(connection, "annabel.lee") == "annabel.lee"
-
-
-@pytest.mark.unit
-def test_all_faults_of_a_password_are_shown_at_once() -> None:
-    assert len(password_faults("ann", "111")) == 4
-    assert password_faults("a", "abracadabra abracadabra") == []
-
-
-def test_one_of_two_that_make_an_account_at_once_is_it(any_fresh_database: Database) -> None:
-    at_once = Barrier(2)
-
-    def create(password: str) -> str | None:
-        with any_fresh_database.transaction() as connection:
-            at_once.wait(10)
-            try:
-                create_account(connection, "ann", password, "admin", now=NOW)
-            except AccountExists:
-                return None
-            return password
-
-    with ThreadPoolExecutor(2) as pool:
-        made = list(pool.map(create, ("first good password", "second good password")))
-    assert made.count(None) == 1
-    with any_fresh_database.connect() as connection:
-        assert verified_account(connection, "ann", next(filter(None, made)))
-
-
-def test_an_unknown_account_takes_as_long_as_a_wrong_password(connection: Connection) -> None:
-    create_account(connection, "ann", PASSWORD, "admin", now=NOW)
-
-    def seconds(username: str) -> float:
-        took = []
-        for _ in range(5):
-            started = time.perf_counter()
-            assert not verified_account(connection, username, "wrong")
-            took.append(time.perf_counter() - started)
-        return statistics.median(took)
-
-    seconds("nobody")  # whatever is made once is made
-    known, unknown, impossible = seconds("ann"), seconds("nobody"), seconds("\0")
-    assert 0.3 < unknown / known < 3
-    assert 0.3 < impossible / known < 3
-
-
-@pytest.mark.unit
-@pytest.mark.parametrize("error", [NameRefused, TokenExists, UnknownToken, AccountExists])
-def test_an_error_says_what_to_do(error: Callable[[str], CrmError]) -> None:
-    assert len(str(error("etl")).split("; ")) == 2
-
-
-def test_a_role_and_whether_an_account_may_sign_in_can_change(any_connection: Connection) -> None:
-    create_account(any_connection, "ann", PASSWORD, "admin", now=NOW)
-    bob = create_account(any_connection, "bob", PASSWORD, "reader", now=NOW)
-    assert bob == Account("bob", "reader", True, NOW, NOW, None)
-    with any_connection.transaction():
-        assert change_account(any_connection, "bob", role="writer").role == "writer"
-        assert not change_account(any_connection, "bob", is_active=False).is_active
-    assert verified_account(any_connection, "bob", PASSWORD) is None
-    assert [(one.username, one.role, one.is_active) for one in accounts(any_connection)] == [
-        ("ann", "admin", True),
-        ("bob", "writer", False),
-    ]
-
-
-def test_the_last_admin_stays(any_connection: Connection) -> None:
-    create_account(any_connection, "ann", PASSWORD, "admin", now=NOW)
-    for change in ({"role": "writer"}, {"is_active": False}):
-        with pytest.raises(LastAdmin, match="'ann'"), any_connection.transaction():
-            change_account(any_connection, "ann", **change)
-    create_account(any_connection, "bob", PASSWORD, "admin", now=NOW)
-    with any_connection.transaction():
-        change_account(any_connection, "ann", role="reader")
-    with pytest.raises(LastAdmin, match="'bob'"), any_connection.transaction():
-        change_account(any_connection, "bob", is_active=False)
-    with pytest.raises(UnknownAccount), any_connection.transaction():
-        change_account(any_connection, "carla", role="reader")
-
-
-def test_an_account_closes_the_api_as_a_token_does(any_connection: Connection) -> None:
-    assert not is_closed(any_connection)
-    create_account(any_connection, "ann", PASSWORD, "admin", now=NOW)
-    assert is_closed(any_connection)
-
-
-# sessions
-
-
-def begun(connection: Connection, username: str = "ann", now: datetime = NOW) -> str:
-    return begin_session(connection, username, now=now, address="127.0.0.1", user_agent="a\0 browser\n")
-
-
-def test_a_session_is_of_its_account_until_it_ends(any_connection: Connection) -> None:
-    create_account(any_connection, "ann", PASSWORD, "writer", now=NOW)
-    text = begun(any_connection)
-    session_id, secret = text.split(".")
-    assert session_principal(any_connection, text, now=NOW) == Principal("ann", "writer", session_id=session_id)
-    [session] = sessions(any_connection, "ann", now=NOW)
-    assert (session.session_id, session.address, session.user_agent) == (session_id, "127.0.0.1", "a browser")
-    assert accounts(any_connection)[0].last_login_at == NOW
-    kept = any_connection.execute("select secret_sha256 from session").fetchall()
-    assert kept == [(hashlib.sha256(secret.encode()).digest(),)]
-    assert end_session(any_connection, "ann", session_id)
-    assert not end_session(any_connection, "ann", session_id)
-    assert session_principal(any_connection, text, now=NOW) is None
-
-
-def test_a_session_that_is_not_used_ends_and_one_that_is_used_ends_later(any_connection: Connection) -> None:
-    create_account(any_connection, "ann", PASSWORD, "writer", now=NOW)
-    text = begun(any_connection)
-    session_id = text.split(".")[0]
-    assert session_principal(any_connection, text, now=NOW + IDLE) is None
-    at = NOW
-    while at + IDLE / 2 < NOW + LONGEST:
-        at += IDLE / 2
-        assert session_principal(any_connection, text, now=at) is not None
-        mark_session_used(any_connection, session_id, now=at)
-    assert session_principal(any_connection, text, now=NOW + LONGEST) is None
-    begun(any_connection, now=NOW + LONGEST)
-    assert any_connection.execute("select count(*) from session").fetchone() == (1,), "what has ended is removed"
-
-
-def test_a_new_password_and_a_closed_account_end_the_sessions(any_connection: Connection) -> None:
-    create_account(any_connection, "ann", PASSWORD, "admin", now=NOW)
-    create_account(any_connection, "bob", PASSWORD, "admin", now=NOW)
-    kept, other, of_bob = begun(any_connection), begun(any_connection), begun(any_connection, "bob")
-    with any_connection.transaction():
-        set_password(any_connection, "ann", "another good password", now=NOW, keep_session=kept.split(".")[0])
-    assert verified_account(any_connection, "ann", PASSWORD) is None
-    assert verified_account(any_connection, "ann", "another good password") is not None
-    found = [session_principal(any_connection, text, now=NOW) is not None for text in (kept, other, of_bob)]
-    assert found == [True, False, True]
-    end_other_sessions(any_connection, "ann", None)
-    with any_connection.transaction():
-        change_account(any_connection, "bob", is_active=False)
-    found = [session_principal(any_connection, text, now=NOW) is not None for text in (kept, other, of_bob)]
-    assert found == [False, False, False]
-    with pytest.raises(UnknownAccount):
-        begun(any_connection, "bob")
-    with pytest.raises(WeakPassword), any_connection.transaction():
-        set_password(any_connection, "ann", "ann", now=NOW)
-
-
-@pytest.mark.parametrize("presented", ["", ".", "a.b", "0" * 16 + "." + "a" * 43, "x" * 1_000_000, "\0", "\ud800"])
-def test_what_is_no_session_is_nobody_s(any_connection: Connection, presented: str) -> None:
-    create_account(any_connection, "ann", PASSWORD, "admin", now=NOW)
-    text = begun(any_connection)
-    for wrong in (presented, text + "a", text[:-1], text.upper(), " " + text):
-        assert session_principal(any_connection, wrong, now=NOW) is None
