@@ -110,7 +110,9 @@ def drop_schema(latest: datetime) -> DataFrameSchema:
                 pl.String,
                 rule(
                     Reason.INVALID_UID,
-                    pl.col("may_lack_uid") & uid.is_null() | uid.str.contains(_UID) & ~uid.is_in(_NO_UIDS),
+                    pl.when(uid.is_null())
+                    .then(pl.col("may_lack_uid"))
+                    .otherwise(uid.str.contains(_UID) & ~uid.is_in(_NO_UIDS)),
                 ),
                 nullable=True,
             ),
