@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import dagster as dg
 
 from crm_core.drops.ingest import MAX_SHOWN, Options, ingest_on
-from crm_core.drops.reader import fingerprint
 from crm_core.drops.registry import merged_as, rejects, validated
 from crm_core.errors import DropRefused
+from crm_core.formats.files import fingerprint
 from crm_core.model import MergeReport
 from crm_core.postgres.connection import Connection
 from crm_core.report.numbers import DropReport, collect_drop

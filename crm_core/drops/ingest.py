@@ -15,11 +15,14 @@ from pathlib import Path
 
 from crm_core.drops.contract import ValidChunk, validate
 from crm_core.drops.noted_rows import NotedRows, notes_on, outdated_repeats
-from crm_core.drops.reader import RawChunk, fingerprint, read_drop
+from crm_core.drops.reader import Form, drop_id, read_drop
 from crm_core.drops.registry import keep_rejects, rejected_lines
 from crm_core.errors import DropRefused, DropUnreadable
+from crm_core.formats.chunk import RawChunk
+from crm_core.formats.files import fingerprint
 from crm_core.model import Difference, MergeReport, Reject
 from crm_core.postgres.connection import Connection, Database
+from crm_core.profiles.profile import Profile
 from crm_core.reading.reads import transitions_at
 from crm_core.reference import held_types
 from crm_core.resources import statement
@@ -44,6 +47,7 @@ class Options:
     strict: bool = False  # refuse the drop if a row is bad
     shown_as: str | None = None  # the name of the file in reports, if not its path
     sha256: str | None = None  # of the expected bytes, if they were read before: a file with other bytes is refused
+    profile: Profile | None = None  # how to read the file; None: it has the standard form
 
 
 def ingest(
@@ -68,9 +72,13 @@ def ingest_on(
     now = datetime.now(UTC)
     sha256: str | None = None
     try:
-        sha256 = options.sha256 or fingerprint(path)
+        of_bytes = options.sha256 or fingerprint(path)
+        if options.profile is not None and options.profile.mode == "snapshot":
+            raise DropRefused(path, f"has the profile {options.profile.name} of snapshots, which are not supported yet")
+        sha256 = drop_id(of_bytes, path, options.profile, options.shown_as)
+        options = replace(options, sha256=of_bytes)
         if not options.dry_run:
-            _see(connection, path, sha256, now)
+            _see(connection, path, sha256, now, options.profile)
         with connection.transaction(force_rollback=options.dry_run):
             known = _known(connection, sha256, now)
             if known.is_merged and not known.rejected:
@@ -143,12 +151,13 @@ def _read_and_merge(
     """Merge the rows of a drop; of a drop that was merged before, only the rejected rows that are valid now."""
     types = held_types(connection)
     codes = [kind.code for kind in types.detail_types if kind.is_active]
-    batches = read_drop(path, sha256=sha256, detail_types=codes)
+    form = Form(codes, options.profile, options.time_zone, options.shown_as)
+    batches = read_drop(path, form, sha256=options.sha256)
     if known.is_merged:
         lines = rejected_lines(connection, sha256)
         batches = (batch.only(lines) for batch in batches)
     latest = max(now, known.first_seen)  # the clock may have been set back since the drop was first seen
-    judge = partial(validate, types=types, first_seen=known.first_seen, now=latest, time_zone=options.time_zone)
+    judge = partial(validate, types=types, first_seen=known.first_seen, now=latest, time_zone=form.zone)
     noted, merged, differences = NotedRows(connection), None, tuple[Difference, ...]()
     size = path.stat().st_size
     progress(READING, 0, size)
@@ -267,8 +276,15 @@ def _record(connection: Connection, report: MergeReport, merged: Merged, *, is_m
     connection.execute(statement("drop/record_more" if is_more else "drop/record_merged"), values)
 
 
-def _see(connection: Connection, path: Path, sha256: str, now: datetime) -> None:
-    values = {"sha256": sha256, "file_name": _storable(path.name), "bytes": path.stat().st_size, "now": now}
+def _see(connection: Connection, path: Path, sha256: str, now: datetime, profile: Profile | None) -> None:
+    values = {
+        "sha256": sha256,
+        "file_name": _storable(path.name),
+        "bytes": path.stat().st_size,
+        "now": now,
+        "profile": profile and profile.name,
+        "profile_toml": profile and profile.text,
+    }
     connection.execute(statement("drop/see"), values)
 
 

@@ -115,8 +115,11 @@ CREATE TABLE drop_file (
     error text,
     notes text[] DEFAULT '{}'::text[] NOT NULL,
     header text,
+    profile text,
+    profile_toml text,
     CONSTRAINT drop_file_accepted_balances CHECK (((rows_accepted = (rows_changed + rows_unchanged)) OR (status <> 'merged'::text))),
     CONSTRAINT drop_file_merged_has_a_batch CHECK (((status = ANY (ARRAY['merged'::text, 'undone'::text])) = ((merged_at IS NOT NULL) AND (batch_id IS NOT NULL)))),
+    CONSTRAINT drop_file_profile_is_whole CHECK (((profile IS NULL) = (profile_toml IS NULL))),
     CONSTRAINT drop_file_read_balances CHECK (((rows_read = (rows_accepted + rows_rejected)) OR (status <> 'merged'::text))),
     CONSTRAINT drop_file_sha256_is_hex CHECK ((sha256 ~ '^[0-9a-f]{64}$'::text)),
     CONSTRAINT drop_file_status_known CHECK ((status = ANY (ARRAY['seen'::text, 'merged'::text, 'refused'::text, 'undone'::text])))

@@ -20,7 +20,7 @@ from samples import CONTACTS, DELTA, DIRTY, INITIAL, LAST, LATE, REPLAY
 from servers import Server
 
 from crm_core.drops.ingest import ingest
-from crm_core.drops.reader import fingerprint
+from crm_core.formats.files import fingerprint
 from crm_core.model import Change, MergeReport
 from crm_core.postgres.connection import Connection, Database
 from pipelines import table_schemas

@@ -23,7 +23,7 @@ from api.routers.drops import rejects_file
 from api.uploads import receive, room
 from crm_core.drops import registry
 from crm_core.drops.ingest import Options, ingest_on
-from crm_core.drops.reader import fingerprint
+from crm_core.formats.files import fingerprint
 from crm_core.model import MergeReport
 from crm_core.postgres.connection import Connection
 from crm_core.reading.summaries import names_of
