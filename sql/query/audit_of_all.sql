@@ -32,13 +32,20 @@ cross join lateral (
     union all
     (select l.entity_uid, min(l.change_ts), r.batch_id, 0
     from retraction r
-    join ledger l on l.batch_id = r.of_batch_id
+    cross join lateral (
+        select entity_uid, min(change_ts) as change_ts
+        from ledger
+        where batch_id = r.of_batch_id
+          and entity_uid < case when r.batch_id = %(after_batch)s::bigint then %(after_uid)s::uuid
+                                else 'ffffffff-ffff-ffff-ffff-ffffffffffff' end
+          and (%(entity_uid)s::uuid is null or entity_uid = %(entity_uid)s)
+        group by entity_uid
+        order by entity_uid desc
+        limit %(limit)s::bigint + %(offset)s::bigint
+    ) l
     where r.batch_id = b.batch_id
-      and l.entity_uid < case when r.batch_id = %(after_batch)s::bigint then %(after_uid)s::uuid
-                              else 'ffffffff-ffff-ffff-ffff-ffffffffffff' end
       and %(detail_type)s::text is null
       and (%(op)s::text is null or b.source = %(op)s)
-      and (%(entity_uid)s::uuid is null or l.entity_uid = %(entity_uid)s)
     group by l.entity_uid, r.batch_id
     order by l.entity_uid desc
     limit %(limit)s::bigint + %(offset)s::bigint)

@@ -6,6 +6,7 @@ from (
     from (
         select entity_uid, change_ts, batch_id, row_no, op, details
         from ledger
+        where batch_id > 0  -- always: the condition of an index
         union all
         select l.entity_uid, min(l.change_ts), r.batch_id, 0, case when r.is_reinstated then 'reinstate' else 'undo' end, null
         from retraction r
