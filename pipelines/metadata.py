@@ -32,6 +32,8 @@ def of_drop(taken: Taken) -> Mapping[str, Metadata]:
     if taken.file is not None:
         file["path"] = _path(taken.file.path)
         file["arrived_at"] = dg.MetadataValue.timestamp(taken.file.modified_at)
+        if taken.file.profile:
+            file["profile"] = taken.file.profile
     if taken.is_repeat:
         file["same_bytes_as"] = drop.file_name
     staged: Metadata = {

@@ -78,7 +78,7 @@ def ingest_on(
         sha256 = drop_id(of_bytes, path, options.profile, options.shown_as)
         options = replace(options, sha256=of_bytes)
         if not options.dry_run:
-            _see(connection, path, sha256, now, options.profile)
+            _see(connection, path, sha256, now, options)
         with connection.transaction(force_rollback=options.dry_run):
             known = _known(connection, sha256, now)
             if known.is_merged and not known.rejected:
@@ -276,10 +276,11 @@ def _record(connection: Connection, report: MergeReport, merged: Merged, *, is_m
     connection.execute(statement("drop/record_more" if is_more else "drop/record_merged"), values)
 
 
-def _see(connection: Connection, path: Path, sha256: str, now: datetime, profile: Profile | None) -> None:
+def _see(connection: Connection, path: Path, sha256: str, now: datetime, options: Options) -> None:
+    profile = options.profile
     values = {
         "sha256": sha256,
-        "file_name": _storable(path.name),
+        "file_name": _storable(options.shown_as or path.name),
         "bytes": path.stat().st_size,
         "now": now,
         "profile": profile and profile.name,
