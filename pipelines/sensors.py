@@ -72,9 +72,9 @@ class Cursor:
     minimum_interval_seconds=3,  # the daemon looks every 5 seconds; with 5 here it would often be slightly too early
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Takes in each file of the drop folder (CRM_DROP_DIR) in order of names, and again when the file "
-    "changed, its run failed, or the database no longer has it; files in a subfolder by the profile of its name. A file "
-    "is complete when its size and time are the same in two ticks; to be sure, write it under a name that begins with a "
-    "dot or ends with .tmp or .part, and rename it.",
+    "changed, its run failed, or the database no longer has it; files in a subfolder by the profile of its name. A "
+    "file is complete when its size and time are the same in two ticks; to be sure, write it under a name that begins "
+    "with a dot or ends with .tmp or .part, and rename it.",
 )
 def drop_folder(
     context: dg.SensorEvaluationContext, drop_folder: DropFolder, crm_database: CrmDatabase

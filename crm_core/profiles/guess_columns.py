@@ -20,7 +20,7 @@ NAMES: Mapping[str, str] = {
     " completename nom vollername person",
     "company": "company companyname firma firmenname organisation organization organizationname unternehmen entreprise"
     " societe empresa account institution",
-    "type": "entitytype type typ art kategorie recordtype kind personenart companytype",
+    "type": "entitytype type typ art kategorie recordtype kind personenart companytype iscompany",
     "email": "email emailaddress mail emailadresse mailadresse courriel correo emailwork workemail",
     "phone": "phone telephone telefon tel phonenumber telefonnummer businessphone telefono workphone mobilephone mobile"
     " mobil handy",
@@ -36,6 +36,7 @@ NAMES: Mapping[str, str] = {
     " changed changedat writedate lastupdated lastupdatedon lastupdate stand anderungsdatum asof validfrom gultigab"
     " modifiedon datemodified lastchange geaendert geaendertam aenderungsdatum gueltigab",
     "op": "op operation",
+    "deleted": "isdeleted deleted geloescht geloscht removed isremoved",
 }
 _BY_NAME = {name: what for what, names in NAMES.items() for name in names.split()}
 _CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", ", %H:%M", "T%H:%M:%S")

@@ -29,6 +29,9 @@ _KINDS = {
     "INSTITUTION": "institution i f firma c company organization organisation o business b account legal unternehmen"
     " geschaeftlich vendor partner juristisch",
 }
+_TRUE, _FALSE = "true 1 yes y x ja wahr", "false 0 no n nein falsch"
+_AS_TRUE = {"false": "true", "False": "True", "FALSE": "TRUE", "0": "1", "no": "yes", "No": "Yes", "N": "Y", "n": "y"}
+_OF_COMPANIES = {"PERSON": _FALSE, "INSTITUTION": _TRUE}  # values of a column that says whether it is a company
 _OF_FIRMS = re.compile(r"compan|account|firm|organi|vendor|supplier|partner|lieferant|institution|kreditor")
 
 
@@ -73,9 +76,14 @@ def infer(path: Path, source: str, detail_types: Iterable[str]) -> Proposal:
     lines += [f"# {note}" for note in guess.notes]
     lines += _layout_lines(guess.layout)
     body = ["", "[columns]", *columns.entity_lines(source), "", "[details]", *columns.detail_lines()]
+    if any("change_ts = {" in line for line in body):
+        lines.append('# zone = "Europe/Berlin" would say whose clock its times are of; without it, CRM_TIME_ZONE does')
     ignored = [name for name in frame.columns if name not in columns.used]
     if ignored:
-        lines.append(f"ignore = {_list(ignored)}  # what is neither mapped nor ignored is refused")
+        lines += [
+            "# Columns that are not mapped; others that come one day are refused, so that nobody misses them.",
+            f"ignore = {_list(ignored)}",
+        ]
     return Proposal("\n".join([*lines, *body, ""]), (*guess.notes, *columns.notes))
 
 
@@ -146,7 +154,8 @@ class _Columns:
     def _type(self) -> str:
         if column := self._take("type"):
             texts = self.frame[column].drop_nulls().unique().sort().to_list()
-            values = {text: code for text in texts for code, words in _KINDS.items() if plain(text) in words.split()}
+            kinds = _OF_COMPANIES if plain(column) == "iscompany" else _KINDS
+            values = {text: code for text in texts for code, words in kinds.items() if plain(text) in words.split()}
             if values and len(texts) <= MAX_VALUES:
                 unknown = [text for text in texts if text not in values]
                 if unknown:
@@ -182,7 +191,16 @@ class _Columns:
         return ["# change_ts: no column says when a row changed, so it is from when the file was first seen"]
 
     def _op(self) -> list[str]:
-        return [f"op = {self._of(name)}"] if (name := self._take("op")) else []
+        if name := self._take("op"):
+            return [f"op = {self._of(name)}"]
+        if name := self._take("deleted"):
+            texts = self.frame[name].drop_nulls().unique().sort().to_list()
+            if texts and all(plain(text) in f"{_TRUE} {_FALSE}".split() for text in texts):
+                gone = next((text for text in texts if plain(text) in _TRUE.split()), _AS_TRUE.get(texts[0], "true"))
+                return [
+                    f'op = {{ from = {self._of(name)}, values = {{ {_quoted(gone)} = "delete", "*" = "upsert" }} }}'
+                ]
+        return []
 
     def _address(self) -> str | None:
         if name := self._take("address"):
