@@ -14,11 +14,13 @@ from crm_core.errors import DropRefused
 from crm_core.values.hashing import normal_form
 
 REQUIRED = ("display_name", "entity_type", "details")
-OF_A_DELETION = ("entity_uid", "op")  # a file with these two may lack the required columns: it can only delete
+# A file with these may lack the required columns: it can only delete.
+OF_A_DELETION = ({"entity_uid", "op"}, {"source", "source_key", "op"})
 REASONS = "reject_reasons"
 # Further columns of a file of rejects; they are for people and say nothing about the entity.
 REMARKS = ("reject_line", REASONS)
-COLUMNS = ("entity_uid", "display_name", "entity_type", "details", "change_ts", "op")
+COLUMNS = ("entity_uid", "display_name", "entity_type", "details", "change_ts", "op", "source", "source_key")
+FURTHER_KEY = "key."  # the beginning of a column with further keys, before the code of their source
 KNOWN = {"", *COLUMNS, *REMARKS}
 HEADER_BYTES = 1 << 16  # a header must end within these bytes
 
@@ -43,7 +45,10 @@ _ENDS_WITH_CR = re.compile(rb'[^"\r\n]*+(?:(?>"[^"]*+"[^"\r\n]*+))*+\r(?!\r*\n)'
 _END_OF_FILE = b"\x1a"  # Ctrl-Z, which old systems append to a text
 SEARCHED = 20  # lines that are searched for a header that is not in the first one
 CLOSE = 0.75  # the similarity from which on an unknown column counts as a misspelling of a known one
-_RULE = f"the first line of a drop names its columns: {', '.join(COLUMNS)}, and detail types by their codes"
+_RULE = (
+    f"the first line of a drop names its columns: {', '.join(COLUMNS)}, detail types by their codes, and "
+    f"{FURTHER_KEY}<source> for keys of further sources"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +62,13 @@ class Header:
     ends_with_cr: bool  # lines end with CR alone, as on old Macintosh systems
 
 
-def read_header(path: Path, start: bytes, detail_types: Iterable[str] = ()) -> Header:
+def read_header(path: Path, start: bytes, detail_types: Iterable[str] = (), sources: Iterable[str] = ()) -> Header:
     """Read the header from the first HEADER_BYTES of a file; a column may be a detail type, named by its code.
 
-    Raises DropRefused if it is not the header of a drop.
+    Others hold keys of sources, named by FURTHER_KEY and their codes. Raises DropRefused if it is not the header of a
+    drop.
     """
-    codes = {code.lower() for code in detail_types}
+    codes = {code.lower() for code in detail_types} | {further_key(code) for code in sources}
     for magic, kind in _OTHER_KINDS:
         if start.startswith(magic):
             raise DropRefused(path, f"is {kind}")
@@ -89,6 +95,11 @@ def read_header(path: Path, start: bytes, detail_types: Iterable[str] = ()) -> H
         text=as_text(mark + record),
         ends_with_cr=ends_with_cr,
     )
+
+
+def further_key(source: str) -> str:
+    """Return the name of the column that holds keys of a source, given its code."""
+    return f"{FURTHER_KEY}{source.lower()}"
 
 
 def without_end_of_file(text: bytes) -> bytes:
@@ -144,8 +155,9 @@ def _faults(columns: tuple[str, ...], codes: Set[str]) -> list[str]:
             close = difflib.get_close_matches(name, [*COLUMNS, *sorted(codes)], n=1, cutoff=CLOSE)
             shown = repr(name if len(name) <= 40 else name[:39] + "…")
             faults.append(f"has an unknown column {shown}" + (f", is it {close[0]}?" if close else ""))
-    missing = [name for name in REQUIRED if name not in named and not (name == "details" and codes & set(named))]
-    if missing and not set(OF_A_DELETION) <= set(named):
+    details = {name for name in codes & set(named) if not name.startswith(FURTHER_KEY)}
+    missing = [name for name in REQUIRED if name not in named and not (name == "details" and details)]
+    if missing and not any(columns <= set(named) for columns in OF_A_DELETION):
         faults.append(f"lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
     return faults
 

@@ -39,7 +39,7 @@ class RawChunk:
     """Some rows of a drop, as they were in the file."""
 
     # line Int64 (the header is line 1), each of COLUMNS as String (null where empty or absent), and a String column for
-    # each detail type that the header names, by its code in lower case.
+    # each detail type that the header names, by its code in lower case, and for each further source (`further_key`).
     frame: pl.DataFrame
     rejects: list[Reject] = field(default_factory=list)  # rows that cannot be read, in order of their lines
     bytes_read: int = 0  # of the file, so far
@@ -79,17 +79,18 @@ def read_drop(
     *,
     sha256: str | None = None,
     detail_types: Iterable[str] = (),
+    sources: Iterable[str] = (),
     block_bytes: int = BLOCK_BYTES,
     record_bytes: int = RECORD_BYTES,
 ) -> Iterator[RawChunk]:
     """Read a drop in chunks of about `block_bytes`, rows in order; memory does not grow with the file.
 
-    A column may be a detail type, named by its code. Raises DropRefused if the file is not a drop, or no longer has the
-    given fingerprint.
+    A column may be a detail type, or hold keys of a source, named by its code. Raises DropRefused if the file is not a
+    drop, or no longer has the given fingerprint.
     """
     with _opened(path) as file:
         start = file.read(HEADER_BYTES)
-        header = read_header(path, start, detail_types)
+        header = read_header(path, start, detail_types, sources)
         columns = ["line", *COLUMNS, *(name for name in header.columns if name not in KNOWN)]
         file.seek(header.size)
         digest = hashlib.sha256(start[: header.size])
