@@ -14,7 +14,19 @@ from api.cockpit.admin import accounts as admin_accounts
 from api.cockpit.admin import index, ledger, rejects, tokens, types
 from api.cockpit.kept import Kept
 from api.cockpit.page import not_found
-from api.cockpit.pages import accounts, audit, compare, drops, entity, entity_change, entity_keys, overview, quality, search, undo
+from api.cockpit.pages import (
+    accounts,
+    audit,
+    compare,
+    drops,
+    entity,
+    entity_change,
+    entity_keys,
+    overview,
+    quality,
+    search,
+    undo,
+)
 from api.cockpit.templates import STATIC, VENDOR, vendor_folder
 from api.cockpit.visitor import Visitors
 from api.state import State

@@ -1,4 +1,4 @@
-"""Entities by the keys of sources: read, set and ended under the key that another system has for them; links of keys."""
+"""Entities by the keys of sources: read, set and ended by the key that another system has for them; links of keys."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ KeyInPath = Annotated[
     str, Path(description="The source's key for the entity; case counts, and it may contain slashes", examples=["4711"])
 ]
 
-Reason = Annotated[str, Field(min_length=1, max_length=1_000, pattern=r"^[^\x00]*$", description="Why; the audit shows it")]
+Reason = Annotated[
+    str, Field(min_length=1, max_length=1_000, pattern=r"^[^\x00]*$", description="Why; the audit shows it")
+]
 
 
 class LinkBody(BaseModel):
@@ -69,7 +71,9 @@ class KeyName(BaseModel):
     source: str
     source_key: str
     entity_uid: Annotated[UUID, Field(description="Of an entity that may not be known yet")]
-    is_linked: Annotated[bool, Field(description="It is not the entity of its own, which is derived from source and key")]
+    is_linked: Annotated[
+        bool, Field(description="It is not the entity of its own, which is derived from source and key")
+    ]
     links: Annotated[list[KeyLink], Field(description="The last first")]
 
 

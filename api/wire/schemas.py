@@ -207,7 +207,9 @@ class Recorded(BaseModel):
     before: Then | None
     after: Then | None
     reason: Annotated[str | None, Field(description="Of an undo, a reinstatement or a link: why")] = None
-    links: Annotated[list[LinkedKey] | None, Field(description="Keys that it gave to an entity, or took from it")] = None
+    links: Annotated[list[LinkedKey] | None, Field(description="Keys that it gave to an entity, or took from it")] = (
+        None
+    )
 
 
 class RecordedOf(Recorded):

@@ -28,7 +28,10 @@ class Linked:
 
 
 def link(connection: Connection, key: SourceKey, entity_uid: UUID, who: Who) -> Linked:
-    """Link a key to an entity that was ever known; with the uid of the key itself, end its link. Raises UnknownEntity."""
+    """Link a key to an entity that was ever known; with the uid of the key itself, end its link.
+
+    Raises UnknownEntity.
+    """
     values = {
         "key_uid": key.key_uid,
         "source_id": key.source.source_id,

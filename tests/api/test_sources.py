@@ -8,7 +8,19 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from serving import ENTITIES, NDJSON, V1, Document, a_problem, create, detail_list, patch, read, served_with_types, values
+from serving import (
+    ENTITIES,
+    NDJSON,
+    V1,
+    Document,
+    a_problem,
+    create,
+    detail_list,
+    patch,
+    read,
+    served_with_types,
+    values,
+)
 
 from crm_core.postgres.connection import Database
 from crm_core.timeline.invariants import check
@@ -40,7 +52,9 @@ def body(name: str = "Ada", **details: str | None) -> Document:
     return {"display_name": name, "entity_type": "PERSON", "details": detail_list(details)}
 
 
-def put(client: httpx.Client, key: str, sent: Document | None = None, *, source: str = "erp", **params: str) -> Document:
+def put(
+    client: httpx.Client, key: str, sent: Document | None = None, *, source: str = "erp", **params: str
+) -> Document:
     answer = client.put(by_key(key, source), json=sent or body(), params=params)
     assert answer.status_code in (200, 201), answer.text
     return dict(answer.json())
@@ -79,7 +93,9 @@ class TestSources:
         assert client.get(ENTITIES, params={"source": "old"}).json()["count"] == 1, "it keeps its keys"
 
     def test_that_do_not_exist_are_named(self, client: httpx.Client) -> None:
-        a_problem(client.patch(f"{SOURCES}/none", json={"name": "x"}), 404, "there is no source none", "/api/v1/sources")
+        a_problem(
+            client.patch(f"{SOURCES}/none", json={"name": "x"}), 404, "there is no source none", "/api/v1/sources"
+        )
         a_problem(client.put(by_key("1", "none"), json=body()), 404, "'none' is not an active source")
         a_problem(client.get(ENTITIES, params={"source": "none"}), 400, "'none' is not a known source", "erp")
 
@@ -107,9 +123,7 @@ class TestPutting:
         assert "keys" not in found, "an answer for the past never changes"
 
     def test_is_made_once_under_its_idempotency_key(self, client: httpx.Client) -> None:
-        first, second = (
-            client.put(by_key("once"), json=body(), headers={"Idempotency-Key": "k1"}) for _ in range(2)
-        )
+        first, second = (client.put(by_key("once"), json=body(), headers={"Idempotency-Key": "k1"}) for _ in range(2))
         assert (first.status_code, second.status_code) == (201, 201)
         assert second.headers["idempotency-replayed"] == "true"
         assert first.content == second.content
@@ -148,7 +162,9 @@ class TestPutting:
         made = put(client, "uid")
         put(client, "uid", body() | {"entity_uid": made["entity_uid"]})
         other = create(client)["entity_uid"]
-        a_problem(client.put(by_key("uid"), json=body() | {"entity_uid": other}), 400, "body.entity_uid", made["entity_uid"])
+        a_problem(
+            client.put(by_key("uid"), json=body() | {"entity_uid": other}), 400, "body.entity_uid", made["entity_uid"]
+        )
 
     def test_takes_what_was_answered(self, client: httpx.Client) -> None:
         made = put(client, "echo", body("Ada", email="a@x.org"))
@@ -223,7 +239,11 @@ class TestLinks:
 
     def test_need_an_entity_that_is_known_and_a_reason(self, client: httpx.Client) -> None:
         nobody = str(key_uid("erp", "nobody ever"))
-        a_problem(client.put(link("L5"), json={"entity_uid": nobody, "reason": "x"}), 404, f"no entity {nobody} was ever known")
+        a_problem(
+            client.put(link("L5"), json={"entity_uid": nobody, "reason": "x"}),
+            404,
+            f"no entity {nobody} was ever known",
+        )
         ada = create(client)["entity_uid"]
         a_problem(client.put(link("L5"), json={"entity_uid": ada, "reason": " "}), 400, "reason: is blank")
         a_problem(client.delete(link("L5")), 400, "query.reason")

@@ -41,9 +41,7 @@ def crm(fresh_database: Database) -> Iterator[Connection]:
         assert [found.examples for found in check(connection) if not found.holds] == []
 
 
-def row(
-    key: str = "A", name: str = "Ada", at: float = 1, source: str = "erp", **cells: str
-) -> Mapping[str, str]:
+def row(key: str = "A", name: str = "Ada", at: float = 1, source: str = "erp", **cells: str) -> Mapping[str, str]:
     entity = {"display_name": name, "entity_type": "PERSON", "change_ts": day(at).isoformat()}
     return {**entity, "source": source if key else "", "source_key": key, **cells}
 
@@ -150,7 +148,9 @@ class TestADrop:
         assert (report.status, report.rows_changed, report.notes) == ("merged", 1, ())
 
     def test_may_not_lack_the_columns_of_other_rows_when_it_has_no_op(self, crm: Connection, path: Path) -> None:
-        report = ingest_on(crm, write_drop(path, [{"source": "erp", "source_key": "B"}], ["source", "source_key"]), Options())
+        report = ingest_on(
+            crm, write_drop(path, [{"source": "erp", "source_key": "B"}], ["source", "source_key"]), Options()
+        )
         assert report.status == "refused"
         assert "lacks the columns display_name, entity_type, details" in (report.error or "")
 
@@ -200,8 +200,8 @@ class TestARowThatNamesItsEntityTwice:
     def test_is_rejected_when_an_earlier_row_of_the_file_gave_the_key_away(self, crm: Connection, path: Path) -> None:
         eve = str(uid("eve"))
         report = take(
-            crm, path, row("A", "Ada"), row("A", "Eve", entity_uid=eve), row("B", "Eve", entity_uid=eve), row("B", "E.", 2),
-            row("B", "Bob", entity_uid=str(ADA)),
+            crm, path, row("A", "Ada"), row("A", "Eve", entity_uid=eve), row("B", "Eve", entity_uid=eve),
+            row("B", "E.", 2), row("B", "Bob", entity_uid=str(ADA)),
         )  # fmt: skip
         assert rejected(crm, report) == {3: (Reason.KEY_OF_ANOTHER_ENTITY,), 6: (Reason.KEY_OF_ANOTHER_ENTITY,)}
         assert names(crm, uid("eve")) == ["Eve", "E."]
@@ -283,7 +283,14 @@ class TestALink:
         assert (link(crm, key, A, ANN).outcome, unlink(crm, key, ANN).outcome) == ("unchanged", "unchanged")
 
     def test_is_filtered_by(self, crm: Connection, path: Path) -> None:
-        take(crm, path, row("A", "Ada"), row("B", "Bob"), row("A", "Sam", source="shop"), row("", "Eve", entity_uid=str(ADA)))
+        take(
+            crm,
+            path,
+            row("A", "Ada"),
+            row("B", "Bob"),
+            row("A", "Sam", source="shop"),
+            row("", "Eve", entity_uid=str(ADA)),
+        )
         types = reference_types(crm)
         link(crm, find_key(types, "shop", "A"), ADA, ANN)
 

@@ -49,7 +49,11 @@ async def add_key(opened: Page) -> Response:
         return await _show(opened, values, {field: _sentence(said) for _, field, said in error.faults})
     opened.has_written()
     named = f"{values['source_key']} of {values['source']}"
-    said = f"The key {named} names this entity already." if outcome == "unchanged" else f"The key {named} names this entity now."
+    said = (
+        f"The key {named} names this entity already."
+        if outcome == "unchanged"
+        else f"The key {named} names this entity now."
+    )
     return opened.go(opened.url(f"/entities/{uid}/keys"), said)
 
 
@@ -67,7 +71,9 @@ async def end_link(opened: Page) -> Response:
 
     own = await opened.state.write(work)
     opened.has_written()
-    return opened.go(opened.url(f"/entities/{uid}/keys"), f"The key {source_key} of {source} names the entity {own} again.")
+    return opened.go(
+        opened.url(f"/entities/{uid}/keys"), f"The key {source_key} of {source} names the entity {own} again."
+    )
 
 
 routes = [

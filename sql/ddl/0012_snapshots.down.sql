@@ -1,0 +1,3 @@
+-- The place of the step that brings snapshots.
+-- Nothing yet.
+select 1;
