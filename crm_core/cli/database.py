@@ -20,6 +20,7 @@ from crm_core.settings import Settings
 from crm_core.values.text import json_line, one_line
 
 if TYPE_CHECKING:
+    from crm_core.model import DetailType, EntityType, Source
     from crm_core.postgres.connection import Connection
     from crm_core.postgres.schema_version import Revision
 
@@ -100,7 +101,11 @@ def types(*, as_json: bool) -> None:
     with open_migrated(Settings.from_environment()) as database, database.connect() as connection:
         known = reference_types(connection)
     if as_json:
-        kinds = {"entity_type": known.entity_types, "detail_type": known.detail_types, "source": known.sources}
+        kinds: Mapping[str, Sequence[EntityType | DetailType | Source]] = {
+            "entity_type": known.entity_types,
+            "detail_type": known.detail_types,
+            "source": known.sources,
+        }
         for kind, found in kinds.items():
             for one in found:
                 fields = {name: value for name, value in asdict(one).items() if not name.endswith("_id")}

@@ -41,7 +41,7 @@ def crm(fresh_database: Database) -> Iterator[Connection]:
         assert [found.examples for found in check(connection) if not found.holds] == []
 
 
-def row(key: str = "A", name: str = "Ada", at: float = 1, source: str = "erp", **cells: str) -> Mapping[str, str]:
+def row(key: str = "A", name: str = "Ada", at: float = 1, source: str = "erp", **cells: str) -> dict[str, str]:
     entity = {"display_name": name, "entity_type": "PERSON", "change_ts": day(at).isoformat()}
     return {**entity, "source": source if key else "", "source_key": key, **cells}
 
@@ -236,36 +236,36 @@ class TestARowThatNamesItsEntityTwice:
 @pytest.mark.integration
 class TestARowWithKeysOfSeveralSources:
     def test_names_its_entity_by_each_of_them_from_then_on(self, crm: Connection, path: Path) -> None:
-        take(crm, path, row("A", "Ada", **{"key.shop": " S1 "}), row("B", "Bob", **{"key.shop": ""}))
+        take(crm, path, row("A", "Ada") | {"key.shop": " S1 "}, row("B", "Bob") | {"key.shop": ""})
         take(crm, path, row("S1", "Ada King", 2, source="shop"))
         assert names(crm, A) == ["Ada", "Ada King"]
         assert entities(crm) == {A, B}
         assert keys_of(crm, A) == [KeyOfEntity("ERP", "A", False), KeyOfEntity("shop", "S1", True)]
 
     def test_may_name_it_by_them_alone(self, crm: Connection, path: Path) -> None:
-        take(crm, path, row("", "Ada", entity_uid=str(ADA), **{"key.shop": "S1", "key.erp": "A"}))
+        take(crm, path, row("", "Ada", entity_uid=str(ADA)) | {"key.shop": "S1", "key.erp": "A"})
         take(crm, path, row("S1", "A", 2, source="shop"), row("A", "Ada King", 3))
         assert names(crm, ADA) == ["Ada", "A", "Ada King"]
 
     def test_may_be_one_of_two_that_name_each_other(self, crm: Connection, path: Path) -> None:
         report = take(
-            crm, path, row("A", "Ada", **{"key.shop": "S1", "key.erp": ""}),
-            row("S1", "Ada King", 2, source="shop", **{"key.erp": "A", "key.shop": ""}),
+            crm, path, row("A", "Ada") | {"key.shop": "S1", "key.erp": ""},
+            row("S1", "Ada King", 2, source="shop") | {"key.erp": "A", "key.shop": ""},
         )  # fmt: skip
         assert report.rows_rejected == 0
         assert names(crm, A) == ["Ada", "Ada King"]
 
     def test_is_rejected_when_one_of_them_names_another_entity(self, crm: Connection, path: Path) -> None:
         take(crm, path, row("S1", "Eve", source="shop"))
-        report = take(crm, path, row("A", "Ada", **{"key.shop": "S1"}))
+        report = take(crm, path, row("A", "Ada") | {"key.shop": "S1"})
         assert rejected(crm, report) == {2: (Reason.KEY_OF_ANOTHER_ENTITY,)}
 
     def test_is_rejected_when_one_of_them_is_too_long(self, crm: Connection, path: Path) -> None:
-        report = take(crm, path, row("A", "Ada", **{"key.shop": "x" * 501}))
+        report = take(crm, path, row("A", "Ada") | {"key.shop": "x" * 501})
         assert rejected(crm, report) == {2: (Reason.VALUE_TOO_LONG,)}
 
     def test_needs_sources_that_are_known(self, crm: Connection, path: Path) -> None:
-        report = take(crm, path, row("A", "Ada", **{"key.shopp": "S1"}))
+        report = take(crm, path, row("A", "Ada") | {"key.shopp": "S1"})
         assert report.status == "refused"
         assert "unknown column 'key.shopp', is it key.shop?" in (report.error or "")
 
@@ -294,13 +294,14 @@ class TestALink:
         types = reference_types(crm)
         link(crm, find_key(types, "shop", "A"), ADA, ANN)
 
-        def found(**which: str) -> list[str]:
-            listed = reads.entities(crm, types, Filter(**which)).documents
-            assert reads.count_entities(crm, types, Filter(**which)) == len(listed)
-            streamed = b"".join(reads.stream_entities(crm, types, Filter(**which))).decode().splitlines()
+        def found(source: str | None = None, source_key: str | None = None) -> list[str]:
+            which = Filter(source=source, source_key=source_key)
+            listed = reads.entities(crm, types, which).documents
+            assert reads.count_entities(crm, types, which) == len(listed)
+            streamed = b"".join(reads.stream_entities(crm, types, which)).decode().splitlines()
             assert streamed == list(listed)
-            then = reads.entities(crm, types, Filter(**which), as_of=day(5)).documents
-            assert reads.count_entities(crm, types, Filter(**which), as_of=day(5)) == len(then) == len(listed)
+            then = reads.entities(crm, types, which, as_of=day(5)).documents
+            assert reads.count_entities(crm, types, which, as_of=day(5)) == len(then) == len(listed)
             return [document.split('"')[7] for document in listed]
 
         assert found(source="erp") == ["Ada", "Bob"]

@@ -110,7 +110,7 @@ def _asked(opened: Page) -> Asked:
         refuse("q", f"is longer than {LONGEST:,} characters, or has a NUL; search for less")
     sort = "name" if query.get("sort") == "name" else "best"
     names = ("entity_type", "detail_type", "detail_value", "source", "source_key")
-    return Asked(q, *(query.get(name, "").strip() for name in names), sort)
+    return Asked(q=q, sort=sort, **{name: query.get(name, "").strip() for name in names})
 
 
 def _list(connection: Connection, *, opened: Page, asked: Asked, types: ReferenceTypes) -> Found:
