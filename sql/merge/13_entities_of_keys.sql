@@ -6,4 +6,4 @@ left join stated_key s on s.key_uid = w.key_uid
 left join source_key k on k.key_uid = w.key_uid and k.entity_uid <> k.key_uid
 where s.key_uid is not null or k.key_uid is not null
    or exists (select from staged_change c where c.entity_uid = w.key_uid)
-   or exists (select from ledger l where l.entity_uid = w.key_uid and l.acts)
+   or exists (select from ledger l where l.entity_uid = w.key_uid and l.acts and l.op <> 'patch')

@@ -35,7 +35,7 @@ language plpgsql as $$
 declare
     former uuid := lock_key_of_source(its_key_uid, its_uid);
 begin
-    if its_uid <> its_key_uid and not exists (select from ledger l where l.entity_uid = its_uid and l.acts) then
+    if its_uid <> its_key_uid and not exists (select from ledger l where l.entity_uid = its_uid and l.acts and l.op <> 'patch') then
         outcome := 'unknown';
     elsif its_uid = former then
         outcome := 'unchanged';
@@ -51,7 +51,8 @@ begin
         select of_both.uid, greatest(clock_timestamp(), max(l.change_ts) + interval '1 microsecond'), link_key.batch_id, of_both.row_no, 'patch'
         from (values (its_uid, 1), (former, 2)) as of_both (uid, row_no)
         join ledger l on l.entity_uid = of_both.uid
-        group by of_both.uid, of_both.row_no;
+        group by of_both.uid, of_both.row_no
+        having bool_or(l.acts);
     end if;
 end
 $$;
@@ -94,7 +95,7 @@ begin
         join staged_change c on c.row_no = s.row_no
         left join source_key k on k.key_uid = s.key_uid and k.entity_uid <> k.key_uid
         where c.entity_uid <> s.entity_uid or k.entity_uid <> s.entity_uid
-           or k.key_uid is null and exists (select from ledger l where l.entity_uid = s.key_uid and l.acts)
+           or k.key_uid is null and exists (select from ledger l where l.entity_uid = s.key_uid and l.acts and l.op <> 'patch')
     ) then
         raise serialization_failure using message = 'a key was given to another entity meanwhile';
     end if;
