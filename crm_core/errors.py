@@ -22,6 +22,8 @@ CrmError
 │   └── DatabaseFault        the database refused one of our statements: report it
 ├── DropRefused              a file that is not a drop: nothing of it is recorded
 │   └── DropUnreadable       it could not be read, or changed meanwhile: its content was not checked
+├── SnapshotRefused          a scope or an instant that no snapshot can have
+├── DecisionRefused          a drop that does not wait for a decision
 ├── UnknownDrop              no drop of that name or SHA-256 was ever received
 ├── UnknownBatch             no batch of that number was ever recorded
 ├── UndoRefused              a drop or batch that cannot be undone or reinstated as it stands
@@ -184,6 +186,23 @@ class DropRefused(CrmError):
 
 class DropUnreadable(DropRefused):
     """A file that could not be read, or changed meanwhile: its content was not checked, so it may be retried."""
+
+
+class SnapshotRefused(CrmError):
+    """A scope or an instant that no snapshot can have; nothing was read."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+
+
+class DecisionRefused(CrmError):
+    """A drop that does not wait for somebody to approve or decline it."""
+
+    def __init__(self, sha256: str, status: str) -> None:
+        self.sha256, self.status = sha256, status
+        super().__init__(
+            f"drop {sha256[:12]} waits for no decision, it is {status}; the list of drops says what it did"
+        )
 
 
 class UnknownDrop(CrmError):

@@ -1,8 +1,9 @@
--- Return the next entities of which a known change says a name with a part, as known_uids does: no other can have had such a name.
+-- Return the next entities of which a known change says a name with a part, as known_uids does: no other can have had such a name. It may
+-- have said so before the window, and what ends the entity says none.
 -- In: as known_uids, and like (a pattern). Out: entity_uid.
 select distinct entity_uid
-from recorded_change
+from stated_change
 where search_form(display_name) like search_form(%(like)s)
-  and (%(after_uid)s::uuid is null or entity_uid > %(after_uid)s) and change_ts > %(from)s::timestamptz and change_ts <= %(to)s::timestamptz
+  and (%(after_uid)s::uuid is null or entity_uid > %(after_uid)s) and change_ts <= %(to)s::timestamptz
 order by entity_uid
 limit %(limit)s

@@ -65,8 +65,19 @@ async def show_drop(opened: Page) -> Response:
         ("drop", sha256, report.merged_at), partial(collect_drop, sha256=sha256)
     )
     rejected = await opened.read(partial(_rejected, sha256=sha256, number=number))
+    document = await opened.read(lambda connection: registry.drop(connection, sha256))
+    kept = json.loads(document or "{}")
+    at = kept.get("snapshot_at")
     return opened.show(
-        "drop.html", drop=report, full=full, rejected=rejected, number=number, page_size=REJECTS_SHOWN, meaning=MEANING
+        "drop.html",
+        drop=report,
+        full=full,
+        rejected=rejected,
+        number=number,
+        page_size=REJECTS_SHOWN,
+        meaning=MEANING,
+        kept=kept,
+        snapshot_at=at and datetime.fromisoformat(at),
     )
 
 
