@@ -20,7 +20,9 @@ from crm_core.postgres.connection import Database
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("nothing_around")]
 
-HEAVY = {"dagster", "polars", "pandera", "sqlalchemy", "alembic", "numpy", "psycopg", "rich", "fastapi", "pwdlib"}
+HEAVY = {
+    "dagster", "polars", "pandera", "sqlalchemy", "alembic", "numpy", "psycopg", "rich", "fastapi", "pwdlib", "dotenv",
+}  # fmt: skip
 COMMANDS = [
     "demo", "up", "serve", "migrate", "loaddata", "types", "createsuperuser", "ingest", "rejects", "undo", "token",
     "check", "report", "exec", "explain", "bench",
