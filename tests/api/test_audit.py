@@ -5,24 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
 
 import httpx
 import pytest
-from serving import ENTITIES, NDJSON, V1, Document, a_problem, create, served_with_types
-
-from crm_core.postgres.connection import Database
+from serving import ENTITIES, NDJSON, V1, Document, a_problem, create
 
 pytestmark = [pytest.mark.integration, pytest.mark.api]
 
 AUDIT = f"{V1}/audit"
 DROP = "display_name,entity_type,details,change_ts\nAda,PERSON,[],2024-01-01\n"
-
-
-@pytest.fixture(scope="module")
-def client(database: Database) -> Iterator[httpx.Client]:
-    with served_with_types(database) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,12 +36,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.api]
 
 DOCUMENT = "/openapi.json"
 FORM = "multipart/form-data; boundary=x"
-
-
-@pytest.fixture(scope="module")
-def client(database: Database) -> Iterator[httpx.Client]:
-    with served_with_types(database) as client:
-        yield client
 
 
 def bearer(database: Database, name: str) -> dict[str, str]:

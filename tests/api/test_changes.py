@@ -5,26 +5,18 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from serving import ENTITIES, NDJSON, V1, Document, a_problem, create, served_with_types, values
-
-from crm_core.postgres.connection import Database
+from serving import ENTITIES, NDJSON, V1, Document, a_problem, create, values
 
 pytestmark = [pytest.mark.integration, pytest.mark.api]
 
 CHANGES = f"{V1}/changes"
 LINES = {"Content-Type": NDJSON}
-
-
-@pytest.fixture(scope="module")
-def client(database: Database) -> Iterator[httpx.Client]:
-    with served_with_types(database) as client:
-        yield client
 
 
 def events(client: httpx.Client, after: str = "", **params: str | int) -> tuple[list[Document], str]:

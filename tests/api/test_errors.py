@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import socket
-from collections.abc import Iterator
 from uuid import uuid4
 
 import httpx
@@ -12,37 +10,24 @@ import pytest
 from builders import NOBODY
 from serving import (
     ENTITIES,
+    JSON,
     PROBLEM,
     V1,
     a_problem,
     a_raw_problem,
     ask_raw,
     create,
+    person,
+    posted,
     read_raw,
     served,
-    served_with_types,
 )
 
 from crm_core.postgres.connection import Database
 
 pytestmark = [pytest.mark.integration, pytest.mark.api]
 
-JSON = {"Content-Type": "application/json"}
 HOST = b"Host: localhost\r\n"
-
-
-@pytest.fixture(scope="module")
-def client(database: Database) -> Iterator[httpx.Client]:
-    with served_with_types(database) as client:
-        yield client
-
-
-def posted(client: httpx.Client, content: bytes, path: str = ENTITIES, **headers: str) -> httpx.Response:
-    return client.post(path, content=content, headers=JSON | headers)
-
-
-def person(**more: object) -> bytes:
-    return json.dumps({"display_name": "A", "entity_type": "PERSON", **more}).encode()
 
 
 def test_a_problem_says_what_when_and_where(client: httpx.Client) -> None:

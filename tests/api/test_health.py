@@ -28,12 +28,6 @@ END = b"\r\n0\r\n\r\n"  # of an answer in chunks that is whole
 
 
 @pytest.fixture(scope="module")
-def client(database: Database) -> Iterator[httpx.Client]:
-    with served_with_types(database) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
 def openapi(client: httpx.Client) -> Document:
     return dict(client.get("/openapi.json").json())
 

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import httpx
 import pytest
-from serving import ENTITIES, V1, Document, a_problem, create, served_with_types
-
-from crm_core.postgres.connection import Database
+from serving import ENTITIES, V1, Document, a_problem, create
 
 pytestmark = [pytest.mark.integration, pytest.mark.api]
 
 ADA = "0b9f8a52-6c3e-4f0d-9a77-2d4e5c6b7a01"
-
-
-@pytest.fixture(scope="module")
-def client(database: Database) -> Iterator[httpx.Client]:
-    with served_with_types(database) as client:
-        yield client
 
 
 def dropped(client: httpx.Client, name: str) -> str:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from builders import an_entity, reference_data, write_drop
-from servers import Server
 from ticks import Ticks
 
 from crm_core.drops.ingest import ingest
@@ -23,23 +21,6 @@ from pipelines.ingestion import FILE_TAG
 from pipelines.partitions import drops
 from pipelines.resources import CrmDatabase
 from pipelines.sensors import MAX_RUNS, MAX_WAITING, Cursor, drop_folder, report_after_drops, undone_drops
-
-
-@pytest.fixture
-def ticks(tmp_path: Path) -> Iterator[Ticks]:
-    folder = tmp_path / "drops"
-    folder.mkdir()
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield Ticks(folder, instance)
-
-
-@pytest.fixture
-def given(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
-    """A database that the sensor asks, too."""
-    with server.clone() as database:
-        monkeypatch.setenv("CRM_DATABASE_URL", database.conninfo)
-        yield database
-
 
 # A file that arrives
 

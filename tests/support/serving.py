@@ -26,6 +26,7 @@ V1 = "/api/v1"
 ENTITIES = f"{V1}/entities"
 PROBLEM = "application/problem+json"
 NDJSON = "application/x-ndjson"
+JSON = {"Content-Type": "application/json"}
 DETAIL_KEYS = ["detail_type", "detail_value", "valid_from", "valid_to", "is_current", "hashdiff"]
 ENTITY_KEYS = [
     "entity_uid",
@@ -103,6 +104,16 @@ def create(client: httpx.Client, name: str = "Ada Lovelace", *, type_: str = "PE
     )
     assert answer.status_code == 201, answer.text
     return dict(answer.json())
+
+
+def posted(client: httpx.Client, content: bytes, path: str = ENTITIES, **headers: str) -> httpx.Response:
+    """The answer to a POST of these bytes as JSON."""
+    return client.post(path, content=content, headers=JSON | headers)
+
+
+def person(**more: object) -> bytes:
+    """The body of a POST that creates a person."""
+    return json.dumps({"display_name": "A", "entity_type": "PERSON", **more}).encode()
 
 
 def a_problem(answer: httpx.Response, status: int, *parts: str) -> Document:

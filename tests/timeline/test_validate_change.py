@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
+from drop_rows import BERLIN, NOW, TYPES, UID
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -16,30 +16,13 @@ from crm_core.drops.contract import validate
 from crm_core.drops.csv_header import COLUMNS
 from crm_core.drops.reader import RawChunk
 from crm_core.errors import ChangeRefused
-from crm_core.model import Change, DetailType, EntityType, Op, Reason, ReferenceTypes
+from crm_core.model import Change, Op, Reason
 from crm_core.timeline.single_change import ChangeRequest, Provenance, validate_change
 from crm_core.values.hashing import detail_hashdiff, entity_hashdiff
 
 pytestmark = pytest.mark.unit
 
-UID = UUID("a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11")
-NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)
-BERLIN = ZoneInfo("Europe/Berlin")
 TESTER = Provenance("test", "r")
-TYPES = ReferenceTypes(
-    (
-        EntityType(1, "PERSON", "Person", "", is_active=True),
-        EntityType(2, "INSTITUTION", "Institution", "", is_active=True),
-        EntityType(3, "ROBOT", "Robot", "", is_active=False),
-    ),
-    (
-        DetailType(4, "website", "Website", "", is_active=True, compares="text"),
-        DetailType(5, "email", "Email", "", is_active=True, compares="casefold"),
-        DetailType(6, "key", "Key", "", is_active=True, compares="exact"),
-        DetailType(7, "Straße", "Street", "", is_active=True, compares="text"),
-        DetailType(8, "fax", "Fax", "", is_active=False, compares="text"),
-    ),
-)
 Details = list[tuple[str, str | None]]
 Row = tuple[Op, str, str, Details, str | None]
 Judged = tuple[set[str], Change | None, dict[str, str | None]]  # reasons, or the change and its hashdiffs
@@ -91,7 +74,7 @@ def validated(request: ChangeRequest) -> Change:
 def by_request(op: Op, name: str, entity_type: str, details: Details, change_ts: str | None) -> Judged:
     said = () if op == "delete" else (name, entity_type, details)
     try:
-        change = validated(ChangeRequest(op, UID, TESTER, change_ts, *said))
+        change = validated(ChangeRequest(op, UUID(UID), TESTER, change_ts, *said))
     except ChangeRefused as refused:
         return {str(code) for code, _, _ in refused.faults}, None, {}
     if change.op == "delete":
@@ -110,7 +93,7 @@ def by_drop(rows: list[Row]) -> list[Judged]:
     cells = []
     for op, name, entity_type, details, change_ts in rows:
         listed = json.dumps([{"detail_type": code, "detail_value": value} for code, value in details])
-        row = {"entity_uid": str(UID), "display_name": name, "entity_type": entity_type, "details": listed}
+        row = {"entity_uid": UID, "display_name": name, "entity_type": entity_type, "details": listed}
         cells.append([(row | {"change_ts": change_ts, "op": op})[column] for column in COLUMNS])
     frame = pl.DataFrame(cells, dict.fromkeys(COLUMNS, pl.String), orient="row")
     frame = frame.select(pl.int_range(pl.len(), dtype=pl.Int64).alias("line"), *COLUMNS)
@@ -124,7 +107,7 @@ def by_drop(rows: list[Row]) -> list[Judged]:
         details_of = [detail for detail in valid.details.rows(named=True) if detail["line"] == change["line"]]
         stored = {detail["detail_type"]: detail["detail_value"] for detail in details_of}
         kind = entity_types.get(change["entity_type_id"])
-        made = Change(UID, change["change_ts"], change["op"], change["display_name"], kind, stored)
+        made = Change(UUID(UID), change["change_ts"], change["op"], change["display_name"], kind, stored)
         hashes = {detail["detail_type"]: detail["hashdiff"] for detail in details_of}
         judged[change["line"]] = (
             set(),
@@ -156,16 +139,16 @@ def test_a_request_and_a_row_are_judged_and_written_alike(rows: list[Row]) -> No
 
 
 def patched(**said: object) -> Change:
-    return validated(ChangeRequest("patch", UID, TESTER, **said))  # type: ignore[arg-type]
+    return validated(ChangeRequest("patch", UUID(UID), TESTER, **said))  # type: ignore[arg-type]
 
 
 def test_a_patch_sets_what_it_names_alone() -> None:
-    assert patched() == Change(UID, NOW, "patch")
-    assert patched(display_name=" B ") == Change(UID, NOW, "patch", "B")
-    assert patched(entity_type="person") == Change(UID, NOW, "patch", None, "PERSON")
+    assert patched() == Change(UUID(UID), NOW, "patch")
+    assert patched(display_name=" B ") == Change(UUID(UID), NOW, "patch", "B")
+    assert patched(entity_type="person") == Change(UUID(UID), NOW, "patch", None, "PERSON")
     said = patched(details=[("EMAIL", None), ("key", "")], change_ts="2024-01-01")
     midnight = datetime(2023, 12, 31, 23, tzinfo=UTC)
-    assert said == Change(UID, midnight, "patch", None, None, {"email": None, "key": None})
+    assert said == Change(UUID(UID), midnight, "patch", None, None, {"email": None, "key": None})
 
 
 @pytest.mark.parametrize(
