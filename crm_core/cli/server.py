@@ -86,7 +86,7 @@ def up(
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="How many processes.")
 @click.option("--fd", type=int, hidden=True, help="The number of a socket that listens there already: of `crm up`.")
 def serve(host: str, port: int, workers: int, fd: int | None) -> None:
-    """Serve the API alone.
+    """Serve the API and the cockpit alone.
 
     On 127.0.0.1 the API is open to everybody on this machine until you create a token. On any other address you have to
     create one first, with `crm token create`. One line of JSON is logged for each request. Ctrl-C stops the API.

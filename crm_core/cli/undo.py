@@ -1,4 +1,4 @@
-"""`crm undo`: what a drop or a request said acts no more; or, with --reinstate, again."""
+"""`crm undo`: undo a drop or a request or, with --reinstate, take the undo back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("drop", required=False)
 @click.option("--batch", type=click.IntRange(min=1), help="Undo this batch of a request instead of a drop.")
 @click.option("--reason", required=True, help="Why; it is recorded and shown in the audit.")
-@click.option("--reinstate", is_flag=True, help="Take an undo back: what the drop said acts again.")
+@click.option("--reinstate", is_flag=True, help="Take the last undo back: what the drop said counts again.")
 @click.option("--dry-run", is_flag=True, help="Show what would change; nothing is changed.")
 @click.option("--json", "as_json", is_flag=True, help="Write one line of JSON.")
 def undo(drop: str | None, *, batch: int | None, reason: str, reinstate: bool, dry_run: bool, as_json: bool) -> None:

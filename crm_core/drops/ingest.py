@@ -126,7 +126,7 @@ class _Staged:
 
 
 def _replayed(known: _Known) -> MergeReport:
-    """Report on a drop that is in already, whole."""
+    """Return the report on a drop that was taken in before, with every row accepted."""
     return MergeReport(
         file="",
         sha256=None,

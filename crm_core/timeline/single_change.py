@@ -68,7 +68,7 @@ class ChangeRequest:
 
     @property
     def is_dated(self) -> bool:
-        """Return whether it says from when on it is so."""
+        """Return whether it says from when on it holds."""
         return normal_form(self.change_ts or "") is not None
 
 
@@ -235,5 +235,5 @@ def _details(
 
 
 def _is_text(value: str) -> bool:
-    """Return whether PostgreSQL can store it."""
+    """Return whether PostgreSQL can store the text."""
     return "\0" not in value and not any("\ud800" <= char <= "\udfff" for char in value)

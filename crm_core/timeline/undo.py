@@ -1,4 +1,4 @@
-"""Undo and reinstate batches: what they said acts no more, or again, as if they had not come, or had not been undone.
+"""Undo and reinstate batches: everything is as if they had not come, or had not been undone.
 
 That is recorded as a batch of its own. The ledger keeps everything; the entities that are touched are folded again by
 the statements of a merge.
@@ -64,7 +64,7 @@ class Retraction:
     differences: tuple[Difference, ...]  # the first
 
     def as_json(self) -> dict[str, object]:
-        """Return the object that answers show."""
+        """Return the result as the object that the command line and the API show."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 

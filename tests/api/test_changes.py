@@ -199,8 +199,8 @@ def test_bad_lines_are_told_and_nothing_goes_in(client: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("line", "part"),
     [
-        ("{", "is no JSON"),
-        ("[]", "is no JSON object"),
+        ("{", "is not JSON"),
+        ("[]", "is not a JSON object"),
         ('{"a": 1, "a": 2}', "given twice"),
         ('{"display_nam": "x"}', "unknown member 'display_nam'"),
         ('{"display_name": 1}', "has no text in 'display_name'"),
@@ -208,7 +208,7 @@ def test_bad_lines_are_told_and_nothing_goes_in(client: httpx.Client) -> None:
         ('{"display_name": "\\ud800"}', "surrogate"),
         ('{"email": "x", "Email": "y"}', "has 'Email' twice"),
         ('{"details": [{"detail_type": "email", "detail_type": "email"}]}', "given twice"),
-        ("[" * 100_000, "is no JSON"),
+        ("[" * 100_000, "is not JSON"),
     ],
 )
 def test_a_line_that_is_no_change_is_told_with_its_number(client: httpx.Client, line: str, part: str) -> None:

@@ -1,4 +1,4 @@
-"""Conditional requests as RFC 9110 has them: weak and strong tags, lists of them, and what is judged first."""
+"""Conditional requests as RFC 9110 has them: weak and strong tags, lists of them, and what is checked first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each row is judged by every rule of the drop contract, and what passes is written in one form and hashed."""
+"""Each row is checked by every rule of the drop contract, and what passes is written in one form and hashed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sensor of the drop folder: a content gets runs until the database has judged it, and never many at a time."""
+"""The sensor of the drop folder: a file gets runs until the database has validated it, and never many at a time."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def test_ten_thousand_files_take_less_than_a_second_a_tick_and_leave_a_small_cur
         assert ticks.tick() == []
         seconds.append(time.process_time() - began)
     assert min(seconds) < 1
-    assert len(ticks.cursor or "") < 100, "10,000 files that were judged are not in it"
+    assert len(ticks.cursor or "") < 100, "10,000 files that were validated are not in it"
 
 
 @pytest.mark.unit

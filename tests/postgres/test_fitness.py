@@ -50,7 +50,7 @@ def libc(server: Server) -> str:
 
 
 def as_role(database: Database, role: str, *granted: str) -> Database:
-    """Make a role anew that may do nothing but what is granted, and answer the database as it sees it."""
+    """Replace a role by one that may do only what is granted, and return the database as it sees it."""
     with psycopg.connect(database.conninfo, autocommit=True) as connection:
         connection.execute(f"drop role if exists {role}".encode())
         connection.execute(f"create role {role} login".encode())

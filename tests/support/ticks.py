@@ -78,8 +78,8 @@ class Ticks:
             )
         )  # fmt: skip
 
-    def judge(self, database: Database, name: str, status: str = "refused") -> None:
-        """Do what a run does that reads a file: the database judges its bytes."""
+    def read(self, database: Database, name: str, status: str = "refused") -> None:
+        """Do what a run does that reads a file: the database has validated its bytes then."""
         file = next(file for file in DropFolder(folder=str(self.folder)).listing().files if file.path.name == name)
         with database.transaction() as connection:
             connection.execute(

@@ -1,4 +1,4 @@
-"""One change by request is judged and written as a row of a drop is: two implementations of one contract agree."""
+"""One change by request is validated and written as a row of a drop is: two implementations of one contract agree."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.unit
 TESTER = Provenance("test", "r")
 Details = list[tuple[str, str | None]]
 Row = tuple[Op, str, str, Details, str | None]
-Judged = tuple[set[str], Change | None, dict[str, str | None]]  # reasons, or the change and its hashdiffs
+Outcome = tuple[set[str], Change | None, dict[str, str | None]]  # reasons, or the change and its hashdiffs
 
 CHARS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 ODD = [
@@ -71,7 +71,7 @@ def validated(request: ChangeRequest) -> Change:
     return validate_change(request, TYPES, now=NOW, time_zone=BERLIN)
 
 
-def by_request(op: Op, name: str, entity_type: str, details: Details, change_ts: str | None) -> Judged:
+def by_request(op: Op, name: str, entity_type: str, details: Details, change_ts: str | None) -> Outcome:
     said = () if op == "delete" else (name, entity_type, details)
     try:
         change = validated(ChangeRequest(op, UUID(UID), TESTER, change_ts, *said))
@@ -88,8 +88,8 @@ def by_request(op: Op, name: str, entity_type: str, details: Details, change_ts:
     return set(), change, hashes
 
 
-def by_drop(rows: list[Row]) -> list[Judged]:
-    """Each row as a drop of all of them has it judged and written."""
+def by_drop(rows: list[Row]) -> list[Outcome]:
+    """Return each row as a drop of all of them validates and writes it."""
     cells = []
     for op, name, entity_type, details, change_ts in rows:
         listed = json.dumps([{"detail_type": code, "detail_value": value} for code, value in details])
@@ -99,7 +99,7 @@ def by_drop(rows: list[Row]) -> list[Judged]:
     frame = frame.select(pl.int_range(pl.len(), dtype=pl.Int64).alias("line"), *COLUMNS)
     chunk = RawChunk(frame, block=b"x\n" * len(rows), first_line=0)
     valid = validate(chunk, TYPES, first_seen=NOW, now=NOW, time_zone=BERLIN)
-    judged: dict[int, Judged] = {
+    outcomes: dict[int, Outcome] = {
         reject.line: ({str(reason) for reason in reject.reasons}, None, {}) for reject in valid.rejects
     }
     entity_types = {kind.entity_type_id: kind.code for kind in TYPES.entity_types}
@@ -109,12 +109,12 @@ def by_drop(rows: list[Row]) -> list[Judged]:
         kind = entity_types.get(change["entity_type_id"])
         made = Change(UUID(UID), change["change_ts"], change["op"], change["display_name"], kind, stored)
         hashes = {detail["detail_type"]: detail["hashdiff"] for detail in details_of}
-        judged[change["line"]] = (
+        outcomes[change["line"]] = (
             set(),
             made,
             hashes | ({} if made.op == "delete" else {"": change["hashdiff"]}),
         )
-    return [judged[line] for line in range(len(rows))]
+    return [outcomes[line] for line in range(len(rows))]
 
 
 ROWS = st.tuples(

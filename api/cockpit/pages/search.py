@@ -1,4 +1,4 @@
-"""Search: as one types, over names and details; and the list of all entities, by name, type and detail."""
+"""Search while typing, over names and details; and the list of all entities, by name, type and detail."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _list(connection: Connection, *, opened: Page, asked: Asked, types: Referenc
 
 
 def _as_of(opened: Page) -> datetime | None:
-    """Return the instant of the list; one that is known at an instant needs one."""
+    """Return the instant of the list; with `known_at` an instant is needed, so it is now unless given."""
     return opened.bar.as_of or (datetime.now(UTC) if opened.bar.known_at else None)
 
 

@@ -373,7 +373,7 @@ def test_the_slider_stops_at_the_entitys_own_instants(site: Page) -> None:
     site.keyboard.press("ArrowLeft")
     expect(site).to_have_url(re.compile("as_of=2024-10-27"))
     site.keyboard.press("ArrowLeft")
-    expect(site.locator(".entity-told")).to_contain_text("gap")
+    expect(site.locator(".entity-note")).to_contain_text("gap")
 
 
 def test_without_scripts_the_picture_leads_on_and_the_table_is_there(client: httpx.Client, browser: Browser) -> None:

@@ -133,7 +133,7 @@ def test_the_time_bar_moves_a_page_by_slider_by_key_and_by_hand(
     slider.press("Home")
     expect(seen.locator("h1")).to_contain_text("Facebook, Inc.")
     assert "as_of=2015-01-01" in seen.url
-    expect(seen.locator("#time-told")).to_contain_text("You see the past")
+    expect(seen.locator("#time-note")).to_contain_text("You see the past")
     expect(seen.locator("input[name=as_of]")).to_have_value("2015-01-01")
     expect(slider).to_have_attribute("aria-valuetext", "2015-01-01")
     seen.locator("h1").click()
