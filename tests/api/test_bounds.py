@@ -181,7 +181,7 @@ def test_wrong_tokens_come_to_an_end_and_the_right_one_still_holds(fresh_databas
         a_problem(told, 429, "wrong tokens", "retry in")
         assert 1 <= int(told.headers["retry-after"]) <= 60
         assert client.get(ENTITIES, headers=reader).status_code == 200, "who has shown it before goes on"
-        assert client.get(ENTITIES).status_code == 401, "and who shows none is told what is missing"
+        assert client.get(ENTITIES).status_code == 401, "and a call without a token gets a 401"
 
 
 def test_who_is_refused_has_asked_too(fresh_database: Database) -> None:
@@ -292,7 +292,7 @@ def test_a_write_that_waits_too_long_for_others_is_refused_with_the_time_to_retr
         started = time.monotonic()
         with ThreadPoolExecutor(24) as many:
             told = list(many.map(lambda name: client.patch(address, json={"display_name": f"{name}"}), range(24)))
-        assert time.monotonic() - started < 8, "those who wait for their turn are told in time too"
+        assert time.monotonic() - started < 8, "those who wait for their turn get an answer in time too"
         for answer in told:
             a_problem(answer, 503)
             assert answer.headers["retry-after"]

@@ -1,4 +1,4 @@
-"""The disk fills or the connection goes in the middle of a drop: it is told, nothing goes in half, and it goes on."""
+"""The disk fills or the connection breaks in the middle of a drop: an error says so, and nothing is half recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run is of the content that it was asked for: what changed, went or came back meanwhile is told, and never lost."""
+"""A run is of the content that it was requested for; what changed, went or came back meanwhile is never lost."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def project(server: Server, tmp_path: Path) -> Iterator[Project]:
 
 
 def write(project: Project, name: str, *people: str) -> str:
-    """Write a drop of some people, and answer its partition."""
+    """Write a drop of some people, and return its partition."""
     write_drop(project.folder / name, [an_entity(who, name=who) for who in people])
     return project.know(name)
 

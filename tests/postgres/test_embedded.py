@@ -64,7 +64,7 @@ class Command:
         return self.process.stdout.readline().strip()
 
     def ends(self) -> str:
-        """Let it end, and answer what it says last."""
+        """Let it end, and return what it says last."""
         said, _ = self.process.communicate("\n", timeout=60)
         assert self.process.returncode == 0
         return said.strip()

@@ -1,4 +1,4 @@
-"""A database is looked at before it is used: what is not fit, or not whole, is told in one line with its cure."""
+"""A database is checked before it is used: one line says what does not fit or is missing, and what to do."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def crm(database: Database, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 def refused(database: Database, *arguments: str) -> list[str]:
-    """Run a command that fails, and answer the lines of its error."""
+    """Run a command that fails, and return the lines of its error."""
     done = crm(database, *arguments)
     assert done.returncode == 1, done.stdout + done.stderr
     return done.stderr.splitlines()

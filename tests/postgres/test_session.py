@@ -76,7 +76,7 @@ ROWS = (
 
 
 def crm(*arguments: str, folder: Path, **environment: str) -> str:
-    """Run a command as a user does, and answer what it writes; it must succeed and say no traceback."""
+    """Run a command as a user does, and return what it writes; it must succeed and say no traceback."""
     command = [sys.executable, "-c", "from crm_core.cli.main import main; main()", *arguments]
     libpq = {name: value for name, value in clean_environment().items() if not name.startswith("PG")}
     ended = subprocess.run(

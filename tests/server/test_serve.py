@@ -174,7 +174,7 @@ def test_a_line_of_json_is_logged_for_each_request_and_no_secret(fresh_database:
 
 
 def _ask(client: httpx.Client, address: str) -> int:
-    """Ask until nobody listens any more; answer how often there was an answer, -1 if one of them was not whole."""
+    """Ask until nobody listens any more; return how often there was an answer, -1 if one of them was not whole."""
     answered = 0
     while True:
         try:

@@ -97,7 +97,7 @@ def a_home() -> Iterator[Path]:
 
 
 def crash(home: Path) -> bool:
-    """Kill every process of the embedded server of a home, as a power cut would; answer whether there was one."""
+    """Kill every process of the embedded server of a home, as a power cut would; return whether there was one."""
     killed: list[psutil.Process] = []
     for server in servers_of(home):
         with suppress(psutil.NoSuchProcess):

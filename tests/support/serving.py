@@ -130,7 +130,7 @@ def a_problem(answer: httpx.Response, status: int, *parts: str) -> Document:
 
 
 def ask_raw(client: httpx.Client, request: bytes, *, seconds: float = 10) -> tuple[int, dict[str, str], bytes]:
-    """Send bytes as they are on a connection of their own; answer status, headers and body."""
+    """Send bytes as they are on a connection of their own; return status, headers and body."""
     with socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=seconds) as connection:
         connection.sendall(request)
         return read_raw(connection)

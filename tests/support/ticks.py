@@ -30,7 +30,7 @@ class Ticks:
         self.said: list[str] = []  # in the log
 
     def tick(self, *, dies: bool = False) -> list[str | None]:
-        """Tick, and answer the partitions that were asked for; one that dies has added partitions and no more."""
+        """Tick, and return the partitions that were asked for; one that dies has added partitions and no more."""
         result = self.evaluate()
         for added in result.dynamic_partitions_requests or []:
             self.instance.add_dynamic_partitions(added.partitions_def_name, list(added.partition_keys))

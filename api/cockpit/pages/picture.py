@@ -12,7 +12,7 @@ from crm_core.reading.lanes import Extent, Run
 MARGIN = timedelta(days=40)  # so that neither zones nor ticks lead beyond the years that there are
 EARLIEST, LATEST = datetime.min.replace(tzinfo=UTC) + MARGIN, datetime.max.replace(tzinfo=UTC) - MARGIN
 BEYOND = 2.0  # per cent at the end, for bars that go on
-EDGE = -0.2  # per cent at the beginning, likewise: the text of a bar is to be seen
+EDGE = -0.2  # per cent at the beginning, so that the text of a bar can be seen there too
 NARROWEST = timedelta(milliseconds=1)  # window
 BEFORE, AFTER = 0.02, 0.06  # parts of the whole that are left free at its sides
 MOST_TICKS = 8
