@@ -69,6 +69,19 @@ def test_its_filters_must_all_hold(client: httpx.Client, bo: Document) -> None:
         assert (found["count"], len(found["results"])) == (count, count), params
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/audit", "/diff?from=2023-01-01&to=2025-01-01", "/changes?include=entity", "/drops", "/detail-types",
+        "/entities", "/entities/{uid}", "/entities/{uid}/history", "/entities/{uid}/audit",
+        "/entities-asof?as_of=2024-01-02",
+    ],
+)  # fmt: skip
+def test_every_answer_is_written_without_spaces(client: httpx.Client, bo: Document, path: str) -> None:
+    text = client.get(V1 + path.format(uid=bo["entity_uid"])).text
+    assert text == json.dumps(json.loads(text), separators=(",", ":"), ensure_ascii=False)
+
+
 def test_its_pages_lead_on_by_number_and_by_cursor(client: httpx.Client, bo: Document) -> None:
     whole = asked(client, entity_uid=bo["entity_uid"])["results"]
     for way in ({"page": 1}, {"cursor": ""}):
