@@ -329,7 +329,8 @@ class OpenToAll(CrmError):
     def __init__(self, host: str) -> None:
         self.host = host
         super().__init__(
-            f"others can reach {host}, but no token exists yet; create one with `crm token create NAME --role admin`, "
+            f"others can reach {host}, but there is no token and no account yet; create one with "
+            "`crm token create NAME --role admin` or `crm createsuperuser`, "
             "serve on 127.0.0.1, or set CRM_AUTH=off"
         )
 

@@ -26,9 +26,9 @@ def undo(drop: str | None, *, batch: int | None, reason: str, reinstate: bool, d
     """Undo a drop, however long ago it was merged.
 
     DROP is the file, its name, or the first six or more digits of its SHA-256. Afterwards everything is as if the drop
-    had not come, whatever came before or after it: what it changed, created and deleted is taken back. The ledger keeps
-    what it said, and who undid it when and why; a read as known before (known_at) answers as it did. What other drops
-    said as well stays. The same file can be ingested again, or reinstated.
+    had not come, whatever came before or after it: what it changed, created and deleted is taken back. What other drops
+    said too stays. The ledger keeps what the drop said, and who undid it, when and why; a read with a known_at before
+    the undo answers as it did. The same file can be ingested again, or the undo taken back with --reinstate.
     """
     from crm_core.drops.undo import undo_batch, undo_drop
     from crm_core.postgres.connection import open_migrated
@@ -56,10 +56,10 @@ def undo(drop: str | None, *, batch: int | None, reason: str, reinstate: bool, d
 
 
 def _show(done: Retraction, *, dry_run: bool) -> None:
-    acts = {"undo": "act no more", "reinstate": "act again"}[done.kind]
-    click.echo(f"{'A dry run, nothing is changed: ' if dry_run else ''}{done.changes:,} changes {acts}")
+    what = {"undo": "undone", "reinstate": "reinstated"}[done.kind]
+    click.echo(f"{'A dry run, nothing is changed: ' if dry_run else ''}changes {what}: {done.changes:,}")
     if done.repeats:
-        click.echo(f"{done.repeats:,} repeats of other drops stand in their place")
+        click.echo(f"repeats of other drops that stand in their place: {done.repeats:,}")
     click.echo(
         f"entities that differ: {done.entities:,}; versions: +{done.entity_versions_added:,}"
         f" -{done.entity_versions_removed:,}; versions of details: +{done.detail_versions_added:,}"

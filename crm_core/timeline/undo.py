@@ -53,8 +53,8 @@ class Retraction:
 
     kind: Kind
     batch_id: int  # that records it
-    batches: tuple[int, ...]  # that act no more, or again
-    changes: int  # that act no more, or again
+    batches: tuple[int, ...]  # that are undone or reinstated
+    changes: int  # of these batches
     repeats: int  # that stand in the place of what they repeat
     entities: int  # of which a version differs
     entity_versions_added: int

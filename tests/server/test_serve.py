@@ -67,7 +67,7 @@ def test_others_do_not_reach_it_before_there_is_a_token(
         ended = run(fresh_database, "--host", "0.0.0.0", "--port", "0")
         assert (ended.exit_code, ended.stdout) == (1, "")
         (line,) = ended.stderr.splitlines()
-        assert line.startswith("error: others can reach 0.0.0.0, but no token exists yet")
+        assert line.startswith("error: others can reach 0.0.0.0, but there is no token and no account yet")
         assert "crm token create" in line
 
     refused()

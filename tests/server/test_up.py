@@ -307,7 +307,7 @@ def test_an_address_that_others_reach_is_refused_without_a_token_before_anything
         assert servers_of(home) == []
         assert not (home / "logs").exists(), "no process of Dagster's ran, not even for a moment"
     assert ended.returncode == 1
-    assert "no token exists yet" in ended.stderr
+    assert "there is no token and no account yet" in ended.stderr
 
 
 @pytest.mark.integration

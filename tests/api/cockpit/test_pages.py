@@ -247,7 +247,7 @@ def test_a_drop_is_undone_with_a_preview_and_reinstated(seen: Page, site: httpx.
     sha256 = drop(site, "2025-07-01_changes.csv")
     seen.goto(at(site, f"/drops/{sha256}"))
     seen.click("text=Undo")
-    expect(seen.locator("main")).to_contain_text("changes act no more")
+    expect(seen.locator("main")).to_contain_text("changes undone")
     seen.fill("#reason", "it was the wrong file")
     seen.click("button:has-text('Undo it')")
     expect(seen.locator("main")).to_contain_text("The drop is undone")
@@ -256,6 +256,6 @@ def test_a_drop_is_undone_with_a_preview_and_reinstated(seen: Page, site: httpx.
     seen.click("text=Reinstate")
     seen.fill("#reason", "it was right after all")
     seen.click("button:has-text('Reinstate it')")
-    expect(seen.locator("main")).to_contain_text("The drop acts again")
+    expect(seen.locator("main")).to_contain_text("The drop is reinstated")
     now = site.get(f"/api/v1/entities/{uid}", headers={"Accept": "application/json"}).json()
     assert now["display_name"] == "Pope Leo XIV"
