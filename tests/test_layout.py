@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,15 @@ def test_people_read_plain_english(place: str) -> None:
         for line in path.read_text().splitlines()
         if DIALECT.search(line)
     ] == []
+
+
+@pytest.mark.unit
+def test_the_source_archive_has_all_that_the_wheel_is_built_from() -> None:
+    targets = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]
+    packed = targets["sdist"]["only-include"]
+    assert [name for name in packed if not (ROOT / name).exists()] == []
+    needed = [*targets["wheel"]["packages"], *targets["wheel"]["force-include"]]
+    assert [name for name in needed if not any(name == has or name.startswith(f"{has}/") for has in packed)] == []
 
 
 @pytest.mark.unit
