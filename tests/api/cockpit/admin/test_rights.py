@@ -124,7 +124,7 @@ def test_the_first_account_closes_what_was_open_and_is_an_admin(fresh_database: 
         assert "make the first account an admin" in fault(answer.text, "role")
         answer = send(browser, "/admin/tokens/new", name="robot", role="admin", expires="")
         assert answer.status_code == 400
-        assert "A token closes what is open now" in answer.text
+        assert "A token ends the open access" in answer.text
         with fresh_database.connect() as connection:
             assert (accounts(connection), tokens(connection)) == ([], [])
         answer = send(browser, "/admin/accounts/new", role="admin", **fields)
