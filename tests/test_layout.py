@@ -83,7 +83,7 @@ def test_a_statement_is_one_that_every_supported_server_takes(any_connection: Co
     any_connection.execute("create extension if not exists amcheck")
     any_connection.execute(statement("merge/10_create_stage"))
     any_connection.execute(statement("drop/create_noted_rows"))
-    any_connection.execute(statement("undo/30_create_judged"))
+    any_connection.execute(statement("undo/30_create_affected"))
     if name.startswith("server/"):
         any_connection.execute(statement("server/create_schema_routine"))
     names: list[str] = []

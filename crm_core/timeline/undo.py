@@ -94,8 +94,8 @@ def retract(connection: Connection, kind: Kind, batches: Sequence[int], who: Who
     is_reinstated = kind == "reinstate"
     run("undo/20_record_retraction", batches=its, batch_id=batch_id, is_reinstated=is_reinstated, reason=who.reason)
     with staging(connection), staging_snapshot(connection):
-        run("undo/30_create_judged")
-        run("undo/31_judge", batches=its)
+        run("undo/30_create_affected")
+        run("undo/31_find_affected", batches=its)
         run("undo/32_find_unlisted", batches=its)
         run("undo/40_mark")
         run("undo/41_promote", batch_id=batch_id)
@@ -117,7 +117,7 @@ def retract(connection: Connection, kind: Kind, batches: Sequence[int], who: Who
         details_added = run("merge/75_insert_details", recorded_at=recorded_at)
         run("merge/81_keep_effects", batch_id=batch_id)
         changes, repeats, entities = _row(connection, "undo/80_count", {})
-        run("undo/90_drop_judged")
+        run("undo/90_drop_affected")
     differences = _differences(moments, before, _states(connection, moments))
     return Retraction(
         kind,

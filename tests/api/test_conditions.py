@@ -96,7 +96,7 @@ def test_an_unknown_entity_is_not_found_whatever_the_condition(client: httpx.Cli
         a_problem(client.patch(at(ended), json=body, headers={"If-Match": "*"}), 412)
 
 
-def test_a_patch_that_names_nothing_is_judged_and_records_nothing(client: httpx.Client) -> None:
+def test_a_patch_that_names_nothing_is_checked_and_records_nothing(client: httpx.Client) -> None:
     entity = create(client, body={"change_ts": "2024-01-02"})
     tag = tag_of(client, entity)
     bodies: tuple[Document, ...] = (

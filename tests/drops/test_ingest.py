@@ -152,7 +152,7 @@ def test_a_file_without_rows_says_so(crm: Connection, tmp_path: Path) -> None:
     assert report.notes == ("nothing was changed: the file has no rows; if it should have some, export it again",)
 
 
-def test_a_deletion_that_ends_nobody_is_counted_and_told(crm: Connection, tmp_path: Path) -> None:
+def test_a_deletion_that_ends_nobody_is_counted_and_named(crm: Connection, tmp_path: Path) -> None:
     ingest_on(crm, write_drop(tmp_path / "day1.csv", [an_entity("ada", at=1), an_entity("bo", at=5)]), Options())
     lines = (
         ",Ada Neu,PERSON,[],2024-01-09,delete",  # by content, which has another uid
@@ -170,7 +170,7 @@ def test_a_deletion_that_ends_nobody_is_counted_and_told(crm: Connection, tmp_pa
     assert again.rows_ending_nobody == 4, "said again it still ends nobody, and what it ended stays ended"
 
 
-def test_rows_without_a_uid_that_fall_together_are_counted_and_told(crm: Connection, tmp_path: Path) -> None:
+def test_rows_without_a_uid_that_fall_together_are_counted_and_named(crm: Connection, tmp_path: Path) -> None:
     lines = (
         ",John Smith,PERSON,[],2024-01-01,",
         ",Jane Smith,PERSON,[],2024-01-01,",
@@ -184,7 +184,7 @@ def test_rows_without_a_uid_that_fall_together_are_counted_and_told(crm: Connect
     assert kept(crm, report)["rows_fallen_together"] == 2
 
 
-def test_a_last_line_without_an_end_is_taken_and_told(crm: Connection, tmp_path: Path) -> None:
+def test_a_last_line_without_an_end_is_taken_and_noted(crm: Connection, tmp_path: Path) -> None:
     path = tmp_path / "drop.csv"
     path.write_text(f"{HEADER}\n{uid('ada')},Ada,PERSON,[],2024-01-01,")
     report = ingest_on(crm, path, Options())

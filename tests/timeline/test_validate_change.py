@@ -131,7 +131,7 @@ ROWS = st.tuples(
 @example([("upsert", "Ada", "PERSON", [("email", "\0"), ("email", "x")], None)])
 @example([("upsert", "Ada", "PERSON", [("nope", None), ("nope", "\0")], None)])
 @example([("upsert", "Ada", "PERSON", [("email", " "), ("key", " "), ("website", None)], "2024-06-01T12:05:00Z")])
-def test_a_request_and_a_row_are_judged_and_written_alike(rows: list[Row]) -> None:
+def test_a_request_and_a_row_are_validated_and_written_alike(rows: list[Row]) -> None:
     rows = [
         (op, name, kind, [] if op == "delete" else details, at) for op, name, kind, details, at in rows
     ]  # the details of a delete are not read
