@@ -33,7 +33,7 @@ def standard_columns(
     """Return the names of a file's columns in the standard form; a column may be a detail type, by its code.
 
     Others hold keys of sources, named by FURTHER_KEY and their codes. "" stands for empty nameless columns at the end;
-    `header` is that of CSV. Raises DropRefused if it is no drop.
+    `header` is that of CSV. Raises DropRefused if it is not a drop.
     """
     codes = _codes(detail_types, sources)
     rule = _rule(codes)

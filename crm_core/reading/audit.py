@@ -30,7 +30,7 @@ _State = dict[str, object]
 _Details = Mapping[str, str | None] | None
 DETAILS = "details."
 LAST = (1 << 63, 1 << 31)  # batch_id and row_no: behind every change of an instant
-BY_SNAPSHOT = (0, 0)  # likewise: before every change of an instant
+BY_SNAPSHOT = (0, 0)  # comes before every change of an instant
 
 
 @dataclass(frozen=True, slots=True)
