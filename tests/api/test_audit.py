@@ -96,8 +96,8 @@ def test_its_pages_lead_on_by_number_and_by_cursor(client: httpx.Client, bo: Doc
 def test_what_is_no_filter_is_refused_with_what_there_is(client: httpx.Client) -> None:
     a_problem(client.get(AUDIT, params={"detail_type": "fax"}), 400, "query.detail_type", "email")
     for name, value in (("op", "merge"), ("entity_uid", "x"), ("from", "soon"), ("nope", "1")):
-        told = a_problem(client.get(AUDIT, params={name: value}), 400, f"query.{name}")
-        assert [fault["where"] for fault in told["errors"]] == [f"query.{name}"]
+        problem = a_problem(client.get(AUDIT, params={name: value}), 400, f"query.{name}")
+        assert [fault["where"] for fault in problem["errors"]] == [f"query.{name}"]
     a_problem(client.get(AUDIT, params={"page": 2}, headers={"Accept": NDJSON}), 400, "query.page")
 
 

@@ -29,8 +29,8 @@ def test_a_weak_tag_of_a_proxy_is_not_reported_as_a_change_by_somebody_else(clie
     for method in ("patch", "delete"):
         body = {"display_name": "B"} if method == "patch" else None
         refused = client.request(method, at(entity), headers={"If-Match": f"W/{tag}"}, json=body)
-        told = a_problem(refused, 412, "weak", "proxy", "without the W/")
-        assert "has changed" not in told["detail"]
+        problem = a_problem(refused, 412, "weak", "proxy", "without the W/")
+        assert "has changed" not in problem["detail"]
     assert client.get(at(entity), headers={"If-None-Match": f"W/{tag}"}).status_code == 304
     listed = f"W/{tag}, {tag}"
     assert client.patch(at(entity), json={"display_name": "B"}, headers={"If-Match": listed}).status_code == 200

@@ -75,9 +75,9 @@ def test_what_cannot_be_undone_says_so(client: httpx.Client) -> None:
     sha256 = dropped(client, "Ada Once")
     undone(client, f"drops/{sha256}")
     a_problem(client.post(f"{V1}/drops/{sha256}/undo", params={"reason": "x"}), 409, "undone already")
-    told = a_problem(client.post(f"{V1}/drops/{sha256}/undo"), 400)
-    assert told["errors"][0]["where"] == "query.reason"
-    told = a_problem(client.post(f"{V1}/drops/{sha256}/undo", params={"reason": " "}), 400, "say why")
+    problem = a_problem(client.post(f"{V1}/drops/{sha256}/undo"), 400)
+    assert problem["errors"][0]["where"] == "query.reason"
+    problem = a_problem(client.post(f"{V1}/drops/{sha256}/undo", params={"reason": " "}), 400, "say why")
 
 
 def test_the_same_bytes_go_in_again_after_an_undo(client: httpx.Client) -> None:

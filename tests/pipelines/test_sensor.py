@@ -252,10 +252,10 @@ def test_an_undone_drop_says_so_on_its_partition_once(given: Database, tmp_path:
                 result = undone_drops(context)
             assert isinstance(result, dg.SensorResult)
             cursor = result.cursor
-            told = [{name: value.value for name, value in event.metadata.items()} for event in result.asset_events]
+            found = [{name: value.value for name, value in event.metadata.items()} for event in result.asset_events]
             return [
                 (event.partition, said["status"], said["by"], said["reason"])
-                for event, said in zip(result.asset_events, told, strict=True)
+                for event, said in zip(result.asset_events, found, strict=True)
             ]
 
         assert seen() == []

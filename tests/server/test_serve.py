@@ -161,15 +161,15 @@ def test_a_line_of_json_is_logged_for_each_request_and_no_secret(fresh_database:
         assert who["Authorization"][7:] not in serve.log() + serve.said()
         assert who["Authorization"].rpartition("_")[2] not in serve.log()
     assert audit["results"][0]["source"]["request_id"] == "one"
-    told = [line for line in lines if "request_id" in line]
-    assert [(line["request_id"], line["status"], line["actor"]) for line in told] == [
+    found = [line for line in lines if "request_id" in line]
+    assert [(line["request_id"], line["status"], line["actor"]) for line in found] == [
         ("one", 201, "ann"),
         ("two", 401, None),
         ("three", 404, None),
         ("four", 200, "ann"),
     ]
-    assert told[0].keys() == {"time", "level", "logger", "request_id", "method", "path", "status", "ms", "actor"}
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", told[0]["time"])
+    assert found[0].keys() == {"time", "level", "logger", "request_id", "method", "path", "status", "ms", "actor"}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", found[0]["time"])
     assert "private" not in json.dumps(lines)
 
 

@@ -56,10 +56,10 @@ class Ended:
 
     @property
     def is_clear(self) -> bool:
-        """Say whether it did what it should, or told in a line of ours why not."""
+        """Say whether it did what it should, or found in a line of ours why not."""
         lines = self.error.splitlines() or [""]  # psycopg may warn first that the rollback failed too
-        told = self.status == 1 and lines[-1].startswith("error: ") and "Traceback" not in self.error
-        return self.status == 0 or told
+        found = self.status == 1 and lines[-1].startswith("error: ") and "Traceback" not in self.error
+        return self.status == 0 or found
 
 
 def start(*arguments: str | Path, output: int = subprocess.PIPE, **environ: str) -> subprocess.Popen[str]:

@@ -121,13 +121,13 @@ def a_problem(answer: httpx.Response, status: int, *parts: str) -> Document:
     """The problem document of an answer, which has the status and says the parts."""
     assert answer.status_code == status, (answer.status_code, answer.text)
     assert answer.headers["content-type"] == PROBLEM
-    told = dict(answer.json())
-    assert told["status"] == status
-    assert told["title"]
-    assert told["request_id"] == answer.headers["x-request-id"]
+    answered = dict(answer.json())
+    assert answered["status"] == status
+    assert answered["title"]
+    assert answered["request_id"] == answer.headers["x-request-id"]
     for part in parts:
-        assert part in told["detail"], told["detail"]
-    return told
+        assert part in answered["detail"], answered["detail"]
+    return answered
 
 
 def ask_raw(client: httpx.Client, request: bytes, *, seconds: float = 10) -> tuple[int, dict[str, str], bytes]:
@@ -155,11 +155,11 @@ def a_raw_problem(answer: tuple[int, dict[str, str], bytes], status: int, *parts
     found, headers, body = answer
     assert found == status, (found, body)
     assert headers["content-type"] == PROBLEM
-    told = dict(json.loads(body))
-    assert (told["status"], told["request_id"]) == (status, headers["x-request-id"])
+    document = dict(json.loads(body))
+    assert (document["status"], document["request_id"]) == (status, headers["x-request-id"])
     for part in parts:
-        assert part in told["detail"], told["detail"]
-    return told
+        assert part in document["detail"], document["detail"]
+    return document
 
 
 def _some(connection: socket.socket) -> bytes:

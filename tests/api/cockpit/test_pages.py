@@ -89,8 +89,8 @@ def test_nothing_serious_bars_anybody_from_a_page(
         expect(seen.locator("html")).to_have_attribute("data-bs-theme", scheme)
         found = Axe().run(seen, options=rules).response["violations"]
         serious = [fault for fault in found if fault["impact"] in ("serious", "critical")]
-        told = [(fault["id"], [node["html"][:200] for node in fault["nodes"][:3]]) for fault in serious]
-        assert told == [], f"{path} in {scheme}"
+        shown = [(fault["id"], [node["html"][:200] for node in fault["nodes"][:3]]) for fault in serious]
+        assert shown == [], f"{path} in {scheme}"
     seen.set_viewport_size({"width": 390, "height": 844})
     width = seen.evaluate("document.documentElement.scrollWidth")
     assert width <= 390, f"{path} scrolls sideways on a phone"
