@@ -79,7 +79,10 @@ class Product:
                     self.drop(number, said)
                 case ("put", key, change):
                     named = find_key(self.types, *key)
-                    request = a_request(Change(named.key_uid, *_rest(change)), named_by=named)
+                    named_change = Change(
+                        named.key_uid, change.change_ts, change.op, change.display_name, change.entity_type
+                    )
+                    request = a_request(named_change, named_by=named)
                     apply_change(self.connection, self.types, request, now=datetime.now(UTC), time_zone=UTC)
                     self.model.put(key, change)
                 case ("link", key, uid):
@@ -129,10 +132,6 @@ class Product:
         )
         assert count == 0
         assert [(c.name, c.examples) for c in check(self.connection) if not c.holds] == []
-
-
-def _rest(change: Change) -> tuple[object, ...]:
-    return change.change_ts, change.op, change.display_name, change.entity_type
 
 
 def _cells(row: KeyedRow) -> dict[str, str]:
