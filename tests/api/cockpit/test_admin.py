@@ -23,7 +23,7 @@ from crm_core.access.tokens import create_token, tokens
 from crm_core.drops.registry import rejects_of_all
 from crm_core.model import Change
 from crm_core.postgres.connection import Database
-from crm_core.reference import reference_types
+from crm_core.reference import put_source, reference_types
 
 pytest_plugins = ("browser",)
 pytestmark = [pytest.mark.integration, pytest.mark.api]
@@ -39,6 +39,7 @@ def world(server: Server) -> Iterator[Database]:
     with server.clone() as database:
         with database.transaction() as connection:
             reference_data(connection)
+            put_source(connection, code="erp", name="ERP")
         for username in ("ann", "rita", "walt"):
             an_account(database, username, {"ann": "admin", "rita": "reader", "walt": "writer"}[username])  # type: ignore[arg-type]
         yield database
@@ -59,7 +60,7 @@ def ann(client: httpx.Client) -> Iterator[httpx.Client]:
 
 def place(route: Route) -> str:
     """An address of a route, at things that exist where they can."""
-    code = "PERSON" if "entity" in route.path else "email"
+    code = "PERSON" if "entity" in route.path else "erp" if "source" in route.path else "email"
     values = {
         "code": code,
         "username": "walt",
@@ -196,6 +197,17 @@ def test_an_entity_type_is_made_and_changed(ann: httpx.Client) -> None:
     assert row == {"code": "FUND", "name": "Investment fund", "description": "", "is_active": "False"}
 
 
+def test_a_source_is_made_and_renamed(ann: httpx.Client, world: Database) -> None:
+    answer = send(ann, "/admin/sources/new", code="Shop", name="Shop", is_active="yes")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/admin/sources")
+    html = shown(ann, "/admin/sources", q="shop")
+    assert names_in(html) == ["Shop"]
+    assert "The source Shop is made." in html
+    assert send(ann, "/admin/sources/of/shop", name="Web shop").status_code == 303
+    (row,) = table(ann, "/admin/sources.csv", q="web")
+    assert row == {"code": "Shop", "name": "Web shop", "description": "", "is_active": "False"}
+
+
 @pytest.mark.parametrize(
     ("path", "given", "field", "said"),
     [
@@ -206,6 +218,7 @@ def test_an_entity_type_is_made_and_changed(ann: httpx.Client) -> None:
         ("/admin/detail-types/new", {"code": "fine", "compares": "magic"}, "compares", "Choose one of the three."),
         ("/admin/detail-types/new", {"code": "fine", "description": "x" * 10_001}, "description", "10,000"),
         ("/admin/entity-types/new", {"code": "person"}, "code", "the entity type PERSON exists already"),
+        ("/admin/sources/new", {"code": "ERP"}, "code", "the source erp exists already"),
     ],
 )
 def test_what_is_wrong_with_a_type_stands_beside_its_field(
@@ -230,7 +243,7 @@ def test_how_values_compare_cannot_change_once_there_are_some(
 
 
 def test_an_unknown_type_account_and_token_have_a_page_that_says_so(ann: httpx.Client) -> None:
-    for path in ("/admin/detail-types/of/nosuch", "/admin/accounts/of/nobody"):
+    for path in ("/admin/detail-types/of/nosuch", "/admin/sources/of/nosuch", "/admin/accounts/of/nobody"):
         assert ann.get(path, headers=HTML).status_code == 404
     assert send(ann, "/admin/accounts/of/nobody", role="reader").status_code == 404
     assert send(ann, "/admin/accounts/of/nobody/password", new=PASSWORD, again=PASSWORD).status_code == 404
