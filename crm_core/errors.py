@@ -22,6 +22,10 @@ CrmError
 │   └── DatabaseFault        the database refused one of our statements: report it
 ├── DropRefused              a file that is not a drop: nothing of it is recorded
 │   └── DropUnreadable       it could not be read, or changed meanwhile: its content was not checked
+├── ProfileRefused           a profile that says something which cannot be read
+├── UnknownProfile           there is no profile of that name
+├── SnapshotRefused          a scope or an instant that no snapshot can have
+├── DecisionRefused          a drop that does not wait for a decision
 ├── UnknownDrop              no drop of that name or SHA-256 was ever received
 ├── UnknownBatch             no batch of that number was ever recorded
 ├── UndoRefused              a drop or batch that cannot be undone or reinstated as it stands
@@ -184,6 +188,42 @@ class DropRefused(CrmError):
 
 class DropUnreadable(DropRefused):
     """A file that could not be read, or changed meanwhile: its content was not checked, so it may be retried."""
+
+
+class ProfileRefused(CrmError):
+    """A profile that cannot be used; the text is one line that names the file, the line and the key."""
+
+    def __init__(self, file: str, fault: str, line: int | None = None) -> None:
+        self.file, self.fault, self.line = file, fault, line
+        super().__init__(f"{file}:{line}: {fault}" if line else f"{file}: {fault}")
+
+
+class UnknownProfile(CrmError):
+    """There is no profile of that name."""
+
+    def __init__(self, name: str, folder: Path, known: Sequence[str]) -> None:
+        self.name = name
+        there = f"there are: {', '.join(known)}" if known else "there is none yet"
+        super().__init__(
+            f"no profile {name[:80]!r} is in {folder}; {there}; make one with `crm profile infer FILE --write NAME`"
+        )
+
+
+class SnapshotRefused(CrmError):
+    """A scope or an instant that no snapshot can have; nothing was read."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+
+
+class DecisionRefused(CrmError):
+    """A drop that does not wait for somebody to approve or decline it."""
+
+    def __init__(self, sha256: str, status: str) -> None:
+        self.sha256, self.status = sha256, status
+        super().__init__(
+            f"drop {sha256[:12]} waits for no decision, it is {status}; the list of drops says what it did"
+        )
 
 
 class UnknownDrop(CrmError):

@@ -30,9 +30,10 @@ from crm_core.bench.generator import DAY, MONTH, START, write_drops
 from crm_core.bench.pages import measure_pages, take_in
 from crm_core.drops.contract import validate
 from crm_core.drops.ingest import ingest
-from crm_core.drops.reader import fingerprint, read_drop
+from crm_core.drops.reader import read_drop
 from crm_core.drops.undo import undo_drop
 from crm_core.fixtures.load import with_types
+from crm_core.formats.files import fingerprint
 from crm_core.model import ReferenceTypes
 from crm_core.postgres.connection import Connection, Database
 from crm_core.postgres.embedded import bundled_binaries, running_server

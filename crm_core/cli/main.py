@@ -17,7 +17,9 @@ from crm_core.cli.access import createsuperuser, token
 from crm_core.cli.console import say_error
 from crm_core.cli.database import exec_, loaddata, migrate, types
 from crm_core.cli.drops import ingest, rejects, report
+from crm_core.cli.held import approve
 from crm_core.cli.measure import bench, check, explain
+from crm_core.cli.profile import profile
 from crm_core.cli.server import demo, serve, up
 from crm_core.cli.undo import undo
 from crm_core.errors import CrmError, SettingsError
@@ -74,6 +76,8 @@ for _command in (
     createsuperuser,
     ingest,
     rejects,
+    profile,
+    approve,
     undo,
     token,
     check,

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import polars as pl
 
 from crm_core.drops.contract import ValidChunk
-from crm_core.drops.reader import RawChunk
+from crm_core.formats.chunk import RawChunk
 from crm_core.model import Reason, Reject
 from crm_core.postgres.connection import Connection
 from crm_core.resources import statement

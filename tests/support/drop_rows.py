@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from crm_core.drops.contract import ValidChunk, validate
 from crm_core.drops.csv_header import COLUMNS
-from crm_core.drops.reader import RawChunk
+from crm_core.formats.chunk import RawChunk
 from crm_core.model import DetailType, EntityType, Reason, ReferenceTypes, Source
 
 UID = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"

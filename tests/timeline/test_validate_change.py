@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from crm_core.drops.contract import validate
 from crm_core.drops.csv_header import COLUMNS
-from crm_core.drops.reader import RawChunk
 from crm_core.errors import ChangeRefused
+from crm_core.formats.chunk import RawChunk
 from crm_core.model import Change, DetailType, EntityType, Op, Reason, ReferenceTypes
 from crm_core.timeline.single_change import ChangeRequest, Provenance, validate_change
 from crm_core.values.hashing import detail_hashdiff, entity_hashdiff

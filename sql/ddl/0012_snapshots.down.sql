@@ -1,3 +1,0 @@
--- The place of the step that brings snapshots.
--- Nothing yet.
-select 1;
