@@ -13,6 +13,7 @@ from drop_rows import Row, reasons, validate_rows
 
 from crm_core.drops import registry
 from crm_core.drops.ingest import Options, ingest_on
+from crm_core.drops.snapshots import SnapshotOptions
 from crm_core.drops.undo import undo_drop
 from crm_core.model import MergeReport, Reason
 from crm_core.postgres.connection import Connection, Database
@@ -49,6 +50,14 @@ def row(key: str = "A", name: str = "Ada", at: float = 1, source: str = "erp", *
 def take(connection: Connection, path: Path, *rows: Mapping[str, str], **options: Any) -> MergeReport:
     columns = ["details", *dict.fromkeys(name for one in rows for name in one)]
     return ingest_on(connection, write_drop(path, rows, columns), Options(**options))
+
+
+def snapshot(connection: Connection, path: Path, at: float, *rows: Mapping[str, str]) -> MergeReport:
+    return take(connection, path, *rows, snapshot=SnapshotOptions("PERSON", day(at)), snapshot_limit=1.0)
+
+
+def is_current(connection: Connection, name: str) -> bool:
+    return connection.execute("select from entity where display_name = %s and is_current", (name,)).rowcount > 0
 
 
 def names(connection: Connection, entity: UUID) -> list[str]:
@@ -268,6 +277,32 @@ class TestARowWithKeysOfSeveralSources:
         report = take(crm, path, row("A", "Ada") | {"key.shopp": "S1"})
         assert report.status == "refused"
         assert "unknown column 'key.shopp', is it key.shop?" in (report.error or "")
+
+
+@pytest.mark.integration
+class TestASnapshot:
+    def test_lists_the_entities_of_its_keys_also_of_linked_ones(self, crm: Connection, path: Path) -> None:
+        take(crm, path, row("A", "Ada"), row("B", "Bob"), row("", "Linked", entity_uid=str(ADA)), row("C", "Cid"))
+        link(crm, find_key(reference_types(crm), "erp", "L"), ADA, ANN)
+        report = snapshot(crm, path, 9, row("A", "Ada", 9), row("L", "Linked", 9))
+        assert report.entities_ended == 2
+        assert {name for name in ("Ada", "Bob", "Linked", "Cid") if is_current(crm, name)} == {"Ada", "Linked"}
+
+    def test_takes_rejected_rows_with_a_key_for_present(self, crm: Connection, path: Path) -> None:
+        types = reference_types(crm)
+        rows = [
+            row("A", "Ada"),
+            row("B", "Bob"),
+            row("", "Linked", entity_uid=str(ADA)),
+            row("C", "Cid"),
+            row("D", "Dan"),
+        ]
+        take(crm, path, *rows)
+        link(crm, find_key(types, "erp", "L"), ADA, ANN)
+        bad = [row("A", "Ada", 9, entity_type="ALIEN"), row("L", "Linked", 9, entity_type="ALIEN")]
+        report = snapshot(crm, path, 9, *bad, row("B", "x", 9, entity_uid=str(key_uid("erp", "C"))))
+        assert (report.rows_rejected, report.entities_ended) == (3, 1)
+        assert not is_current(crm, "Dan")
 
 
 @pytest.mark.integration
