@@ -82,10 +82,15 @@ def _without(chunk: RawChunk, valid: ValidChunk, bad: list[int]) -> ValidChunk:
     reason = (Reason.KEY_OF_ANOTHER_ENTITY,)
     rejects = [Reject(line, reason, raw) for line, raw in zip(bad, chunk.raw(bad), strict=True)]
     is_good = ~pl.col("line").is_in(bad)
+    named = pl.concat(
+        [valid.changes.select("line", "entity_uid", "key_uid"), valid.keys.select("line", "key_uid")], how="diagonal"
+    )
+    uids = named.filter(~is_good).select(pl.concat_list("entity_uid", "key_uid").explode().drop_nulls()).to_series()
     return replace(
         valid,
         changes=valid.changes.filter(is_good),
         details=valid.details.filter(is_good),
         keys=valid.keys.filter(is_good),
         rejects=sorted([*valid.rejects, *rejects], key=lambda reject: reject.line),
+        rejected_uids=[*valid.rejected_uids, *uids],
     )

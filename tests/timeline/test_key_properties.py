@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -79,10 +80,7 @@ class Product:
                     self.drop(number, said)
                 case ("put", key, change):
                     named = find_key(self.types, *key)
-                    named_change = Change(
-                        named.key_uid, change.change_ts, change.op, change.display_name, change.entity_type
-                    )
-                    request = a_request(named_change, named_by=named)
+                    request = a_request(replace(change, entity_uid=named.key_uid), named_by=named)
                     apply_change(self.connection, self.types, request, now=datetime.now(UTC), time_zone=UTC)
                     self.model.put(key, change)
                 case ("link", key, uid):

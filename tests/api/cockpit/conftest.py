@@ -12,6 +12,7 @@ from serving import served
 from visiting import ROLES, a_browser, an_account
 
 from crm_core.postgres.connection import Database
+from crm_core.reference import put_source
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +21,7 @@ def world(server: Server) -> Iterator[Database]:
     with server.clone() as database:
         with database.transaction() as connection:
             reference_data(connection)
+            put_source(connection, code="erp", name="ERP")
         for username, role in ROLES.items():
             an_account(database, username, role)
         yield database

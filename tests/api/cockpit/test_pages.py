@@ -24,8 +24,10 @@ PAGES = (
     "/search?detail_type=capital&detail_value=astana", "/compare", "/compare?from=2021-10-01&to=2021-11-01",
     "/compare?from=2015-06-01&action=changed&field=display_name", "/drops", "/drops/{dirty}", "/quality", "/audit",
     "/audit?op=delete", "/audit?drop=2025-03-01_late.csv", "/entities/{meta}", "/entities/{meta}?as_of=2016-01-01",
-    "/entities/{meta}?field=display_name", "/entities/{meta}/change", "/entities/{meta}/end", "/entities/new", "/login",
-    "/admin/", "/admin/entity-types", "/admin/entity-types/of/PERSON", "/admin/detail-types/new", "/admin/accounts",
+    "/entities/{meta}?field=display_name", "/entities/{meta}/change", "/entities/{meta}/end", "/entities/{meta}/keys",
+    "/entities/new", "/login",
+    "/admin/", "/admin/entity-types", "/admin/entity-types/of/PERSON", "/admin/detail-types/new", "/admin/sources",
+    "/admin/accounts",
     "/admin/accounts/new", "/admin/tokens", "/admin/tokens/new", "/admin/rejects", "/admin/ledger",
 )  # fmt: skip
 

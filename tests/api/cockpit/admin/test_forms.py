@@ -46,6 +46,17 @@ def test_an_entity_type_is_made_and_changed(ann: httpx.Client) -> None:
     assert row == {"code": "FUND", "name": "Investment fund", "description": "", "is_active": "False"}
 
 
+def test_a_source_is_made_and_renamed(ann: httpx.Client) -> None:
+    answer = send(ann, "/admin/sources/new", code="Shop", name="Shop", is_active="yes")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/admin/sources")
+    html = shown(ann, "/admin/sources", q="shop")
+    assert names_in(html) == ["Shop"]
+    assert "The source Shop is made." in html
+    assert send(ann, "/admin/sources/of/shop", name="Web shop").status_code == 303
+    (row,) = table(ann, "/admin/sources.csv", q="web")
+    assert row == {"code": "Shop", "name": "Web shop", "description": "", "is_active": "False"}
+
+
 @pytest.mark.parametrize(
     ("path", "given", "field", "said"),
     [
@@ -56,6 +67,7 @@ def test_an_entity_type_is_made_and_changed(ann: httpx.Client) -> None:
         ("/admin/detail-types/new", {"code": "fine", "compares": "magic"}, "compares", "Choose one of the three."),
         ("/admin/detail-types/new", {"code": "fine", "description": "x" * 10_001}, "description", "10,000"),
         ("/admin/entity-types/new", {"code": "person"}, "code", "the entity type PERSON exists already"),
+        ("/admin/sources/new", {"code": "ERP"}, "code", "the source erp exists already"),
     ],
 )
 def test_what_is_wrong_with_a_type_stands_beside_its_field(
@@ -80,7 +92,7 @@ def test_how_values_compare_cannot_change_once_there_are_some(
 
 
 def test_an_unknown_type_account_and_token_have_a_page_that_says_so(ann: httpx.Client) -> None:
-    for path in ("/admin/detail-types/of/nosuch", "/admin/accounts/of/nobody"):
+    for path in ("/admin/detail-types/of/nosuch", "/admin/sources/of/nosuch", "/admin/accounts/of/nobody"):
         assert ann.get(path, headers=HTML).status_code == 404
     assert send(ann, "/admin/accounts/of/nobody", role="reader").status_code == 404
     assert send(ann, "/admin/accounts/of/nobody/password", new=PASSWORD, again=PASSWORD).status_code == 404

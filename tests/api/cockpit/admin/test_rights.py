@@ -25,7 +25,7 @@ SHA256 = "0" * 64
 
 def place(route: Route) -> str:
     """An address of a route, at things that exist where they can."""
-    code = "PERSON" if "entity" in route.path else "email"
+    code = "PERSON" if "entity" in route.path else "erp" if "source" in route.path else "email"
     values = {
         "code": code,
         "username": "walt",
