@@ -21,6 +21,8 @@ STATUS: Mapping[type[errors.CrmError], HTTPStatus] = {
     errors.ChangeRefused: HTTPStatus.BAD_REQUEST,
     errors.ChangesRefused: HTTPStatus.BAD_REQUEST,
     errors.DropRefused: HTTPStatus.BAD_REQUEST,
+    errors.ProfileRefused: HTTPStatus.BAD_REQUEST,
+    errors.UnknownProfile: HTTPStatus.BAD_REQUEST,
     errors.SnapshotRefused: HTTPStatus.BAD_REQUEST,
     errors.UnknownType: HTTPStatus.BAD_REQUEST,
     errors.TooMuchToFold: HTTPStatus.BAD_REQUEST,

@@ -22,6 +22,8 @@ CrmError
 │   └── DatabaseFault        the database refused one of our statements: report it
 ├── DropRefused              a file that is not a drop: nothing of it is recorded
 │   └── DropUnreadable       it could not be read, or changed meanwhile: its content was not checked
+├── ProfileRefused           a profile that says something which cannot be read
+├── UnknownProfile           there is no profile of that name
 ├── SnapshotRefused          a scope or an instant that no snapshot can have
 ├── DecisionRefused          a drop that does not wait for a decision
 ├── UnknownDrop              no drop of that name or SHA-256 was ever received
@@ -186,6 +188,25 @@ class DropRefused(CrmError):
 
 class DropUnreadable(DropRefused):
     """A file that could not be read, or changed meanwhile: its content was not checked, so it may be retried."""
+
+
+class ProfileRefused(CrmError):
+    """A profile that cannot be used; the text is one line that names the file, the line and the key."""
+
+    def __init__(self, file: str, fault: str, line: int | None = None) -> None:
+        self.file, self.fault, self.line = file, fault, line
+        super().__init__(f"{file}:{line}: {fault}" if line else f"{file}: {fault}")
+
+
+class UnknownProfile(CrmError):
+    """There is no profile of that name."""
+
+    def __init__(self, name: str, folder: Path, known: Sequence[str]) -> None:
+        self.name = name
+        there = f"there are: {', '.join(known)}" if known else "there is none yet"
+        super().__init__(
+            f"no profile {name[:80]!r} is in {folder}; {there}; make one with `crm profile infer FILE --write NAME`"
+        )
 
 
 class SnapshotRefused(CrmError):

@@ -175,6 +175,8 @@ class Settings:
     )
     # absolute; where drops arrive
     drop_dir: Path = field(metadata=_as(None, _folder, "write the path of a folder"))
+    # absolute; the profiles of sources
+    profile_dir: Path = field(metadata=_as("profiles", _folder, "write the path of a folder"))
     # naive timestamps are read in it
     time_zone: ZoneInfo = field(
         metadata=_as(

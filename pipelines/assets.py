@@ -25,7 +25,8 @@ OWNERS = ["team:crm"]
 DROP_ASSETS = (
     dg.AssetSpec(
         "drop_file",
-        description="A CSV file that arrived in the drop folder (CRM_DROP_DIR). It is known by its SHA-256.",
+        description="A file that arrived in the drop folder (CRM_DROP_DIR). It is known by its SHA-256, and by its "
+        "profile if it has one.",
         group_name="drops",
         kinds={"csv"},
         metadata={"dagster/column_schema": table_schemas.DROP},

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import dagster as dg
 
 from crm_core.drops.ingest import MAX_SHOWN, Options, ingest_on
-from crm_core.drops.reader import fingerprint
 from crm_core.drops.registry import merged_as, rejects, validated
-from crm_core.errors import DropRefused
+from crm_core.errors import DropRefused, ProfileRefused, UnknownProfile
+from crm_core.formats.files import fingerprint
 from crm_core.model import MergeReport
 from crm_core.postgres.connection import Connection
+from crm_core.profiles import store
 from crm_core.report.numbers import DropReport, collect_drop
 from crm_core.settings import Settings
 from crm_core.timeline.invariants import Check, TableSizes, check, entities_of_drop, table_sizes
@@ -88,15 +89,22 @@ def take_in(
 
 
 def _read(connection: Connection, instance: dg.DagsterInstance, file: DropFile, folder: DropFolder) -> Taken | Refused:
-    name = shown(file.path.name)
+    name = shown(file.name)
     sha256: str | None = None
     try:
         sha256 = fingerprint(file.path)
         if folder.find(file.key) != file:
             return Refused(f"{name}: changed while it was read, so nothing was changed; the sensor requests it again")
-        options = Options(ACTOR, Settings.from_environment().time_zone, sha256=sha256)
+        settings = Settings.from_environment()
+        profile = store.load(settings.profile_dir, file.profile) if file.profile else None
+        shown_as = file.name if file.profile else None
+        limit = settings.snapshot_limit
+        options = Options(
+            ACTOR, settings.time_zone, shown_as=shown_as, sha256=sha256, profile=profile, snapshot_limit=limit
+        )
         report = ingest_on(connection, file.path, options)
-    except DropRefused as refusal:
+        sha256 = report.sha256 or sha256  # with a profile the drop is known by both
+    except (DropRefused, ProfileRefused, UnknownProfile) as refusal:
         return Refused(shown(str(refusal)), file, sha256)
     except FileNotFoundError:
         return Refused(f"{name}: disappeared while it was read, so nothing was changed; put it back", file, sha256)
@@ -164,7 +172,7 @@ def _known(connection: Connection, key: str, folder: DropFolder, sha256: str) ->
 def _changed(file: DropFile, asked: str) -> str:
     """Return the message that a file is not the one that a run was requested for."""
     _, size, modified_ns = asked.rsplit(" ", 2)
-    meant = DropFile(file.path, file.key, int(size), int(modified_ns))
+    meant = DropFile(file.path, file.key, int(size), int(modified_ns), file.profile)
     return (
         f"{file.key} has changed since this run was requested; what it held then ({_of(meant)}) was not taken in;"
         f" what it holds now ({_of(file)}) gets a run of its own; give each delivery a file name of its own"

@@ -11,12 +11,13 @@ import dagster as dg
 from crm_core.drops.undo import Retracted
 from crm_core.report.numbers import FieldChanges, ReasonCount, Report
 from crm_core.timeline.invariants import Check
+from pipelines import table_schemas
 from pipelines.folder import shown
 from pipelines.ingestion import Refused, Taken
 
 MAX_TABLE_ROWS = 20  # of a table: more would be too much for the event log
 
-Metadata: TypeAlias = dict[str, dg.MetadataValue | str | int | float]
+Metadata: TypeAlias = dict[str, dg.MetadataValue | dg.TableColumnLineage | str | int | float]
 
 
 def of_drop(taken: Taken) -> Mapping[str, Metadata]:
@@ -31,6 +32,8 @@ def of_drop(taken: Taken) -> Mapping[str, Metadata]:
     if taken.file is not None:
         file["path"] = _path(taken.file.path)
         file["arrived_at"] = dg.MetadataValue.timestamp(taken.file.modified_at)
+        if taken.file.profile:
+            file["profile"] = taken.file.profile
     if taken.is_repeat:
         file["same_bytes_as"] = drop.file_name
     staged: Metadata = {
@@ -70,13 +73,16 @@ def of_drop(taken: Taken) -> Mapping[str, Metadata]:
         changes = [one for one in drop.field_changes if one.field.startswith("details.") is of_details]
         if changes:
             metadata["changed_fields"] = _fields(changes)
-    return {
+    of_asset = {
         "drop_file": file,
         "staged_changes": staged,
         "rejected_rows": rejected,
         "entity_versions": entities,
         "detail_versions": details,
     }
+    for asset, lineage in table_schemas.LINEAGE.items():
+        of_asset[asset]["dagster/column_lineage"] = lineage
+    return of_asset
 
 
 def of_retraction(one: Retracted) -> Metadata:

@@ -71,10 +71,10 @@ class Cursor:
     job=ingest_drop,
     minimum_interval_seconds=3,  # the daemon looks every 5 seconds; with 5 here it would often be slightly too early
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Takes in each CSV file of the drop folder (CRM_DROP_DIR) in order of names, and again when the file "
-    "changed, its run failed, or the database no longer has it. A file is complete when its size and time "
-    "are the same in two ticks; to be sure, write it under a name that begins with a dot or ends with .tmp or .part, "
-    "and rename it.",
+    description="Takes in each file of the drop folder (CRM_DROP_DIR) in order of names, and again when the file "
+    "changed, its run failed, or the database no longer has it; files in a subfolder by the profile of its name. A "
+    "file is complete when its size and time are the same in two ticks; to be sure, write it under a name that begins "
+    "with a dot or ends with .tmp or .part, and rename it.",
 )
 def drop_folder(
     context: dg.SensorEvaluationContext, drop_folder: DropFolder, crm_database: CrmDatabase
@@ -188,7 +188,7 @@ def _nothing_to_do(
     if stopped:
         parts.append(f"Their runs were stopped by hand; materialize their partitions: {_names(stopped)}.")
     if not listing.files:
-        parts.append(f"There is no CSV file in {folder.path()}: drop one there.")
+        parts.append(f"There is no drop in {folder.path()}: put one there.")
     elif not parts:
         parts.append(f"Nothing new: each of the {len(listing.files)} files in {folder.path()} was taken in or refused.")
     if listing.passed_over:

@@ -41,6 +41,8 @@ from crm_core.drops.ingest import Options, ingest_on
 from crm_core.drops.snapshots import SnapshotOptions
 from crm_core.model import MergeReport
 from crm_core.postgres.connection import Connection
+from crm_core.profiles import store
+from crm_core.profiles.profile import Profile
 from crm_core.settings import MAX_PAGE_SIZE, Settings
 from crm_core.values.instants import parse_instant
 
@@ -74,6 +76,9 @@ class Sent(Params):
     ] = None
     dry_run: Annotated[bool, Field(description="Only say what would happen; change nothing")] = False
     strict: Annotated[bool, Field(description="Refuse the whole drop if one of its rows is bad")] = False
+    profile: Annotated[
+        str | None, Field(description="The profile by which it is read; default: the standard form", max_length=63)
+    ] = None
     mode: Annotated[
         Literal["delta", "snapshot"],
         Field(description="snapshot: entities of the scope that are not in the file end"),
@@ -99,7 +104,7 @@ class Sent(Params):
             at = None if self.at is None else parse_instant(self.at, settings.time_zone)
         except ValueError as error:
             refuse("query.at", str(error))
-        return SnapshotOptions(self.scope, at, settings.snapshot_limit)
+        return SnapshotOptions(self.scope, at)
 
 
 class NamedEntity(BaseModel):
@@ -169,6 +174,7 @@ class Drop(DropOutcome):
     bytes: int
     first_seen_at: Instant
     merged_at: Instant | None
+    profile: Annotated[str | None, Field(description="By which it was read; null: it has the standard form")]
     mode: Literal["delta", "snapshot"]
     scope: Annotated[str | None, Field(description="Of a snapshot")]
     snapshot_at: Annotated[Instant | None, Field(description="Of a snapshot: its instant")]
@@ -205,7 +211,11 @@ class RejectParams(Params):
     openapi_extra=BODY,
 )
 async def send_drop(http: Request, call: Writer, params: Annotated[Sent, Query()]) -> Response:
-    """Take in a drop: a CSV file as the body (`text/csv`), or as the part `file` of a form."""
+    """Take in a drop: a file as the body, or as the part `file` of a form.
+
+    It is CSV, which may be packed with gzip or Zstandard, lines of JSON, Parquet or Excel, whatever its media type.
+    """
+    profile = await _profile(call.state, params.profile)
     async with call.state.uploads.folder() as folder:
         path = await receive(http, folder, params.file_name)
         options = Options(
@@ -214,7 +224,9 @@ async def send_drop(http: Request, call: Writer, params: Annotated[Sent, Query()
             dry_run=params.dry_run,
             strict=params.strict,
             shown_as=path.name,
+            profile=profile,
             snapshot=params.snapshot(call.state.settings),
+            snapshot_limit=call.state.settings.snapshot_limit,
         )
         report: MergeReport = await call.state.merge(partial(ingest_on, path=path, options=options))
     return taken(http, report)
@@ -307,41 +319,46 @@ def _cells(drop: Mapping[str, Any]) -> Iterator[Row]:
 async def rejects_file(state: State, sha256: str) -> Response:
     """Return all rejected rows as a file, written to disk first so that a slow client keeps no connection busy."""
     async with state.spooling:
-        file = await anyio.to_thread.run_sync(_spooled, state, sha256)
-    headers = {
-        "Content-Disposition": f'attachment; filename="rejects-{sha256[:12]}.csv"',
-        "Content-Length": str(file.tell()),
-    }
-    return _File(file, headers)
+        file, is_json = await anyio.to_thread.run_sync(_spooled, state, sha256)
+    name = f"rejects-{sha256[:12]}.{'ndjson' if is_json else 'csv'}"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Content-Length": str(file.tell())}
+    return _File(file, headers, NDJSON if is_json else CSV)
 
 
 class _File(StreamingResponse):
     """A file that is closed, and so deleted, once it was sent or the client has left."""
 
-    def __init__(self, file: BinaryIO, headers: Mapping[str, str]) -> None:
+    def __init__(self, file: BinaryIO, headers: Mapping[str, str], media_type: str) -> None:
         file.seek(0)
         self._file = file
-        super().__init__(iter(partial(file.read, BLOCK_BYTES), b""), media_type=CSV, headers=headers)
+        super().__init__(iter(partial(file.read, BLOCK_BYTES), b""), media_type=media_type, headers=headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._file:
             await super().__call__(scope, receive, send)
 
 
-def _spooled(state: State, sha256: str) -> BinaryIO:
+async def _profile(state: State, name: str | None) -> Profile | None:
+    """Read a profile; raises UnknownProfile, ProfileRefused."""
+    return None if name is None else await anyio.to_thread.run_sync(store.load, state.settings.profile_dir, name)
+
+
+def _spooled(state: State, sha256: str) -> tuple[BinaryIO, bool]:
+    """Return a file of all rejected rows, and whether they are lines of JSON."""
     with state.long_read(SPOOL_SECONDS) as connection:
         if registry.drop(connection, sha256) is None:
             raise _unknown(sha256)
+        is_json = not registry.header_of(connection, sha256)
         file = state.uploads.file()
         try:
             with room():
-                for block in registry.rejects_csv(connection, sha256):
+                for block in registry.rejects_file(connection, sha256):
                     file.write(block)
                 file.flush()
         except BaseException:
             file.close()
             raise
-    return file
+    return file, is_json
 
 
 def _unknown(sha256: str) -> Refusal:

@@ -30,10 +30,11 @@ from crm_core.bench.generator import DAY, MONTH, START, Drops, write_drops
 from crm_core.bench.pages import measure_pages, take_in
 from crm_core.drops.contract import validate
 from crm_core.drops.ingest import Options, ingest
-from crm_core.drops.reader import fingerprint, read_drop
+from crm_core.drops.reader import read_drop
 from crm_core.drops.snapshots import SnapshotOptions
 from crm_core.drops.undo import undo_drop
 from crm_core.fixtures.load import with_types
+from crm_core.formats.files import fingerprint
 from crm_core.model import ReferenceTypes
 from crm_core.postgres.connection import Connection, Database
 from crm_core.postgres.embedded import bundled_binaries, running_server
@@ -320,7 +321,8 @@ def _patch(
 
     seconds = _median(change, uids)
     unset = ("change_ts", "entity_type_id", "hashdiff", "detail_types", "detail_values", "detail_hashdiffs")
-    values: dict[str, object] = dict.fromkeys((*unset, "only_if", "key", "fingerprint"))
+    of_key = ("source_id", "source_key", "key_uid")
+    values: dict[str, object] = dict.fromkeys((*unset, "only_if", "key", "fingerprint", *of_key))
     values |= {"entity_uid": uids[0], "op": "patch", "display_name": "NAME", "actor": "bench", "request_id": "bench"}
     script = _literal(connection, "change/request_change", values).replace("'NAME'", "'Name ' || :turn")
     anyone = f"('{{{','.join(map(str, uids))}}}'::uuid[])[:who]"

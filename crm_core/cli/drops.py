@@ -23,6 +23,7 @@ from crm_core.cli.console import (
     this_command,
 )
 from crm_core.cli.database import how_to_load_types
+from crm_core.cli.profile import profile_of
 from crm_core.settings import Settings
 from crm_core.values.text import json_line, one_line
 
@@ -38,6 +39,7 @@ REJECTS_SHOWN = 1_000  # on a terminal; all of them go to a file
 @click.argument("files", metavar="FILE…", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Show what would happen, but change nothing.")
 @click.option("--strict", is_flag=True, help="Refuse a whole file if one of its rows is bad.")
+@click.option("--profile", "profile_name", metavar="NAME", help="How the files are read; default: the standard form.")
 @click.option("--json", "as_json", is_flag=True, help="Write one line of JSON for each file.")
 @click.option(
     "--mode",
@@ -53,12 +55,13 @@ def ingest(
     *,
     dry_run: bool,
     strict: bool,
+    profile_name: str | None,
     as_json: bool,
     mode: str,
     scope: str | None,
     at: str | None,
 ) -> None:
-    """Take in drops: CSV files of changes.
+    """Take in drops: files of changes, as CSV (also packed with gzip or Zstandard), JSON lines, Parquet or Excel.
 
     The files are taken in one after the other, each in one transaction. Bad rows are set aside with their reasons, and
     the good rows are still recorded; `crm rejects` writes the bad rows as a file to correct. A refused file does not
@@ -90,9 +93,18 @@ def ingest(
 
     failed = without_types = False
     settings = Settings.from_environment()
+    profile = profile_of(settings, profile_name) if profile_name else None
     snapshot = _snapshot(mode, scope, at, settings)
     with open_migrated(settings) as database:
-        options = Options(actor(settings.actor), settings.time_zone, dry_run=dry_run, strict=strict, snapshot=snapshot)
+        options = Options(
+            actor(settings.actor),
+            settings.time_zone,
+            dry_run=dry_run,
+            strict=strict,
+            profile=profile,
+            snapshot=snapshot,
+            snapshot_limit=settings.snapshot_limit,
+        )
         if not as_json:
             click.secho(f"{HEADING}{' (dry run: nothing is changed)' if dry_run else ''}", bold=True)
         for path in files:
@@ -132,7 +144,7 @@ def rejects(drop: str, *, as_csv: bool) -> None:
         if not number:
             click.echo("no row of this drop was rejected", err=True)
         elif as_csv or not sys.stdout.isatty():
-            for block in registry.rejects_csv(connection, sha256):
+            for block in registry.rejects_file(connection, sha256):
                 click.echo(block, nl=False)  # bytes as they are
         else:
             click.secho(REJECT_HEADING, bold=True)
@@ -192,7 +204,7 @@ def _snapshot(mode: str, scope: str | None, at: str | None, settings: Settings) 
         instant = None if at is None else parse_instant(at, settings.time_zone)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--at") from None
-    return SnapshotOptions(scope, instant, settings.snapshot_limit)
+    return SnapshotOptions(scope, instant)
 
 
 def show_report(report: MergeReport) -> None:

@@ -11,6 +11,7 @@ from crm_core.drops.snapshots import Approval, SnapshotOptions
 from crm_core.errors import DecisionRefused, UnknownDrop
 from crm_core.model import MergeReport
 from crm_core.postgres.connection import Connection
+from crm_core.profiles.toml import read_profile
 from crm_core.resources import statement
 from crm_core.timeline.undo import Who
 
@@ -32,7 +33,7 @@ def approve(
     row = connection.execute(statement("drop/held"), {"sha256": sha256}).fetchone()
     if row is None:
         raise UnknownDrop(sha256)
-    status, name, content, scope, at, is_strict = row
+    status, name, content, scope, at, is_strict, profile, toml = row
     if status not in ("held", "declined"):
         raise DecisionRefused(sha256, status)
     with tempfile.TemporaryDirectory(prefix="crm-held-", dir=folder) as own:
@@ -48,6 +49,7 @@ def approve(
             sha256=content,
             known_as=sha256,
             snapshot=SnapshotOptions(scope, at),
+            profile=read_profile(profile, toml, f"{profile}.toml") if profile else None,
             approval=Approval(who.actor, who.reason or None),
         )
         return ingest_on(connection, path, options, progress)

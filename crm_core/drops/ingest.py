@@ -16,9 +16,10 @@ from pathlib import Path
 
 from crm_core.drops.contract import ValidChunk, validate
 from crm_core.drops.noted_rows import NotedRows, notes_on, outdated_repeats
-from crm_core.drops.reader import RawChunk, fingerprint, read_drop
+from crm_core.drops.reader import Form, drop_id, read_drop
 from crm_core.drops.registry import keep_rejects, rejected_lines
 from crm_core.drops.snapshots import (
+    LIMIT,
     NAMED,
     Approval,
     Held,
@@ -30,9 +31,13 @@ from crm_core.drops.snapshots import (
     scope_of,
     why_held,
 )
+from crm_core.drops.stated_keys import stage_keys
 from crm_core.errors import DropRefused, DropUnreadable
+from crm_core.formats.chunk import RawChunk
+from crm_core.formats.files import fingerprint
 from crm_core.model import Difference, MergeReport, Reject
 from crm_core.postgres.connection import Connection, Database
+from crm_core.profiles.profile import Profile
 from crm_core.reading.reads import transitions_at
 from crm_core.reference import held_types, reference_types
 from crm_core.resources import statement
@@ -68,7 +73,9 @@ class Options:
     strict: bool = False  # refuse the drop if a row is bad
     shown_as: str | None = None  # the name of the file in reports, if not its path
     sha256: str | None = None  # of the expected bytes, if they were read before: a file with other bytes is refused
-    snapshot: SnapshotOptions | None = None  # of a snapshot; None: the file says nothing of what is not in it
+    profile: Profile | None = None  # how to read the file; None: it has the standard form
+    snapshot: SnapshotOptions | None = None  # of a snapshot; None: that of the profile, if it says so
+    snapshot_limit: float = LIMIT  # the share of its scope that a snapshot may end; with more it is held
     known_as: str | None = None  # of a drop that was held: by what it is known
     approval: Approval | None = None  # of a drop that was held
 
@@ -108,10 +115,12 @@ def ingest_on(
         )
 
     try:
+        options = _with_snapshot_of_profile(options)
         content = options.sha256 or fingerprint(path)
-        drop = _Drop(path, content, options.known_as or known_as(content, options.snapshot))
+        of_profile = drop_id(content, path, options.profile, options.shown_as)
+        drop = _Drop(path, content, options.known_as or known_as(of_profile, options.snapshot))
         if not options.dry_run:
-            _see(connection, drop, options.snapshot, now)
+            _see(connection, drop, options, now)
         with connection.transaction(force_rollback=options.dry_run):
             known = _known(connection, drop.sha256, now)
             if known.is_merged and not known.rejected:
@@ -145,6 +154,13 @@ class _Drop:
     path: Path
     content: str  # the SHA-256 of its bytes
     sha256: str  # that, or of a snapshot of that and more
+
+
+def _with_snapshot_of_profile(options: Options) -> Options:
+    profile = options.profile
+    if profile is None or profile.mode == "delta" or options.snapshot is not None:
+        return options
+    return replace(options, snapshot=SnapshotOptions(",".join(profile.scope)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,18 +204,20 @@ def _read_and_merge(
     """Merge the rows of a drop; of a drop that was merged before, only the rejected rows that are valid now."""
     path, sha256, types = drop.path, drop.sha256, held_types(connection)
     codes = [kind.code for kind in types.detail_types if kind.is_active]
+    sources = [source.code for source in types.sources if source.is_active]
+    form = Form(codes, options.profile, options.time_zone, options.shown_as, sources)
     snapshot = None
     if options.snapshot is not None and not known.is_merged:
         at = known.snapshot_at or options.snapshot.at or now
         snapshot = Snapshot(at, tuple(scope_of(options.snapshot.scope, types).values()))
     is_blank = snapshot is not None and not path.stat().st_size  # it says that there is nothing
-    batches = iter(()) if is_blank else read_drop(path, sha256=drop.content, detail_types=codes)
+    batches = iter(()) if is_blank else read_drop(path, form, sha256=drop.content)
     if known.is_merged:
         lines = rejected_lines(connection, sha256)
         batches = (batch.only(lines) for batch in batches)
     latest = max(now, known.first_seen)  # the clock may have been set back since the drop was first seen
     first_seen = known.snapshot_at or known.first_seen if snapshot is None else snapshot.at
-    judge = partial(validate, types=types, first_seen=first_seen, now=latest, time_zone=options.time_zone)
+    judge = partial(validate, types=types, first_seen=first_seen, now=latest, time_zone=form.zone)
     noted, merged, differences = NotedRows(connection), None, tuple[Difference, ...]()
     unlisted, why = None, None
     size = path.stat().st_size
@@ -220,7 +238,7 @@ def _read_and_merge(
         if snapshot is not None and options.snapshot is not None:
             unlisted = find_unlisted(connection, snapshot, named=NAMED)
             rows = staged.accepted + staged.rejected
-            why = None if options.approval else why_held(unlisted, rows, options.snapshot.limit)
+            why = None if options.approval else why_held(unlisted, rows, options.snapshot_limit)
             if why is not None and not options.dry_run:
                 raise Held(_report(known, staged, None), unlisted, why, sha256)
         if staged.accepted or not known.is_merged:
@@ -271,8 +289,9 @@ def _stage(
     staged = _Staged()
     if sha256 is not None:
         connection.execute(statement("drop/forget_rejects"), {"sha256": sha256})
-    for batch, valid, rows in judged:
-        stage(connection, rows)
+    for batch, judged_alone, rows in judged:
+        valid = stage_keys(connection, batch, judged_alone)
+        stage(connection, rows if valid is judged_alone else encoded(valid.changes, valid.details))
         noted.add(valid.changes)
         if is_snapshot and valid.rejected_uids:
             stage_rejects(connection, valid.rejected_uids)
@@ -346,15 +365,18 @@ def _record(connection: Connection, report: MergeReport, merged: Merged, options
         connection.execute(statement("drop/approve"), values)
 
 
-def _see(connection: Connection, drop: _Drop, snapshot: SnapshotOptions | None, now: datetime) -> None:
+def _see(connection: Connection, drop: _Drop, options: Options, now: datetime) -> None:
+    profile, snapshot = options.profile, options.snapshot
     values = {
         "sha256": drop.sha256,
-        "file_name": _storable(drop.path.name),
+        "file_name": _storable(options.shown_as or drop.path.name),
         "bytes": drop.path.stat().st_size,
         "now": now,
         "content_sha256": None if drop.content == drop.sha256 else drop.content,
         "scope": None,
         "at": None,
+        "profile": profile and profile.name,
+        "profile_toml": profile and profile.text,
     }
     if snapshot is not None:
         values |= {"scope": ",".join(scope_of(snapshot.scope, reference_types(connection))), "at": snapshot.at}

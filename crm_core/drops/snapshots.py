@@ -28,7 +28,6 @@ class SnapshotOptions:
 
     scope: str  # codes of entity types, separated by commas: entities that are of one of them just before
     at: datetime | None = None  # aware; None: when the drop was first seen
-    limit: float = LIMIT  # the share of the scope that it may end; with more it is held
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ from psycopg import IsolationLevel
 from psycopg.pq import TransactionStatus
 from psycopg.rows import class_row
 
-from crm_core.drops.reader import fingerprint
 from crm_core.errors import UnknownDrop
+from crm_core.formats.files import fingerprint
 from crm_core.model import Reason, Reject, RowCounts
 from crm_core.postgres.connection import Connection
 from crm_core.reference import reference_types

@@ -197,6 +197,7 @@ def _environment(settings: Settings, database: Database) -> dict[str, str]:
         "CRM_HOME": str(settings.home),
         "CRM_DATABASE_URL": database.conninfo,
         "CRM_DROP_DIR": str(_folder(settings.drop_dir)),
+        "CRM_PROFILE_DIR": str(settings.profile_dir),
         "DAGSTER_HOME": str(dagster_home),
         "DAGSTER_PG_URL": dagster_url(database),
         "PYTHONUNBUFFERED": "1",  # so that the end of a log is written when a process dies

@@ -30,14 +30,36 @@ cross join lateral (
     order by entity_uid desc, row_no desc
     limit %(limit)s::bigint + %(offset)s::bigint)
     union all
-    (select entity_uid, change_ts, batch_id, 0
-    from batch_effect
-    where batch_id = b.batch_id
-      and entity_uid < case when batch_id = %(after_batch)s::bigint then %(after_uid)s::uuid
-                            else 'ffffffff-ffff-ffff-ffff-ffffffffffff' end
-      and %(detail_type)s::text is null
-      and (%(op)s::text is null or op = %(op)s)
-      and (%(entity_uid)s::uuid is null or entity_uid = %(entity_uid)s)
+    (select entity_uid, min(change_ts), b.batch_id, 0
+    from (
+        select l.entity_uid, l.change_ts
+        from retraction r
+        cross join lateral (
+            select entity_uid, min(change_ts) as change_ts
+            from ledger
+            where batch_id = r.of_batch_id
+              and entity_uid < case when b.batch_id = %(after_batch)s::bigint then %(after_uid)s::uuid
+                                    else 'ffffffff-ffff-ffff-ffff-ffffffffffff' end
+              and (%(entity_uid)s::uuid is null or entity_uid = %(entity_uid)s)
+            group by entity_uid
+            order by entity_uid desc
+            limit %(limit)s::bigint + %(offset)s::bigint
+        ) l
+        where r.batch_id = b.batch_id
+        union all
+        (select e.entity_uid, s.at
+        from snapshot_effect e
+        join snapshot s on s.batch_id = e.of_batch_id
+        where e.batch_id = b.batch_id
+          and e.entity_uid < case when b.batch_id = %(after_batch)s::bigint then %(after_uid)s::uuid
+                                  else 'ffffffff-ffff-ffff-ffff-ffffffffffff' end
+          and (%(entity_uid)s::uuid is null or e.entity_uid = %(entity_uid)s)
+        order by e.entity_uid desc
+        limit %(limit)s::bigint + %(offset)s::bigint)
+    ) touched
+    where %(detail_type)s::text is null
+      and (%(op)s::text is null or %(op)s = case b.source when 'drop' then 'snapshot' else b.source end)
+    group by entity_uid
     order by entity_uid desc
     limit %(limit)s::bigint + %(offset)s::bigint)
 ) l

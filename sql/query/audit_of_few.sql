@@ -4,6 +4,7 @@ select l.entity_uid, l.change_ts, l.batch_id, l.row_no, b.recorded_at
 from (
     select entity_uid, change_ts, batch_id, row_no, op, details
     from ledger
+    where batch_id > 0  -- always: the condition of an index
     union all
     select entity_uid, change_ts, batch_id, 0, op, null
     from batch_effect

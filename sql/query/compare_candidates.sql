@@ -1,6 +1,6 @@
 -- The next entities that a comparison may show, in order of entity_uid: something of them begins or ends in the window, and they exist at
 -- its ends as the action wants it. In: from, to, action, field (null: any), entity_type_id (null: any; of any of their versions),
--- entity_uids (null: any), after_uid (null: from the start), limit. Out: entity_uid.
+-- (`offset 0`: the type is looked up for these alone, not for all.) entity_uids (null: any), after_uid (null: from the start), limit. Out: entity_uid.
 select entity_uid
 from (
     (select distinct e.entity_uid
@@ -20,7 +20,7 @@ from (
                else true
            end
        and (%(entity_type_id)s::smallint is null
-            or exists (select from entity typed where typed.entity_uid = e.entity_uid and typed.entity_type_id = %(entity_type_id)s))
+            or exists (select from entity typed where typed.entity_uid = e.entity_uid and typed.entity_type_id = %(entity_type_id)s offset 0))
      order by e.entity_uid
      limit %(limit)s)
     union
@@ -38,7 +38,7 @@ from (
                and exists (select from entity now where now.entity_uid = d.entity_uid
                            and now.valid_from <= %(to)s and (now.valid_to > %(to)s or now.valid_to is null)) = (%(action)s::text <> 'ended'))
        and (%(entity_type_id)s::smallint is null
-            or exists (select from entity typed where typed.entity_uid = d.entity_uid and typed.entity_type_id = %(entity_type_id)s))
+            or exists (select from entity typed where typed.entity_uid = d.entity_uid and typed.entity_type_id = %(entity_type_id)s offset 0))
      order by d.entity_uid
      limit %(limit)s)
 ) candidate

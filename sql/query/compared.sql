@@ -2,7 +2,8 @@
 -- In: entity_uids, from, to, action, field, like, entity_type_id (null: any). Out: entity_uid, display_name, entity_type, action, changes
 -- (JSON: field, from, to), in order of entity_uid.
 select n.entity_uid, named.display_name, named.code, n.document::json ->> 'action', n.document::json -> 'changes'
-from net_changes(%(from)s, %(to)s) n
+from unnest(%(entity_uids)s::uuid[]) asked (entity_uid)  -- by the key, one by one: asked for together, it would take the window of time
+cross join lateral (select * from net_changes(%(from)s, %(to)s) net where net.entity_uid = asked.entity_uid offset 0) n
 cross join lateral (
     select e.display_name, e.entity_type_id, et.code
     from entity e
@@ -11,8 +12,7 @@ cross join lateral (
     order by e.valid_from desc
     limit 1
 ) named
-where n.entity_uid = any (%(entity_uids)s::uuid[])
-  and (%(action)s::text is null or n.document::json ->> 'action' = %(action)s)
+where (%(action)s::text is null or n.document::json ->> 'action' = %(action)s)
   and (%(field)s::text is null
        or exists (select from json_array_elements(n.document::json -> 'changes') change where change ->> 'field' = %(field)s))
   and (%(like)s::text is null or search_form(named.display_name) like search_form(%(like)s))

@@ -6,6 +6,7 @@ from (
     from (
         select entity_uid, change_ts, batch_id, row_no, op, details
         from ledger
+        where batch_id > 0  -- always: the condition of an index
         union all
         select entity_uid, change_ts, batch_id, 0, op, null
         from batch_effect

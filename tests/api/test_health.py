@@ -86,6 +86,9 @@ def test_the_documentation_needs_no_other_host(client: httpx.Client) -> None:
         for asset in assets:
             assert asset.startswith("/"), asset
             assert client.get(asset).status_code == 200, asset
+        policy = page.headers["content-security-policy"]
+        assert "script-src 'self' 'sha256-" in policy or "<script>" not in page.text
+        assert "'unsafe-inline'" not in policy.partition("script-src")[2].partition(";")[0]
     assert "http" not in page.text.replace("http-equiv", "")
 
 

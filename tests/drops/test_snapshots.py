@@ -44,8 +44,8 @@ class Desk:
     def snapshot(
         self, name: str, at: float | None, *rows: Row, scope: str = "PERSON", limit: float = ANY, dry_run: bool = False
     ) -> MergeReport:
-        of = SnapshotOptions(scope, None if at is None else day(at), limit)
-        return self.take(name, *rows, options=Options("sender", snapshot=of, dry_run=dry_run))
+        of = SnapshotOptions(scope, None if at is None else day(at))
+        return self.take(name, *rows, options=Options("sender", snapshot=of, snapshot_limit=limit, dry_run=dry_run))
 
     def lives(self, who: str = "ada") -> list[tuple[str, str | None]]:
         """From when to when an entity exists."""
@@ -171,8 +171,8 @@ def test_a_rejected_row_counts_as_present_if_its_entity_can_be_told(desk: Desk) 
     path = write_drop(desk.folder / "s.csv", bad)
     with path.open("a") as file:
         file.write(f"{str(uid('bob')).upper()},too,few\n")
-    of = SnapshotOptions("PERSON", datetime.now(UTC), ANY)
-    report = ingest_on(desk.connection, path, Options(snapshot=of))
+    of = SnapshotOptions("PERSON", datetime.now(UTC))
+    report = ingest_on(desk.connection, path, Options(snapshot=of, snapshot_limit=ANY))
     assert (report.rows_rejected, report.entities_ended) == (3, 1)
     assert desk.lives("dan")[-1][1] is not None
     assert reads.count_entities(desk.connection, reference_types(desk.connection)) == 3
@@ -326,7 +326,7 @@ def test_an_empty_file_is_held_and_ends_all_when_it_is_approved(desk: Desk, cont
     desk.take("a", an_entity(at=1), an_entity("firm", at=1, type_="INSTITUTION"))
     path = desk.folder / "empty.csv"
     path.write_text(content)
-    held = ingest_on(desk.connection, path, Options(snapshot=SnapshotOptions("PERSON", day(5), ANY)))
+    held = ingest_on(desk.connection, path, Options(snapshot=SnapshotOptions("PERSON", day(5)), snapshot_limit=ANY))
     assert held.status == "held"
     assert "the file has no rows, and 1 of 1 entities would end (Ada Lovelace)" in (held.error or "")
     assert approve(desk.connection, held.sha256 or "", WHO).entities_ended == 1

@@ -20,9 +20,10 @@ from samples import CONTACTS, DELTA, DIRTY, INITIAL, LAST, LATE, REPLAY
 from servers import Server
 
 from crm_core.drops.ingest import ingest
-from crm_core.drops.reader import fingerprint
+from crm_core.formats.files import fingerprint
 from crm_core.model import Change, MergeReport
 from crm_core.postgres.connection import Connection, Database
+from pipelines import table_schemas
 from pipelines.runs import REPORT, run_drops
 
 pytestmark = pytest.mark.integration
@@ -85,6 +86,12 @@ def test_row_counts_of_the_drop_and_of_the_tables_are_where_dagster_looks_for_th
             assert told[asset]["dagster/partition_row_count"] == told[asset][rows]
             count = connection.execute(SQL("select count(*) from {}").format(Identifier(table))).fetchone()
             assert (told[asset]["dagster/row_count"],) == count
+
+
+def test_each_table_shows_which_columns_its_columns_come_from(project: Project) -> None:
+    told = project.materialize(project.arrive(INITIAL))
+    for asset, lineage in table_schemas.LINEAGE.items():
+        assert told[asset]["dagster/column_lineage"] == lineage
 
 
 @pytest.mark.idempotency

@@ -18,7 +18,7 @@ from crm_core.drops.undo import undo_drop
 from crm_core.postgres.connection import Database
 from crm_core.timeline.undo import Kind, Who
 from pipelines.definitions import defs
-from pipelines.folder import DropFolder
+from pipelines.folder import OTHERWISE, DropFolder
 from pipelines.ingestion import FILE_TAG
 from pipelines.partitions import drops
 from pipelines.resources import CrmDatabase
@@ -60,7 +60,7 @@ def test_a_file_renamed_into_place_is_taken_and_its_beginnings_are_not(ticks: Ti
     for name in (".a.csv", "a.csv.tmp", "a.csv.part"):
         (ticks.folder / name).touch()
     assert ticks.ticks(2) == []
-    assert ticks.reason() == f"There is no CSV file in {ticks.folder}: drop one there."
+    assert ticks.reason() == f"There is no drop in {ticks.folder}: put one there."
     (ticks.folder / "a.csv.part").rename(ticks.folder / "a.csv")
     assert [ticks.tick(), ticks.tick()] == [[], ["a.csv"]]
 
@@ -122,7 +122,7 @@ def test_a_file_that_disappears_is_not_a_failure_and_may_come_back(ticks: Ticks)
 
 @pytest.mark.unit
 def test_a_skipped_entry_is_shown_with_the_cure_and_logged_once(ticks: Ticks) -> None:
-    for name in ("book.xlsx", "a.csv.gz", "notes.txt"):
+    for name in ("book.xls", "a.csv.bz2", "notes.txt"):
         (ticks.folder / name).touch()
     (ticks.folder / "inner").mkdir()
     (ticks.folder / "dangling.csv").symlink_to(ticks.folder / "nowhere")
@@ -130,17 +130,17 @@ def test_a_skipped_entry_is_shown_with_the_cure_and_logged_once(ticks: Ticks) ->
     (ticks.folder / "folder.csv").mkdir()
     assert ticks.ticks(3) == []
     assert sorted(ticks.said) == [
-        "a.csv.gz is skipped: an archive is not a drop; unpack it",
-        "book.xlsx is skipped: a spreadsheet is not a drop; save it as CSV UTF-8",
+        "a.csv.bz2 is skipped: an archive is not a drop; unpack it",
+        "book.xls is skipped: not a spreadsheet that can be read; save it as .xlsx, or as CSV UTF-8",
         "dangling.csv is skipped: a link that leads nowhere; put the file itself here",
-        "folder.csv is skipped: subfolders are not read; put its files here",
-        "inner is skipped: subfolders are not read; put its files here",
-        "notes.txt is skipped: only files that end with .csv are drops; rename it if it is one",
+        "folder.csv is skipped: no profile has the name of this subfolder; make one, or put its files here",
+        "inner is skipped: no profile has the name of this subfolder; make one, or put its files here",
+        f"notes.txt is skipped: {OTHERWISE}",
         "pipe.csv is skipped: not a regular file; save it as one",
     ]
     assert ticks.reason().endswith(
-        " Skipped: a.csv.gz (an archive is not a drop; unpack it), book.xlsx (a spreadsheet is not a drop; save it"
-        " as CSV UTF-8), dangling.csv (a link that leads nowhere; put the file itself here) and 4 more."
+        " Skipped: a.csv.bz2 (an archive is not a drop; unpack it), book.xls (not a spreadsheet that can be read; save"
+        " it as .xlsx, or as CSV UTF-8), dangling.csv (a link that leads nowhere; put the file itself here) and 4 more."
     )
     (ticks.folder / "notes.txt").write_text("more")
     (ticks.folder / "inner" / "a.csv").touch()

@@ -16,7 +16,9 @@ from crm_core.timeline.merge import CHANGE_SCHEMA, DETAIL_SCHEMA, encoded, stage
 pytestmark = [pytest.mark.integration, pytest.mark.scd2]
 
 MANY = 20_000  # entities with two details, of which the statistics say nothing
-SCAN = re.compile(r"Seq Scan on (entity|entity_detail|ledger)\b")
+SCAN = re.compile(
+    r"Seq Scan on (entity|entity_detail|ledger)\b|using ledger_by_"
+)  # or an index that leads to more than one entity
 READING = ("30_classify", "50_splice_entities", "51_splice_details", "60_reopen_changes")
 WRITING = ("70_delete_entities", "71_end_entities", "73_delete_details", "74_end_details")
 
@@ -66,6 +68,7 @@ def stage_changes(connection: Connection, number: int) -> None:
         pl.lit("Changed").alias("display_name"),
         pl.lit(1).cast(pl.Int16).alias("entity_type_id"),
         pl.lit("ab" * 32).alias("hashdiff"),
+        *(pl.lit(None).alias(name) for name in ("source_id", "source_key", "key_uid")),
     )
     details = pl.DataFrame({"line": range(number)}).with_columns(
         pl.lit("email").alias("detail_type"), pl.lit("x").alias("detail_value"), pl.lit("cd" * 32).alias("hashdiff")
@@ -98,3 +101,15 @@ def test_no_step_of_a_merge_scans_the_versions_for_each_of_its_rows(grown: Conne
         for step in WRITING:
             said = plan(grown, step)
             assert not SCAN.search(said.partition("Nested Loop")[2]), said
+
+
+def test_a_later_partial_change_is_found_by_its_entity_though_the_planner_knows_of_none(grown: Connection) -> None:
+    grown.execute("analyze ledger")
+    grown.execute(
+        "insert into ledger select entity_uid, '2024-01-02', 2, row_no, 'patch', 'p' from ledger where row_no % 10 = 0"
+    )
+    with staging(grown):
+        stage_changes(grown, 2_000)
+        said = plan(grown, "30_classify")
+        assert "using ledger_patches" in said, said
+        assert not SCAN.search(said.partition("Nested Loop")[2]), said

@@ -130,7 +130,7 @@ class Product:
             {"entity_uid": str(uid), "display_name": "Ada", "entity_type": "NONE", "details": ""} for uid in rejected
         ]
         drop = write_drop(self.folder / name, [*changes, *bad])
-        report = ingest_on(self.connection, drop, Options(snapshot=SnapshotOptions(scope, at, limit=1.0)))
+        report = ingest_on(self.connection, drop, Options(snapshot=SnapshotOptions(scope, at), snapshot_limit=1.0))
         assert (report.status == "held") == (not changes and not bad and report.status != "replayed"), report
         if report.status == "held":
             report = approve(self.connection, report.sha256 or "", Who("test", "so it is"))

@@ -23,7 +23,7 @@ from api.routers.drops import rejects_file
 from api.uploads import receive, room
 from crm_core.drops import registry
 from crm_core.drops.ingest import Options, ingest_on
-from crm_core.drops.reader import fingerprint
+from crm_core.formats.files import fingerprint
 from crm_core.model import MergeReport
 from crm_core.postgres.connection import Connection
 from crm_core.reading.summaries import names_of
@@ -157,8 +157,15 @@ async def _preview(opened: Page, path: Path) -> Response:
 
 
 def _options(opened: Page, path: Path, *, dry_run: bool = False, sha256: str | None = None) -> Options:
-    zone = opened.state.settings.time_zone
-    return Options(opened.who.name, zone, dry_run=dry_run, shown_as=path.name, sha256=sha256)
+    settings = opened.state.settings
+    return Options(
+        opened.who.name,
+        settings.time_zone,
+        dry_run=dry_run,
+        shown_as=path.name,
+        sha256=sha256,
+        snapshot_limit=settings.snapshot_limit,
+    )
 
 
 def _rejected(connection: Connection, *, sha256: str, number: int) -> Rejected:

@@ -1,13 +1,15 @@
-"""The grammar of a drop's rows: what a record is, where it ends, and which bytes are not part of any.
+"""The grammar of CSV: what a record is, where it ends, and which bytes are not part of any.
 
-RFC 4180 with LF or CRLF, and one extension: a quote inside an unquoted field stands for itself. What the grammar does
-not accept costs one physical line, and reading goes on normally at the next line. Every pattern is possessive, so that
-no input makes it backtrack, and a record has a maximum size, so that an unclosed quote cannot swallow the file. Groups
-that repeat are atomic too: early releases of Python 3.11 lose their place when one fails halfway (CPython gh-106052).
+RFC 4180 with LF or CRLF and any separator, and one extension: a quote inside an unquoted field stands for itself. What
+the grammar does not accept costs one physical line, and reading goes on normally at the next line. Every pattern is
+possessive, so that no input makes it backtrack, and a record has a maximum size, so that an unclosed quote cannot
+swallow the file. Groups that repeat are atomic too: early releases of Python 3.11 lose their place when one fails
+halfway (CPython gh-106052).
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from itertools import chain
@@ -17,17 +19,13 @@ import polars as pl
 from crm_core.model import Reason, Reject
 
 UTF_8_MARK = b"\xef\xbb\xbf"
+COMMA = ","
 RAW_BYTES = 64 << 10  # bytes of a rejected record that are kept
 CUT = "[cut: "  # the beginning of the text that replaces the rest
 RECORD_BYTES = 8 << 20  # a longer record is damaged, most likely by an unclosed quote
 
 _QUOTED = rb'"[^"]*+(?:""[^"]*+)*+"'
 _QUOTED_IN_LINE = rb'"[^"\n]*+(?:""[^"\n]*+)*+"'
-_UNQUOTED = rb'[^",\n][^,\n]*+'
-_FIELD = rb"(?:" + _QUOTED + rb"|" + _UNQUOTED + rb"|)"
-_RECORD = re.compile(_FIELD + rb"(?:(?>," + _FIELD + rb"))*+\r?\n")
-_FIELDS = re.compile(rb"(?:\A|,)(" + _FIELD + rb")")
-_BEGUN = re.compile(rb"(?:(?>" + _FIELD + rb',))*+(?:"[^"]*+(?:""[^"]*+)*+"?\r?|' + _UNQUOTED + rb"|)")
 _MARK = UTF_8_MARK + rb"|\x1a"  # joined files may each begin with a byte order mark or end with a Ctrl-Z
 _MARKS = re.compile(rb"(?:(?>" + _MARK + rb"))*+")
 _BLANK = re.compile(rb"(?:(?>\r?\n|" + _MARK + rb"))++")
@@ -49,21 +47,45 @@ class Split:
     in_long_line: bool  # `end` is in the middle of a rejected line
 
 
+@dataclass(frozen=True, slots=True)
+class _Grammar:
+    """The patterns of a file with one separator."""
+
+    record: re.Pattern[bytes]
+    fields: re.Pattern[bytes]
+    begun: re.Pattern[bytes]  # a record that may go on behind the end of the block
+
+
+@functools.cache
+def _grammar(separator: str) -> _Grammar:
+    sep = re.escape(separator.encode())
+    unquoted = rb'[^"' + sep + rb"\n][^" + sep + rb"\n]*+"
+    field = rb"(?:" + _QUOTED + rb"|" + unquoted + rb"|)"
+    return _Grammar(
+        record=re.compile(field + rb"(?:(?>" + sep + field + rb"))*+\r?\n"),
+        fields=re.compile(rb"(?:\A|" + sep + rb")(" + field + rb")"),
+        begun=re.compile(rb"(?:(?>" + field + sep + rb'))*+(?:"[^"]*+(?:""[^"]*+)*+"?\r?|' + unquoted + rb"|)"),
+    )
+
+
 class Splitter:
     """Split blocks of a file into records with a given number of fields."""
 
-    def __init__(self, fields: int, record_bytes: int = RECORD_BYTES) -> None:
-        self.fields, self.record_bytes = fields, record_bytes
-        in_line = rb"(?:" + _QUOTED_IN_LINE + rb'|[^",\n]*+)'
-        anywhere = rb"(?:" + _QUOTED + rb'|[^",\n]*+)'
+    def __init__(self, fields: int, record_bytes: int = RECORD_BYTES, separator: str = COMMA) -> None:
+        self.fields, self.record_bytes, self.separator = fields, record_bytes, separator
+        sep = re.escape(separator.encode())
+        bare = rb'[^"' + sep + rb"\n]*+"
+        in_line = rb"(?:" + _QUOTED_IN_LINE + rb"|" + bare + rb")"
+        anywhere = rb"(?:" + _QUOTED + rb"|" + bare + rb")"
         start = rb"(?!" + _MARK + rb")"
-        self._lines = re.compile(rb"(?:(?>" + start + rb",".join([in_line] * fields) + rb"\r?\n))*+")
-        self._sound = re.compile(start + rb",".join([anywhere] * fields) + rb"\r?\n")
+        self._lines = re.compile(rb"(?:(?>" + start + sep.join([in_line] * fields) + rb"\r?\n))*+")
+        self._sound = re.compile(start + sep.join([anywhere] * fields) + rb"\r?\n")
 
     def split(self, block: bytes, line: int, *, is_last: bool, in_long_line: bool = False) -> Split:
         """Split a block that starts on a given line, in a long line or at a record; the last ends with a newline."""
         if in_long_line and b"\n" not in block:
             return Split(b"", [], [], len(block), line, in_long_line)
+        grammar = _grammar(self.separator)
         sound: list[bytes] = []
         lines: list[range] = []
         rejects: list[Reject] = []
@@ -87,18 +109,18 @@ class Splitter:
                 lines.append(range(line, line + 1))
             elif blank := _BLANK.match(block, at):
                 end = blank.end()
-            elif odd := _RECORD.match(block, at, at + self.record_bytes):
+            elif odd := grammar.record.match(block, at, at + self.record_bytes):
                 end = odd.end()
-                fields = fields_of(odd.group())
+                fields = fields_of(odd.group(), self.separator)
                 if reasons := self._faults(odd.group(), len(fields)):
                     rejects.append(Reject(line, reasons, raw_of(odd.group(), line)))
                 else:
-                    sound.append(b",".join(map(_quoted, fields)) + b"\n")
+                    sound.append(self.separator.encode().join(map(_quoted, fields)) + b"\n")
                     lines.append(range(line, line + 1))
             else:
                 is_short = size - at <= self.record_bytes
                 end = block.find(b"\n", at) + 1
-                if is_short and not is_last and (not end or _BEGUN.fullmatch(block, at)):
+                if is_short and not is_last and (not end or grammar.begun.fullmatch(block, at)):
                     break
                 in_long_line, end = not end, end or size
                 damaged = block[at:end][: self.record_bytes]
@@ -121,15 +143,15 @@ def end_of_text(text: bytes, start: int = 0) -> int:
     return match.end() if match else start
 
 
-def fields_of(record: bytes) -> list[bytes]:
+def fields_of(record: bytes, separator: str = COMMA) -> list[bytes]:
     """Return the fields of a record, still quoted."""
-    return [field.group(1) for field in _FIELDS.finditer(_without_end(record))]
+    return [field.group(1) for field in _grammar(separator).fields.finditer(_without_end(record))]
 
 
-def record_at(block: bytes, start: int) -> bytes:
+def record_at(block: bytes, start: int, separator: str = COMMA) -> bytes:
     """Return the record that starts at an offset, after the byte order marks of joined files; empty if none does."""
     marks = _MARKS.match(block, start)
-    match = _RECORD.match(block, marks.end() if marks else start)
+    match = _grammar(separator).record.match(block, marks.end() if marks else start)
     return match.group() if match else b""
 
 
