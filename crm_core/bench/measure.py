@@ -187,7 +187,7 @@ def _snapshots(database: Database, drops: Drops, before: Sequence[Figure]) -> It
         ("snapshot, nothing ends", drops.replay, START + 2 * MONTH + DAY),
     ):
         started = time.perf_counter()
-        report = ingest(database, path, Options(snapshot=SnapshotOptions("PERSON,INSTITUTION", at, limit=1.0)))
+        report = ingest(database, path, Options(snapshot=SnapshotOptions("PERSON,INSTITUTION", at), snapshot_limit=1.0))
         assert report.error is None, report.error
         yield Figure(what, report.rows_read, time.perf_counter() - started, replay.seconds, "replay")
 

@@ -88,4 +88,9 @@ def _without(chunk: RawChunk, valid: ValidChunk, bad: list[int]) -> ValidChunk:
         details=valid.details.filter(is_good),
         keys=valid.keys.filter(is_good),
         rejects=sorted([*valid.rejects, *rejects], key=lambda reject: reject.line),
+        rejected_uids=[
+            *valid.rejected_uids,
+            *valid.changes.filter(~is_good)["entity_uid"],
+            *valid.keys.filter(~is_good)["key_uid"],
+        ],
     )
