@@ -323,6 +323,18 @@ def test_a_held_drop_that_ends_less_now_goes_in_when_it_comes_again(desk: Desk) 
     assert (report.status, report.entities_ended) == ("merged", 0)
 
 
+def test_an_undone_snapshot_that_comes_again_is_held_again(desk: Desk) -> None:
+    desk.take("a", an_entity(at=1), an_entity("bob", at=1))
+    sha256 = desk.snapshot("s", 5, an_entity("bob", at=6), limit=0.1).sha256 or ""
+    approve(desk.connection, sha256, WHO)
+    undo_drop(desk.connection, sha256, "undo", WHO)
+    assert desk.snapshot("s", 5, an_entity("bob", at=6), limit=0.1).status == "held"
+    assert desk.lives() == [("2024-01-02", None)]
+    assert approve(desk.connection, sha256, WHO).entities_ended == 1
+    undo_drop(desk.connection, sha256, "undo", WHO)
+    assert desk.lives() == [("2024-01-02", None)]
+
+
 @pytest.mark.parametrize("content", ["", "display_name,entity_type,details\n"], ids=["nothing", "a header"])
 def test_an_empty_file_is_held_and_ends_all_when_it_is_approved(desk: Desk, content: str) -> None:
     desk.take("a", an_entity(at=1), an_entity("firm", at=1, type_="INSTITUTION"))
