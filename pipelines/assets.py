@@ -15,7 +15,7 @@ from crm_core.settings import Settings
 from crm_core.timeline.invariants import check
 from pipelines import checks, metadata, pools, table_schemas
 from pipelines.folder import DropFolder
-from pipelines.ingestion import FILE_TAG, Refused, take_in
+from pipelines.ingestion import FILE_TAG, Refused, Waiting, take_in
 from pipelines.partitions import drops
 from pipelines.resources import CrmDatabase
 from pipelines.signals import interruptible
@@ -79,7 +79,8 @@ def drop_to_versions(
     """Take drops in, one transaction each, and report what each did as soon as it is done.
 
     The reports are events of their own: a result would report all drops only at the end of the run, and none after a
-    refusal. A refused drop does not stop the others; the step fails at its end and names it.
+    refusal. A refused drop does not stop the others; the step fails at its end and names it. A snapshot that is held
+    is no failure: a check warns of it until somebody has decided.
     """
     refusals: list[str] = []
     asked = context.run.tags.get(FILE_TAG)
@@ -92,6 +93,11 @@ def drop_to_versions(
                 refusals.append(taken.fault)
                 yield dg.AssetObservation("drop_file", partition=key, metadata=metadata.of_refusal(taken))
                 yield from checks.checks_of_refused(context.instance, key, taken)
+                continue
+            if isinstance(taken, Waiting):
+                context.log.warning(taken.summary)
+                yield dg.AssetObservation("drop_file", partition=key, metadata=metadata.of_waiting(taken))
+                yield from checks.checks_of_waiting(context.instance, key, taken)
                 continue
             context.log.info(taken.summary)
             for asset, fields in metadata.of_drop(taken).items():

@@ -22,11 +22,12 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetC
 from crm_core.report.numbers import DropReport
 from crm_core.resources import description
 from crm_core.timeline.invariants import CHECKS, NOT_OF_ENTITIES, Check
-from pipelines.ingestion import Refused, Taken
+from pipelines.ingestion import Refused, Taken, Waiting
 from pipelines.partitions import drops
 
 REJECTS_WARN, REJECTS_ERROR = 0.1, 0.5  # rejected / read
 FRESH = timedelta(hours=36)  # drops are expected daily
+NOTHING_TO_CHECK = "Nothing of the drop was recorded, so there is nothing to check."
 INVARIANTS: Mapping[str, str] = {name[3:]: description(f"check/{name}") for name in CHECKS}
 
 _ASSETS = {  # the asset of each invariant; the default is entity_versions
@@ -54,6 +55,12 @@ OF_DROPS: tuple[dg.AssetCheckSpec, ...] = (
         "reject_rate",
         "rejected_rows",
         f"Above {REJECTS_WARN:.0%} of the rows a warning, above {REJECTS_ERROR:.0%} an error; good rows are recorded.",
+        blocking=False,
+    ),
+    _of_drops(
+        "nothing_to_decide",
+        "drop_file",
+        "The drop does not wait for a decision: a snapshot that would end too much is held until it is approved.",
         blocking=False,
     ),
     *(
@@ -84,8 +91,19 @@ def checks_of_drop(instance: dg.DagsterInstance, key: str, taken: Taken) -> Iter
             if spec.name == "books_balance"
             else _rejects_result(taken.drop)
             if spec.name == "reject_rate"
+            else dg.AssetCheckResult(passed=True)
+            if spec.name == "nothing_to_decide"
             else invariant_result(taken.invariants[spec.name], taken.entities)
         )
+        yield _evaluation(instance, key, spec, result)
+
+
+def checks_of_waiting(instance: dg.DagsterInstance, key: str, waiting: Waiting) -> Iterator[dg.AssetCheckEvaluation]:
+    """Yield the checks of a held snapshot: a warning that it waits, and nothing to check besides."""
+    for spec in OF_DROPS:
+        waits = spec.name == "nothing_to_decide"
+        said = waiting.summary if waits else NOTHING_TO_CHECK
+        result = dg.AssetCheckResult(passed=not waits, severity=dg.AssetCheckSeverity.WARN, description=said)
         yield _evaluation(instance, key, spec, result)
 
 
@@ -98,9 +116,7 @@ def checks_of_refused(instance: dg.DagsterInstance, key: str, refused: Refused) 
         yield from checks_of_drop(instance, key, refused.before)
         return
     for spec in OF_DROPS:
-        nothing = dg.AssetCheckResult(
-            passed=True, description="Nothing of the drop was recorded, so there is nothing to check."
-        )
+        nothing = dg.AssetCheckResult(passed=True, description=NOTHING_TO_CHECK)
         yield _evaluation(instance, key, spec, nothing)
 
 

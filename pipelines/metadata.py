@@ -13,7 +13,7 @@ from crm_core.report.numbers import FieldChanges, ReasonCount, Report
 from crm_core.timeline.invariants import Check
 from pipelines import table_schemas
 from pipelines.folder import shown
-from pipelines.ingestion import Refused, Taken
+from pipelines.ingestion import Refused, Taken, Waiting
 
 MAX_TABLE_ROWS = 20  # of a table: more would be too much for the event log
 
@@ -44,6 +44,7 @@ def of_drop(taken: Taken) -> Mapping[str, Metadata]:
         "rows_unchanged": did.rows_unchanged,
         "rows_late": did.rows_late,
         "rows_superseded": did.rows_superseded,
+        "entities_ended": did.entities_ended,
         "rows_ending_nobody": did.rows_ending_nobody,
         "rows_fallen_together": did.rows_fallen_together,
         "notes": dg.MetadataValue.json(list(did.notes)),
@@ -94,6 +95,21 @@ def of_retraction(one: Retracted) -> Metadata:
         "sha256": one.sha256,
         "recorded_at": dg.MetadataValue.timestamp(one.recorded_at),
     }
+
+
+def of_waiting(waiting: Waiting) -> Metadata:
+    """Return the metadata of a snapshot that is held: what it would end, without names."""
+    metadata: Metadata = {
+        "status": "held",
+        "sha256": waiting.report.sha256 or "",
+        "path": _path(waiting.file.path),
+        "bytes": waiting.file.bytes,
+        "rows_read": waiting.report.rows_read,
+    }
+    if waiting.report.unlisted is not None:
+        metadata["entities_that_would_end"] = waiting.report.unlisted.would_end
+        metadata["entities_in_scope"] = waiting.report.unlisted.in_scope
+    return metadata
 
 
 def of_refusal(refused: Refused) -> Metadata:

@@ -20,7 +20,15 @@ from pipelines.folder import OTHERWISE, DropFolder
 from pipelines.ingestion import FILE_TAG
 from pipelines.partitions import drops
 from pipelines.resources import CrmDatabase
-from pipelines.sensors import MAX_RUNS, MAX_WAITING, Cursor, drop_folder, report_after_drops, undone_drops
+from pipelines.sensors import (
+    MAX_RUNS,
+    MAX_WAITING,
+    Cursor,
+    approved_snapshots,
+    drop_folder,
+    report_after_drops,
+    undone_drops,
+)
 
 # A file that arrives
 
@@ -228,6 +236,7 @@ def test_the_sensors_run_unless_somebody_stops_them_and_know_their_targets() -> 
     assert {sensor.name for sensor in repository.sensor_defs} == {
         drop_folder.name,
         undone_drops.name,
+        approved_snapshots.name,
         report_after_drops.name,
     }
     assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in repository.sensor_defs)
