@@ -55,10 +55,9 @@ def read_profile(name: str, text: str, file: str) -> Profile:
     try:
         given = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        line = re.search(r"line (\d+)", str(error))
-        raise ProfileRefused(
-            file, f"is not TOML: {str(error).split(' (at')[0]}", int(line[1]) if line else None
-        ) from error
+        place = re.search(r"line (\d+)", str(error))
+        line = int(place[1]) if place else max(1, len(text.splitlines()))  # at the end
+        raise ProfileRefused(file, f"is not TOML: {str(error).split(' (at')[0]}", line) from error
     return _Reader(name, text, file, given).profile()
 
 
