@@ -32,6 +32,9 @@ class Reason(enum.StrEnum):
     WRONG_FIELD_COUNT = "wrong_field_count"
     INVALID_ENCODING = "invalid_encoding"
     VALUE_TOO_LONG = "value_too_long"
+    UNKNOWN_SOURCE = "unknown_source"
+    MISSING_SOURCE_KEY = "missing_source_key"
+    KEY_OF_ANOTHER_ENTITY = "key_of_another_entity"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +61,23 @@ class DetailType:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """A system that changes come from, such as erp, with keys of its own for entities."""
+
+    source_id: int  # smallint, the key inside the database
+    code: str  # canonical spelling; matched case-insensitively
+    name: str  # shown to people
+    description: str
+    is_active: bool  # an inactive source keeps its keys and names entities in no new changes
+
+
+@dataclass(frozen=True, slots=True)
 class ReferenceTypes:
-    """The entity and detail types that a drop or a request may name."""
+    """The entity and detail types, and the sources, that a drop or a request may name."""
 
     entity_types: tuple[EntityType, ...]
     detail_types: tuple[DetailType, ...]
+    sources: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +158,16 @@ class EntityTypeFixture:
     """A kind of entity that does not have an id of the database yet."""
 
     code: str  # upper case
+    name: str
+    description: str
+    is_active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFixture:
+    """A source that does not have an id of the database yet."""
+
+    code: str  # lower case
     name: str
     description: str
     is_active: bool

@@ -37,6 +37,7 @@ _ASSETS = {  # the asset of each invariant; the default is entity_versions
     "10_details_are_the_fold": "detail_versions",
     "12_every_change_has_a_batch": "staged_changes",
     "13_what_is_undone_does_not_act": "staged_changes",
+    "17_keys_name_what_was_linked": "staged_changes",
 }
 
 

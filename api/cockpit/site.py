@@ -14,7 +14,19 @@ from api.cockpit.admin import accounts as admin_accounts
 from api.cockpit.admin import index, ledger, rejects, tokens, types
 from api.cockpit.kept import Kept
 from api.cockpit.page import not_found
-from api.cockpit.pages import accounts, audit, compare, drops, entity, entity_change, overview, quality, search, undo
+from api.cockpit.pages import (
+    accounts,
+    audit,
+    compare,
+    drops,
+    entity,
+    entity_change,
+    entity_keys,
+    overview,
+    quality,
+    search,
+    undo,
+)
 from api.cockpit.templates import STATIC, VENDOR, vendor_folder
 from api.cockpit.visitor import Visitors
 from api.state import State
@@ -22,7 +34,7 @@ from api.state import State
 FOREVER = b"public, max-age=31536000, immutable"  # for addresses that name a version of the file
 SHORT = b"public, max-age=300"
 # /entities/new before /entities/{uid}: the first that fits answers
-PAGES = (overview, search, compare, drops, undo, entity_change, entity, quality, audit, accounts)
+PAGES = (overview, search, compare, drops, undo, entity_change, entity_keys, entity, quality, audit, accounts)
 PANEL = (index, types, admin_accounts, tokens, rejects, ledger)
 NOT_PAGES = ("/api/", "/docs", "/redoc", "/openapi.json", "/healthz", "/readyz", "/metrics", "/static/")
 

@@ -52,6 +52,15 @@ class Search(PageParams):
         ),
     ] = None
     entity_type: Annotated[str | None, Field(description="The code of an entity type", examples=["PERSON"])] = None
+    source: Annotated[
+        str | None, Field(description="The code of a source that has a key for the entity now", examples=["erp"])
+    ] = None
+    source_key: Annotated[
+        str | None,
+        Field(
+            description="That key; without a source, of any", examples=["4711"], pattern=r"^[^\x00]*$", max_length=2_000
+        ),
+    ] = None
 
     def filter(self, types: ReferenceTypes) -> Filter:
         """Return the filter; raise Refusal for an unknown parameter."""
@@ -63,7 +72,7 @@ class Search(PageParams):
                 elsewhere = " (/api/v1/entities-asof takes it)" if name in ("as_of", "known_at") else ""
                 refuse(f"query.{name}", f"is unknown here{elsewhere}; there are: {known}")
             details[name] = value
-        return Filter(self.q or None, self.entity_type, details or None)
+        return Filter(self.q or None, self.entity_type, details or None, self.source, self.source_key)
 
 
 class AsOf(Search):
@@ -143,4 +152,4 @@ def unknown(uid: UUID) -> Refusal:
 def filter_key(which: Filter) -> tuple[object, ...]:
     """Return the key under which the count of a filter is remembered."""
     details: Mapping[str, str] = which.details or {}
-    return which.name_contains, which.entity_type, tuple(sorted(details.items()))
+    return which.name_contains, which.entity_type, tuple(sorted(details.items())), which.source, which.source_key

@@ -304,7 +304,8 @@ def _patch(
 
     seconds = _median(change, uids)
     unset = ("change_ts", "entity_type_id", "hashdiff", "detail_types", "detail_values", "detail_hashdiffs")
-    values: dict[str, object] = dict.fromkeys((*unset, "only_if", "key", "fingerprint"))
+    of_key = ("source_id", "source_key", "key_uid")
+    values: dict[str, object] = dict.fromkeys((*unset, "only_if", "key", "fingerprint", *of_key))
     values |= {"entity_uid": uids[0], "op": "patch", "display_name": "NAME", "actor": "bench", "request_id": "bench"}
     script = _literal(connection, "change/request_change", values).replace("'NAME'", "'Name ' || :turn")
     anyone = f"('{{{','.join(map(str, uids))}}}'::uuid[])[:who]"

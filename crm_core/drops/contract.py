@@ -1,12 +1,14 @@
 """The contract of a drop's rows: what is valid, the reason code of each rule, and the stored form of valid rows.
 
 A row is read into typed columns (null where that fails), a Pandera schema decides, and rows that pass are hashed. A
-delete with a uid needs nothing else: in such a *bare* row the name, type and details are ignored. A row of a partial
-chunk is a patch: it needs the uid, and says nothing of what is blank.
+delete that names its entity, by a uid or by the key of a source, needs nothing else: in such a *bare* row the name, the
+type and the details are ignored. A row of a partial chunk is a patch: it needs to name its entity, and says nothing of
+what is blank.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
@@ -14,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from crm_core.drops.csv_header import COLUMNS
+from crm_core.drops.csv_header import COLUMNS, FURTHER_KEY
 from crm_core.drops.details_json import read_details
+from crm_core.drops.source_keys import further_keys, has_long_key, read_keys
 from crm_core.formats.chunk import ENDS, RawChunk
 from crm_core.model import DetailType, Reason, ReferenceTypes, Reject
 from crm_core.values.columns import map_distinct, map_where
@@ -58,14 +61,18 @@ class ValidChunk:
     """Some rows of a drop after validation: the valid ones, and the rejects.
 
     `changes`: line Int64, entity_uid String (canonical), change_ts Datetime(us, UTC), op String (upsert, patch or
-    delete), is_derived Boolean (the uid comes from the content); and null in a delete, or where a patch says nothing of
-    it: display_name String, entity_type_id Int16, hashdiff String (64 hexadecimal digits; null unless both are given).
-    `details`, in the order of lines and codes, without those of deletes: line as above, detail_type String (canonical
-    code), detail_value String (null ends the detail), hashdiff String (null if the value is).
+    delete), is_derived Boolean (of the content), names_twice Boolean (the row has a uid and a key); null without
+    the key of a source: source_id Int16, source_key String, key_uid String (the entity_uid too, without a uid); null in
+    a delete, or where a patch says nothing of it: display_name String, entity_type_id Int16, hashdiff String (64
+    hexadecimal digits; null unless both are given). `details`, in the order of lines and codes, without deletes: line
+    as above, detail_type String (canonical code), detail_value String (null ends the detail), hashdiff String (null if
+    the value is). `keys`, in the order of lines, are those of further sources: line, source_id, source_key and key_uid
+    as above.
     """
 
     changes: pl.DataFrame
     details: pl.DataFrame
+    keys: pl.DataFrame
     rejects: list[Reject]  # in order of their lines
 
 
@@ -82,13 +89,16 @@ def validate(
     listed = read_details(rows["details"])
     details = _ranked(pl.concat([listed.details, *_details_of_columns(chunk.frame, rows["is_bare"])]), detail_types)
     rows = _with_details_faults(rows, listed.faults, details, detail_types)
+    keys = further_keys(chunk.frame, types)
+    rows = rows.with_columns(has_long_key=has_long_key(rows, keys))
     reasons = _faults_of_rows(rows, drop_schema(latest=(now + CLOCK_SKEW).astimezone(UTC)))
     if not reasons.is_empty():
         rows = rows.join(reasons, on="row", how="anti", maintain_order="left")
     rows = rows.with_columns(hashdiff=hashdiff(pl.col("display_name"), pl.col("entity_type")))
     details = _valued(details.join(rows.select("row"), on="row", how="semi", maintain_order="left"), detail_types)
     rows = _with_uids(rows.with_columns(is_derived=pl.col("entity_uid").is_null()), details)
-    return ValidChunk(_changes(rows), _details(rows, details), _rejects(chunk, reasons))
+    named = keys.join(rows.select("row", "line"), on="row", maintain_order="left").drop("row")
+    return ValidChunk(_changes(rows), _details(rows, details), named, _rejects(chunk, reasons))
 
 
 def drop_schema(latest: datetime) -> DataFrameSchema:
@@ -103,7 +113,7 @@ def drop_schema(latest: datetime) -> DataFrameSchema:
 
     uid, op, change_ts = pl.col("entity_uid"), pl.col("op"), pl.col("change_ts")
     name, kind = pl.col("display_name"), pl.col("entity_type_id")
-    faults = pl.col("details_faults")
+    faults, key = pl.col("details_faults"), pl.col("source_key")
     return DataFrameSchema(
         {
             "entity_uid": Column(
@@ -139,6 +149,15 @@ def drop_schema(latest: datetime) -> DataFrameSchema:
                 nullable=True,
             ),
             "op": Column(pl.String, rule(Reason.UNKNOWN_OP, op.is_not_null()), nullable=True),
+            "source_key": Column(
+                pl.String,
+                [
+                    rule(Reason.UNKNOWN_SOURCE, pl.col("has_known_source") | key.is_null() & ~pl.col("has_source")),
+                    rule(Reason.MISSING_SOURCE_KEY, key.is_not_null() | ~pl.col("has_source")),
+                    rule(Reason.VALUE_TOO_LONG, ~pl.col("has_long_key")),
+                ],
+                nullable=True,
+            ),
         }
     )
 
@@ -163,7 +182,8 @@ def _read_rows(chunk: RawChunk, types: ReferenceTypes, first_seen: datetime, tim
     frame, known_ops = chunk.frame, _PARTIAL_OPS if chunk.is_partial else _OPS
     ops = map_distinct(frame["op"].fill_null(""), lambda text: known_ops.get(code_key(text)), pl.String)
     uids = _uids(frame["entity_uid"])
-    is_bare = (uids.is_not_null() & (ops == "delete")).fill_null(value=False)
+    keys = read_keys(frame, types)
+    is_bare = ((uids.is_not_null() | keys["key_uid"].is_not_null()) & (ops == "delete")).fill_null(value=False)
     if is_bare.any():
         frame = frame.with_columns(pl.when(~is_bare).then(pl.col("display_name", "entity_type", "details")))
     known = {code_key(kind.code): kind for kind in types.entity_types if kind.is_active}
@@ -177,19 +197,20 @@ def _read_rows(chunk: RawChunk, types: ReferenceTypes, first_seen: datetime, tim
         {
             "row": pl.int_range(frame.height, dtype=pl.UInt32, eager=True),
             "line": frame["line"],
-            "entity_uid": uids,
+            "entity_uid": uids.fill_null(keys["key_uid"]) if keys["key_uid"].null_count() < frame.height else uids,
             "op": ops,
             "is_bare": is_bare,
             "may_lack_uid": ~is_patch,
             "may_lack_name": is_bare | is_patch,
             "may_lack_type": is_bare | is_patch & normal_forms(frame["entity_type"]).is_null(),
+            "names_twice": uids.is_not_null() & keys["key_uid"].is_not_null(),
             "display_name": normal_forms(frame["display_name"]),
             "entity_type": codes,
             "entity_type_id": codes.replace_strict(ids, default=None, return_dtype=pl.Int16),
             "details": frame["details"],
             "change_ts": instants(texts, time_zone).set(texts.is_null(), first_seen),
         }
-    )
+    ).hstack(keys)
 
 
 def _uids(texts: pl.Series) -> pl.Series:
@@ -205,7 +226,7 @@ def _respelled(uids: pl.Series) -> pl.Series:
 
 def _details_of_columns(frame: pl.DataFrame, is_bare: pl.Series) -> Iterator[pl.DataFrame]:
     """Yield row, detail_type and detail_value of each column of a detail type; blank cells are left out."""
-    for column in frame.drop("line", *COLUMNS):
+    for column in frame.select(pl.exclude("line", *COLUMNS, f"^{re.escape(FURTHER_KEY)}.*$")):
         rows = (normal_forms(column).is_not_null() & ~is_bare).arg_true()
         values = column.gather(rows).replace({ENDS: None})
         yield pl.DataFrame({"row": rows, "detail_type": column.name, "detail_value": values})
@@ -276,9 +297,9 @@ def _changes(rows: pl.DataFrame) -> pl.DataFrame:
     is_complete = (
         (pl.col("op") != "delete") & pl.col("display_name").is_not_null() & pl.col("entity_type_id").is_not_null()
     )
-    return rows.select(
-        "line", "entity_uid", "change_ts", "op", "is_derived", given, pl.when(is_complete).then(pl.col("hashdiff"))
-    )
+    key = pl.col("source_id", "source_key", "key_uid", "names_twice")
+    hashed = pl.when(is_complete).then(pl.col("hashdiff"))
+    return rows.select("line", "entity_uid", "change_ts", "op", "is_derived", key, given, hashed)
 
 
 def _details(rows: pl.DataFrame, details: pl.DataFrame) -> pl.DataFrame:

@@ -13,8 +13,10 @@ from crm_core.formats.remarks import REASONS, REMARKS
 from crm_core.values.hashing import normal_form
 
 REQUIRED = ("display_name", "entity_type", "details")
-OF_A_DELETION = ("entity_uid", "op")  # a file with these two may lack the required columns: it can only delete
-COLUMNS = ("entity_uid", "display_name", "entity_type", "details", "change_ts", "op")
+# A file with these may lack the required columns: it can only delete.
+OF_A_DELETION = ({"entity_uid", "op"}, {"source", "source_key", "op"})
+COLUMNS = ("entity_uid", "display_name", "entity_type", "details", "change_ts", "op", "source", "source_key")
+FURTHER_KEY = "key."  # the beginning of a column with further keys, before the code of their source
 KNOWN = {"", *COLUMNS, *REMARKS}
 _SEPARATORS = (";", "\t", "|")
 SEARCHED = 20  # lines that are searched for a header that is not in the first one
@@ -22,13 +24,18 @@ CLOSE = 0.75  # the similarity from which on an unknown column counts as a missp
 
 
 def standard_columns(
-    path: Path, names: Sequence[str], header: Header | None, detail_types: Iterable[str] = ()
+    path: Path,
+    names: Sequence[str],
+    header: Header | None,
+    detail_types: Iterable[str] = (),
+    sources: Iterable[str] = (),
 ) -> tuple[str, ...]:
     """Return the names of a file's columns in the standard form; a column may be a detail type, by its code.
 
-    "" stands for empty nameless columns at the end; `header` is that of CSV. Raises DropRefused if it is no drop.
+    Others hold keys of sources, named by FURTHER_KEY and their codes. "" stands for empty nameless columns at the end;
+    `header` is that of CSV. Raises DropRefused if it is no drop.
     """
-    codes = {code.lower() for code in detail_types}
+    codes = _codes(detail_types, sources)
     rule = _rule(codes)
     if header is not None and header.hint not in (None, ","):
         raise DropRefused(path, f"{_separated_by(header.hint or '')}; {rule}")
@@ -44,16 +51,27 @@ def standard_columns(
     return columns
 
 
-def standard_member(path: Path, name: str, line: int, detail_types: Iterable[str] = ()) -> str | None:
+def standard_member(
+    path: Path, name: str, line: int, detail_types: Iterable[str] = (), sources: Iterable[str] = ()
+) -> str | None:
     """Return the column that a member of JSON is in the standard form, None for a remark that is for people.
 
     Raises DropRefused for an unknown one.
     """
-    codes = {code.lower() for code in detail_types}
+    codes = _codes(detail_types, sources)
     column = _column(name, KNOWN | codes)
     if column not in (KNOWN | codes) - {""}:
         raise DropRefused(path, f"{_unknown('member', column, codes)}; {_rule(codes)}", line)
     return None if column in REMARKS and column != REASONS else column
+
+
+def further_key(source: str) -> str:
+    """Return the name of the column that holds keys of a source, given its code."""
+    return f"{FURTHER_KEY}{source.lower()}"
+
+
+def _codes(detail_types: Iterable[str], sources: Iterable[str]) -> Set[str]:
+    return {code.lower() for code in detail_types} | {further_key(code) for code in sources}
 
 
 def _lines_above_header(body: bytes) -> int:
@@ -84,8 +102,9 @@ def _faults(columns: tuple[str, ...], codes: Set[str]) -> list[str]:
     if "" in named:
         faults.append(f"has no name for column {named.index('') + 1}, give it one or remove the column")
     faults += [_unknown("column", name, codes) for name in dict.fromkeys(named) if name not in KNOWN | codes]
-    missing = [name for name in REQUIRED if name not in named and not (name == "details" and codes & set(named))]
-    if missing and not set(OF_A_DELETION) <= set(named):
+    details = {name for name in codes & set(named) if not name.startswith(FURTHER_KEY)}
+    missing = [name for name in REQUIRED if name not in named and not (name == "details" and details)]
+    if missing and not any(columns <= set(named) for columns in OF_A_DELETION):
         faults.append(f"lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
     return faults
 
@@ -97,8 +116,12 @@ def _unknown(what: str, name: str, codes: Set[str]) -> str:
 
 
 def _rule(codes: Set[str]) -> str:
-    known = f" ({', '.join(sorted(codes))})" if codes else ""
-    return f"a drop names its columns in the first line: {', '.join(COLUMNS)}, and detail types by their codes{known}"
+    details = sorted(code for code in codes if not code.startswith(FURTHER_KEY))
+    known = f" ({', '.join(details)})" if details else ""
+    return (
+        f"a drop names its columns in the first line: {', '.join(COLUMNS)}, detail types by their codes{known}, and "
+        f"{FURTHER_KEY}<source> for keys of further sources"
+    )
 
 
 def _without_nameless(columns: tuple[str, ...]) -> tuple[str, ...]:

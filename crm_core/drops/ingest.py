@@ -17,6 +17,7 @@ from crm_core.drops.contract import ValidChunk, validate
 from crm_core.drops.noted_rows import NotedRows, notes_on, outdated_repeats
 from crm_core.drops.reader import Form, drop_id, read_drop
 from crm_core.drops.registry import keep_rejects, rejected_lines
+from crm_core.drops.stated_keys import stage_keys
 from crm_core.errors import DropRefused, DropUnreadable
 from crm_core.formats.chunk import RawChunk
 from crm_core.formats.files import fingerprint
@@ -151,7 +152,8 @@ def _read_and_merge(
     """Merge the rows of a drop; of a drop that was merged before, only the rejected rows that are valid now."""
     types = held_types(connection)
     codes = [kind.code for kind in types.detail_types if kind.is_active]
-    form = Form(codes, options.profile, options.time_zone, options.shown_as)
+    sources = [source.code for source in types.sources if source.is_active]
+    form = Form(codes, options.profile, options.time_zone, options.shown_as, sources)
     batches = read_drop(path, form, sha256=options.sha256)
     if known.is_merged:
         lines = rejected_lines(connection, sha256)
@@ -208,8 +210,9 @@ def _stage(
     staged = _Staged()
     if sha256 is not None:
         connection.execute(statement("drop/forget_rejects"), {"sha256": sha256})
-    for batch, valid, rows in judged:
-        stage(connection, rows)
+    for batch, judged_alone, rows in judged:
+        valid = stage_keys(connection, batch, judged_alone)
+        stage(connection, rows if valid is judged_alone else encoded(valid.changes, valid.details))
         noted.add(valid.changes)
         if sha256 is not None:
             keep_rejects(connection, sha256, batch.header, valid.rejects)

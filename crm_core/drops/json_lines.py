@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from crm_core.drops.csv_header import COLUMNS
+from crm_core.drops.csv_header import COLUMNS, further_key
 from crm_core.errors import ChangesRefused, LineFault
 from crm_core.formats.chunk import RawChunk
 from crm_core.formats.csv_records import raw_of
@@ -29,14 +29,14 @@ class LinesOfJson(RawChunk):
         return [raw_of(parts[line - 1], line) for line in lines]
 
 
-def read_lines(body: bytes, detail_types: Iterable[str]) -> LinesOfJson:
+def read_lines(body: bytes, detail_types: Iterable[str], sources: Iterable[str] = ()) -> LinesOfJson:
     """Read all changes of a text in UTF-8, one a line; blank lines are passed over.
 
     Members are the columns of a drop: `details` is a list of objects, and any of the detail types may be a member of
-    its own, named by its code. Other values are texts; null and blank say nothing. Raises ChangesRefused for lines
-    that are no such objects.
+    its own, named by its code, as may keys of further sources. Other values are texts; null and blank say nothing.
+    Raises ChangesRefused for lines that are no such objects.
     """
-    columns = [*COLUMNS, *map(code_key, detail_types)]
+    columns = [*COLUMNS, *map(code_key, detail_types), *map(further_key, sources)]
     rows: list[tuple[int | str | None, ...]] = []
     faults: list[LineFault] = []
     for line, record in enumerate(body.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):

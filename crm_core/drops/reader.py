@@ -10,7 +10,6 @@ from pathlib import Path
 import polars as pl
 
 from crm_core.drops.csv_header import COLUMNS, KNOWN, standard_columns, standard_member
-from crm_core.errors import DropRefused
 from crm_core.formats.chunk import RawChunk
 from crm_core.formats.csv_records import RECORD_BYTES
 from crm_core.formats.csv_text import Header
@@ -28,6 +27,7 @@ class Form:
     profile: Profile | None = None  # None: the standard form
     time_zone: tzinfo = UTC  # of instants without an offset, unless the profile names one
     file_name: str | None = None  # if it is not that of the path
+    sources: Sequence[str] = ()  # codes, by which a column of further keys may be named in the standard form
 
     @property
     def zone(self) -> tzinfo:
@@ -40,13 +40,13 @@ class _Standard:
     """The names of the standard form."""
 
     path: Path
-    detail_types: Sequence[str]
+    form: Form
 
     def columns(self, names: Sequence[str], header: Header | None) -> tuple[str, ...]:
-        return standard_columns(self.path, names, header, self.detail_types)
+        return standard_columns(self.path, names, header, self.form.detail_types, self.form.sources)
 
     def member(self, name: str, line: int) -> str | None:
-        return standard_member(self.path, name, line, self.detail_types)
+        return standard_member(self.path, name, line, self.form.detail_types, self.form.sources)
 
 
 def drop_id(sha256: str, path: Path, profile: Profile | None, file_name: str | None = None) -> str:
@@ -72,12 +72,10 @@ def read_drop(
     form = form or Form()
     profile = form.profile
     if profile is None:
-        standard = _Standard(path, form.detail_types)
+        standard = _Standard(path, form)
         for chunk in read_file(path, standard, sha256=sha256, block_bytes=block_bytes, record_bytes=record_bytes):
             yield _completed(chunk)
         return
-    if unknown := [name for name in profile.columns if name not in COLUMNS]:
-        raise DropRefused(path, f"has the profile {profile.name}, which maps {', '.join(unknown)}: not supported yet")
     instant = instant_of(profile, path, form.file_name or path.name)
     naming, layout = ProfileNaming(path, profile), profile.layout
     for chunk in read_file(path, naming, layout, sha256=sha256, block_bytes=block_bytes, record_bytes=record_bytes):

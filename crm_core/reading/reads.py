@@ -388,7 +388,8 @@ def _instant(values: Values) -> datetime:
 
 
 def _is_filtered(values: Values) -> bool:
-    return values["like"] is not None or values["entity_type_id"] is not None or bool(values["hashdiffs"])
+    names = ("like", "entity_type_id", "source_id", "key_uids")
+    return bool(values["hashdiffs"]) or any(values[name] is not None for name in names)
 
 
 def _with_details(name: str, values: Values) -> str:

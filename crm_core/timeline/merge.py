@@ -36,6 +36,9 @@ CHANGE_SCHEMA: Schema = {
     "display_name": pl.String,
     "entity_type_id": pl.Int16,
     "hashdiff": pl.String,  # of the entity, 64 hexadecimal digits; null unless complete
+    "source_id": pl.Int16,  # of a change that names its entity by the key of a source, as the next two
+    "source_key": pl.String,
+    "key_uid": pl.String,  # derived from both; the entity_uid too, if the key alone names the entity
 }
 DETAIL_SCHEMA: Schema = {
     "line": pl.Int64,  # line of the change that lists it
@@ -90,14 +93,19 @@ def encoded(changes: pl.DataFrame, details: pl.DataFrame) -> list[bytes]:
     rows = changes.join(listed, on="line", how="left", maintain_order="left").sort("entity_uid")
     columns = (
         pl.col("line").cast(pl.Int32),
-        pl.col("entity_uid").str.replace_all("-", "", literal=True).str.decode("hex"),
+        _uid_bytes("entity_uid"),
         *("change_ts", "op", "display_name", "entity_type_id"),
         digest,
-        *("detail_type", "detail_value", "detail_hashdiff"),
+        *("detail_type", "detail_value", "detail_hashdiff", "source_id", "source_key"),
+        _uid_bytes("key_uid"),
     )
     table = rows.select(columns).to_arrow(compat_level=pl.CompatLevel.oldest())
     encoder = ArrowToPostgresBinaryEncoder(table.schema)
     return [encoder.write_header(), *map(encoder.write_batch, table.to_batches()), encoder.finish()]
+
+
+def _uid_bytes(column: str) -> pl.Expr:
+    return pl.col(column).str.replace_all("-", "", literal=True).str.decode("hex")
 
 
 def stage(connection: Connection, rows: Iterable[bytes]) -> None:
@@ -113,8 +121,10 @@ def merge(connection: Connection, origin: Origin, on_step: OnStep = lambda _step
     `on_step` is called with the name of each step before it runs.
     """
     run = _Steps(connection, on_step)
+    has_keys, has_stated = run.row("15_follow_keys")
     run("20_lock_entities")
     batch_id, recorded_at = run.row("21_record_batch", **_as_values(origin))
+    _keep_keys(run, batch_id, has_keys=has_keys, has_stated=has_stated)
     repeats = {"drops_repeats": origin.source != "request"}
     routes = _Routes(*run.row("30_classify", **repeats))
     if routes.repeats:
@@ -195,6 +205,13 @@ class _Steps:
         return self.connection.execute(statement(f"merge/{step}"), values or None)
 
 
+def _keep_keys(run: _Steps, batch_id: int, *, has_keys: bool, has_stated: bool) -> None:
+    if has_keys:
+        run("22_keep_keys", batch_id=batch_id)
+    if has_stated:
+        run("23_link_keys", batch_id=batch_id)
+
+
 def _as_values(origin: Origin) -> dict[str, Value]:
     return {
         "actor": origin.actor,
@@ -226,7 +243,7 @@ def record(connection: Connection, types: ReferenceTypes, changes: Sequence[Chan
     for line, change in enumerate(changes, start=1):
         uid, at, name, code = str(change.entity_uid), change.change_ts, change.display_name, change.entity_type
         hashed = entity_hashdiff(name, code).hex() if name and code else None
-        change_rows.append((line, uid, at, change.op, name, code and entity_types[code], hashed))
+        change_rows.append((line, uid, at, change.op, name, code and entity_types[code], hashed, None, None, None))
         for detail_type, value in change.details.items():
             known = detail_types[detail_type]
             hashed = None if value is None else detail_hashdiff(known.code, value, known.compares).hex()

@@ -95,6 +95,7 @@ def retract(connection: Connection, kind: Kind, batches: Sequence[int], who: Who
         run("undo/40_mark")
         run("undo/41_promote", batch_id=batch_id)
         run("undo/42_forget_promoted")
+        run("undo/43_link_again", batches=its)
         run("undo/50_name_entities")
         run("merge/60_reopen_changes")
         run("merge/61_fold_entities")

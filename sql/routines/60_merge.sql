@@ -10,8 +10,13 @@ begin
         entity_uid uuid, change_ts timestamptz, row_no integer, op text,
         display_name text collate "C", entity_type_id smallint, hashdiff bytea,
         detail_types text[], detail_values text[], detail_hashdiffs bytea[],
+        source_id smallint, source_key text collate "C", key_uid uuid,  -- of a row that names its entity by the key of a source
         details jsonb generated always as (jsonb_object(detail_types, detail_values)) stored
     ) on commit drop;
+
+    -- The keys of which a row says that they name its entity, and that named none before: see sql/routines/45_keys.sql.
+    create temporary table stated_key (
+        row_no integer, key_uid uuid, source_id smallint, source_key text collate "C", entity_uid uuid) on commit drop;
 
     -- The entities that the drop names: since when, in how many changes, how many of them repeat what the ledger says about the
     -- same instant (and, for one change alone, the batch and row that said it), how many of these are of what is superseded since, how many are late, whether one shares its instant
@@ -43,7 +48,7 @@ $$;
 -- Drop the work tables of a merge.
 create or replace function drop_stage() returns void language plpgsql as $$
 begin
-    drop table staged_change, named_entity, recorded_change, entity_difference, detail_difference cascade;
+    drop table staged_change, stated_key, named_entity, recorded_change, entity_difference, detail_difference cascade;
 end
 $$;
 

@@ -54,6 +54,7 @@ def test_what_is_created_is_answered_whole(client: httpx.Client) -> None:
         "entity_type": "PERSON",
         **version,
         "hashdiff": entity_hashdiff("Ada Lovelace", "PERSON").hex(),
+        "keys": {},
         "details": [
             {
                 "detail_type": "email",

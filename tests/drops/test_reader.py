@@ -58,7 +58,7 @@ def test_a_batch_has_all_columns_with_null_for_what_is_absent(path: Path) -> Non
     path.write_text("op,details,entity_type,display_name\ndelete,[],PERSON,Ada\n")
     (chunk,) = read_drop(path)
     assert chunk.frame.columns == ["line", *COLUMNS]
-    assert chunk.frame.row(0) == (2, None, "Ada", "PERSON", "[]", None, "delete")
+    assert chunk.frame.row(0) == (2, None, "Ada", "PERSON", "[]", None, "delete", None, None)
     assert chunk.raw([2]) == ["delete,[],PERSON,Ada"]
     assert chunk.bytes_read == path.stat().st_size
 

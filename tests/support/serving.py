@@ -35,6 +35,7 @@ ENTITY_KEYS = [
     "valid_to",
     "is_current",
     "hashdiff",
+    "keys",
     "details",
 ]
 STOP_SECONDS = 1  # that a request under way has when the server stops

@@ -111,7 +111,7 @@ def by_drop(rows: list[Row]) -> list[Judged]:
     for op, name, entity_type, details, change_ts in rows:
         listed = json.dumps([{"detail_type": code, "detail_value": value} for code, value in details])
         row = {"entity_uid": str(UID), "display_name": name, "entity_type": entity_type, "details": listed}
-        cells.append([(row | {"change_ts": change_ts, "op": op})[column] for column in COLUMNS])
+        cells.append([(row | {"change_ts": change_ts, "op": op}).get(column) for column in COLUMNS])
     frame = pl.DataFrame(cells, dict.fromkeys(COLUMNS, pl.String), orient="row")
     frame = frame.select(pl.int_range(pl.len(), dtype=pl.Int64).alias("line"), *COLUMNS)
     chunk = RawChunk(frame, block=b"x\n" * len(rows), first_line=0)

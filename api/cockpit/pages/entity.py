@@ -24,6 +24,7 @@ from crm_core.model import ReferenceTypes
 from crm_core.postgres.connection import Connection
 from crm_core.reading import history, reads
 from crm_core.reading.compare import FieldChange, Which, compared
+from crm_core.reading.keys import KeyOfEntity, keys_of
 from crm_core.reading.lanes import Extent, Run, beliefs, extent, lanes, moments_of, values_page
 
 ROWS = 20  # of a page of a table
@@ -70,6 +71,7 @@ class Found:
     moments: Sequence[datetime]
     differences: Sequence[FieldChange] | None
     believed: BeliefPicture | None
+    keys: Sequence[KeyOfEntity]  # as they are now
 
 
 async def show_entity(opened: Page) -> Response:
@@ -156,6 +158,7 @@ def _found(opened: Page, asked: Asked, connection: Connection) -> Found | None:
         moments_of(connection, uid, known_at=known_at),
         _differences(connection, asked, opened.state.types(connection)),
         _believed(connection, asked, whole, window),
+        keys_of(connection, uid),
     )
 
 

@@ -200,12 +200,12 @@ def test_an_entity_type_is_made_and_changed(ann: httpx.Client) -> None:
     ("path", "given", "field", "said"),
     [
         ("/admin/detail-types/new", {"code": "1st"}, "code", "begin with a letter"),
-        ("/admin/detail-types/new", {"code": "Email"}, "code", "the type email exists already"),
+        ("/admin/detail-types/new", {"code": "Email"}, "code", "the detail type email exists already"),
         ("/admin/detail-types/new", {"code": "q"}, "code", "already a parameter of the lists"),
         ("/admin/detail-types/new", {"code": "fine", "name": " "}, "name", "give one"),
         ("/admin/detail-types/new", {"code": "fine", "compares": "magic"}, "compares", "Choose one of the three."),
         ("/admin/detail-types/new", {"code": "fine", "description": "x" * 10_001}, "description", "10,000"),
-        ("/admin/entity-types/new", {"code": "person"}, "code", "the type PERSON exists already"),
+        ("/admin/entity-types/new", {"code": "person"}, "code", "the entity type PERSON exists already"),
     ],
 )
 def test_what_is_wrong_with_a_type_stands_beside_its_field(
