@@ -41,6 +41,7 @@ TOP = [
     "scope",
     "columns",
     "details",
+    "keys",
 ]
 OF_A_VALUE = ["from", "values", "default", "format", "zone", "number", "blank", "file_name"]
 _SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
@@ -78,10 +79,14 @@ class _Reader:
             (normal_form(name) or "").lower(): self._value(value, ("details", name), is_detail=True, ends=blank_ends)
             for name, value in self._table("details").items()
         }
+        keys = {
+            (normal_form(name) or "").lower(): self._value(value, ("keys", name), is_detail=False, ends=False)
+            for name, value in self._table("keys").items()
+        }
         self._require_known(columns, COLUMNS, ("columns",))
         partial = self._flag(self.given, ("partial",))
         self._require_enough(columns, is_partial=partial)
-        made = [*columns.values(), *details.values()]
+        made = [*columns.values(), *details.values(), *keys.values()]
         return Profile(
             name=self.name,
             text=self.text,
@@ -90,6 +95,7 @@ class _Reader:
             layout=self._layout(),
             columns=columns,
             details=details,
+            keys=keys,
             decimal=self._mark("decimal", "."),
             thousands=self._mark("thousands", ""),
             zone=self._zone(self.given, ("zone",)),
