@@ -325,7 +325,7 @@ def test_a_format_that_the_profile_does_not_say_is_refused(tmp_path: Path) -> No
 
 def test_members_of_json_are_named_by_their_path(tmp_path: Path) -> None:
     path = tmp_path / "shop.ndjson"
-    lines = [
+    lines: list[dict[str, object]] = [
         {"id": UID, "customer": {"first": "Ada", "last": "Quill"}, "tags": ["a", "b"], "total": 12.50},
         {"id": UID, "customer": {"first": "Bo"}},
         {"reject_line": 4, "reject_reasons": "unknown_op", "id": UID, "customer": {"first": "Cy"}},
