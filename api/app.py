@@ -20,7 +20,7 @@ from api.middleware.https import HttpsOnly
 from api.middleware.metrics import Metrics
 from api.openapi import CrmApi
 from api.rate_limits import Limiter
-from api.routers import audit, changes, drops, entities, health, reference, sources, timeline, undo
+from api.routers import audit, changes, drops, entities, health, held, reference, sources, timeline, undo
 from api.state import State
 from crm_core.postgres.connection import Database
 from crm_core.settings import Settings
@@ -62,7 +62,8 @@ def create_app(
     app.state.metrics = metrics = Metrics()
     problems.install(app)
     add_routes(
-        app, (part.router for part in (entities, timeline, audit, changes, drops, undo, reference, sources, health))
+        app,
+        (part.router for part in (entities, timeline, audit, changes, drops, held, undo, reference, sources, health)),
     )
 
     site.install(app, state, app.state.gate)

@@ -24,6 +24,8 @@ CrmError
 │   └── DropUnreadable       it could not be read, or changed meanwhile: its content was not checked
 ├── ProfileRefused           a profile that says something which cannot be read
 ├── UnknownProfile           there is no profile of that name
+├── SnapshotRefused          a scope or an instant that no snapshot can have
+├── DecisionRefused          a drop that does not wait for a decision
 ├── UnknownDrop              no drop of that name or SHA-256 was ever received
 ├── UnknownBatch             no batch of that number was ever recorded
 ├── UndoRefused              a drop or batch that cannot be undone or reinstated as it stands
@@ -204,6 +206,23 @@ class UnknownProfile(CrmError):
         there = f"there are: {', '.join(known)}" if known else "there is none yet"
         super().__init__(
             f"no profile {name[:80]!r} is in {folder}; {there}; make one with `crm profile infer FILE --write NAME`"
+        )
+
+
+class SnapshotRefused(CrmError):
+    """A scope or an instant that no snapshot can have; nothing was read."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+
+
+class DecisionRefused(CrmError):
+    """A drop that does not wait for somebody to approve or decline it."""
+
+    def __init__(self, sha256: str, status: str) -> None:
+        self.sha256, self.status = sha256, status
+        super().__init__(
+            f"drop {sha256[:12]} waits for no decision, it is {status}; the list of drops says what it did"
         )
 
 

@@ -12,8 +12,9 @@ from uuid import UUID
 FURTHER_KEY = "key."  # the beginning of the name of a drop's column with keys of a further source, before its code
 Op = Literal["upsert", "patch", "delete"]
 Retracting = Literal["undo", "reinstate"]  # what a batch does that says which batches act
+Effect = Literal["undo", "reinstate", "snapshot"]  # what a batch does to entities that no row of it names
 Compares = Literal["exact", "text", "casefold"]
-Status = Literal["merged", "replayed", "refused"]
+Status = Literal["merged", "replayed", "held", "declined", "refused"]
 
 
 class Reason(enum.StrEnum):
@@ -113,6 +114,23 @@ class Difference:
     after: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An entity by its name."""
+
+    entity_uid: str
+    display_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unlisted:
+    """The entities of a snapshot's scope that it does not list: it ends them, or would."""
+
+    would_end: int
+    in_scope: int  # entities that exist just before
+    first: tuple[Named, ...]  # of those that would end, by name
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowCounts:
     """What became of the rows of a drop, or of several; its records of other modules extend it."""
@@ -124,6 +142,7 @@ class RowCounts:
     rows_unchanged: int = 0  # confirmations, replays, and rows superseded at their own instant
     rows_late: int = 0  # rows older than what was known of their entity
     rows_superseded: int = 0  # changes that a later recorded one at the same instant supersedes
+    entities_ended: int = 0  # of a snapshot: entities of its scope that it does not list
     entity_versions_added: int = 0
     detail_versions_added: int = 0
     rows_ending_nobody: int = 0  # deletions of an entity that did not exist just before
@@ -143,14 +162,17 @@ class MergeReport(RowCounts):
     dry_run: bool = False  # nothing went in: the rest is what would be
     differences: tuple[Difference, ...] = ()  # of a dry run: the first changes of fields that it would make
     rejects: tuple[Reject, ...] = ()  # the first few, to show; all of a merged drop's are kept in the database
+    unlisted: Unlisted | None = None  # of a snapshot
 
     def as_json(self) -> dict[str, object]:
-        """Return the object that `crm ingest --json` prints: all but the rejects, and of a dry run the differences."""
+        """Return the object that `crm ingest --json` prints: without the rejects; differences only of a dry run."""
         fields = {"file": self.file, "sha256": self.sha256, "status": self.status} | asdict(self)
-        for name in ("rows_ending_nobody", "rows_fallen_together", "notes", "dry_run", "differences"):
+        for name in ("rows_ending_nobody", "rows_fallen_together", "notes", "dry_run", "differences", "unlisted"):
             fields[name] = fields.pop(name)  # to the end
         for name in ("rejects",) if self.dry_run else ("rejects", "differences"):
             del fields[name]
+        if self.unlisted is None:
+            del fields["unlisted"]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
 
 

@@ -78,6 +78,13 @@ def _rate_limit(value: str) -> str | None:
     return ",".join(_list_of(_RATE)(value.lower())) or None
 
 
+def _percent(value: str) -> float:
+    share = float(value.removesuffix("%").strip()) / 100
+    if not 0 <= share <= 1:
+        raise ValueError
+    return share
+
+
 def _language_code(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*", value):
         raise ValueError
@@ -182,6 +189,8 @@ class Settings:
     language_code: str = field(
         metadata=_as("en-us", _language_code, "write a language tag, such as en-us or de", "DJANGO_LANGUAGE_CODE")
     )
+    # the share of its scope that a snapshot may end before it waits for somebody to decide
+    snapshot_limit: float = field(metadata=_as("5", _percent, "write a percentage from 0 to 100, such as 5"))
     # of lists, unless a request says otherwise
     page_size: int = field(metadata=_number(20, range(1, MAX_PAGE_SIZE + 1), "DRF_PAGE_SIZE"))
     debug: bool = field(metadata=_yes_or_no("DJANGO_DEBUG"))

@@ -98,7 +98,10 @@ def _read(connection: Connection, instance: dg.DagsterInstance, file: DropFile, 
         settings = Settings.from_environment()
         profile = store.load(settings.profile_dir, file.profile) if file.profile else None
         shown_as = file.name if file.profile else None
-        options = Options(ACTOR, settings.time_zone, shown_as=shown_as, sha256=sha256, profile=profile)
+        limit = settings.snapshot_limit
+        options = Options(
+            ACTOR, settings.time_zone, shown_as=shown_as, sha256=sha256, profile=profile, snapshot_limit=limit
+        )
         report = ingest_on(connection, file.path, options)
         sha256 = report.sha256 or sha256  # with a profile the drop is known by both
     except (DropRefused, ProfileRefused, UnknownProfile) as refusal:

@@ -61,7 +61,7 @@ class Event(BaseModel):
     since: Annotated[Instant, Field(description="The earliest valid time that may differ now")]
     batch_id: int
     recorded_at: Instant
-    op: Literal["upsert", "patch", "delete", "undo", "reinstate"]
+    op: Literal["upsert", "patch", "delete", "undo", "reinstate", "snapshot"]
     actor: str
     entity: Annotated[Entity | None, Field(description="With include=entity: as it is now; null if it has ended")] = (
         None

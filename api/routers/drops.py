@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.auth import Reader, Writer
 from api.fast_path import FastRoute
-from api.problems import Refusal, documented
+from api.problems import Refusal, documented, refuse
 from api.state import State
 from api.uploads import BLOCK_BYTES, CSV, FORM, receive, room
 from api.wire.paging import (
@@ -32,16 +32,19 @@ from api.wire.paging import (
     wants_csv,
     wants_stream,
 )
+from api.wire.parameters import INSTANT
 from api.wire.schemas import FieldDifference, Instant, ListOf
 from api.wire.streams import stream
 from api.wire.tables import Row, as_table
 from crm_core.drops import registry
 from crm_core.drops.ingest import Options, ingest_on
+from crm_core.drops.snapshots import SnapshotOptions
 from crm_core.model import MergeReport
 from crm_core.postgres.connection import Connection
 from crm_core.profiles import store
 from crm_core.profiles.profile import Profile
-from crm_core.settings import MAX_PAGE_SIZE
+from crm_core.settings import MAX_PAGE_SIZE, Settings
+from crm_core.values.instants import parse_instant
 
 router = APIRouter(prefix="/api/v1", tags=["drops"], route_class=FastRoute)
 SPOOL_SECONDS = 300  # that the database may take for all rejected rows of a drop
@@ -76,6 +79,58 @@ class Sent(Params):
     profile: Annotated[
         str | None, Field(description="The profile by which it is read; default: the standard form", max_length=63)
     ] = None
+    mode: Annotated[
+        Literal["delta", "snapshot"],
+        Field(description="snapshot: entities of the scope that are not in the file end"),
+    ] = "delta"
+    scope: Annotated[
+        str | None, Field(description="Of a snapshot: the entity types that it lists completely", examples=["PERSON"])
+    ] = None
+    at: Annotated[
+        str | None,
+        Field(description="Of a snapshot: when it is true; default: when it was first seen", json_schema_extra=INSTANT),
+    ] = None
+
+    def snapshot(self, settings: Settings) -> SnapshotOptions | None:
+        """Return what is asked of a snapshot; raise Refusal for parameters that do not go together."""
+        if self.mode == "delta":
+            given = [name for name in ("scope", "at") if getattr(self, name) is not None]
+            if given:
+                refuse(f"query.{given[0]}", "is of a snapshot; add mode=snapshot, or leave it out")
+            return None
+        if self.scope is None:
+            refuse("query.scope", "is missing; name the entity types of which the file lists all, such as PERSON")
+        try:
+            at = None if self.at is None else parse_instant(self.at, settings.time_zone)
+        except ValueError as error:
+            refuse("query.at", str(error))
+        return SnapshotOptions(self.scope, at)
+
+
+class NamedEntity(BaseModel):
+    """An entity by its name."""
+
+    entity_uid: str
+    display_name: str
+
+
+class Unlisted(BaseModel):
+    """Entities of the scope of a snapshot that it does not list."""
+
+    would_end: int
+    in_scope: Annotated[int, Field(description="Entities that exist just before")]
+    first: Annotated[list[NamedEntity], Field(description="Of those that would end, by name")]
+
+
+class Held(Unlisted):
+    """Of a drop that was held: what it would end, and what was decided."""
+
+    held_at: Instant
+    sent_by: str
+    decision: Literal["approved", "declined"] | None
+    decided_at: Instant | None
+    decided_by: str | None
+    reason: str | None
 
 
 class DropOutcome(BaseModel):
@@ -83,7 +138,7 @@ class DropOutcome(BaseModel):
 
     file: str
     sha256: str | None
-    status: Literal["seen", "merged", "replayed", "refused", "undone"]
+    status: Literal["seen", "merged", "replayed", "refused", "undone", "held", "declined"]
     rows_read: int
     rows_accepted: int
     rows_rejected: int
@@ -91,6 +146,7 @@ class DropOutcome(BaseModel):
     rows_unchanged: int
     rows_late: int
     rows_superseded: int
+    entities_ended: Annotated[int, Field(description="Of a snapshot: entities that it does not list")]
     entity_versions_added: int
     detail_versions_added: int
     seconds: float
@@ -109,6 +165,7 @@ class Taken(DropOutcome):
     differences: Annotated[
         list[FieldDifference] | None, Field(description="In a dry run: the first differences that it would make")
     ] = None
+    unlisted: Unlisted | None = None
 
 
 class Drop(DropOutcome):
@@ -118,6 +175,10 @@ class Drop(DropOutcome):
     first_seen_at: Instant
     merged_at: Instant | None
     profile: Annotated[str | None, Field(description="By which it was read; null: it has the standard form")]
+    mode: Literal["delta", "snapshot"]
+    scope: Annotated[str | None, Field(description="Of a snapshot")]
+    snapshot_at: Annotated[Instant | None, Field(description="Of a snapshot: its instant")]
+    held: Held | None
 
 
 class RejectedRow(BaseModel):
@@ -142,7 +203,11 @@ class RejectParams(Params):
     "/drops",
     status_code=HTTPStatus.CREATED,
     response_model=Taken,
-    responses={**documented(), 200: {"model": Taken, "description": "The drop was already known, or dry_run"}},
+    responses={
+        **documented(409),
+        200: {"model": Taken, "description": "The drop was already known, or dry_run"},
+        202: {"model": Taken, "description": "Held: it would end so much that it waits for …/approve or …/decline"},
+    },
     openapi_extra=BODY,
 )
 async def send_drop(http: Request, call: Writer, params: Annotated[Sent, Query()]) -> Response:
@@ -160,18 +225,28 @@ async def send_drop(http: Request, call: Writer, params: Annotated[Sent, Query()
             strict=params.strict,
             shown_as=path.name,
             profile=profile,
+            snapshot=params.snapshot(call.state.settings),
+            snapshot_limit=call.state.settings.snapshot_limit,
         )
         report: MergeReport = await call.state.merge(partial(ingest_on, path=path, options=options))
+    return taken(http, report)
+
+
+def taken(http: Request, report: MergeReport) -> Response:
+    """Return the answer to a drop that was sent, or approved; raise Refusal if it was refused or declined."""
+    if report.status == "declined":
+        raise Refusal(HTTPStatus.CONFLICT, f"{report.error} (POST /api/v1/drops/{report.sha256}/approve)")
     if report.status == "refused":
         faults = [
             {"where": f"line {reject.line}", "detail": reject.raw, "reason": ", ".join(reject.reasons)}
             for reject in report.rejects
         ]
         raise Refusal(HTTPStatus.BAD_REQUEST, report.error or "the drop was refused", faults)
-    is_new = report.status == "merged" and not params.dry_run
-    location = {"Location": f"{http.scope['root_path']}/api/v1/drops/{report.sha256}"} if not params.dry_run else {}
+    location = {"Location": f"{http.scope['root_path']}/api/v1/drops/{report.sha256}"} if not report.dry_run else {}
     body = json.dumps(report.as_json(), ensure_ascii=False, separators=(",", ":")).encode()
-    return Response(body, HTTPStatus.CREATED if is_new else HTTPStatus.OK, location, JSON)
+    statuses = {"merged": HTTPStatus.CREATED, "held": HTTPStatus.ACCEPTED}
+    status = HTTPStatus.OK if report.dry_run else statuses.get(report.status, HTTPStatus.OK)
+    return Response(body, status, location, JSON)
 
 
 @router.get(
@@ -237,7 +312,8 @@ async def list_rejects(
 
 
 def _cells(drop: Mapping[str, Any]) -> Iterator[Row]:
-    yield ["\n".join(drop[name]) if name == "notes" else drop[name] for name in Drop.model_fields]
+    texts = {"notes": "\n".join(drop["notes"]), "held": drop["held"] and drop["held"]["decision"]}
+    yield [texts.get(name, drop[name]) for name in Drop.model_fields]
 
 
 async def rejects_file(state: State, sha256: str) -> Response:

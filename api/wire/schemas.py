@@ -161,7 +161,7 @@ class DetailVersion(Version):
 
 
 class Source(BaseModel):
-    """Where a change came from: a drop and its line, or a request."""
+    """Where a change came from: a drop and its line (null: a snapshot that does not list the entity), or a request."""
 
     kind: Literal["drop", "request", "fixture", "undo", "reinstate"]
     sha256: str | None = None
@@ -200,7 +200,7 @@ class Recorded(BaseModel):
     entity_uid: Uid
     change_ts: Instant
     recorded_at: Instant
-    op: Literal["upsert", "patch", "delete", "undo", "reinstate"]
+    op: Literal["upsert", "patch", "delete", "undo", "reinstate", "snapshot"]
     actor: str
     source: Source
     asserted: Asserted

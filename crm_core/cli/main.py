@@ -17,6 +17,7 @@ from crm_core.cli.access import createsuperuser, token
 from crm_core.cli.console import say_error
 from crm_core.cli.database import exec_, loaddata, migrate, types
 from crm_core.cli.drops import ingest, rejects, report
+from crm_core.cli.held import approve
 from crm_core.cli.measure import bench, check, explain
 from crm_core.cli.profile import profile
 from crm_core.cli.server import demo, serve, up
@@ -76,6 +77,7 @@ for _command in (
     ingest,
     rejects,
     profile,
+    approve,
     undo,
     token,
     check,

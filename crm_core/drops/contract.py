@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 
 _UID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+_ANY_UID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_BESIDE_CONTENT = (Reason.INVALID_CHANGE_TS, Reason.FUTURE_CHANGE_TS, Reason.UNKNOWN_OP)
 _NO_UIDS = [str(uid) for uid in NOBODY]
 _OTHER_UID = r"^(?:urn:uuid:)?(?:[0-9a-f]{4}-?){7}[0-9a-f]{4}$|^\{(?:[0-9a-f]{4}-?){7}[0-9a-f]{4}\}$"
 _OPS = {"": "upsert", "upsert": "upsert", "delete": "delete"}
@@ -74,6 +76,7 @@ class ValidChunk:
     details: pl.DataFrame
     keys: pl.DataFrame
     rejects: list[Reject]  # in order of their lines
+    rejected_uids: list[str]  # of their entities, as far as these can be told
 
 
 def validate(
@@ -92,13 +95,14 @@ def validate(
     keys = further_keys(chunk.frame, types)
     rows = rows.with_columns(has_long_key=has_long_key(rows, keys))
     reasons = _faults_of_rows(rows, drop_schema(latest=(now + CLOCK_SKEW).astimezone(UTC)))
+    uids = [*_uids_of_rejects(rows, reasons, details, detail_types), *_uids_of_unreadable(chunk.rejects)]
     if not reasons.is_empty():
         rows = rows.join(reasons, on="row", how="anti", maintain_order="left")
     rows = rows.with_columns(hashdiff=hashdiff(pl.col("display_name"), pl.col("entity_type")))
     details = _valued(details.join(rows.select("row"), on="row", how="semi", maintain_order="left"), detail_types)
     rows = _with_uids(rows.with_columns(is_derived=pl.col("entity_uid").is_null()), details)
     named = keys.join(rows.select("row", "line"), on="row", maintain_order="left").drop("row")
-    return ValidChunk(_changes(rows), _details(rows, details), named, _rejects(chunk, reasons))
+    return ValidChunk(_changes(rows), _details(rows, details), named, _rejects(chunk, reasons), uids)
 
 
 def drop_schema(latest: datetime) -> DataFrameSchema:
@@ -290,6 +294,27 @@ def _with_uids(rows: pl.DataFrame, details: pl.DataFrame) -> pl.DataFrame:
         .with_columns(pl.col("entity_uid").fill_null(derived))
         .drop("of_details")
     )
+
+
+def _uids_of_rejects(
+    rows: pl.DataFrame, reasons: pl.DataFrame, details: pl.DataFrame, types: list[DetailType]
+) -> list[str]:
+    """Return the uids of rejected rows: the given ones, and the derived ones if all that they come from is valid."""
+    if reasons.is_empty():
+        return []
+    rejected = rows.join(reasons.select("row", "reason"), on="row", maintain_order="left")
+    given = pl.col("entity_uid").str.contains(_UID) & ~pl.col("entity_uid").is_in(_NO_UIDS)
+    others = pl.col("reason").list.set_difference(pl.lit([*_BESIDE_CONTENT], pl.List(pl.String))).list.len()
+    whole = rejected.filter(pl.col("entity_uid").is_null() & (others == 0)).with_columns(
+        hashdiff=hashdiff(pl.col("display_name"), pl.col("entity_type"))
+    )
+    content = _valued(details.join(whole.select("row"), on="row", how="semi", maintain_order="left"), types)
+    return [*rejected.filter(given)["entity_uid"].to_list(), *_with_uids(whole, content)["entity_uid"].to_list()]
+
+
+def _uids_of_unreadable(rejects: list[Reject]) -> list[str]:
+    """Return every uid in rows that could not be read: one of them is that of the entity, whatever the row lacks."""
+    return [uid for reject in rejects for uid in _ANY_UID.findall(reject.raw.lower())]
 
 
 def _changes(rows: pl.DataFrame) -> pl.DataFrame:

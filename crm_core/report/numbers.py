@@ -87,7 +87,8 @@ class DropReport(RowCounts):
     sha256: str
     file_name: str  # the name under which its bytes first came
     bytes: int
-    status: Literal["merged", "undone", "refused", "seen"]  # seen: begun, but neither merged nor refused yet
+    # seen: begun, but neither merged nor refused yet
+    status: Literal["merged", "undone", "refused", "seen", "held", "declined"]
     first_seen_at: datetime
     merged_at: datetime | None
     batch_id: int | None  # its place in recording order
@@ -111,6 +112,7 @@ class Totals(RowCounts):
     drops_refused: int
     drops_unfinished: int
     drops_undone: int
+    drops_held: int
     reject_share: float | None
 
 

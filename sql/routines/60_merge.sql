@@ -34,6 +34,7 @@ begin
     create temporary table recorded_change (
         entity_uid uuid, change_ts timestamptz, batch_id bigint, row_no integer, op text,
         display_name text collate "C", entity_type_id smallint, details jsonb) on commit drop;
+    create temporary view stated_change as table recorded_change;  -- as long as the ends by snapshots are not added
 
     -- How the stored versions must change: see the splice and the fold.
     create temporary table entity_difference (
@@ -45,10 +46,27 @@ begin
 end
 $$;
 
+-- Create the work tables of a snapshot beside them: the entities of its rejected rows, and those of its scope that it does not list;
+-- `is_ending`: they live on at its instant, as long as it does not act.
+create or replace function create_snapshot_stage() returns void language plpgsql as $$
+begin
+    create temporary table staged_reject (entity_uid uuid) on commit drop;
+    create temporary table unlisted_entity (
+        entity_uid uuid, of_batch_id bigint, at timestamptz, display_name text collate "C", is_ending boolean) on commit drop;
+end
+$$;
+
 -- Drop the work tables of a merge.
 create or replace function drop_stage() returns void language plpgsql as $$
 begin
     drop table staged_change, stated_key, named_entity, recorded_change, entity_difference, detail_difference cascade;
+end
+$$;
+
+-- Drop those of a snapshot.
+create or replace function drop_snapshot_stage() returns void language plpgsql as $$
+begin
+    drop table staged_reject, unlisted_entity;
 end
 $$;
 

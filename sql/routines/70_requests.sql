@@ -4,14 +4,28 @@
 create or replace view single.refolded as
 select current_setting('crm.entity_uid')::uuid as entity_uid, current_setting('crm.since')::timestamptz as since;
 
-create or replace view single.recorded_change as
+create or replace view single.stated_change as
 select entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id, details from reopened_changes();
+
+create or replace view single.recorded_change as
+select entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id, details from single.stated_change
+union all
+select entity_uid, change_ts, 0, 0, 'delete', null, null, null from snapshot_ends();
 
 create or replace view single.entity_difference as
 select entity_uid, action, valid_from, valid_to, old_to, display_name, entity_type_id, hashdiff from entity_differences();
 
 create or replace view single.detail_difference as
 select entity_uid, detail_type_id, action, valid_from, valid_to, old_to, detail_value, hashdiff from detail_differences();
+
+-- Return the latest instant of which something is known of an entity, also by a snapshot from now on that does not list it.
+create or replace function last_instant(its_uid uuid) returns timestamptz language sql stable as $$
+    select greatest(
+        (select max(l.change_ts) from ledger l where l.entity_uid = its_uid),
+        (select max(s.at) from snapshot s
+         where s.acts and s.at >= now()
+           and not exists (select from named_by_batch n where n.batch_id = s.batch_id and n.entity_uid = its_uid)))
+$$;
 
 -- Record one change of a locked entity, update its versions, and return its batch.
 -- In: the change; its details as three arrays of one length (codes, values, hashdiffs), null if it lists none; the source that says it.
@@ -32,7 +46,7 @@ begin
     insert into ledger (entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id, details, source_id)
     values (its_uid, its_ts, batch.batch_id, 1, its_op, its_name, its_type_id, its_details, its_source_id);
 
-    if known.has_tie or known.has_later_patch then
+    if known.has_tie or known.has_later_patch or known.may_be_ended then
         perform set_config('crm.entity_uid', its_uid::text, true), set_config('crm.since', its_ts::text, true),
                 set_config('search_path', 'single, ' || current_setting('search_path'), true);
         of_entity := array(select d from single.entity_difference d);
@@ -148,8 +162,7 @@ begin
         outcome := case its_op when 'delete' then 'deleted' else 'changed' end;
     end if;
 
-    its_ts := coalesce(its_ts, greatest(clock_timestamp(), (select max(l.change_ts) from ledger l where l.entity_uid = its_uid)
-                                                           + interval '1 microsecond'));
+    its_ts := coalesce(its_ts, greatest(clock_timestamp(), last_instant(its_uid) + interval '1 microsecond'));
     if its_op <> 'patch' or its_name is not null or its_type_id is not null or its_codes is not null then
         its_batch_id := record_change(its_uid, its_ts, its_op, its_name, its_type_id, its_hashdiff,
                                       its_codes, its_values, its_hashdiffs, its_actor, its_request_id, its_source_id);

@@ -54,3 +54,16 @@ begin
         where e.entity_uid = uid and e.valid_from <= instant and (e.valid_to > instant or e.valid_to is null));
 end
 $$;
+
+-- Return what a held drop would end, and what was decided of it; null for other drops.
+create or replace function held_document(sha256 text) returns json language sql stable as $$
+    select row_to_json(document)
+    from (
+        select h.would_end, h.in_scope, (
+                   select coalesce(json_agg(json_build_object('entity_uid', f.uid, 'display_name', f.name) order by f.place), '[]')
+                   from unnest(h.first_uids, h.first_names) with ordinality as f (uid, name, place)) as first,
+               utc(h.held_at) as held_at, h.sent_by, h.decision, utc(h.decided_at) as decided_at, h.decided_by, h.reason
+        from held_drop h
+        where h.drop_sha256 = sha256
+    ) document
+$$;

@@ -15,17 +15,18 @@ from api.cockpit.page import Page, page
 from api.cockpit.time_bar import instant_of
 from api.problems import refuse
 from api.wire.tables import changed_fields
-from crm_core.model import Op, Retracting
+from crm_core.model import Effect, Op
 from crm_core.reading.audit import Recorded, RecordedPosition, audit_of_all
 from crm_core.reading.compare import FieldChange
 
 PAGE_SIZE = 50
-OPS: Mapping[str, Op | Retracting] = {
+OPS: Mapping[str, Op | Effect] = {
     "upsert": "upsert",
     "patch": "patch",
     "delete": "delete",
     "undo": "undo",
     "reinstate": "reinstate",
+    "snapshot": "snapshot",
 }
 FILTERS: tuple[str, ...] = ("actor", "from", "to", "drop", "detail_type", "op", "entity")
 

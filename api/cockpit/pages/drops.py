@@ -70,8 +70,19 @@ async def show_drop(opened: Page) -> Response:
         ("drop", sha256, report.merged_at), partial(collect_drop, sha256=sha256)
     )
     rejected = await opened.read(partial(_rejected, sha256=sha256, number=number))
+    document = await opened.read(lambda connection: registry.drop(connection, sha256))
+    kept = json.loads(document or "{}")
+    at = kept.get("snapshot_at")
     return opened.show(
-        "drop.html", drop=report, full=full, rejected=rejected, number=number, page_size=REJECTS_SHOWN, meaning=MEANING
+        "drop.html",
+        drop=report,
+        full=full,
+        rejected=rejected,
+        number=number,
+        page_size=REJECTS_SHOWN,
+        meaning=MEANING,
+        kept=kept,
+        snapshot_at=at and datetime.fromisoformat(at),
     )
 
 
@@ -183,8 +194,15 @@ async def _previewed(opened: Page, sha256: str, chosen: Chosen) -> Response:
 
 
 def _options(opened: Page, path: Path, *, dry_run: bool = False, sha256: str | None = None) -> Options:
-    zone = opened.state.settings.time_zone
-    return Options(opened.who.name, zone, dry_run=dry_run, shown_as=path.name, sha256=sha256)
+    settings = opened.state.settings
+    return Options(
+        opened.who.name,
+        settings.time_zone,
+        dry_run=dry_run,
+        shown_as=path.name,
+        sha256=sha256,
+        snapshot_limit=settings.snapshot_limit,
+    )
 
 
 def _rejected(connection: Connection, *, sha256: str, number: int) -> Rejected:
