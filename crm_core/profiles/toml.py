@@ -129,6 +129,12 @@ class _Reader:
             for name, example in (("display_name", "{first} {last}"), ("entity_type", "PERSON")):
                 if name not in columns:
                     raise self.refuse(("columns",), f'lacks {name}; such as {name} = "{example}"')
+        mode, scope = self.given.get("mode", "delta"), self.given.get("scope")
+        if (mode == "snapshot") != bool(scope):
+            fault = (
+                'goes with mode = "snapshot"' if scope else 'needs scope: what it lists completely, such as ["PERSON"]'
+            )
+            raise self.refuse(("scope",) if scope else ("mode",), fault)
         if ("source_key" in columns) != ("source" in columns):
             raise self.refuse(("columns",), "needs both source and source_key: whose key it is, and the key")
 

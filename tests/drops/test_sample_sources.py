@@ -17,6 +17,7 @@ from crm_core.fixtures.load import load_fixtures
 from crm_core.model import MergeReport
 from crm_core.postgres.connection import Database
 from crm_core.profiles import store
+from crm_core.profiles.toml import read_profile
 from crm_core.resources import DATA
 from crm_core.timeline.invariants import check
 
@@ -138,3 +139,16 @@ def test_each_sample_has_a_profile_and_each_profile_a_sample() -> None:
     assert sorted({path.parent.name for path in FILES}) == store.names(DATA / "profiles")
     for name in store.names(DATA / "profiles"):
         assert store.load(DATA / "profiles", name).description
+
+
+def test_a_full_list_ends_who_is_not_in_it_as_of_the_instant_in_its_name(known: Database, tmp_path: Path) -> None:
+    partner = DATA / "profiles" / "partner.toml"
+    text = 'mode = "snapshot"\nscope = ["INSTITUTION"]\n' + partner.read_text()
+    profile = read_profile("partner", text, "partner.toml")
+    first, second = sorted((DATA / "sources" / "partner").iterdir())
+    reports = [ingest(known, path, Options(profile=profile, snapshot_limit=1.0)) for path in (second, first)]
+    assert [(report.status, report.rows_accepted) for report in reports] == [("merged", 3), ("merged", 3)]
+    lives = "select display_name, valid_from::text, valid_to::text from entity where display_name like 'Café%'"
+    assert rows(known, lives) == [("Café Zur Post", "2025-07-31 22:00:00+00", "2025-08-31 22:00:00+00")]
+    again = ingest(known, first, Options(profile=profile, snapshot_limit=1.0))
+    assert (again.status, again.sha256) == ("replayed", reports[1].sha256)
