@@ -39,7 +39,6 @@ KINDS = (  # what a file may be said to be; what it is, it says itself
     "application/gzip",
     "application/x-gzip",
     "application/zstd",
-    "application/json",
     "application/jsonl",
     "application/x-ndjson",
     "application/vnd.apache.parquet",

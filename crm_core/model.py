@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+FURTHER_KEY = "key."  # the beginning of the name of a drop's column with keys of a further source, before its code
 Op = Literal["upsert", "patch", "delete"]
 Retracting = Literal["undo", "reinstate"]  # what a batch does that says which batches act
 Effect = Literal["undo", "reinstate", "snapshot"]  # what a batch does to entities that no row of it names

@@ -18,6 +18,7 @@ from api.cockpit.pages import (
     accounts,
     audit,
     compare,
+    drop_profiles,
     drops,
     entity,
     entity_change,
@@ -35,7 +36,21 @@ from api.state import State
 FOREVER = b"public, max-age=31536000, immutable"  # for addresses that name a version of the file
 SHORT = b"public, max-age=300"
 # /entities/new before /entities/{uid}: the first that fits answers
-PAGES = (overview, search, compare, drops, held, undo, entity_change, entity_keys, entity, quality, audit, accounts)
+PAGES = (
+    overview,
+    search,
+    compare,
+    drop_profiles,
+    drops,
+    held,
+    undo,
+    entity_change,
+    entity_keys,
+    entity,
+    quality,
+    audit,
+    accounts,
+)
 PANEL = (index, types, admin_accounts, tokens, rejects, ledger)
 NOT_PAGES = ("/api/", "/docs", "/redoc", "/openapi.json", "/healthz", "/readyz", "/metrics", "/static/")
 

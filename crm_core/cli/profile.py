@@ -76,9 +76,15 @@ def check(name: str, file: Path, rows: int) -> None:
     Nothing is recorded. NAME is a profile, or the path of one. The exit status is 1 if the file is refused or one
     of its rows is bad.
     """
+    from crm_core.drops.trial import try_file
+    from crm_core.postgres.connection import open_migrated
+    from crm_core.reference import reference_types
+
     settings = Settings.from_environment()
     chosen = profile_of(settings, name)
-    trial = _tried(file, _form(chosen, settings), settings, rows, all_rows=True)
+    with open_migrated(settings) as database, database.connect() as connection:
+        types = reference_types(connection)
+    trial = try_file(file, _form(chosen, settings, types), types, datetime.now(UTC), shown=rows)
     _show(trial)
     if trial.rows_rejected:
         sys.exit(1)
@@ -94,6 +100,7 @@ def infer(file: Path, name: str | None, rows: int) -> None:
     It also shows what the first rows become by the proposal. The proposal goes to standard output and everything
     else to standard error, so that it can be redirected to a file.
     """
+    from crm_core.drops.trial import try_file
     from crm_core.errors import DropRefused, ProfileRefused
     from crm_core.postgres.connection import open_migrated
     from crm_core.profiles import store
@@ -115,7 +122,8 @@ def infer(file: Path, name: str | None, rows: int) -> None:
         say_warning(note)
     try:
         found = read_profile(source, proposal.text, "the proposal")
-        _show(_trial(file, _form(found, settings), types, rows, all_rows=False), is_first=True)
+        form, now = _form(found, settings, types), datetime.now(UTC)
+        _show(try_file(file, form, types, now, shown=rows, all_rows=False), is_first=True)
     except (DropRefused, ProfileRefused) as refusal:
         say_warning(f"complete the proposal, then check it: {refusal}")
 
@@ -136,25 +144,11 @@ def source_of(file: Path) -> str:
     return letters[0] if letters and letters[0].isalpha() else "source"
 
 
-def _form(chosen: Profile, settings: Settings) -> Form:
+def _form(chosen: Profile, settings: Settings, types: ReferenceTypes) -> Form:
     from crm_core.drops.reader import Form
 
-    return Form(profile=chosen, time_zone=settings.time_zone)
-
-
-def _tried(file: Path, form: Form, settings: Settings, rows: int, *, all_rows: bool) -> Trial:
-    from crm_core.postgres.connection import open_migrated
-    from crm_core.reference import reference_types
-
-    with open_migrated(settings) as database, database.connect() as connection:
-        types = reference_types(connection)
-    return _trial(file, form, types, rows, all_rows=all_rows)
-
-
-def _trial(file: Path, form: Form, types: ReferenceTypes, rows: int, *, all_rows: bool) -> Trial:
-    from crm_core.drops.trial import try_file
-
-    return try_file(file, form, types, datetime.now(UTC), shown=rows, all_rows=all_rows)
+    sources = [source.code for source in types.sources if source.is_active]
+    return Form(profile=chosen, time_zone=settings.time_zone, sources=sources)
 
 
 def _show(trial: Trial, *, is_first: bool = False) -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 from crm_core.errors import DropRefused
 from crm_core.formats.csv_text import Header
 from crm_core.formats.remarks import REASONS, REMARKS
+from crm_core.model import FURTHER_KEY
 from crm_core.values.hashing import normal_form
 
 REQUIRED = ("display_name", "entity_type", "details")
 # A file with these may lack the required columns: it can only delete.
 OF_A_DELETION = ({"entity_uid", "op"}, {"source", "source_key", "op"})
 COLUMNS = ("entity_uid", "display_name", "entity_type", "details", "change_ts", "op", "source", "source_key")
-FURTHER_KEY = "key."  # the beginning of a column with further keys, before the code of their source
 KNOWN = {"", *COLUMNS, *REMARKS}
 _SEPARATORS = (";", "\t", "|")
 SEARCHED = 20  # lines that are searched for a header that is not in the first one

@@ -29,6 +29,7 @@ from crm_core.drops.snapshots import (
     known_as,
     require_past,
     scope_of,
+    snapshot_of,
     why_held,
 )
 from crm_core.drops.stated_keys import stage_keys
@@ -53,6 +54,7 @@ from crm_core.timeline.merge import (
     staging,
     staging_snapshot,
 )
+from crm_core.values.text import storable
 
 Progress = Callable[[str, int, int | None], None]  # the phase, how much of it is done, and its total if known
 READING = "reading"  # the phase that counts bytes; those of the merge count steps without a known total
@@ -108,17 +110,18 @@ def ingest_on(
     def whole(report: MergeReport) -> MergeReport:
         return replace(
             report,
-            file=_storable(options.shown_as or str(path)),
+            file=storable(options.shown_as or str(path)),
             sha256=drop and drop.sha256,
             seconds=round(time.monotonic() - started, 3),
             dry_run=options.dry_run,
         )
 
     try:
-        options = _with_snapshot_of_profile(options)
+        of_profile = snapshot_of(options.profile, path, options.shown_as or path.name, options.time_zone)
+        options = replace(options, snapshot=options.snapshot or of_profile)
         content = options.sha256 or fingerprint(path)
-        of_profile = drop_id(content, path, options.profile, options.shown_as)
-        drop = _Drop(path, content, options.known_as or known_as(of_profile, options.snapshot))
+        read_as = drop_id(content, path, options.profile, options.shown_as)
+        drop = _Drop(path, content, options.known_as or known_as(read_as, options.snapshot))
         if not options.dry_run:
             _see(connection, drop, options, now)
         with connection.transaction(force_rollback=options.dry_run):
@@ -138,7 +141,7 @@ def ingest_on(
         hold(connection, path, content, report, sent_by=options.actor, is_strict=options.strict, now=now)
         return report
     except DropRefused as refusal:
-        error = _storable(str(refusal).replace(str(path), options.shown_as or str(path)))
+        error = storable(str(refusal).replace(str(path), options.shown_as or str(path)))
         was_read = not isinstance(refusal, DropUnreadable)
         if drop is not None and was_read and not options.dry_run:
             values = {"sha256": drop.sha256, "error": error}
@@ -154,13 +157,6 @@ class _Drop:
     path: Path
     content: str  # the SHA-256 of its bytes
     sha256: str  # that, or of a snapshot of that and more
-
-
-def _with_snapshot_of_profile(options: Options) -> Options:
-    profile = options.profile
-    if profile is None or profile.mode == "delta" or options.snapshot is not None:
-        return options
-    return replace(options, snapshot=SnapshotOptions(",".join(profile.scope)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,7 +365,7 @@ def _see(connection: Connection, drop: _Drop, options: Options, now: datetime) -
     profile, snapshot = options.profile, options.snapshot
     values = {
         "sha256": drop.sha256,
-        "file_name": _storable(options.shown_as or drop.path.name),
+        "file_name": storable(options.shown_as or drop.path.name),
         "bytes": drop.path.stat().st_size,
         "now": now,
         "content_sha256": None if drop.content == drop.sha256 else drop.content,
@@ -394,11 +390,6 @@ def _known(connection: Connection, sha256: str, now: datetime) -> _Known:
         if status == "merged"
         else _Known(first_seen, is_declined=status == "declined", snapshot_at=snapshot_at)
     )
-
-
-def _storable(text: str) -> str:
-    """Return the text that names a file in a form that PostgreSQL can store."""
-    return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 class _TooStrict(DropRefused):

@@ -41,6 +41,7 @@ TOP = [
     "scope",
     "columns",
     "details",
+    "keys",
 ]
 OF_A_VALUE = ["from", "values", "default", "format", "zone", "number", "blank", "file_name"]
 _SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
@@ -55,10 +56,9 @@ def read_profile(name: str, text: str, file: str) -> Profile:
     try:
         given = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        line = re.search(r"line (\d+)", str(error))
-        raise ProfileRefused(
-            file, f"is not TOML: {str(error).split(' (at')[0]}", int(line[1]) if line else None
-        ) from error
+        place = re.search(r"line (\d+)", str(error))
+        line = int(place[1]) if place else max(1, len(text.splitlines()))  # at the end
+        raise ProfileRefused(file, f"is not TOML: {str(error).split(' (at')[0]}", line) from error
     return _Reader(name, text, file, given).profile()
 
 
@@ -79,10 +79,14 @@ class _Reader:
             (normal_form(name) or "").lower(): self._value(value, ("details", name), is_detail=True, ends=blank_ends)
             for name, value in self._table("details").items()
         }
+        keys = {
+            (normal_form(name) or "").lower(): self._value(value, ("keys", name), is_detail=False, ends=False)
+            for name, value in self._table("keys").items()
+        }
         self._require_known(columns, COLUMNS, ("columns",))
         partial = self._flag(self.given, ("partial",))
         self._require_enough(columns, is_partial=partial)
-        made = [*columns.values(), *details.values()]
+        made = [*columns.values(), *details.values(), *keys.values()]
         return Profile(
             name=self.name,
             text=self.text,
@@ -91,6 +95,7 @@ class _Reader:
             layout=self._layout(),
             columns=columns,
             details=details,
+            keys=keys,
             decimal=self._mark("decimal", "."),
             thousands=self._mark("thousands", ""),
             zone=self._zone(self.given, ("zone",)),
@@ -124,6 +129,12 @@ class _Reader:
             for name, example in (("display_name", "{first} {last}"), ("entity_type", "PERSON")):
                 if name not in columns:
                     raise self.refuse(("columns",), f'lacks {name}; such as {name} = "{example}"')
+        mode, scope = self.given.get("mode", "delta"), self.given.get("scope")
+        if (mode == "snapshot") != bool(scope):
+            fault = (
+                'goes with mode = "snapshot"' if scope else 'needs scope: what it lists completely, such as ["PERSON"]'
+            )
+            raise self.refuse(("scope",) if scope else ("mode",), fault)
         if ("source_key" in columns) != ("source" in columns):
             raise self.refuse(("columns",), "needs both source and source_key: whose key it is, and the key")
 

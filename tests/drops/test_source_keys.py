@@ -140,7 +140,7 @@ class TestARow:
 @pytest.mark.integration
 class TestADrop:
     def test_may_give_one_key_twice_in_a_row(self, crm: Connection, path: Path) -> None:
-        report = take(crm, path, row("A", entity_uid=str(ADA), **{"key.erp": "A"}))
+        report = take(crm, path, row("A", entity_uid=str(ADA)) | {"key.erp": "A"})
         assert (report.rows_changed, report.rows_rejected) == (1, 0)
         assert keys_of(crm, ADA) == [KeyOfEntity("ERP", "A", is_linked=True)]
 
