@@ -63,7 +63,7 @@ def _judged(
     for line, uid, names_twice, *key in rows.select("line", "entity_uid", "names_twice", *_Named._fields).iter_rows():
         first = [] if key[0] is None else [_Named(*key)]
         its = entities.get(uid, uid) if first and not names_twice else uid
-        names = [*first, *further[line]]
+        names = dict.fromkeys([*first, *further[line]])
         if any(entities.get(name.key_uid, its) != its for name in names):
             bad.append(line)
             continue
