@@ -139,6 +139,11 @@ class TestARow:
 
 @pytest.mark.integration
 class TestADrop:
+    def test_may_give_one_key_twice_in_a_row(self, crm: Connection, path: Path) -> None:
+        report = take(crm, path, row("A", entity_uid=str(ADA)) | {"key.erp": "A"})
+        assert (report.rows_changed, report.rows_rejected) == (1, 0)
+        assert keys_of(crm, ADA) == [KeyOfEntity("ERP", "A", is_linked=True)]
+
     def test_finds_the_entity_of_a_key_again_whatever_else_has_changed(self, crm: Connection, path: Path) -> None:
         first = take(crm, path, row("A", "Ada"), row("B", "Bob"))
         later = take(crm, path, row("A", "Ada King", 3), row("a", "Another", 3))
