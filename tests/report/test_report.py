@@ -6,6 +6,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields
 from datetime import timedelta
+from html import escape
 from pathlib import Path
 from time import sleep
 
@@ -78,7 +79,7 @@ def test_a_refused_drop_tells_why(crm_connection: Connection, tmp_path: Path) ->
     assert (told.status, told.error, told.balances, told.reject_share) == ("refused", refused.error, True, None)
     report = collect(crm_connection, now=NOW)
     assert (report.totals.drops_refused, report.totals.drops_merged) == (1, 0)
-    assert str(refused.error) in as_html(report)
+    assert escape(str(refused.error)) in as_html(report)
 
 
 # all data
