@@ -39,7 +39,6 @@ KINDS = (  # what a file may be said to be; what it is, it says itself
     "application/gzip",
     "application/x-gzip",
     "application/zstd",
-    "application/json",
     "application/jsonl",
     "application/x-ndjson",
     "application/vnd.apache.parquet",
@@ -55,7 +54,7 @@ class Uploads:
     """The folders that files are sent into."""
 
     def __init__(self, root: Path) -> None:
-        """Take the folder of all processes, which need not exist."""
+        """Use the folder of all processes, which need not exist yet."""
         self._root = root
         self._own: tuple[Path, int] | None = None  # the folder of this process, and the lock on it
         self._making = Lock()

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+FURTHER_KEY = "key."  # the beginning of the name of a drop's column with keys of a further source, before its code
 Op = Literal["upsert", "patch", "delete"]
 Retracting = Literal["undo", "reinstate"]  # what a batch does that says which batches act
 Effect = Literal["undo", "reinstate", "snapshot"]  # what a batch does to entities that no row of it names
@@ -132,7 +133,7 @@ class Unlisted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowCounts:
-    """What became of the rows of a drop, or of several; its records of other modules extend it."""
+    """What became of the rows of a drop, or of several; records in other modules extend this one."""
 
     rows_read: int = 0  # accepted + rejected
     rows_accepted: int = 0  # changed + unchanged

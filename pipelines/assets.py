@@ -92,18 +92,18 @@ def drop_to_versions(
                 context.log.error(taken.fault)
                 refusals.append(taken.fault)
                 yield dg.AssetObservation("drop_file", partition=key, metadata=metadata.of_refusal(taken))
-                yield from checks.judge_refused(context.instance, key, taken)
+                yield from checks.checks_of_refused(context.instance, key, taken)
                 continue
             if isinstance(taken, Waiting):
                 context.log.warning(taken.summary)
                 yield dg.AssetObservation("drop_file", partition=key, metadata=metadata.of_waiting(taken))
-                yield from checks.judge_waiting(context.instance, key, taken)
+                yield from checks.checks_of_waiting(context.instance, key, taken)
                 continue
             context.log.info(taken.summary)
             for asset, fields in metadata.of_drop(taken).items():
                 tags = {"dagster/data_version": taken.drop.sha256}
                 yield dg.AssetMaterialization(asset, partition=key, metadata=fields, tags=tags)
-            yield from checks.judge_drop(context.instance, key, taken)
+            yield from checks.checks_of_drop(context.instance, key, taken)
     if refusals:
         raise _refused(refusals, len(context.partition_keys))
     for spec in checks.OF_DROPS:
@@ -144,7 +144,7 @@ def invariants(context: dg.AssetExecutionContext, crm_database: CrmDatabase) -> 
         found = list(check(connection))
     yield dg.MaterializeResult(
         metadata=metadata.of_invariants(found, time.monotonic() - started),
-        check_results=[checks.judge(one) for one in found],
+        check_results=[checks.invariant_result(one) for one in found],
     )
 
 
@@ -172,7 +172,7 @@ def data_quality_report(
     numbers = _write(folder / "data-quality.json", as_json(report))
     yield dg.MaterializeResult(
         metadata=metadata.of_report(report, page, numbers),
-        check_results=[checks.judge_freshness(report.freshness.drop_age_seconds)],
+        check_results=[checks.freshness_result(report.freshness.drop_age_seconds)],
     )
 
 

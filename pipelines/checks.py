@@ -83,22 +83,22 @@ DROPS_KEEP_COMING = dg.AssetCheckSpec(
 )
 
 
-def judge_drop(instance: dg.DagsterInstance, key: str, taken: Taken) -> Iterator[dg.AssetCheckEvaluation]:
+def checks_of_drop(instance: dg.DagsterInstance, key: str, taken: Taken) -> Iterator[dg.AssetCheckEvaluation]:
     """Yield the checks of a drop, after its assets have been materialized."""
     for spec in OF_DROPS:
         result = (
-            _judge_books(taken.drop)
+            _books_result(taken.drop)
             if spec.name == "books_balance"
-            else _judge_rejects(taken.drop)
+            else _rejects_result(taken.drop)
             if spec.name == "reject_rate"
             else dg.AssetCheckResult(passed=True)
             if spec.name == "nothing_to_decide"
-            else judge(taken.invariants[spec.name], taken.entities)
+            else invariant_result(taken.invariants[spec.name], taken.entities)
         )
         yield _evaluation(instance, key, spec, result)
 
 
-def judge_waiting(instance: dg.DagsterInstance, key: str, waiting: Waiting) -> Iterator[dg.AssetCheckEvaluation]:
+def checks_of_waiting(instance: dg.DagsterInstance, key: str, waiting: Waiting) -> Iterator[dg.AssetCheckEvaluation]:
     """Yield the checks of a held snapshot: a warning that it waits, and nothing to check besides."""
     for spec in OF_DROPS:
         waits = spec.name == "nothing_to_decide"
@@ -107,13 +107,13 @@ def judge_waiting(instance: dg.DagsterInstance, key: str, waiting: Waiting) -> I
         yield _evaluation(instance, key, spec, result)
 
 
-def judge_refused(instance: dg.DagsterInstance, key: str, refused: Refused) -> Iterator[dg.AssetCheckEvaluation]:
+def checks_of_refused(instance: dg.DagsterInstance, key: str, refused: Refused) -> Iterator[dg.AssetCheckEvaluation]:
     """Yield the checks of a refused drop: those of the earlier drop with its name, or nothing to check.
 
     A check without a result from a failed run would be shown as failed.
     """
     if refused.before is not None:
-        yield from judge_drop(instance, key, refused.before)
+        yield from checks_of_drop(instance, key, refused.before)
         return
     for spec in OF_DROPS:
         nothing = dg.AssetCheckResult(passed=True, description=NOTHING_TO_CHECK)
@@ -136,7 +136,7 @@ def _evaluation(
     )
 
 
-def judge(found: Check, entities: int | None = None) -> dg.AssetCheckResult:
+def invariant_result(found: Check, entities: int | None = None) -> dg.AssetCheckResult:
     """Return the result of an invariant, over all data or over a number of entities."""
     metadata: dict[str, dg.MetadataValue] = {"breaches": dg.MetadataValue.int(found.breaches)}
     if entities is not None:
@@ -147,7 +147,7 @@ def judge(found: Check, entities: int | None = None) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=found.holds, check_name=found.name, metadata=metadata, description=text)
 
 
-def judge_freshness(age_seconds: float | None) -> dg.AssetCheckResult:
+def freshness_result(age_seconds: float | None) -> dg.AssetCheckResult:
     """Return the result for the age of the newest drop; None means that none has arrived."""
     hours = None if age_seconds is None else round(age_seconds / 3600, 1)
     return dg.AssetCheckResult(
@@ -159,12 +159,12 @@ def judge_freshness(age_seconds: float | None) -> dg.AssetCheckResult:
     )
 
 
-def _judge_books(drop: DropReport) -> dg.AssetCheckResult:
+def _books_result(drop: DropReport) -> dg.AssetCheckResult:
     names = ("rows_read", "rows_accepted", "rows_rejected", "rows_changed", "rows_unchanged")
     return dg.AssetCheckResult(passed=drop.balances, metadata={name: getattr(drop, name) for name in names})
 
 
-def _judge_rejects(drop: DropReport) -> dg.AssetCheckResult:
+def _rejects_result(drop: DropReport) -> dg.AssetCheckResult:
     share = drop.reject_share or 0.0
     return dg.AssetCheckResult(
         passed=share <= REJECTS_WARN,

@@ -34,7 +34,7 @@ class Taken:
     report: MergeReport  # of this run; a replay changes nothing
     drop: DropReport  # of the run that merged it
     invariants: Mapping[str, Check]  # by name, over entities of the drop
-    entities: int  # over so many
+    entities: int  # how many were checked
     sizes: TableSizes
 
     @property

@@ -21,7 +21,7 @@ Metadata: TypeAlias = dict[str, dg.MetadataValue | dg.TableColumnLineage | str |
 
 
 def of_drop(taken: Taken) -> Mapping[str, Metadata]:
-    """Tell of each asset what a drop did to it, in the order of the flow."""
+    """Return the metadata of each asset, by its name: what a drop did to it; assets in the order of the flow."""
     done, drop, sizes = taken.report, taken.drop, taken.sizes
     did = done if taken.is_repeat else drop  # a drop that is run again shows what it did, and not that it is known
     file: Metadata = {
@@ -87,7 +87,7 @@ def of_drop(taken: Taken) -> Mapping[str, Metadata]:
 
 
 def of_retraction(one: Retracted) -> Metadata:
-    """Tell of a drop that was undone, or reinstated."""
+    """Return the metadata of a drop that was undone or reinstated."""
     return {
         "status": "undone" if one.kind == "undo" else "merged",
         "by": one.actor,
@@ -134,7 +134,7 @@ def of_invariants(found: Sequence[Check], seconds: float) -> Metadata:
 
 
 def of_report(report: Report, page: Path, numbers: Path) -> Metadata:
-    """Return the numbers of the data-quality report that fit, and the path of its files."""
+    """Return the most important numbers of the data-quality report, and the paths of its files."""
     totals = report.totals
     metadata: Metadata = {
         "page": dg.MetadataValue.path(page),

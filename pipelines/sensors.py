@@ -129,7 +129,7 @@ def _not_validated(files: Sequence[DropFile], read: Mapping[str, str], crm_datab
 def _ask(
     instance: dg.DagsterInstance, due: Sequence[DropFile], now: float
 ) -> tuple[Sequence[dg.RunRequest], dict[str, float]]:
-    """Request runs as far as there is room; return which files failed, and when they are due again."""
+    """Request runs, at most MAX_RUNS at the same time; return which files failed, and when they are due again."""
     if not due:
         return [], {}
     room = MAX_RUNS - instance.get_runs_count(dg.RunsFilter(job_name=ingest_drop.name, statuses=UNFINISHED))

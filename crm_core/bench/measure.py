@@ -26,6 +26,7 @@ import psycopg
 
 from crm_core.bench.compare import Compared, compare
 from crm_core.bench.compare import lines as lines_of_compared
+from crm_core.bench.formats import read_formats
 from crm_core.bench.generator import DAY, MONTH, START, Drops, write_drops
 from crm_core.bench.pages import measure_pages, take_in
 from crm_core.drops.contract import validate
@@ -119,6 +120,8 @@ def run_bench(
                 figures += _drop(database, what, path, with_stages=what == "first load")
             on_progress("undo")
             figures += _undone(database, drops.late, figures[-1])
+            on_progress("formats")
+            figures += _formats(database, drops.initial, Path(folder) / "formats")
             on_progress("reads and writes")
             figures += _calls(database, Path(folder), pgbench_seconds)
             on_progress("snapshots")
@@ -199,6 +202,16 @@ def _followed(connection: Connection) -> Figure:
     while (page := feed(connection, cursor, limit=EVENTS)).documents:
         events, cursor = events + len(page.documents), page.next
     return Figure(f"feed, all in pages of {EVENTS:,}", events, time.perf_counter() - started, None, None)
+
+
+def _formats(database: Database, drop: Path, folder: Path) -> Iterator[Figure]:
+    """Measure reading and validating the same rows in each format; the limit is the standard form in CSV."""
+    with database.connect() as connection:
+        types = reference_types(connection)
+    first, *others = read_formats(drop, folder, types)
+    yield Figure(f"read and validate: {first.what}", first.rows, first.seconds, None, None)
+    for each in others:
+        yield Figure(f"read and validate: {each.what}", each.rows, each.seconds, first.seconds, first.what)
 
 
 def _limit(database: Database, path: Path) -> tuple[int, float, float]:

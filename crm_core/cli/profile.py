@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 WIDEST = 36  # characters of a cell that are shown
 
 
-@click.group()
+@click.group(epilog="Example: crm profile infer erp_2024-01-31.csv --write erp")
 def profile() -> None:
-    """Profiles: how to read the files of a source that are not in the standard form.
+    """Say how the files of a source are read.
 
-    A profile is a small file of TOML in the folder CRM_PROFILE_DIR (profiles). Take a file of the source, let `infer`
-    propose a profile, correct it, and `check` it; then `crm ingest --profile NAME FILE` takes such files in, and so
-    does Dagster from the folder drops/NAME.
+    A profile describes files that are not in the standard form. It is a small file of TOML in the folder
+    CRM_PROFILE_DIR (profiles). Take a file of the source, let `infer` propose a profile, correct it, and `check`
+    it; then `crm ingest --profile NAME FILE` takes such files in, and so does Dagster from the folder drops/NAME.
     """
 
 
-@profile.command("list")
+@profile.command("list", epilog="Example: crm profile list")
 def list_profiles() -> None:
     """List the profiles."""
     from crm_core.errors import ProfileRefused
@@ -57,7 +57,7 @@ def list_profiles() -> None:
         click.echo(line)
 
 
-@profile.command()
+@profile.command(epilog="Example: crm profile show erp")
 @click.argument("name")
 def show(name: str) -> None:
     """Print a profile."""
@@ -71,13 +71,20 @@ def show(name: str) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--rows", default=10, show_default=True, type=click.IntRange(1, 1_000), help="How many rows to show.")
 def check(name: str, file: Path, rows: int) -> None:
-    """Read a file by a profile and show what its rows become; the database stays as it is.
+    """Show what the rows of a file become by a profile.
 
-    NAME is a profile, or the path of one. The exit status is 1 if the file is refused or one of its rows is bad.
+    Nothing is recorded. NAME is a profile, or the path of one. The exit status is 1 if the file is refused or one
+    of its rows is bad.
     """
+    from crm_core.drops.trial import try_file
+    from crm_core.postgres.connection import open_migrated
+    from crm_core.reference import reference_types
+
     settings = Settings.from_environment()
     chosen = profile_of(settings, name)
-    trial = _tried(file, _form(chosen, settings), settings, rows, all_rows=True)
+    with open_migrated(settings) as database, database.connect() as connection:
+        types = reference_types(connection)
+    trial = try_file(file, _form(chosen, settings, types), types, datetime.now(UTC), shown=rows)
     _show(trial)
     if trial.rows_rejected:
         sys.exit(1)
@@ -88,10 +95,12 @@ def check(name: str, file: Path, rows: int) -> None:
 @click.option("--write", "name", metavar="NAME", help="Save the proposal as the profile of this name.")
 @click.option("--rows", default=5, show_default=True, type=click.IntRange(1, 1_000), help="How many rows to show.")
 def infer(file: Path, name: str | None, rows: int) -> None:
-    """Propose a profile for a file, and show what its first rows become by it.
+    """Propose a profile for a file.
 
-    The proposal goes to standard output and everything else to standard error, so that it can be redirected to a file.
+    It also shows what the first rows become by the proposal. The proposal goes to standard output and everything
+    else to standard error, so that it can be redirected to a file.
     """
+    from crm_core.drops.trial import try_file
     from crm_core.errors import DropRefused, ProfileRefused
     from crm_core.postgres.connection import open_migrated
     from crm_core.profiles import store
@@ -113,7 +122,8 @@ def infer(file: Path, name: str | None, rows: int) -> None:
         say_warning(note)
     try:
         found = read_profile(source, proposal.text, "the proposal")
-        _show(_trial(file, _form(found, settings), types, rows, all_rows=False), is_first=True)
+        form, now = _form(found, settings, types), datetime.now(UTC)
+        _show(try_file(file, form, types, now, shown=rows, all_rows=False), is_first=True)
     except (DropRefused, ProfileRefused) as refusal:
         say_warning(f"complete the proposal, then check it: {refusal}")
 
@@ -134,25 +144,11 @@ def source_of(file: Path) -> str:
     return letters[0] if letters and letters[0].isalpha() else "source"
 
 
-def _form(chosen: Profile, settings: Settings) -> Form:
+def _form(chosen: Profile, settings: Settings, types: ReferenceTypes) -> Form:
     from crm_core.drops.reader import Form
 
-    return Form(profile=chosen, time_zone=settings.time_zone)
-
-
-def _tried(file: Path, form: Form, settings: Settings, rows: int, *, all_rows: bool) -> Trial:
-    from crm_core.postgres.connection import open_migrated
-    from crm_core.reference import reference_types
-
-    with open_migrated(settings) as database, database.connect() as connection:
-        types = reference_types(connection)
-    return _trial(file, form, types, rows, all_rows=all_rows)
-
-
-def _trial(file: Path, form: Form, types: ReferenceTypes, rows: int, *, all_rows: bool) -> Trial:
-    from crm_core.drops.trial import try_file
-
-    return try_file(file, form, types, datetime.now(UTC), shown=rows, all_rows=all_rows)
+    sources = [source.code for source in types.sources if source.is_active]
+    return Form(profile=chosen, time_zone=settings.time_zone, sources=sources)
 
 
 def _show(trial: Trial, *, is_first: bool = False) -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 from crm_core.errors import DropRefused
 from crm_core.formats.csv_text import Header
 from crm_core.formats.remarks import REASONS, REMARKS
+from crm_core.model import FURTHER_KEY
 from crm_core.values.hashing import normal_form
 
 REQUIRED = ("display_name", "entity_type", "details")
 # A file with these may lack the required columns: it can only delete.
 OF_A_DELETION = ({"entity_uid", "op"}, {"source", "source_key", "op"})
 COLUMNS = ("entity_uid", "display_name", "entity_type", "details", "change_ts", "op", "source", "source_key")
-FURTHER_KEY = "key."  # the beginning of a column with further keys, before the code of their source
 KNOWN = {"", *COLUMNS, *REMARKS}
 _SEPARATORS = (";", "\t", "|")
 SEARCHED = 20  # lines that are searched for a header that is not in the first one
@@ -33,7 +33,7 @@ def standard_columns(
     """Return the names of a file's columns in the standard form; a column may be a detail type, by its code.
 
     Others hold keys of sources, named by FURTHER_KEY and their codes. "" stands for empty nameless columns at the end;
-    `header` is that of CSV. Raises DropRefused if it is no drop.
+    `header` is that of CSV. Raises DropRefused if it is not a drop.
     """
     codes = _codes(detail_types, sources)
     rule = _rule(codes)
@@ -96,7 +96,7 @@ def _faults(columns: tuple[str, ...], codes: Set[str]) -> list[str]:
             if any({part.strip(' "') for part in cell.split(separator)} & set(COLUMNS) for cell in columns):
                 return [f"has no commas in its header; {_separated_by(separator)}"]
         seen = next((f"; {_separated_by(one)}" for one in _SEPARATORS if len(columns) == 1 and one in columns[0]), "")
-        return [f"has no header row with a column of ours{seen}" if seen else "has no header row"]
+        return [f"has no header row with a column that is known{seen}" if seen else "has no header row"]
     named = _without_nameless(columns)
     faults = [f"has the column {name} {times} times" for name, times in Counter(named).items() if times > 1 and name]
     if "" in named:

@@ -29,6 +29,7 @@ from crm_core.drops.snapshots import (
     known_as,
     require_past,
     scope_of,
+    snapshot_of,
     why_held,
 )
 from crm_core.drops.stated_keys import stage_keys
@@ -53,6 +54,7 @@ from crm_core.timeline.merge import (
     staging,
     staging_snapshot,
 )
+from crm_core.values.text import storable
 
 Progress = Callable[[str, int, int | None], None]  # the phase, how much of it is done, and its total if known
 READING = "reading"  # the phase that counts bytes; those of the merge count steps without a known total
@@ -108,17 +110,18 @@ def ingest_on(
     def whole(report: MergeReport) -> MergeReport:
         return replace(
             report,
-            file=_storable(options.shown_as or str(path)),
+            file=storable(options.shown_as or str(path)),
             sha256=drop and drop.sha256,
             seconds=round(time.monotonic() - started, 3),
             dry_run=options.dry_run,
         )
 
     try:
-        options = _with_snapshot_of_profile(options)
+        of_profile = snapshot_of(options.profile, path, options.shown_as or path.name, options.time_zone)
+        options = replace(options, snapshot=options.snapshot or of_profile)
         content = options.sha256 or fingerprint(path)
-        of_profile = drop_id(content, path, options.profile, options.shown_as)
-        drop = _Drop(path, content, options.known_as or known_as(of_profile, options.snapshot))
+        read_as = drop_id(content, path, options.profile, options.shown_as)
+        drop = _Drop(path, content, options.known_as or known_as(read_as, options.snapshot))
         if not options.dry_run:
             _see(connection, drop, options, now)
         with connection.transaction(force_rollback=options.dry_run):
@@ -138,9 +141,9 @@ def ingest_on(
         hold(connection, path, content, report, sent_by=options.actor, is_strict=options.strict, now=now)
         return report
     except DropRefused as refusal:
-        error = _storable(str(refusal).replace(str(path), options.shown_as or str(path)))
-        is_judged = not isinstance(refusal, DropUnreadable)
-        if drop is not None and is_judged and not options.dry_run:
+        error = storable(str(refusal).replace(str(path), options.shown_as or str(path)))
+        was_read = not isinstance(refusal, DropUnreadable)
+        if drop is not None and was_read and not options.dry_run:
             values = {"sha256": drop.sha256, "error": error}
             connection.execute(statement("drop/record_refused"), values)
         rejects = refusal.rejects if isinstance(refusal, _TooStrict) else ()
@@ -154,13 +157,6 @@ class _Drop:
     path: Path
     content: str  # the SHA-256 of its bytes
     sha256: str  # that, or of a snapshot of that and more
-
-
-def _with_snapshot_of_profile(options: Options) -> Options:
-    profile = options.profile
-    if profile is None or profile.mode == "delta" or options.snapshot is not None:
-        return options
-    return replace(options, snapshot=SnapshotOptions(",".join(profile.scope)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +183,7 @@ class _Staged:
 
 
 def _replayed(known: _Known) -> MergeReport:
-    """Report on a drop that is in already, whole."""
+    """Return the report on a drop that was taken in before, with every row accepted."""
     return MergeReport(
         file="",
         sha256=None,
@@ -217,18 +213,18 @@ def _read_and_merge(
         batches = (batch.only(lines) for batch in batches)
     latest = max(now, known.first_seen)  # the clock may have been set back since the drop was first seen
     first_seen = known.snapshot_at or known.first_seen if snapshot is None else snapshot.at
-    judge = partial(validate, types=types, first_seen=first_seen, now=latest, time_zone=form.zone)
+    check = partial(validate, types=types, first_seen=first_seen, now=latest, time_zone=form.zone)
     noted, merged, differences = NotedRows(connection), None, tuple[Difference, ...]()
     unlisted, why = None, None
     size = path.stat().st_size
     progress(READING, 0, size)
     with staging(connection), staging_snapshot(connection) if snapshot else nullcontext():
-        judged = _prepared_ahead(batches, judge)
+        prepared = _prepared_ahead(batches, check)
         keeps = None if options.dry_run else sha256
         staged = _stage(
             connection,
             keeps,
-            judged,
+            prepared,
             noted,
             lambda done: progress(READING, done, size),
             is_snapshot=snapshot is not None,
@@ -279,7 +275,7 @@ def _differences(connection: Connection) -> Iterator[Difference]:
 def _stage(
     connection: Connection,
     sha256: str | None,
-    judged: Iterator[_Prepared],
+    prepared: Iterator[_Prepared],
     noted: NotedRows,
     on_bytes: Callable[[int], None],
     *,
@@ -289,9 +285,9 @@ def _stage(
     staged = _Staged()
     if sha256 is not None:
         connection.execute(statement("drop/forget_rejects"), {"sha256": sha256})
-    for batch, judged_alone, rows in judged:
-        valid = stage_keys(connection, batch, judged_alone)
-        stage(connection, rows if valid is judged_alone else encoded(valid.changes, valid.details))
+    for batch, valid_alone, rows in prepared:
+        valid = stage_keys(connection, batch, valid_alone)
+        stage(connection, rows if valid is valid_alone else encoded(valid.changes, valid.details))
         noted.add(valid.changes)
         if is_snapshot and valid.rejected_uids:
             stage_rejects(connection, valid.rejected_uids)
@@ -338,17 +334,17 @@ def _in_words(step: str) -> str:
     return step.rpartition("/")[2].lstrip("0123456789_").replace("_", " ")
 
 
-def _prepared_ahead(batches: Iterator[RawChunk], judge: Callable[[RawChunk], ValidChunk]) -> Iterator[_Prepared]:
+def _prepared_ahead(batches: Iterator[RawChunk], check: Callable[[RawChunk], ValidChunk]) -> Iterator[_Prepared]:
     """Read, validate and encode the next batches in threads, while the caller stages the current one."""
 
-    def judged(reading: Future[RawChunk | None]) -> _Prepared | None:
+    def prepare(reading: Future[RawChunk | None]) -> _Prepared | None:
         if (batch := reading.result()) is None:
             return None
-        valid = judge(batch)
+        valid = check(batch)
         return batch, valid, encoded(valid.changes, valid.details)
 
-    with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(PREFETCHED_BATCHES, "judge") as judges:
-        begun = (judges.submit(judged, reader.submit(next, batches, None)) for _ in count())
+    with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(PREFETCHED_BATCHES, "validate") as validators:
+        begun = (validators.submit(prepare, reader.submit(next, batches, None)) for _ in count())
         ahead = deque(islice(begun, PREFETCHED_BATCHES))
         while one := ahead.popleft().result():
             ahead.append(next(begun))
@@ -369,7 +365,7 @@ def _see(connection: Connection, drop: _Drop, options: Options, now: datetime) -
     profile, snapshot = options.profile, options.snapshot
     values = {
         "sha256": drop.sha256,
-        "file_name": _storable(options.shown_as or drop.path.name),
+        "file_name": storable(options.shown_as or drop.path.name),
         "bytes": drop.path.stat().st_size,
         "now": now,
         "content_sha256": None if drop.content == drop.sha256 else drop.content,
@@ -394,11 +390,6 @@ def _known(connection: Connection, sha256: str, now: datetime) -> _Known:
         if status == "merged"
         else _Known(first_seen, is_declined=status == "declined", snapshot_at=snapshot_at)
     )
-
-
-def _storable(text: str) -> str:
-    """Return the text that names a file in a form that PostgreSQL can store."""
-    return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 class _TooStrict(DropRefused):

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from crm_core.drops.csv_header import COLUMNS, KNOWN, standard_columns, standard_member
+from crm_core.errors import DropRefused
 from crm_core.formats.chunk import RawChunk
 from crm_core.formats.csv_records import RECORD_BYTES
 from crm_core.formats.csv_text import Header
@@ -76,6 +77,10 @@ def read_drop(
         for chunk in read_file(path, standard, sha256=sha256, block_bytes=block_bytes, record_bytes=record_bytes):
             yield _completed(chunk)
         return
+    if unknown := profile.keys.keys() - {code.lower() for code in form.sources}:
+        raise DropRefused(
+            path, f"has a profile with keys of {', '.join(sorted(unknown))}, which is no source that is known"
+        )
     instant = instant_of(profile, path, form.file_name or path.name)
     naming, layout = ProfileNaming(path, profile), profile.layout
     for chunk in read_file(path, naming, layout, sha256=sha256, block_bytes=block_bytes, record_bytes=record_bytes):

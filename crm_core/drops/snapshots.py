@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, tzinfo
 from pathlib import Path
 
-from crm_core.errors import DropUnreadable, SnapshotRefused
+from crm_core.errors import DropRefused, DropUnreadable, SnapshotRefused
 from crm_core.model import MergeReport, ReferenceTypes, Unlisted
 from crm_core.postgres.connection import Connection
+from crm_core.profiles.mapping import instant_of
+from crm_core.profiles.profile import Profile
 from crm_core.resources import statement
 from crm_core.values.hashing import code_key
-from crm_core.values.instants import CLOCK_SKEW
+from crm_core.values.instants import CLOCK_SKEW, parse_instant
 
 LIMIT = 0.05  # the share of its scope that a snapshot may end, unless a setting says otherwise
 PART_BYTES = 1 << 20  # of a held drop, in a row of the database
@@ -38,6 +40,21 @@ class Approval:
     reason: str | None = None
 
 
+def snapshot_of(profile: Profile | None, path: Path, name: str, time_zone: tzinfo) -> SnapshotOptions | None:
+    """Return the snapshot that a file is by its profile, perhaps of the instant in its name; None if it is none.
+
+    Raises DropRefused if there is no such instant.
+    """
+    if profile is None or profile.mode == "delta":
+        return None
+    instant = instant_of(profile, path, name)
+    try:
+        at = None if instant is None else parse_instant(instant, profile.zone or time_zone)
+    except ValueError as error:
+        raise DropRefused(path, f"is of an instant that cannot be: {error}; rename it") from error
+    return SnapshotOptions(",".join(profile.scope), at)
+
+
 def known_as(content: str, snapshot: SnapshotOptions | None) -> str:
     """Return by what a drop is known: the SHA-256 of its bytes, or of that, the scope and the instant of a snapshot."""
     if snapshot is None:
@@ -48,7 +65,7 @@ def known_as(content: str, snapshot: SnapshotOptions | None) -> str:
 
 
 def scope_of(text: str, types: ReferenceTypes) -> dict[str, int]:
-    """Return the entity types of a scope, the key of each by its code; raises SnapshotRefused for what is no scope."""
+    """Return the entity types of a scope, the key of each by its code; raises SnapshotRefused for any other text."""
     kinds = {
         code: [kind for kind in types.entity_types if code_key(kind.code) == code_key(code)] for code in _parts(text)
     }

@@ -133,7 +133,7 @@ class _Columns:
         ]
         if keys:
             return [
-                f"source = {_quoted(source)}  # the system that these keys are of; it must be known: see `crm sources`",
+                f"source = {_quoted(source)}  # whose keys these are; `crm types` lists the sources that are known",
                 f"source_key = {self._of(keys[0])}  # in each of the rows looked at, and in none twice",
             ]
         self.notes.append(

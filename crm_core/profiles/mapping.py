@@ -19,7 +19,7 @@ from crm_core.errors import DropRefused
 from crm_core.formats.chunk import ENDS, RawChunk
 from crm_core.formats.csv_text import Header
 from crm_core.formats.remarks import LINE, REASONS, REMARKS, without_faulty
-from crm_core.model import Reason
+from crm_core.model import FURTHER_KEY, Reason
 from crm_core.profiles.dates import instant_in, iso_dates, iso_instants
 from crm_core.profiles.profile import EVERY_OTHER, Profile, Template, Value
 from crm_core.values.hashing import normal_form
@@ -115,12 +115,13 @@ def instant_of(profile: Profile, path: Path, name: str) -> str | None:
 def mapped(profile: Profile, chunk: RawChunk, time_zone: tzinfo, instant: str | None = None) -> RawChunk:
     """Return the rows of a file in the standard form: its columns are those that the profile maps.
 
-    `instant` is that of all rows, if it comes from the name of the file. A text that is no number or no date although
+    `instant` is that of all rows, if it comes from the name of the file. A text that is not a number or a date although
     the profile says so is rejected.
     """
     rows = _Rows(profile, chunk.frame)
     made = [rows.column(name, value, time_zone, instant) for name, value in profile.columns.items()]
     made += [rows.detail(code, value) for code, value in profile.details.items()]
+    made += [rows.column(f"{FURTHER_KEY}{code}", value, time_zone, instant) for code, value in profile.keys.items()]
     faulty = {Reason.INVALID_DETAIL_VALUE: reduce(or_, rows.faults)} if rows.faults else {}
     chunk = replace(chunk, frame=pl.DataFrame([chunk.frame["line"], *made]), is_partial=profile.is_partial)
     return without_faulty(chunk, faulty)

@@ -61,6 +61,7 @@ class Profile:
     layout: Layout
     columns: Mapping[str, Value]
     details: Mapping[str, Value]  # by the code of their type, in lower case
+    keys: Mapping[str, Value]  # of further sources, by their codes, in lower case
     decimal: str = "."
     thousands: str = ""
     zone: ZoneInfo | None = None  # None: that of the settings

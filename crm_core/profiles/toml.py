@@ -41,6 +41,7 @@ TOP = [
     "scope",
     "columns",
     "details",
+    "keys",
 ]
 OF_A_VALUE = ["from", "values", "default", "format", "zone", "number", "blank", "file_name"]
 _SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
@@ -55,10 +56,9 @@ def read_profile(name: str, text: str, file: str) -> Profile:
     try:
         given = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        line = re.search(r"line (\d+)", str(error))
-        raise ProfileRefused(
-            file, f"is not TOML: {str(error).split(' (at')[0]}", int(line[1]) if line else None
-        ) from error
+        place = re.search(r"line (\d+)", str(error))
+        line = int(place[1]) if place else max(1, len(text.splitlines()))  # at the end
+        raise ProfileRefused(file, f"is not TOML: {str(error).split(' (at')[0]}", line) from error
     return _Reader(name, text, file, given).profile()
 
 
@@ -79,10 +79,14 @@ class _Reader:
             (normal_form(name) or "").lower(): self._value(value, ("details", name), is_detail=True, ends=blank_ends)
             for name, value in self._table("details").items()
         }
+        keys = {
+            (normal_form(name) or "").lower(): self._value(value, ("keys", name), is_detail=False, ends=False)
+            for name, value in self._table("keys").items()
+        }
         self._require_known(columns, COLUMNS, ("columns",))
         partial = self._flag(self.given, ("partial",))
         self._require_enough(columns, is_partial=partial)
-        made = [*columns.values(), *details.values()]
+        made = [*columns.values(), *details.values(), *keys.values()]
         return Profile(
             name=self.name,
             text=self.text,
@@ -91,6 +95,7 @@ class _Reader:
             layout=self._layout(),
             columns=columns,
             details=details,
+            keys=keys,
             decimal=self._mark("decimal", "."),
             thousands=self._mark("thousands", ""),
             zone=self._zone(self.given, ("zone",)),
@@ -124,6 +129,12 @@ class _Reader:
             for name, example in (("display_name", "{first} {last}"), ("entity_type", "PERSON")):
                 if name not in columns:
                     raise self.refuse(("columns",), f'lacks {name}; such as {name} = "{example}"')
+        mode, scope = self.given.get("mode", "delta"), self.given.get("scope")
+        if (mode == "snapshot") != bool(scope):
+            fault = (
+                'goes with mode = "snapshot"' if scope else 'needs scope: what it lists completely, such as ["PERSON"]'
+            )
+            raise self.refuse(("scope",) if scope else ("mode",), fault)
         if ("source_key" in columns) != ("source" in columns):
             raise self.refuse(("columns",), "needs both source and source_key: whose key it is, and the key")
 
@@ -139,7 +150,7 @@ class _Reader:
             raise self.refuse(("separator",), f'is {separator!r}; write one character, such as ";", or "tab"')
         skip = self.given.get("skip", 0)
         if not isinstance(skip, int) or isinstance(skip, bool) or not 0 <= skip <= 1_000:
-            raise self.refuse(("skip",), "is no number of lines above the header; write a whole number up to 1000")
+            raise self.refuse(("skip",), "is not a number of lines above the header; write a whole number up to 1000")
         kind = self._choice(self.given, ("format",), KINDS, None)
         return Layout(cast(Kind | None, kind), encoding, separator, skip, self._text(self.given, ("sheet",)))
 
@@ -159,7 +170,7 @@ class _Reader:
         formats = given.get("format", [])
         formats = [formats] if isinstance(formats, str) else formats
         if not isinstance(formats, list) or not all(isinstance(each, str) for each in formats):
-            raise self.refuse((*key, "format"), 'is no text or list of texts; such as "%d.%m.%Y"')
+            raise self.refuse((*key, "format"), 'is not a text or a list of texts; write, for example, "%d.%m.%Y"')
         for each in [*formats, *([of_file] if of_file else [])]:
             self._require_format(each, key)
         return Value(
@@ -230,7 +241,7 @@ class _Reader:
     def _text(self, given: Mapping[str, object], key: Key) -> str | None:
         value = given.get(key[-1])
         if value is not None and not isinstance(value, str):
-            raise self.refuse(key, "is no text; put it in quotes")
+            raise self.refuse(key, "is not a text; put it in quotes")
         return value
 
     def _texts(self, key: Key) -> list[str]:

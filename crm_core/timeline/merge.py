@@ -126,7 +126,7 @@ def stage(connection: Connection, rows: Iterable[bytes]) -> None:
 
 @contextmanager
 def staging_snapshot(connection: Connection) -> Iterator[None]:
-    """Create the work tables of a snapshot beside those of `staging`, likewise."""
+    """Create the work tables of a snapshot, in addition to those of `staging` and for as long."""
     connection.execute(statement("merge/12_create_snapshot_stage"))
     yield
     connection.execute(statement("merge/91_drop_snapshot_stage"))

@@ -180,7 +180,7 @@ def test_a_rejected_row_counts_as_present_if_its_entity_can_be_told(desk: Desk) 
     assert reads.count_entities(desk.connection, reference_types(desk.connection)) == 3
 
 
-def test_rejected_rows_are_judged_again_and_nothing_else_happens(desk: Desk) -> None:
+def test_rejected_rows_are_validated_again_and_nothing_else_happens(desk: Desk) -> None:
     desk.take("a", an_entity(at=1), an_entity("bob", at=1))
     desk.connection.execute("update entity_type set is_active = false where code = 'INSTITUTION'")
     rows = an_entity("bob", at=5), an_entity("firm", at=5, type_="INSTITUTION")

@@ -96,9 +96,9 @@ def test_a_file_of_a_subfolder_goes_in_by_its_profile_and_its_rejects_come_back_
 ) -> None:
     key = project.know("erp/2024-01-31.txt")
     assert deliver(project.folder, "2024-01-31.txt") == key
-    told = project.materialize(key)
-    assert (told["drop_file"]["profile"], told["staged_changes"]["rows_accepted"]) == ("erp", 1)
-    assert told["rejected_rows"]["rows_rejected"] == 1
+    found = project.materialize(key)
+    assert (found["drop_file"]["profile"], found["staged_changes"]["rows_accepted"]) == ("erp", 1)
+    assert found["rejected_rows"]["rows_rejected"] == 1
     again = project.materialize(key)
     assert again["staged_changes"]["status"] == "replayed"
     assert "same_bytes_as" not in again["drop_file"]
@@ -106,7 +106,7 @@ def test_a_file_of_a_subfolder_goes_in_by_its_profile_and_its_rejects_come_back_
         (document,) = registry.drops(connection).documents
         assert '"file":"erp/2024-01-31.txt"' in document
         assert '"profile":"erp"' in document
-        sha256 = str(told["drop_file"]["sha256"])
+        sha256 = str(found["drop_file"]["sha256"])
         assert b"".join(registry.rejects_file(connection, sha256)).decode() == (
             "\ufeffreject_line;reject_reasons;Name;Art;Mail\n3;unknown_entity_type;Bo;?;\n"
         )
