@@ -45,7 +45,7 @@ class CrmApi(FastAPI):
     """A FastAPI that documents only the answers that it gives, and whose pages need no other host."""
 
     def __init__(self, *, debug: bool, may_be_open: bool, lifespan: Lifespan[Any]) -> None:
-        """Create it; `may_be_open` means that it may answer without a token."""
+        """Create the application; `may_be_open` means that it may answer without a token."""
         super().__init__(
             title=TITLE,
             version=version("crm-core"),
@@ -134,7 +134,7 @@ def _calls(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _with_links(document: dict[str, Any]) -> dict[str, Any]:
-    """Add to each list the header that leads on from a part of it."""
+    """Document the Link header, which leads to the next page, for each list."""
     for call in _calls(document):
         answer = call["responses"].get("200", {})
         if '"#/components/schemas/ListOf_' in json.dumps(answer):

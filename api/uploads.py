@@ -54,7 +54,7 @@ class Uploads:
     """The folders that files are sent into."""
 
     def __init__(self, root: Path) -> None:
-        """Take the folder of all processes, which need not exist."""
+        """Use the folder of all processes, which need not exist yet."""
         self._root = root
         self._own: tuple[Path, int] | None = None  # the folder of this process, and the lock on it
         self._making = Lock()

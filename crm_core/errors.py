@@ -31,18 +31,18 @@ CrmError
 ├── UndoRefused              a drop or batch that cannot be undone or reinstated as it stands
 ├── FixtureRefused           a fixture that cannot be loaded: nothing of it is recorded
 ├── ChangeRefused            a single change with a fault, named by the reason codes of the drop contract
-├── ChangesRefused           some lines of many changes in one call have faults: nothing of them goes in
-├── CursorRefused            a text that is no cursor of the feed
-├── RequestRefused           a change that was asked for, and is valid, does not meet the state of its entity
+├── ChangesRefused           some lines of many changes in one call have faults: nothing is recorded
+├── CursorRefused            a text that is not a cursor of the feed
+├── RequestRefused           a valid change that the state of its entity does not allow
 │   ├── EntityExists         it was to be created
 │   ├── UnknownEntity        there never was such an entity
 │   ├── EntityAbsent         it did not exist at the time of the change
 │   ├── EntityStale          its ETag is not one of those that were given
 │   └── KeyReused            the Idempotency-Key was used for another request
-├── AlreadyUp                one `crm up` a home
+├── AlreadyUp                another `crm up` runs for this home
 ├── AddressUnusable          nothing can be served there
 ├── OpenToAll                others would reach an API that asks for no token
-├── ServiceFailed            a process that `crm up` started has ended, or does not get ready
+├── ServiceFailed            a process that `crm up` started has ended, or does not become ready
 ├── TooMuchToFold            an answer as known at an instant would have to look through too many entities
 ├── UnknownType              a code that names no entity type or detail type
 ├── DetailTypeInUse          how the values of a detail type compare cannot change while it has some
@@ -51,6 +51,7 @@ CrmError
 ├── UnknownToken             no token of that name or id was ever made
 ├── AccountExists            an account of that name exists
 ├── UnknownAccount           no account of that name exists
+├── AdminFirst               no admin could sign in, so nobody could manage the service
 ├── LastAdmin                no active admin would be left
 └── WeakPassword             a password that can be guessed
 """
@@ -277,21 +278,21 @@ class LineFault:
 
 
 class ChangesRefused(CrmError):
-    """Some lines of many changes in one call have faults, so nothing of them goes in."""
+    """Some lines of many changes in one call have faults, so nothing is recorded."""
 
     def __init__(self, faults: Sequence[LineFault]) -> None:
         self.faults = tuple(faults)
         bad = len({fault.line for fault in faults})
         lines = "1 line is" if bad == 1 else f"{bad:,} lines are"
-        super().__init__(f"{lines} bad, and nothing went in; correct them, and send all again")
+        super().__init__(f"{lines} bad, so nothing was recorded; correct them, and send all lines again")
 
 
 class CursorRefused(CrmError):
-    """A text that is no cursor of the feed."""
+    """A text that is not a cursor of the feed."""
 
     def __init__(self, text: str) -> None:
         self.text = text
-        super().__init__("is no cursor of the feed; take it from `next`, as it stands, or leave it blank to begin")
+        super().__init__("is not a cursor of the feed; copy it unchanged from `next`, or leave it blank to begin")
 
 
 class RequestRefused(CrmError):
@@ -368,7 +369,8 @@ class OpenToAll(CrmError):
     def __init__(self, host: str) -> None:
         self.host = host
         super().__init__(
-            f"others can reach {host}, but no token exists yet; create one with `crm token create NAME --role admin`, "
+            f"others can reach {host}, but there is no token and no account yet; create one with "
+            "`crm token create NAME --role admin` or `crm createsuperuser`, "
             "serve on 127.0.0.1, or set CRM_AUTH=off"
         )
 

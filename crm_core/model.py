@@ -133,7 +133,7 @@ class Unlisted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowCounts:
-    """What became of the rows of a drop, or of several; its records of other modules extend it."""
+    """What became of the rows of a drop, or of several; records in other modules extend this one."""
 
     rows_read: int = 0  # accepted + rejected
     rows_accepted: int = 0  # changed + unchanged

@@ -7,12 +7,9 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
-
-from dotenv import dotenv_values
 
 from crm_core.errors import SettingsError
 
@@ -265,6 +262,8 @@ class Settings:
 
         Raises SettingsError for a value that cannot be used, without ever showing a password.
         """
+        from dotenv import dotenv_values  # imported here, as it is not needed for `crm --help`
+
         of_file = _present(dotenv_values(env_file)) if env_file else {}
         of_environment = _present(os.environ if environ is None else environ)
         _warn_of_unknown(of_file, of_environment)
@@ -292,11 +291,14 @@ def _present(values: Mapping[str, str | None]) -> dict[str, str]:
 
 def _warn_of_unknown(of_file: Mapping[str, str], environ: Mapping[str, str]) -> None:
     """Warn once of each unknown name: all in the file, and probable misspellings in the environment."""
+    from difflib import get_close_matches
+
     known = {*SETTINGS, *ALIASES.values(), *POSTGRES, *OF_COMPOSE}
     for name in sorted({*of_file, *environ} - known - _WARNED_OF):
-        ours = _OURS.match(name)
+        if (ours := _OURS.match(name)) is None:
+            continue
         near = next(iter(get_close_matches(name, known, n=1, cutoff=0.8)), None)
-        if ours and (near or (name in of_file and ours[1] == "CRM")):
+        if near or (name in of_file and ours[1] == "CRM"):
             _WARNED_OF.add(name)
             cure = f"did you mean {near}?" if near else "see .env.example for all settings"
             logging.getLogger("crm").warning("%s is not a setting, so it has no effect; %s", name, cure)

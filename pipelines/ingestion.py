@@ -34,7 +34,7 @@ class Taken:
     report: MergeReport  # of this run; a replay changes nothing
     drop: DropReport  # of the run that merged it
     invariants: Mapping[str, Check]  # by name, over entities of the drop
-    entities: int  # over so many
+    entities: int  # how many were checked
     sizes: TableSizes
 
     @property
@@ -65,9 +65,24 @@ class Refused:
     before: Taken | None = None  # the earlier drop with that name, if the database has it
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A snapshot that was held: nothing was changed, and somebody has to decide."""
+
+    file: DropFile
+    report: MergeReport
+
+    @property
+    def summary(self) -> str:
+        """Return one line about it, without names of entities."""
+        found, sha256 = self.report.unlisted, self.report.sha256 or ""
+        ends = "" if found is None else f"{found.would_end:,} of {found.in_scope:,} entities would end"
+        return f"{self.file.key}: held, {ends}; approve or decline it in the cockpit, or with crm approve {sha256[:12]}"
+
+
 def take_in(
     connection: Connection, instance: dg.DagsterInstance, key: str, folder: DropFolder, asked: str | None = None
-) -> Taken | Refused:
+) -> Taken | Refused | Waiting:
     """Take in the drop of a partition, in one transaction, and collect what it did.
 
     `asked` is the requested content, as in `DropFile.content`; None means whatever the file holds now. A file that is
@@ -88,7 +103,9 @@ def take_in(
     return taken
 
 
-def _read(connection: Connection, instance: dg.DagsterInstance, file: DropFile, folder: DropFolder) -> Taken | Refused:
+def _read(
+    connection: Connection, instance: dg.DagsterInstance, file: DropFile, folder: DropFolder
+) -> Taken | Refused | Waiting:
     name = shown(file.name)
     sha256: str | None = None
     try:
@@ -112,6 +129,8 @@ def _read(connection: Connection, instance: dg.DagsterInstance, file: DropFile, 
     # Otherwise it was not this file that was bad.
     if is_validated and (report.error is None or folder.find(file.key) == file):
         remember_read(instance, file.content, sha256)
+    if report.status == "held":
+        return Waiting(file, report)
     if report.error is not None:
         return Refused(report.error, file, sha256)
     return _tell(connection, file.key, file, report)

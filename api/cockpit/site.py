@@ -12,7 +12,7 @@ from api import problems
 from api.auth import Gate
 from api.cockpit.admin import accounts as admin_accounts
 from api.cockpit.admin import index, ledger, rejects, tokens, types
-from api.cockpit.kept import Kept
+from api.cockpit.answer_cache import AnswerCache
 from api.cockpit.page import not_found
 from api.cockpit.pages import (
     accounts,
@@ -56,8 +56,8 @@ NOT_PAGES = ("/api/", "/docs", "/redoc", "/openapi.json", "/healthz", "/readyz",
 
 
 def install(app: FastAPI, state: State, gate: Gate) -> None:
-    """Add the cockpit to the application; to be called last, so that it takes what is left."""
-    app.state.kept = Kept(state)
+    """Add the cockpit to the application; to be called last, because it answers at every address that is left."""
+    app.state.answers = AnswerCache(state)
     app.state.visitors = Visitors(state, gate, is_secure=state.settings.secure)
     for part in (*PAGES, *PANEL):  # the first route that fits answers: /entities/new comes before /entities/{uid}
         app.router.routes.extend(part.routes)

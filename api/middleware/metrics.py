@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 
 class Metrics:
-    """How long requests took, and how the connection pools are."""
+    """How long requests took, and how busy the connection pools are."""
 
     def __init__(self) -> None:
         """Start with all counts at zero."""

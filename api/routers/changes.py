@@ -38,7 +38,7 @@ BODY: dict[str, object] = {"requestBody": {"required": True, "content": {NDJSON:
 
 
 class Following(Params):
-    """From where on, and how."""
+    """From where to read the feed, and how."""
 
     after: Annotated[
         str,
@@ -76,7 +76,7 @@ class Events(BaseModel):
 
 
 class Accepted(BaseModel):
-    """What many changes did: accepted = changed + unchanged."""
+    """What the changes did: accepted = changed + unchanged."""
 
     batch_id: int
     rows_accepted: int

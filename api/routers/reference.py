@@ -148,7 +148,7 @@ async def patch_detail_type(call: Admin, code: CodeInPath, body: DetailTypePatch
 
 
 def is_taken(code: str) -> bool:
-    """Return whether no detail type can have a code, because it is a parameter of the lists."""
+    """Return whether a code cannot name a detail type, because it is a parameter of the lists already."""
     return code.lower() in TAKEN
 
 

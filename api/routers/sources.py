@@ -39,7 +39,7 @@ Reason = Annotated[
 
 
 class LinkBody(BaseModel):
-    """The entity that a key shall name."""
+    """The entity that a key is to name."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -197,7 +197,7 @@ def _named(connection: Connection, named_by: SourceKey) -> Response:
 
 
 def _found(call: Call, connection: Connection, source: str, key: str) -> SourceKey:
-    """Return the key of an address; raise Refusal for a source that there is not, and ChangeRefused."""
+    """Return the key of an address; raise Refusal for an unknown source, and ChangeRefused."""
     types = call.state.types(connection)
     try:
         return find_key(types, source, key)

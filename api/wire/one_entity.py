@@ -33,7 +33,7 @@ _STATUS: Mapping[Outcome, HTTPStatus] = {
 
 
 async def answer_state(http: Request, call: Call, params: Instants, find: Callable[[Connection], UUID]) -> Response:
-    """Answer with an entity as it is now, or as it was at `as_of`; `find` returns its uid."""
+    """Return the response with an entity as it is now, or was at `as_of`; `find` returns its uid."""
     as_of = instant_or_none(call.state, "as_of", params.as_of)
     known_at = instant_or_none(call.state, "known_at", params.known_at)
 

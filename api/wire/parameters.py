@@ -110,7 +110,7 @@ class Versions(PageParams):
 
 
 class Trial(Params):
-    """Whether a change is made, or only tried."""
+    """Whether a change is made or only previewed."""
 
     dry_run: Annotated[bool, Field(description="Say what would change, the past included; nothing is recorded")] = False
 
@@ -139,7 +139,7 @@ def instant_or_none(state: State, where: str, text: str | None) -> datetime | No
 
 
 def require_key(key: str | None) -> None:
-    """Raise Refusal for an Idempotency-Key that cannot be kept."""
+    """Raise Refusal for an Idempotency-Key that cannot be stored."""
     if key is not None and not (0 < len(key) <= MAX_KEY_CHARACTERS and key.isprintable()):
         refuse("header.Idempotency-Key", f"must have 1 to {MAX_KEY_CHARACTERS} printable characters")
 

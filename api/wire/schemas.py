@@ -269,7 +269,7 @@ class Preview(BaseModel):
     dry_run: Literal[True]
     entity_uid: Uid
     outcome: Literal["created", "changed", "deleted"]
-    change_ts: Annotated[Instant, Field(description="From when on it would be so")]
+    change_ts: Annotated[Instant, Field(description="From when on the change would hold")]
     past_versions: Annotated[int, Field(description="Versions that would not hold any more at an instant before now")]
     versions_added: int
     versions_changed: Annotated[int, Field(description="Versions that would end at another instant or say otherwise")]

@@ -139,7 +139,7 @@ def write_wide(path: Path, size: int, *, seed: int = 1) -> int:
 
 
 def write_many(path: Path, versions: int) -> str:
-    """Write a drop in which one entity gets so many versions, an hour each; return its uid."""
+    """Write a drop in which one entity gets `versions` versions, an hour each; return its uid."""
     uid = "0a0a0a0a-0a0a-4a0a-8a0a-0a0a0a0a0a0a"
     number = pl.int_range(versions, dtype=pl.Int64, eager=True)
     rows = pl.DataFrame({"number": number}).select(

@@ -27,11 +27,12 @@ import psycopg
 from crm_core.bench.compare import Compared, compare
 from crm_core.bench.compare import lines as lines_of_compared
 from crm_core.bench.formats import read_formats
-from crm_core.bench.generator import DAY, MONTH, START, write_drops
+from crm_core.bench.generator import DAY, MONTH, START, Drops, write_drops
 from crm_core.bench.pages import measure_pages, take_in
 from crm_core.drops.contract import validate
-from crm_core.drops.ingest import ingest
+from crm_core.drops.ingest import Options, ingest
 from crm_core.drops.reader import read_drop
+from crm_core.drops.snapshots import SnapshotOptions
 from crm_core.drops.undo import undo_drop
 from crm_core.fixtures.load import with_types
 from crm_core.formats.files import fingerprint
@@ -48,6 +49,7 @@ from crm_core.timeline.undo import Kind, Who
 CALLS = 300  # repetitions of each read and write
 FIXED_ROWS = 20_000  # rows of the drop for a table and one five times as large
 GROWTH = 5
+REPLAY = "replay, the same rows"
 EVENTS = 1_000  # of a page of the feed
 NOON = START + MONTH / 2  # an instant between the first load and the next drop
 
@@ -111,7 +113,7 @@ def run_bench(
                 ("first load", drops.initial),
                 ("delta: 30 % news", drops.delta),
                 ("replay, the same bytes", drops.delta),
-                ("replay, the same rows", drops.replay),
+                (REPLAY, drops.replay),
                 ("late rows", drops.late),
             ):
                 on_progress(what)
@@ -122,6 +124,8 @@ def run_bench(
             figures += _formats(database, drops.initial, Path(folder) / "formats")
             on_progress("reads and writes")
             figures += _calls(database, Path(folder), pgbench_seconds)
+            on_progress("snapshots")
+            figures += _snapshots(database, drops, figures)
             with database.connect() as connection:
                 server = connection.info.parameter_status("server_version") or ""
             if with_pages:
@@ -176,6 +180,19 @@ def _undone(database: Database, path: Path, merged: Figure) -> Iterator[Figure]:
         with database.connect(autocommit=True) as connection:
             changes = undo_drop(connection, sha256, kind, who).changes
         yield Figure(what, changes, time.perf_counter() - started, merged.seconds, "merge")
+
+
+def _snapshots(database: Database, drops: Drops, before: Sequence[Figure]) -> Iterator[Figure]:
+    """Measure a snapshot that ends what a drop does not list, and one that ends nothing, beside the same rows alone."""
+    replay = next(figure for figure in before if figure.what == REPLAY)
+    for what, path, at in (
+        ("snapshot, 9 % end", drops.delta, START + 2 * MONTH),
+        ("snapshot, nothing ends", drops.replay, START + 2 * MONTH + DAY),
+    ):
+        started = time.perf_counter()
+        report = ingest(database, path, Options(snapshot=SnapshotOptions("PERSON,INSTITUTION", at), snapshot_limit=1.0))
+        assert report.error is None, report.error
+        yield Figure(what, report.rows_read, time.perf_counter() - started, replay.seconds, "replay")
 
 
 def _followed(connection: Connection) -> Figure:

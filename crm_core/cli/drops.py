@@ -61,11 +61,11 @@ def ingest(
     scope: str | None,
     at: str | None,
 ) -> None:
-    """Take in drops: files of changes, as CSV (also packed with gzip or Zstandard), JSON lines, Parquet or Excel.
+    """Take in drops: files of changes.
 
-    The files are taken in one after the other, each in one transaction. Bad rows are set aside with their reasons, and
-    the good rows are still recorded; `crm rejects` writes the bad rows as a file to correct. A refused file does not
-    stop the others.
+    A file is CSV, also packed with gzip or Zstandard, or JSON lines, Parquet or Excel. The files are taken in one
+    after the other, each in one transaction. Bad rows are set aside with their reasons, and the good rows are still
+    recorded; `crm rejects` writes the bad rows as a file to correct. A refused file does not stop the others.
 
     \b
     accepted    good rows: changed + unchanged

@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 WIDEST = 36  # characters of a cell that are shown
 
 
-@click.group()
+@click.group(epilog="Example: crm profile infer erp_2024-01-31.csv --write erp")
 def profile() -> None:
-    """Profiles: how to read the files of a source that are not in the standard form.
+    """Say how the files of a source are read.
 
-    A profile is a small file of TOML in the folder CRM_PROFILE_DIR (profiles). Take a file of the source, let `infer`
-    propose a profile, correct it, and `check` it; then `crm ingest --profile NAME FILE` takes such files in, and so
-    does Dagster from the folder drops/NAME.
+    A profile describes files that are not in the standard form. It is a small file of TOML in the folder
+    CRM_PROFILE_DIR (profiles). Take a file of the source, let `infer` propose a profile, correct it, and `check`
+    it; then `crm ingest --profile NAME FILE` takes such files in, and so does Dagster from the folder drops/NAME.
     """
 
 
-@profile.command("list")
+@profile.command("list", epilog="Example: crm profile list")
 def list_profiles() -> None:
     """List the profiles."""
     from crm_core.errors import ProfileRefused
@@ -57,7 +57,7 @@ def list_profiles() -> None:
         click.echo(line)
 
 
-@profile.command()
+@profile.command(epilog="Example: crm profile show erp")
 @click.argument("name")
 def show(name: str) -> None:
     """Print a profile."""
@@ -71,9 +71,10 @@ def show(name: str) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--rows", default=10, show_default=True, type=click.IntRange(1, 1_000), help="How many rows to show.")
 def check(name: str, file: Path, rows: int) -> None:
-    """Read a file by a profile and show what its rows become; the database stays as it is.
+    """Show what the rows of a file become by a profile.
 
-    NAME is a profile, or the path of one. The exit status is 1 if the file is refused or one of its rows is bad.
+    Nothing is recorded. NAME is a profile, or the path of one. The exit status is 1 if the file is refused or one
+    of its rows is bad.
     """
     from crm_core.drops.trial import try_file
     from crm_core.postgres.connection import open_migrated
@@ -94,9 +95,10 @@ def check(name: str, file: Path, rows: int) -> None:
 @click.option("--write", "name", metavar="NAME", help="Save the proposal as the profile of this name.")
 @click.option("--rows", default=5, show_default=True, type=click.IntRange(1, 1_000), help="How many rows to show.")
 def infer(file: Path, name: str | None, rows: int) -> None:
-    """Propose a profile for a file, and show what its first rows become by it.
+    """Propose a profile for a file.
 
-    The proposal goes to standard output and everything else to standard error, so that it can be redirected to a file.
+    It also shows what the first rows become by the proposal. The proposal goes to standard output and everything
+    else to standard error, so that it can be redirected to a file.
     """
     from crm_core.drops.trial import try_file
     from crm_core.errors import DropRefused, ProfileRefused

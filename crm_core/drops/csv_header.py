@@ -33,7 +33,7 @@ def standard_columns(
     """Return the names of a file's columns in the standard form; a column may be a detail type, by its code.
 
     Others hold keys of sources, named by FURTHER_KEY and their codes. "" stands for empty nameless columns at the end;
-    `header` is that of CSV. Raises DropRefused if it is no drop.
+    `header` is that of CSV. Raises DropRefused if it is not a drop.
     """
     codes = _codes(detail_types, sources)
     rule = _rule(codes)
@@ -96,7 +96,7 @@ def _faults(columns: tuple[str, ...], codes: Set[str]) -> list[str]:
             if any({part.strip(' "') for part in cell.split(separator)} & set(COLUMNS) for cell in columns):
                 return [f"has no commas in its header; {_separated_by(separator)}"]
         seen = next((f"; {_separated_by(one)}" for one in _SEPARATORS if len(columns) == 1 and one in columns[0]), "")
-        return [f"has no header row with a column of ours{seen}" if seen else "has no header row"]
+        return [f"has no header row with a column that is known{seen}" if seen else "has no header row"]
     named = _without_nameless(columns)
     faults = [f"has the column {name} {times} times" for name, times in Counter(named).items() if times > 1 and name]
     if "" in named:

@@ -142,8 +142,8 @@ def ingest_on(
         return report
     except DropRefused as refusal:
         error = storable(str(refusal).replace(str(path), options.shown_as or str(path)))
-        is_judged = not isinstance(refusal, DropUnreadable)
-        if drop is not None and is_judged and not options.dry_run:
+        was_read = not isinstance(refusal, DropUnreadable)
+        if drop is not None and was_read and not options.dry_run:
             values = {"sha256": drop.sha256, "error": error}
             connection.execute(statement("drop/record_refused"), values)
         rejects = refusal.rejects if isinstance(refusal, _TooStrict) else ()
@@ -183,7 +183,7 @@ class _Staged:
 
 
 def _replayed(known: _Known) -> MergeReport:
-    """Report on a drop that is in already, whole."""
+    """Return the report on a drop that was taken in before, with every row accepted."""
     return MergeReport(
         file="",
         sha256=None,
@@ -213,18 +213,18 @@ def _read_and_merge(
         batches = (batch.only(lines) for batch in batches)
     latest = max(now, known.first_seen)  # the clock may have been set back since the drop was first seen
     first_seen = known.snapshot_at or known.first_seen if snapshot is None else snapshot.at
-    judge = partial(validate, types=types, first_seen=first_seen, now=latest, time_zone=form.zone)
+    check = partial(validate, types=types, first_seen=first_seen, now=latest, time_zone=form.zone)
     noted, merged, differences = NotedRows(connection), None, tuple[Difference, ...]()
     unlisted, why = None, None
     size = path.stat().st_size
     progress(READING, 0, size)
     with staging(connection), staging_snapshot(connection) if snapshot else nullcontext():
-        judged = _prepared_ahead(batches, judge)
+        prepared = _prepared_ahead(batches, check)
         keeps = None if options.dry_run else sha256
         staged = _stage(
             connection,
             keeps,
-            judged,
+            prepared,
             noted,
             lambda done: progress(READING, done, size),
             is_snapshot=snapshot is not None,
@@ -275,7 +275,7 @@ def _differences(connection: Connection) -> Iterator[Difference]:
 def _stage(
     connection: Connection,
     sha256: str | None,
-    judged: Iterator[_Prepared],
+    prepared: Iterator[_Prepared],
     noted: NotedRows,
     on_bytes: Callable[[int], None],
     *,
@@ -285,9 +285,9 @@ def _stage(
     staged = _Staged()
     if sha256 is not None:
         connection.execute(statement("drop/forget_rejects"), {"sha256": sha256})
-    for batch, judged_alone, rows in judged:
-        valid = stage_keys(connection, batch, judged_alone)
-        stage(connection, rows if valid is judged_alone else encoded(valid.changes, valid.details))
+    for batch, valid_alone, rows in prepared:
+        valid = stage_keys(connection, batch, valid_alone)
+        stage(connection, rows if valid is valid_alone else encoded(valid.changes, valid.details))
         noted.add(valid.changes)
         if is_snapshot and valid.rejected_uids:
             stage_rejects(connection, valid.rejected_uids)
@@ -334,17 +334,17 @@ def _in_words(step: str) -> str:
     return step.rpartition("/")[2].lstrip("0123456789_").replace("_", " ")
 
 
-def _prepared_ahead(batches: Iterator[RawChunk], judge: Callable[[RawChunk], ValidChunk]) -> Iterator[_Prepared]:
+def _prepared_ahead(batches: Iterator[RawChunk], check: Callable[[RawChunk], ValidChunk]) -> Iterator[_Prepared]:
     """Read, validate and encode the next batches in threads, while the caller stages the current one."""
 
-    def judged(reading: Future[RawChunk | None]) -> _Prepared | None:
+    def prepare(reading: Future[RawChunk | None]) -> _Prepared | None:
         if (batch := reading.result()) is None:
             return None
-        valid = judge(batch)
+        valid = check(batch)
         return batch, valid, encoded(valid.changes, valid.details)
 
-    with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(PREFETCHED_BATCHES, "judge") as judges:
-        begun = (judges.submit(judged, reader.submit(next, batches, None)) for _ in count())
+    with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(PREFETCHED_BATCHES, "validate") as validators:
+        begun = (validators.submit(prepare, reader.submit(next, batches, None)) for _ in count())
         ahead = deque(islice(begun, PREFETCHED_BATCHES))
         while one := ahead.popleft().result():
             ahead.append(next(begun))

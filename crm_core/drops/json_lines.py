@@ -34,7 +34,7 @@ def read_lines(body: bytes, detail_types: Iterable[str], sources: Iterable[str] 
 
     Members are the columns of a drop: `details` is a list of objects, and any of the detail types may be a member of
     its own, named by its code, as may keys of further sources. Other values are texts; null and blank say nothing.
-    Raises ChangesRefused for lines that are no such objects.
+    Raises ChangesRefused for lines that are not such objects.
     """
     columns = [*COLUMNS, *map(code_key, detail_types), *map(further_key, sources)]
     rows: list[tuple[int | str | None, ...]] = []
@@ -52,15 +52,15 @@ def read_lines(body: bytes, detail_types: Iterable[str], sources: Iterable[str] 
 
 
 def _members(record: bytes, columns: Sequence[str]) -> tuple[dict[str, str], list[tuple[str, Reason | None]]]:
-    """Read one line: its members as the cells of a drop, and what is wrong with it."""
+    """Return the members of one line as the cells of a drop, and what is wrong with the line."""
     try:
         value: object = json.loads(record.decode(), object_pairs_hook=_each_once)
     except UnicodeDecodeError:
         return {}, [("is not UTF-8; send UTF-8", Reason.INVALID_ENCODING)]
     except (ValueError, RecursionError) as error:
-        return {}, [(f"is no JSON that can be read: {error}; send one object a line", None)]
+        return {}, [(f"is not JSON that can be read: {error}; send one object on each line", None)]
     if not isinstance(value, dict):
-        return {}, [("is no JSON object; send one a line", None)]
+        return {}, [("is not a JSON object; send one on each line", None)]
     return {code_key(name): _cell(item) for name, item in value.items()}, list(_faults(value, columns))
 
 

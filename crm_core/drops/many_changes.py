@@ -19,7 +19,7 @@ from crm_core.values.hashing import normal_forms
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who sends many changes, and under which key; see `single_change.Provenance`."""
+    """Who sends many changes, with which Idempotency-Key; see `single_change.Provenance`."""
 
     actor: str
     request_id: str
@@ -38,7 +38,7 @@ class Recorded:
 def record_lines(connection: Connection, body: bytes, sender: Sender, *, now: datetime, time_zone: tzinfo) -> Recorded:
     """Record all changes of a text of JSON lines as one batch of a request, in one transaction.
 
-    The lines obey the contract of a drop. Like any request they are no repeats, and a change without change_ts is later
+    The lines obey the contract of a drop. As in any request they are not repeats; a change without change_ts is later
     than all that is known of its entity. Raises ChangesRefused with the faults of every bad line, and KeyReused;
     nothing was recorded then.
     """
@@ -49,7 +49,7 @@ def record_lines(connection: Connection, body: bytes, sender: Sender, *, now: da
         codes = [kind.code for kind in types.detail_types if kind.is_active]
         chunk = read_lines(body, codes, [source.code for source in types.sources if source.is_active])
         if chunk.frame.is_empty():
-            raise ChangesRefused([LineFault(1, "is missing; send one JSON object a line")])
+            raise ChangesRefused([LineFault(1, "is missing; send one JSON object on each line")])
         valid = validate(chunk, types, first_seen=now, now=now, time_zone=time_zone)
         _require_good(valid)
         undated = chunk.frame.filter(normal_forms(chunk.frame["change_ts"]).is_null())["line"].to_list()

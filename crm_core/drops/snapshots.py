@@ -65,7 +65,7 @@ def known_as(content: str, snapshot: SnapshotOptions | None) -> str:
 
 
 def scope_of(text: str, types: ReferenceTypes) -> dict[str, int]:
-    """Return the entity types of a scope, the key of each by its code; raises SnapshotRefused for what is no scope."""
+    """Return the entity types of a scope, the key of each by its code; raises SnapshotRefused for any other text."""
     kinds = {
         code: [kind for kind in types.entity_types if code_key(kind.code) == code_key(code)] for code in _parts(text)
     }

@@ -41,14 +41,14 @@ def stage_keys(connection: Connection, chunk: RawChunk, valid: ValidChunk) -> Va
         | pl.col("line").is_in(valid.keys["line"].implode())
         | pl.col("entity_uid").is_in(uids)
     ).sort("line")
-    stated, bad = _judged(rows, valid.keys, _entities_of(connection, set(uids)))
+    stated, bad = _stated(rows, valid.keys, _entities_of(connection, set(uids)))
     with connection.cursor() as cursor, cursor.copy(statement("merge/12_copy_stated_keys")) as copy:
         for line, key, uid in stated:
             copy.write_row((line, *key, uid))
     return _without(chunk, valid, bad) if bad else valid
 
 
-def _judged(
+def _stated(
     rows: pl.DataFrame, keys: pl.DataFrame, entities: dict[str, str]
 ) -> tuple[list[tuple[int, _Named, str]], list[int]]:
     """Take rows in their order: return what they state (line, key, entity), and the lines of those that may not.
@@ -63,7 +63,7 @@ def _judged(
     for line, uid, names_twice, *key in rows.select("line", "entity_uid", "names_twice", *_Named._fields).iter_rows():
         first = [] if key[0] is None else [_Named(*key)]
         its = entities.get(uid, uid) if first and not names_twice else uid
-        names = [*first, *further[line]]
+        names = list(dict.fromkeys([*first, *further[line]]))  # a row may give one key twice
         if any(entities.get(name.key_uid, its) != its for name in names):
             bad.append(line)
             continue
@@ -82,10 +82,15 @@ def _without(chunk: RawChunk, valid: ValidChunk, bad: list[int]) -> ValidChunk:
     reason = (Reason.KEY_OF_ANOTHER_ENTITY,)
     rejects = [Reject(line, reason, raw) for line, raw in zip(bad, chunk.raw(bad), strict=True)]
     is_good = ~pl.col("line").is_in(bad)
+    named = pl.concat(
+        [valid.changes.select("line", "entity_uid", "key_uid"), valid.keys.select("line", "key_uid")], how="diagonal"
+    )
+    uids = named.filter(~is_good).select(pl.concat_list("entity_uid", "key_uid").explode().drop_nulls()).to_series()
     return replace(
         valid,
         changes=valid.changes.filter(is_good),
         details=valid.details.filter(is_good),
         keys=valid.keys.filter(is_good),
         rejects=sorted([*valid.rejects, *rejects], key=lambda reject: reject.line),
+        rejected_uids=[*valid.rejected_uids, *uids],
     )

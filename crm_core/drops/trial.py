@@ -49,7 +49,7 @@ def try_file(
 ) -> Trial:
     """Read and validate a file, all of it or its first rows; `shown` valid rows and rejects are returned.
 
-    Raises DropRefused if it is no drop of that form.
+    Raises DropRefused if it is not a drop of that form.
     """
     accepted, rejected = 0, 0
     rows: list[TriedRow] = []

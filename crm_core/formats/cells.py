@@ -13,7 +13,7 @@ _WHOLE = 1e15  # the numbers below are exact in a binary fraction, and people wr
 def texts(column: pl.Series) -> pl.Series:
     """Return a column of any type as String: whole numbers without .0, dates in ISO 8601, true and false.
 
-    Lists and structs are JSON. Bytes are null where they are no UTF-8.
+    Lists and structs are JSON. Bytes that are not UTF-8 are null.
     """
     kind = column.dtype
     match kind:

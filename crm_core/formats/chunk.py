@@ -73,7 +73,7 @@ class LineChunk(RawChunk):
 
 @dataclass(frozen=True, slots=True)
 class TableChunk(RawChunk):
-    """Rows of a file that is no text; rejects keep them as records of CSV."""
+    """Rows of a file that is not text; rejects keep them as records of CSV."""
 
     source: pl.DataFrame = field(default_factory=pl.DataFrame)  # the rows as they were read: line, and all columns
 

@@ -147,7 +147,7 @@ def is_encoding(name: str) -> bool:
 
 
 class Transcoded:
-    """A text in UTF-8, from another encoding; what is no text in that encoding is no UTF-8 either."""
+    """A text in UTF-8, from another encoding; bytes that are invalid there become bytes that are not UTF-8."""
 
     def __init__(self, stream: Stream, encoding: str) -> None:
         self._stream, self._ready, self._is_last = stream, bytearray(), False

@@ -33,7 +33,7 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def table_kind(path: Path, start: bytes, packed: str | None) -> Kind | None:
-    """Return the kind of a file that is not text; None if it may be text. Raises DropRefused for what is no drop."""
+    """Return the kind of a file that is not text; None if it may be text. Raises DropRefused if it cannot be a drop."""
     for magic, other in _OTHER_KINDS:
         if start.startswith(magic):
             raise DropRefused(path, f"is {other}")
@@ -44,7 +44,7 @@ def table_kind(path: Path, start: bytes, packed: str | None) -> Kind | None:
 
 
 def text_kind(path: Path, text: bytes) -> Kind:
-    """Return the kind of a text in UTF-8 from its first bytes. Raises DropRefused for what is no drop."""
+    """Return the kind of a text in UTF-8 from its first bytes. Raises DropRefused if it cannot be a drop."""
     if wide := "UTF-32" if text.startswith(_UTF_32) else "UTF-16" if text.startswith(_UTF_16) else None:
         raise DropRefused(path, f'is in {wide}; save it as UTF-8, or say so in a profile: encoding = "{wide.lower()}"')
     body = text.removeprefix(UTF_8_MARK).lstrip(b" \t\r\n")

@@ -1,4 +1,4 @@
-"""Tables that are no text, such as Parquet and Excel, as chunks of text."""
+"""Tables in files that are not text, such as Parquet and Excel, as chunks of text."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def iso_instants(texts: pl.Series, formats: tuple[str, ...], zone: tzinfo) -> pl
     """Return each text as an instant in ISO 8601; texts in none of the formats stay as they are.
 
     What is of a wall clock is read in the zone. If that time does not exist there, or exists twice, it stays without an
-    offset, for the reader to decide.
+    offset, and the caller decides.
     """
     result = texts
     left = texts

@@ -115,7 +115,7 @@ def instant_of(profile: Profile, path: Path, name: str) -> str | None:
 def mapped(profile: Profile, chunk: RawChunk, time_zone: tzinfo, instant: str | None = None) -> RawChunk:
     """Return the rows of a file in the standard form: its columns are those that the profile maps.
 
-    `instant` is that of all rows, if it comes from the name of the file. A text that is no number or no date although
+    `instant` is that of all rows, if it comes from the name of the file. A text that is not a number or a date although
     the profile says so is rejected.
     """
     rows = _Rows(profile, chunk.frame)

@@ -150,7 +150,7 @@ class _Reader:
             raise self.refuse(("separator",), f'is {separator!r}; write one character, such as ";", or "tab"')
         skip = self.given.get("skip", 0)
         if not isinstance(skip, int) or isinstance(skip, bool) or not 0 <= skip <= 1_000:
-            raise self.refuse(("skip",), "is no number of lines above the header; write a whole number up to 1000")
+            raise self.refuse(("skip",), "is not a number of lines above the header; write a whole number up to 1000")
         kind = self._choice(self.given, ("format",), KINDS, None)
         return Layout(cast(Kind | None, kind), encoding, separator, skip, self._text(self.given, ("sheet",)))
 
@@ -170,7 +170,7 @@ class _Reader:
         formats = given.get("format", [])
         formats = [formats] if isinstance(formats, str) else formats
         if not isinstance(formats, list) or not all(isinstance(each, str) for each in formats):
-            raise self.refuse((*key, "format"), 'is no text or list of texts; such as "%d.%m.%Y"')
+            raise self.refuse((*key, "format"), 'is not a text or a list of texts; write, for example, "%d.%m.%Y"')
         for each in [*formats, *([of_file] if of_file else [])]:
             self._require_format(each, key)
         return Value(
@@ -241,7 +241,7 @@ class _Reader:
     def _text(self, given: Mapping[str, object], key: Key) -> str | None:
         value = given.get(key[-1])
         if value is not None and not isinstance(value, str):
-            raise self.refuse(key, "is no text; put it in quotes")
+            raise self.refuse(key, "is not a text; put it in quotes")
         return value
 
     def _texts(self, key: Key) -> list[str]:

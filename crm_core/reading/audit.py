@@ -30,7 +30,7 @@ _State = dict[str, object]
 _Details = Mapping[str, str | None] | None
 DETAILS = "details."
 LAST = (1 << 63, 1 << 31)  # batch_id and row_no: behind every change of an instant
-BY_SNAPSHOT = (0, 0)  # likewise: before every change of an instant
+BY_SNAPSHOT = (0, 0)  # comes before every change of an instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def stream_ledger(connection: Connection, which: Recorded | None = None) -> Iter
 
 
 def count_audit_of_all(connection: Connection, which: Recorded | None = None, *, at_most: int | None = None) -> int:
-    """Count what `audit_of_all` lists; counting stops at `at_most`, so that this answer means so many or more."""
+    """Count what `audit_of_all` lists; counting stops at `at_most`, which then means that many or more."""
     values = _values(connection, which or Recorded())
     name = "count_audit_of_few" if _are_few(connection, values) else "count_audit_of_all"
     ((count,),) = rows(connection, name, values | {"at_most": at_most})
@@ -111,7 +111,7 @@ def stream_audit_of_all(connection: Connection, which: Recorded | None = None) -
 def documents(connection: Connection, changes: Sequence[TupleRow]) -> list[Document]:
     """Return changes, each an entity_uid, change_ts, batch_id and row_no, as an audit shows them, in their order.
 
-    Of one entity, what is recorded earlier is known earlier: so this reads the ledger itself, however it was known.
+    Of one entity, what was recorded earlier is known earlier, so this reads the ledger itself, also with `known_at`.
     """
     if not changes:
         return []
@@ -164,7 +164,7 @@ def _with_names(connection: Connection, changes: Sequence[TupleRow]) -> list[Doc
 
 @dataclass(slots=True)
 class _Said:
-    """What was said of one field so far, in the order of valid time; a place is said once."""
+    """What was said of one field so far, in the order of valid time; one value for each place."""
 
     places: list[_Place] = field(default_factory=list)
     values: list[str | None] = field(default_factory=list)
@@ -192,7 +192,7 @@ class _Change:
     promoted_by: int | None  # the batch since when a repeat stands in the place of another
 
     def says_as(self, other: _Change) -> bool:
-        """Return whether it says of its instant what another says."""
+        """Return whether it says the same as another change of its instant."""
         mine, its = ((c.place[0], c.op, c.name, c.code, c.details) for c in (self, other))
         return mine == its
 
@@ -208,7 +208,7 @@ class _Snapshot:
 
 @dataclass(slots=True)
 class _Walk:
-    """What is recorded of one entity so far, and acts."""
+    """What was recorded of one entity so far, and which of it acts."""
 
     changes: list[_Change] = field(default_factory=list)
     snapshots: list[_Snapshot] = field(default_factory=list)  # that do not list the entity
@@ -233,7 +233,7 @@ class _Walk:
         self.ends = None
 
     def retract(self, op: Retracting, of_batches: Sequence[int], by: int) -> None:
-        """Let batches act no more, or again."""
+        """Undo batches, or reinstate them: their changes no longer count, or count again."""
         self.undone = self.undone | {*of_batches} if op == "undo" else self.undone - {*of_batches}
         self.ends, self.deletions, self.begins, self.fields = None, _Said(), _Said(), defaultdict(_Said)
         for change in self.changes:

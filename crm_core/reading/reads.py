@@ -348,7 +348,7 @@ def _moments(
 
 
 def diff_candidates(connection: Connection, window: Values, after_uid: UUID | None, size: int) -> Iterator[list[UUID]]:
-    """Find the entities that may differ between two instants, in order of entity_uid, so many at a time."""
+    """Find the entities that may differ between two instants, in order of entity_uid, at most `limit` at a time."""
     while True:
         values = window | {"after_uid": after_uid, "limit": size}
         found = [uid for (uid,) in rows(connection, "diff_candidates", values)]

@@ -1,4 +1,4 @@
-"""Search as somebody types: current entities by a part of their name or of a detail, or by a key; the best first."""
+"""Search while typing: current entities by a part of their name or of a detail, or by a key; the best first."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def stage(connection: Connection, rows: Iterable[bytes]) -> None:
 
 @contextmanager
 def staging_snapshot(connection: Connection) -> Iterator[None]:
-    """Create the work tables of a snapshot beside those of `staging`, likewise."""
+    """Create the work tables of a snapshot, in addition to those of `staging` and for as long."""
     connection.execute(statement("merge/12_create_snapshot_stage"))
     yield
     connection.execute(statement("merge/91_drop_snapshot_stage"))
@@ -146,6 +146,8 @@ def find_unlisted(connection: Connection, snapshot: Snapshot, *, named: int) -> 
     """
     run = _Steps(connection, lambda _step: None)
     run("20_lock_all")
+    run("15_follow_keys")  # what is listed by a linked key is the entity of the link
+    run("21_follow_keys_of_rejects")
     (in_scope,) = run.row("22_find_unlisted", at=snapshot.at, entity_type_ids=list(snapshot.entity_type_ids))
     would_end, uids, names = run.row("23_count_unlisted", limit=named)
     return Unlisted(would_end, in_scope, tuple(Named(str(uid), name) for uid, name in zip(uids, names, strict=True)))

@@ -1,4 +1,4 @@
-"""What a change would do, the past included: it is made as ever, looked at, and rolled back."""
+"""What a change would do, the past included: it is made, compared with what was before, and rolled back."""
 
 from __future__ import annotations
 

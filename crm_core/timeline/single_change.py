@@ -64,14 +64,14 @@ class ChangeRequest:
     provenance: Provenance
     change_ts: str | None = None  # ISO 8601; None or blank: the moment when it is recorded
     display_name: str | None = None  # None: not set, which only a patch may
-    entity_type: str | None = None  # likewise
+    entity_type: str | None = None  # as display_name
     details: Sequence[tuple[str, str | None]] = ()  # code and value; None ends the detail
     preconditions: Preconditions = NO_PRECONDITIONS
     named_by: SourceKey | None = None  # then an upsert creates the entity of the key, or changes it
 
     @property
     def is_dated(self) -> bool:
-        """Return whether it says from when on it is so."""
+        """Return whether it says from when on it holds."""
         return normal_form(self.change_ts or "") is not None
 
 

@@ -1,4 +1,4 @@
-"""Undo and reinstate batches: what they said acts no more, or again, as if they had not come, or had not been undone.
+"""Undo and reinstate batches: everything is as if they had not come, or had not been undone.
 
 That is recorded as a batch of its own. The ledger keeps everything; the entities that are touched are folded again by
 the statements of a merge.
@@ -53,8 +53,8 @@ class Retraction:
 
     kind: Kind
     batch_id: int  # that records it
-    batches: tuple[int, ...]  # that act no more, or again
-    changes: int  # that act no more, or again
+    batches: tuple[int, ...]  # that are undone or reinstated
+    changes: int  # of these batches
     repeats: int  # that stand in the place of what they repeat
     entities: int  # of which a version differs
     entity_versions_added: int
@@ -64,7 +64,7 @@ class Retraction:
     differences: tuple[Difference, ...]  # the first
 
     def as_json(self) -> dict[str, object]:
-        """Return the object that answers show."""
+        """Return the result as the object that the command line and the API show."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
@@ -94,8 +94,8 @@ def retract(connection: Connection, kind: Kind, batches: Sequence[int], who: Who
     is_reinstated = kind == "reinstate"
     run("undo/20_record_retraction", batches=its, batch_id=batch_id, is_reinstated=is_reinstated, reason=who.reason)
     with staging(connection), staging_snapshot(connection):
-        run("undo/30_create_judged")
-        run("undo/31_judge", batches=its)
+        run("undo/30_create_affected")
+        run("undo/31_find_affected", batches=its)
         run("undo/32_find_unlisted", batches=its)
         run("undo/40_mark")
         run("undo/41_promote", batch_id=batch_id)
@@ -117,7 +117,7 @@ def retract(connection: Connection, kind: Kind, batches: Sequence[int], who: Who
         details_added = run("merge/75_insert_details", recorded_at=recorded_at)
         run("merge/81_keep_effects", batch_id=batch_id)
         changes, repeats, entities = _row(connection, "undo/80_count", {})
-        run("undo/90_drop_judged")
+        run("undo/90_drop_affected")
     differences = _differences(moments, before, _states(connection, moments))
     return Retraction(
         kind,

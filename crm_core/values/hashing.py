@@ -65,7 +65,7 @@ def normal_form(value: str) -> str | None:
 
 
 def _seen(text: str) -> str:
-    """Remove invisible characters; of several adjacent joiners only the first can stay."""
+    """Return the text without invisible characters; of several adjacent joiners only the first can stay."""
     text = _JOINER.sub(r"\1", unicodedata.normalize("NFC", _NEEDED.sub(r"\1", text)))
     kept: list[str] = []
     in_word = False  # preceded by a letter with its marks

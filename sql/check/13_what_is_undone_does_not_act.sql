@@ -1,5 +1,4 @@
--- The changes of the ledger that act are those of batches that are not undone, and of repeats those that stand in the place of another;
--- and so are the snapshots.
+-- The changes and snapshots that act are those of batches that are not undone, and of repeats those that stand in the place of another.
 -- In: uids (null: all entities). Out: one line a breach.
 select format('change of entity %%s at %%s, of batch %%s, row %%s, %%s', l.entity_uid, l.change_ts, l.batch_id, l.row_no,
               case when l.acts then 'acts, and should not' else 'should act, and does not' end)

@@ -7,7 +7,11 @@ from (
             from (select l.entity_uid, utc(l.change_ts) as change_ts, utc(b.recorded_at) as recorded_at, l.op, b.actor,
                          origin_document(b.source, b.drop_sha256, f.file_name, l.row_no, b.request_id) as source,
                          (select row_to_json(said)
-                          from (select l.display_name, et.code as entity_type, l.details) said) as asserted) recorded) as document,
+                          from (select l.display_name, et.code as entity_type, (
+                                    select ('{' || coalesce(string_agg(to_json(key)::text || ':' || value::text, ','), '') || '}')::json
+                                    from jsonb_each(l.details)
+                                    having l.details is not null  -- without spaces, as everything else is written
+                                ) as details) said) as asserted) recorded) as document,
            l.entity_uid, l.batch_id, l.row_no, page.place
     from unnest(%(entity_uids)s::uuid[], %(instants)s::timestamptz[], %(batch_ids)s::bigint[], %(row_nos)s::integer[])
         with ordinality as page (entity_uid, change_ts, batch_id, row_no, place)

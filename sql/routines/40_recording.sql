@@ -40,7 +40,7 @@ $$;
 --   is_outdated      that change is superseded by another at the same instant
 --   has_tie          there is a change at the same instant
 --   has_later_patch  there is a later partial change, which inherits what it does not name
---   may_be_ended     a snapshot of its instant or later does not list the entity
+--   may_be_ended     a snapshot of its instant or later does not list the entity; not told of a repeat
 create or replace function compare_with_ledger(
     its_uid uuid, its_ts timestamptz, its_op text, its_name text, its_type_id smallint, its_details jsonb)
 returns table (
@@ -90,10 +90,11 @@ language sql stable rows 1 as $$
         where last.change_ts > its_ts and l.entity_uid = its_uid and l.change_ts > its_ts and l.op = 'patch' and l.acts
         limit 1
     ) patched on true
-    left join lateral (  -- the snapshots since that change that do not list the entity; mostly none is as late as that
+    left join lateral (  -- the snapshots since that change that do not list the entity; mostly none is as late, or it is a repeat
         select bool_or(s.at >= its_ts) as is_ahead
         from snapshot s
         where (select max(at) from snapshot where acts) > least(its_ts - interval '1 microsecond', last.change_ts)
+          and repeated.batch_id is null and (last.is_same and last.change_ts = its_ts) is not true
           and s.acts and s.at > least(its_ts - interval '1 microsecond', last.change_ts)
           and not exists (select from named_by_batch n where n.batch_id = s.batch_id and n.entity_uid = its_uid)
     ) unlisted on true

@@ -48,11 +48,10 @@ begin
         values (its_key_uid, its_source_id, its_source_key, its_uid, link_key.batch_id)
         on conflict (key_uid) do update set entity_uid = excluded.entity_uid;
         insert into ledger (entity_uid, change_ts, batch_id, row_no, op)
-        select of_both.uid, greatest(clock_timestamp(), max(l.change_ts) + interval '1 microsecond'), link_key.batch_id, of_both.row_no, 'patch'
+        select of_both.uid, greatest(clock_timestamp(), last_instant(of_both.uid) + interval '1 microsecond'), link_key.batch_id,
+               of_both.row_no, 'patch'
         from (values (its_uid, 1), (former, 2)) as of_both (uid, row_no)
-        join ledger l on l.entity_uid = of_both.uid
-        group by of_both.uid, of_both.row_no
-        having bool_or(l.acts);
+        where exists (select from ledger l where l.entity_uid = of_both.uid and l.acts);
     end if;
 end
 $$;

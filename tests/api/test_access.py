@@ -372,8 +372,8 @@ def test_the_id_of_a_request_is_in_its_log_line(database: Database, caplog: pyte
     with served(database) as client:
         client.get(f"{ENTITIES}?q=x", headers={"X-Request-ID": "find-me"})
         client.get("/nope", headers={"X-Request-ID": "find-me-too"})
-    told = [record.fields for record in caplog.records if hasattr(record, "fields")]
-    assert [{**line, "ms": 0} for line in told] == [
+    found = [record.fields for record in caplog.records if hasattr(record, "fields")]
+    assert [{**line, "ms": 0} for line in found] == [
         {"request_id": "find-me", "method": "GET", "path": ENTITIES, "status": 200, "ms": 0, "actor": "anonymous"},
         {"request_id": "find-me-too", "method": "GET", "path": "/nope", "status": 404, "ms": 0, "actor": None},
     ]

@@ -173,8 +173,8 @@ class TestPutting:
         a_problem(client.post(ENTITIES, json=body() | {"keys": {"erp": "1"}}), 400, "body.keys", "PUT /api/v1/sources")
 
     def test_faults_are_named_by_their_codes(self, client: httpx.Client) -> None:
-        told = a_problem(client.put(by_key("bad"), json=body(" ") | {"entity_type": "x"}), 400)
-        assert {fault["reason"] for fault in told["errors"]} == {"missing_display_name", "unknown_entity_type"}
+        problem = a_problem(client.put(by_key("bad"), json=body(" ") | {"entity_type": "x"}), 400)
+        assert {fault["reason"] for fault in problem["errors"]} == {"missing_display_name", "unknown_entity_type"}
 
 
 class TestDeleting:
@@ -193,17 +193,17 @@ class TestLinks:
         own = put(client, "L1", body("Own"))
         ada = create(client, "Ada L1")
         before = client.get(f"{ENTITIES}/{ada['entity_uid']}").headers["etag"]
-        told = client.put(link("L1"), json={"entity_uid": ada["entity_uid"], "reason": "the same person"}).json()
-        assert (told["source"], told["source_key"], told["entity_uid"], told["is_linked"]) == (
+        document = client.put(link("L1"), json={"entity_uid": ada["entity_uid"], "reason": "the same person"}).json()
+        assert (document["source"], document["source_key"], document["entity_uid"], document["is_linked"]) == (
             "erp", "L1", ada["entity_uid"], True,
         )  # fmt: skip
-        assert told["links"][0]["reason"] == "the same person"
+        assert document["links"][0]["reason"] == "the same person"
         assert read(client, ada)["keys"] == {"erp": "L1"}
         assert read(client, own)["keys"] == {}
         assert client.get(f"{ENTITIES}/{ada['entity_uid']}").headers["etag"] != before
         assert put(client, "L1", body("Linked"))["entity_uid"] == ada["entity_uid"]
-        told = client.delete(link("L1"), params={"reason": "they are two"}).json()
-        assert (told["entity_uid"], told["is_linked"], len(told["links"])) == (own["entity_uid"], False, 2)
+        document = client.delete(link("L1"), params={"reason": "they are two"}).json()
+        assert (document["entity_uid"], document["is_linked"], len(document["links"])) == (own["entity_uid"], False, 2)
         assert put(client, "L1", body("Own again"))["entity_uid"] == own["entity_uid"]
         assert [one["display_name"] for one in (read(client, own), read(client, ada))] == ["Own again", "Linked"]
 
@@ -219,11 +219,11 @@ class TestLinks:
 
     def test_can_be_undone_like_any_request(self, client: httpx.Client) -> None:
         own, ada = put(client, "L3"), create(client, "Ada L3")
-        told = client.put(link("L3"), json={"entity_uid": ada["entity_uid"], "reason": "the same"}).json()
-        batch = told["links"][0]["batch_id"]
+        document = client.put(link("L3"), json={"entity_uid": ada["entity_uid"], "reason": "the same"}).json()
+        batch = document["links"][0]["batch_id"]
         assert client.post(f"{V1}/batches/{batch}/undo", params={"reason": "no"}).status_code == 200
-        told = client.get(link("L3")).json()
-        assert (told["entity_uid"], told["links"][0]["is_undone"]) == (own["entity_uid"], True)
+        document = client.get(link("L3")).json()
+        assert (document["entity_uid"], document["links"][0]["is_undone"]) == (own["entity_uid"], True)
         client.post(f"{V1}/batches/{batch}/undo", params={"reason": "yes", "reinstate": "true"})
         assert client.get(link("L3")).json()["entity_uid"] == ada["entity_uid"]
 
@@ -259,16 +259,20 @@ class TestManyChanges:
             body("Ada K") | {"source": "ERP", "source_key": "M2"},
             body("Ann B") | {"source": "shop", "source_key": "M1"},
         ]
-        told = client.post(f"{V1}/changes", content="\n".join(map(json.dumps, rows)), headers={"Content-Type": NDJSON})
-        assert told.status_code in (200, 201), told.text
+        answer = client.post(
+            f"{V1}/changes", content="\n".join(map(json.dumps, rows)), headers={"Content-Type": NDJSON}
+        )
+        assert answer.status_code in (200, 201), answer.text
         ann = str(key_uid("erp", "M1"))
-        assert told.json()["entity_uids"] == [ann, ada["entity_uid"], ann]
+        assert answer.json()["entity_uids"] == [ann, ada["entity_uid"], ann]
         found = client.get(by_key("M1")).json()
         assert (found["display_name"], found["keys"]) == ("Ann B", {"Shop": "M1", "erp": "M1"})
 
     def test_with_a_key_of_another_entity_are_refused_by_line(self, client: httpx.Client) -> None:
         put(client, "M3")
         rows = [body("A"), body("B") | {"source": "erp", "source_key": "M3", "entity_uid": str(key_uid("erp", "x"))}]
-        told = client.post(f"{V1}/changes", content="\n".join(map(json.dumps, rows)), headers={"Content-Type": NDJSON})
-        fault = a_problem(told, 400)["errors"][0]
+        answer = client.post(
+            f"{V1}/changes", content="\n".join(map(json.dumps, rows)), headers={"Content-Type": NDJSON}
+        )
+        fault = a_problem(answer, 400)["errors"][0]
         assert (fault["where"], fault["reason"]) == ("line 2", "key_of_another_entity")

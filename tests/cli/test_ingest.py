@@ -255,7 +255,7 @@ def test_ctrl_c_ends_a_merge_cleanly_and_keeps_nothing_of_it(
 
 @pytest.mark.unit
 def test_the_clock_goes_on_in_every_phase() -> None:
-    """The last phase is told once, at its start, and takes longest: the display lives on."""
+    """The last phase is reported once, at its start, and takes longest: the display goes on meanwhile."""
     master, slave = pty.openpty()
     code = (
         "import sys, time; from pathlib import Path; from crm_core.cli.console import drop_progress\n"

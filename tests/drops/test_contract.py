@@ -1,4 +1,4 @@
-"""Each row is judged by every rule of the drop contract, and what passes is written in one form and hashed."""
+"""Each row is checked by every rule of the drop contract, and what passes is written in one form and hashed."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def test_a_derived_uid_depends_on_the_content_alone() -> None:
         assert (UUID(uid).version, UUID(uid).variant) == (8, "specified in RFC 4122")
 
 
-def test_what_reading_and_judging_reject_comes_in_the_order_of_the_lines(tmp_path: Path) -> None:
+def test_what_reading_and_validation_reject_comes_in_the_order_of_the_lines(tmp_path: Path) -> None:
     path = tmp_path / "drop.csv"
     path.write_text("display_name,entity_type,details\nAda\n,PERSON,\nBob,PERSON,\n,,\nshort\n")
     (chunk,) = read_drop(path)
@@ -274,7 +274,7 @@ def json_details(details: dict[str, str | None]) -> list[dict[str, str | None]]:
     return [{"detail_type": kind, "detail_value": value} for kind, value in details.items()]
 
 
-def test_a_judged_batch_leaves_no_column_to_the_garbage_collector() -> None:
+def test_a_validated_batch_leaves_no_column_to_the_garbage_collector() -> None:
     validate_rows(Row())
     gc.collect()
     gc.disable()

@@ -72,7 +72,7 @@ REFUSED = {
     "remark": ("# all\ndisplay_name,entity_type,details\n", "has a line above its header; "),
     "foreign": (
         "Kunde;E-Mail\nAda;a@x.org\n",
-        "has no header row with a column of ours; is ';' the separator? a drop ",
+        "has no header row with a column that is known; is ';' the separator? a drop ",
     ),
     "no-line": ("x" * 100_000, "has no header row; "),
     "html": ("<html></html>", "has no header row; "),

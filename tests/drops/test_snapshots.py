@@ -20,8 +20,10 @@ from crm_core.postgres.connection import Connection
 from crm_core.reading import reads
 from crm_core.reading.audit import Recorded, audit_of_all, count_audit_of_all
 from crm_core.reading.feed import feed
+from crm_core.reading.keys import SourceKey
 from crm_core.reference import reference_types
 from crm_core.timeline.invariants import check
+from crm_core.timeline.links import link
 from crm_core.timeline.single_change import apply_change
 from crm_core.timeline.undo import Who
 
@@ -178,7 +180,7 @@ def test_a_rejected_row_counts_as_present_if_its_entity_can_be_told(desk: Desk) 
     assert reads.count_entities(desk.connection, reference_types(desk.connection)) == 3
 
 
-def test_rejected_rows_are_judged_again_and_nothing_else_happens(desk: Desk) -> None:
+def test_rejected_rows_are_validated_again_and_nothing_else_happens(desk: Desk) -> None:
     desk.take("a", an_entity(at=1), an_entity("bob", at=1))
     desk.connection.execute("update entity_type set is_active = false where code = 'INSTITUTION'")
     rows = an_entity("bob", at=5), an_entity("firm", at=5, type_="INSTITUTION")
@@ -321,6 +323,18 @@ def test_a_held_drop_that_ends_less_now_goes_in_when_it_comes_again(desk: Desk) 
     assert (report.status, report.entities_ended) == ("merged", 0)
 
 
+def test_an_undone_snapshot_that_comes_again_is_held_again(desk: Desk) -> None:
+    desk.take("a", an_entity(at=1), an_entity("bob", at=1))
+    sha256 = desk.snapshot("s", 5, an_entity("bob", at=6), limit=0.1).sha256 or ""
+    approve(desk.connection, sha256, WHO)
+    undo_drop(desk.connection, sha256, "undo", WHO)
+    assert desk.snapshot("s", 5, an_entity("bob", at=6), limit=0.1).status == "held"
+    assert desk.lives() == [("2024-01-02", None)]
+    assert approve(desk.connection, sha256, WHO).entities_ended == 1
+    undo_drop(desk.connection, sha256, "undo", WHO)
+    assert desk.lives() == [("2024-01-02", None)]
+
+
 @pytest.mark.parametrize("content", ["", "display_name,entity_type,details\n"], ids=["nothing", "a header"])
 def test_an_empty_file_is_held_and_ends_all_when_it_is_approved(desk: Desk, content: str) -> None:
     desk.take("a", an_entity(at=1), an_entity("firm", at=1, type_="INSTITUTION"))
@@ -366,3 +380,21 @@ def test_only_what_is_held_can_be_decided(desk: Desk) -> None:
     for decide in (approve, decline):
         with pytest.raises(UnknownDrop):
             decide(desk.connection, "0" * 64, WHO)
+
+
+def test_what_a_row_names_by_a_linked_key_is_listed(desk: Desk) -> None:
+    desk.connection.execute("insert into source (code, name) values ('erp', 'ERP')")
+    desk.take("a", an_entity(at=1), an_entity("bob", at=1), an_entity("cleo", at=1))
+    (erp,) = reference_types(desk.connection).sources
+    for who, key in (("ada", "1"), ("bob", "2")):
+        link(desk.connection, SourceKey(erp, key), uid(who), WHO)
+    path = desk.folder / "s.csv"
+    path.write_text(
+        "source,source_key,display_name,entity_type,details,change_ts\n"
+        "erp,1,Ada Lovelace,PERSON,,2030-01-01\n"  # in the future, so it is rejected
+        "erp,2,Bob,PERSON,,2024-01-06\n"
+    )
+    of = SnapshotOptions("PERSON", datetime.now(UTC))
+    report = ingest_on(desk.connection, path, Options(snapshot=of, snapshot_limit=ANY))
+    assert (report.rows_accepted, report.rows_rejected, report.entities_ended) == (1, 1, 1)
+    assert [desk.lives(who)[-1][1] is None for who in ("ada", "bob", "cleo")] == [True, True, False]

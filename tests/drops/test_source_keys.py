@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,15 @@ from uuid import UUID
 import pytest
 from builders import day, reference_data, uid, write_drop
 from drop_rows import Row, reasons, validate_rows
+from tables import FORMATS, write_table
 
 from crm_core.drops import registry
 from crm_core.drops.ingest import Options, ingest_on
+from crm_core.drops.snapshots import SnapshotOptions
 from crm_core.drops.undo import undo_drop
 from crm_core.model import MergeReport, Reason
 from crm_core.postgres.connection import Connection, Database
+from crm_core.profiles.toml import read_profile
 from crm_core.reading import reads
 from crm_core.reading.keys import KeyOfEntity, find_key, keys_of
 from crm_core.reading.lists import Filter
@@ -28,6 +32,23 @@ from crm_core.values.hashing import key_uid
 ANN = Who("ann", "it is the same person", "request-1")
 A, B = key_uid("erp", "A"), key_uid("erp", "B")
 ADA = uid("ada")
+PROFILE = """
+[columns]
+source = "erp"
+source_key = "{No}"
+display_name = "{Name}"
+entity_type = "PERSON"
+[details]
+email = "{Mail}"
+"""
+PARTIAL = """
+partial = true
+[columns]
+source = "erp"
+source_key = "{No}"
+[details]
+email = "{Mail}"
+"""
 
 
 @pytest.fixture
@@ -49,6 +70,14 @@ def row(key: str = "A", name: str = "Ada", at: float = 1, source: str = "erp", *
 def take(connection: Connection, path: Path, *rows: Mapping[str, str], **options: Any) -> MergeReport:
     columns = ["details", *dict.fromkeys(name for one in rows for name in one)]
     return ingest_on(connection, write_drop(path, rows, columns), Options(**options))
+
+
+def snapshot(connection: Connection, path: Path, at: float, *rows: Mapping[str, str]) -> MergeReport:
+    return take(connection, path, *rows, snapshot=SnapshotOptions("PERSON", day(at)), snapshot_limit=1.0)
+
+
+def is_current(connection: Connection, name: str) -> bool:
+    return connection.execute("select from entity where display_name = %s and is_current", (name,)).rowcount > 0
 
 
 def names(connection: Connection, entity: UUID) -> list[str]:
@@ -110,6 +139,11 @@ class TestARow:
 
 @pytest.mark.integration
 class TestADrop:
+    def test_may_give_one_key_twice_in_a_row(self, crm: Connection, path: Path) -> None:
+        report = take(crm, path, row("A", entity_uid=str(ADA)) | {"key.erp": "A"})
+        assert (report.rows_changed, report.rows_rejected) == (1, 0)
+        assert keys_of(crm, ADA) == [KeyOfEntity("ERP", "A", is_linked=True)]
+
     def test_finds_the_entity_of_a_key_again_whatever_else_has_changed(self, crm: Connection, path: Path) -> None:
         first = take(crm, path, row("A", "Ada"), row("B", "Bob"))
         later = take(crm, path, row("A", "Ada King", 3), row("a", "Another", 3))
@@ -118,6 +152,33 @@ class TestADrop:
         assert names(crm, A) == ["Ada", "Ada L.", "Ada King"]
         assert entities(crm) == {A, B, key_uid("erp", "a")}
         assert keys_of(crm, A) == [KeyOfEntity("ERP", "A", is_linked=False)]
+
+    @pytest.mark.parametrize("ends", FORMATS)
+    def test_may_have_any_format(self, crm: Connection, tmp_path: Path, ends: str) -> None:
+        rows = [
+            row("0042", "Ada") | {"email": "a@x", "key.shop": "S1"},
+            row("S1", "Ada King", 2, source="shop") | {"email": "", "key.shop": ""},
+        ]
+        report = ingest_on(crm, write_table(tmp_path / f"drop.{ends}", rows), Options())
+        assert (report.status, report.rows_rejected) == ("merged", 0)
+        assert names(crm, key_uid("erp", "0042")) == ["Ada", "Ada King"]
+
+    def test_may_have_the_keys_of_a_profile(self, crm: Connection, tmp_path: Path) -> None:
+        rows = [{"No": "A", "Name": "Ada", "Mail": "a@x"}, {"No": "", "Name": "Bob", "Mail": "b@x"}]
+        path = write_table(tmp_path / "erp.csv", rows)
+        report = ingest_on(crm, path, Options(profile=read_profile("erp", PROFILE, "erp.toml")))
+        assert names(crm, A) == ["Ada"]
+        assert rejected(crm, report) == {3: (Reason.MISSING_SOURCE_KEY,)}
+        assert [raw for _, _, raw in crm.execute("select line, reasons, raw from reject")] == [",Bob,b@x"]
+
+    def test_may_be_partial_and_says_nothing_else_of_the_entity(self, crm: Connection, tmp_path: Path) -> None:
+        take(crm, tmp_path / "erp.csv", row("A", "Ada"))
+        path = write_table(tmp_path / "mail.csv", [{"No": "A", "Mail": "a@x"}, {"No": "Z", "Mail": "z@x"}])
+        report = ingest_on(crm, path, Options(profile=read_profile("mail", PARTIAL, "mail.toml")))
+        assert (report.rows_changed, report.rows_rejected) == (1, 0)
+        (document,) = reads.entities(crm, reference_types(crm)).documents
+        assert json.loads(document)["details"][0]["detail_value"] == "a@x"
+        assert json.loads(document)["display_name"] == "Ada"
 
     def test_again_is_a_replay_and_its_rows_in_another_file_are_repeats(self, crm: Connection, path: Path) -> None:
         rows = row("A", "Ada"), row("B", "Bob")
@@ -268,6 +329,32 @@ class TestARowWithKeysOfSeveralSources:
         report = take(crm, path, row("A", "Ada") | {"key.shopp": "S1"})
         assert report.status == "refused"
         assert "unknown column 'key.shopp', is it key.shop?" in (report.error or "")
+
+
+@pytest.mark.integration
+class TestASnapshot:
+    def test_lists_the_entities_of_its_keys_also_of_linked_ones(self, crm: Connection, path: Path) -> None:
+        take(crm, path, row("A", "Ada"), row("B", "Bob"), row("", "Linked", entity_uid=str(ADA)), row("C", "Cid"))
+        link(crm, find_key(reference_types(crm), "erp", "L"), ADA, ANN)
+        report = snapshot(crm, path, 9, row("A", "Ada", 9), row("L", "Linked", 9))
+        assert report.entities_ended == 2
+        assert {name for name in ("Ada", "Bob", "Linked", "Cid") if is_current(crm, name)} == {"Ada", "Linked"}
+
+    def test_takes_rejected_rows_with_a_key_for_present(self, crm: Connection, path: Path) -> None:
+        types = reference_types(crm)
+        rows = [
+            row("A", "Ada"),
+            row("B", "Bob"),
+            row("", "Linked", entity_uid=str(ADA)),
+            row("C", "Cid"),
+            row("D", "Dan"),
+        ]
+        take(crm, path, *rows)
+        link(crm, find_key(types, "erp", "L"), ADA, ANN)
+        bad = [row("A", "Ada", 9, entity_type="ALIEN"), row("L", "Linked", 9, entity_type="ALIEN")]
+        report = snapshot(crm, path, 9, *bad, row("B", "x", 9, entity_uid=str(key_uid("erp", "C"))))
+        assert (report.rows_rejected, report.entities_ended) == (3, 1)
+        assert not is_current(crm, "Dan")
 
 
 @pytest.mark.integration

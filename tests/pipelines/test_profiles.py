@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +14,14 @@ from tables import write_table
 from ticks import Ticks
 
 from crm_core.drops import registry
+from crm_core.drops.held import approve
 from crm_core.drops.ingest import Options, ingest
 from crm_core.profiles import store
+from crm_core.timeline.undo import Who
 from pipelines.folder import DropFolder
 from pipelines.partitions import drop_key
+from pipelines.resources import CrmDatabase
+from pipelines.sensors import approved_snapshots
 
 PROFILE = """
 separator = ";"
@@ -91,9 +96,9 @@ def test_a_file_of_a_subfolder_goes_in_by_its_profile_and_its_rejects_come_back_
 ) -> None:
     key = project.know("erp/2024-01-31.txt")
     assert deliver(project.folder, "2024-01-31.txt") == key
-    told = project.materialize(key)
-    assert (told["drop_file"]["profile"], told["staged_changes"]["rows_accepted"]) == ("erp", 1)
-    assert told["rejected_rows"]["rows_rejected"] == 1
+    found = project.materialize(key)
+    assert (found["drop_file"]["profile"], found["staged_changes"]["rows_accepted"]) == ("erp", 1)
+    assert found["rejected_rows"]["rows_rejected"] == 1
     again = project.materialize(key)
     assert again["staged_changes"]["status"] == "replayed"
     assert "same_bytes_as" not in again["drop_file"]
@@ -101,7 +106,7 @@ def test_a_file_of_a_subfolder_goes_in_by_its_profile_and_its_rejects_come_back_
         (document,) = registry.drops(connection).documents
         assert '"file":"erp/2024-01-31.txt"' in document
         assert '"profile":"erp"' in document
-        sha256 = str(told["drop_file"]["sha256"])
+        sha256 = str(found["drop_file"]["sha256"])
         assert b"".join(registry.rejects_file(connection, sha256)).decode() == (
             "\ufeffreject_line;reject_reasons;Name;Art;Mail\n3;unknown_entity_type;Bo;?;\n"
         )
@@ -122,3 +127,38 @@ def test_a_profile_that_is_broken_fails_the_run_with_its_line(project: Project, 
     assert f"{profiles / 'erp.toml'}:3: encoding is 'klingon'" in said
     (profiles / "erp.toml").write_text(PROFILE)
     assert project.materialize(key)["staged_changes"]["rows_accepted"] == 1
+
+
+@pytest.mark.integration
+def test_a_held_snapshot_warns_on_its_partition_until_it_is_approved(project: Project, profiles: Path) -> None:
+    (profiles / "erp.toml").write_text(f'mode = "snapshot"\nscope = ["PERSON"]\n{PROFILE}')
+    key = project.know("erp/2024-01-31.txt")
+    deliver(project.folder, "2024-01-31.txt")
+    outcome = project.ingest(key)
+    assert (outcome.failures, outcome.told) == ([], {})
+    (warned,) = [check for check in outcome.checks if not check.passed]
+    assert (warned.check_name, warned.partition, warned.severity) == (
+        "nothing_to_decide", key, dg.AssetCheckSeverity.WARN,
+    )  # fmt: skip
+    assert "held, 3 of 3 entities would end; approve or decline it" in (warned.description or "")
+    cursor = None
+
+    def asked() -> list[str | None]:
+        nonlocal cursor
+        resources = {"crm_database": CrmDatabase()}
+        with dg.build_sensor_context(project.instance, cursor, resources=resources) as context:
+            result = approved_snapshots(context)
+        assert isinstance(result, dg.SensorResult)
+        cursor = result.cursor
+        return [request.partition_key for request in result.run_requests or []]
+
+    assert asked() == []
+    with project.database.connect(autocommit=True) as connection:
+        (document,) = registry.drops(connection).documents
+        sha256 = str(json.loads(document)["sha256"])
+        assert approve(connection, sha256, Who("ann", "so it is")).entities_ended == 3
+    assert asked() == [key]
+    assert asked() == []
+    outcome = project.ingest(key)
+    assert "nothing_to_decide" not in outcome.failed_checks
+    assert outcome.told["staged_changes"]["entities_ended"] == 3

@@ -1,16 +1,14 @@
-"""The sensor of the drop folder: a content gets runs until the database has judged it, and never many at a time."""
+"""The sensor of the drop folder: a file gets runs until the database has validated it, and never many at a time."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from builders import an_entity, reference_data, write_drop
-from servers import Server
 from ticks import Ticks
 
 from crm_core.drops.ingest import ingest
@@ -22,24 +20,15 @@ from pipelines.folder import OTHERWISE, DropFolder
 from pipelines.ingestion import FILE_TAG
 from pipelines.partitions import drops
 from pipelines.resources import CrmDatabase
-from pipelines.sensors import MAX_RUNS, MAX_WAITING, Cursor, drop_folder, report_after_drops, undone_drops
-
-
-@pytest.fixture
-def ticks(tmp_path: Path) -> Iterator[Ticks]:
-    folder = tmp_path / "drops"
-    folder.mkdir()
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield Ticks(folder, instance)
-
-
-@pytest.fixture
-def given(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
-    """A database that the sensor asks, too."""
-    with server.clone() as database:
-        monkeypatch.setenv("CRM_DATABASE_URL", database.conninfo)
-        yield database
-
+from pipelines.sensors import (
+    MAX_RUNS,
+    MAX_WAITING,
+    Cursor,
+    approved_snapshots,
+    drop_folder,
+    report_after_drops,
+    undone_drops,
+)
 
 # A file that arrives
 
@@ -229,7 +218,7 @@ def test_ten_thousand_files_take_less_than_a_second_a_tick_and_leave_a_small_cur
         assert ticks.tick() == []
         seconds.append(time.process_time() - began)
     assert min(seconds) < 1
-    assert len(ticks.cursor or "") < 100, "10,000 files that were judged are not in it"
+    assert len(ticks.cursor or "") < 100, "10,000 files that were validated are not in it"
 
 
 @pytest.mark.unit
@@ -247,6 +236,7 @@ def test_the_sensors_run_unless_somebody_stops_them_and_know_their_targets() -> 
     assert {sensor.name for sensor in repository.sensor_defs} == {
         drop_folder.name,
         undone_drops.name,
+        approved_snapshots.name,
         report_after_drops.name,
     }
     assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in repository.sensor_defs)
@@ -271,10 +261,10 @@ def test_an_undone_drop_says_so_on_its_partition_once(given: Database, tmp_path:
                 result = undone_drops(context)
             assert isinstance(result, dg.SensorResult)
             cursor = result.cursor
-            told = [{name: value.value for name, value in event.metadata.items()} for event in result.asset_events]
+            found = [{name: value.value for name, value in event.metadata.items()} for event in result.asset_events]
             return [
                 (event.partition, said["status"], said["by"], said["reason"])
-                for event, said in zip(result.asset_events, told, strict=True)
+                for event, said in zip(result.asset_events, found, strict=True)
             ]
 
         assert seen() == []

@@ -34,7 +34,7 @@ def profile(text: str) -> Profile:
     return read_profile("erp", text, "erp.toml")
 
 
-def judged(path: Path, chosen: Profile, zone: tzinfo = UTC) -> ValidChunk:
+def validated(path: Path, chosen: Profile, zone: tzinfo = UTC) -> ValidChunk:
     form = Form(profile=chosen, time_zone=zone)
     (chunk,) = read_drop(path, form)
     return validate(chunk, TYPES, first_seen=FIRST_SEEN, now=NOW, time_zone=form.zone)
@@ -43,7 +43,7 @@ def judged(path: Path, chosen: Profile, zone: tzinfo = UTC) -> ValidChunk:
 def one(tmp_path: Path, text: str, **cells: object) -> dict[str, object]:
     """The change and the details that one row becomes."""
     path = write_table(tmp_path / "erp.csv", [{"ID": UID, "First": "Ada", "Last": "Quill", **cells}])
-    valid = judged(path, profile(text))
+    valid = validated(path, profile(text))
     assert valid.rejects == []
     details = dict(valid.details.select("detail_type", "detail_value").rows())
     return {**valid.changes.row(0, named=True), **details}
@@ -101,7 +101,7 @@ def test_values_are_mapped_and_filled_in(tmp_path: Path) -> None:
             {"N": "5", "T": "P", "E": "", "W": "", "D": "Y"},
         ],
     )
-    valid = judged(path, profile(text))
+    valid = validated(path, profile(text))
     assert valid.changes.select("display_name", "entity_type_id", "op").rows() == [
         ("1", 1, "upsert"),
         ("2", 1, "upsert"),
@@ -145,7 +145,7 @@ def test_instants_are_read_in_their_format_and_zone(tmp_path: Path, given: tuple
 def test_an_instant_that_does_not_exist_rejects_the_row(tmp_path: Path, text: str) -> None:
     toml = f'zone = "Europe/Berlin"\n{BASE}change_ts = {{ from = "{{At}}", format = ["%d.%m.%Y %H:%M", "%d.%m.%Y"] }}\n'
     path = write_table(tmp_path / "erp.csv", [{"ID": UID, "First": "Ada", "Last": "Q", "At": text}])
-    (reject,) = judged(path, profile(toml)).rejects
+    (reject,) = validated(path, profile(toml)).rejects
     assert reject.reasons in ((Reason.INVALID_CHANGE_TS,), (Reason.FUTURE_CHANGE_TS,))
 
 
@@ -170,7 +170,7 @@ def test_numbers_have_the_marks_of_the_profile_and_dates_become_iso(tmp_path: Pa
             {"ID": UID, "First": "Bo", "Last": "Q", "Sum": "", "Born": "32.12.1999"},
         ],
     )
-    rejects = judged(path, profile(text)).rejects
+    rejects = validated(path, profile(text)).rejects
     assert [(reject.line, reject.reasons, reject.raw) for reject in rejects] == [
         (2, (Reason.INVALID_DETAIL_VALUE,), f"{UID},Ada,Q,12 EUR,"),
         (3, (Reason.INVALID_DETAIL_VALUE,), f"{UID},Bo,Q,,32.12.1999"),
@@ -207,7 +207,7 @@ def test_rows_of_a_partial_profile_set_only_what_they_name(tmp_path: Path) -> No
             {"ID": UID, "N": "Ada", "T": "ALIEN", "D": "", "E": ""},
         ],
     )
-    valid = judged(path, profile(text))
+    valid = validated(path, profile(text))
     assert valid.changes.select("op", "display_name", "entity_type_id").rows() == [
         ("patch", None, None),
         ("patch", "Ada", 1),
@@ -232,7 +232,7 @@ def test_rows_of_a_partial_profile_set_only_what_they_name(tmp_path: Path) -> No
 def test_the_instant_may_be_in_the_name_of_the_file(tmp_path: Path, name: str, format_: str, instant: datetime) -> None:
     chosen = profile(f'{BASE}change_ts = {{ file_name = "{format_}" }}\n')
     path = write_table(tmp_path / "x.csv", [{"ID": UID, "First": "Ada", "Last": "Q"}]).rename(tmp_path / name)
-    assert judged(path, chosen).changes["change_ts"].to_list() == [instant]
+    assert validated(path, chosen).changes["change_ts"].to_list() == [instant]
     other = path.rename(tmp_path / "erp_2024-02-30.csv")
     assert refusal(other, chosen).startswith("has no date like ")
 
@@ -267,21 +267,21 @@ def test_columns_that_are_missing_or_that_nobody_named_refuse_the_file(tmp_path:
         'ignore = ["Salary", "Notes"]'
     )
     for ignored in ('["Salary", "Notes"]', '["*"]', '["Sal*", "N?tes"]'):
-        assert len(judged(path, profile(f"ignore = {ignored}\n{BASE}")).changes) == 1
+        assert len(validated(path, profile(f"ignore = {ignored}\n{BASE}")).changes) == 1
 
 
 def test_a_column_that_comes_twice_has_a_number(tmp_path: Path) -> None:
     path = tmp_path / "erp.csv"
     path.write_text(f"ID,Name, Name ,\n{UID},Ada,Quill,\n")
     text = BASE.replace("{First} {Last}", "{Name} {Name (2)}")
-    assert judged(path, profile(text)).changes["display_name"].to_list() == ["Ada Quill"]
+    assert validated(path, profile(text)).changes["display_name"].to_list() == ["Ada Quill"]
 
 
 @pytest.mark.parametrize("ends", FORMATS)
 def test_a_profile_reads_the_same_table_in_every_format(tmp_path: Path, ends: str) -> None:
     rows = [{"ID": UID, "First": "Zoë", "Last": "Q", "Born": "31.12.1999"}]
     text = f'{BASE}[details]\nwebsite = {{ from = "{{Born}}", format = "%d.%m.%Y" }}\n'
-    valid = judged(write_table(tmp_path / f"erp.{ends}", rows), profile(text))
+    valid = validated(write_table(tmp_path / f"erp.{ends}", rows), profile(text))
     assert valid.changes["display_name"].to_list() == ["Zoë Q"]
     assert valid.details["detail_value"].to_list() == ["1999-12-31"]
 
@@ -294,7 +294,7 @@ def test_text_may_have_any_encoding_and_separator(tmp_path: Path, encoding: str,
     rows = [{"ID": UID, "First": 'Zoë "Z"', "Last": f"a{separator}\r\nb"}, {"ID": UID, "First": "Ü", "Last": ""}]
     path = write_table(tmp_path / "erp.csv", rows, separator, encoding)
     toml = f'encoding = "{encoding}"\nseparator = {json.dumps(separator)}\n{BASE}'
-    valid = judged(path, profile(toml))
+    valid = validated(path, profile(toml))
     normal = normal_form(f'Zoë "Z" a{separator}\r\nb')
     assert valid.changes.select("line", "display_name").rows() == [(2, normal), (4, "Ü")]
 
@@ -302,7 +302,7 @@ def test_text_may_have_any_encoding_and_separator(tmp_path: Path, encoding: str,
 def test_bytes_that_are_no_text_in_the_encoding_reject_their_row(tmp_path: Path) -> None:
     path = tmp_path / "erp.csv"
     path.write_bytes(f"ID;First;Last\n{UID};Zo\xeb;Q\n{UID};\x81;Q\n{UID};Bo;Q\n".encode("latin-1"))
-    valid = judged(path, profile(f'encoding = "cp1252"\nseparator = ";"\n{BASE}'))
+    valid = validated(path, profile(f'encoding = "cp1252"\nseparator = ";"\n{BASE}'))
     assert valid.changes["display_name"].to_list() == ["Zoë Q", "Bo Q"]
     assert [(reject.line, reject.reasons, reject.raw) for reject in valid.rejects] == [
         (3, (Reason.INVALID_ENCODING,), f"{UID};\\x81;Q")
@@ -312,7 +312,7 @@ def test_bytes_that_are_no_text_in_the_encoding_reject_their_row(tmp_path: Path)
 def test_lines_above_the_header_are_skipped_in_text_and_in_sheets(tmp_path: Path) -> None:
     path = tmp_path / "erp.csv"
     path.write_text(f"Customers of 2024\n\nID,First,Last\n{UID},Ada,Q\n")
-    valid = judged(path, profile(f"skip = 2\n{BASE}"))
+    valid = validated(path, profile(f"skip = 2\n{BASE}"))
     assert valid.changes.select("line", "display_name").rows() == [(4, "Ada Q")]
 
 
@@ -340,7 +340,7 @@ def test_members_of_json_are_named_by_their_path(tmp_path: Path) -> None:
         [details]
         key = "{tags}"
     """
-    valid = judged(path, profile(text))
+    valid = validated(path, profile(text))
     assert valid.changes["display_name"].to_list() == ["Ada Quill", "Bo", "Cy"]
     assert valid.details["detail_value"].to_list() == ['["a", "b"]']
     path.write_text(json.dumps(lines[0] | {"new": 1}))

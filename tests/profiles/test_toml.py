@@ -70,7 +70,7 @@ def test_a_profile_says_what_it_says() -> None:
         ('"%d.%m.%Y"', '"%d.%m"', ":17: columns.change_ts has the format '%d.%m', which makes no date; such as"),
         ('"%d.%m.%Y"', '"%Q"', ":17: columns.change_ts has the format '%Q', which makes no date; "),
         ('"%d.%m.%Y"', '"day"', ":17: columns.change_ts has the format 'day', which makes no date; "),
-        ('"%d.%m.%Y"', "7", ":17: columns.change_ts.format is no text or list of texts; "),
+        ('"%d.%m.%Y"', "7", ":17: columns.change_ts.format is not a text or a list of texts; "),
         ('blank = "ends"', 'blank = "end"', ":21: details.Straße.blank is 'end'; choose one of: keep, ends"),
         ('blank = "ends"', "number = 1", ":21: details.Straße.number is neither true nor false"),
         ('blank = "ends"', 'file_name = "%Y"', ":21: details.Straße.file_name is for columns.change_ts alone"),

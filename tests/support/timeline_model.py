@@ -84,7 +84,7 @@ class Batch:
     said: list[Change] = field(default_factory=list)  # in order
     repeats: set[int] = field(default_factory=set)  # the places in `said` of what was a repeat then
     undoes: set[int] = field(default_factory=set)  # the places of batches that do not act from now on
-    reinstates: set[int] = field(default_factory=set)  # and of those that act again
+    reinstates: set[int] = field(default_factory=set)  # and of those that are reinstated
     snapshot: Snapshot | None = None
 
     @property
@@ -165,11 +165,11 @@ class Model:
             self.batches.append(Batch(said))
 
     def undo(self, *places: int) -> None:
-        """Let batches act no more."""
+        """Undo batches."""
         self.batches.append(Batch(undoes={*places}))
 
     def reinstate(self, *places: int) -> None:
-        """Let batches that are undone act again."""
+        """Reinstate batches that are undone."""
         self.batches.append(Batch(reinstates={*places}))
 
     def refuses(self, change: Change) -> str | None:

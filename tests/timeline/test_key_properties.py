@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -79,7 +80,7 @@ class Product:
                     self.drop(number, said)
                 case ("put", key, change):
                     named = find_key(self.types, *key)
-                    request = a_request(Change(named.key_uid, *_rest(change)), named_by=named)
+                    request = a_request(replace(change, entity_uid=named.key_uid), named_by=named)
                     apply_change(self.connection, self.types, request, now=datetime.now(UTC), time_zone=UTC)
                     self.model.put(key, change)
                 case ("link", key, uid):
@@ -129,10 +130,6 @@ class Product:
         )
         assert count == 0
         assert [(c.name, c.examples) for c in check(self.connection) if not c.holds] == []
-
-
-def _rest(change: Change) -> tuple[object, ...]:
-    return change.change_ts, change.op, change.display_name, change.entity_type
 
 
 def _cells(row: KeyedRow) -> dict[str, str]:

@@ -149,7 +149,7 @@ def _values(form: FormData, kind: Kind) -> dict[str, object]:
 
 
 def _faults(kind: Kind, values: Values) -> dict[str, str]:
-    """Return what is wrong with the fields, by their names, as the API would judge them."""
+    """Return what is wrong with the fields, by their names and by the rules of the API."""
     try:
         (DetailTypeDocument if kind == "detail" else TypeDocument).model_validate(values)
     except ValidationError as error:

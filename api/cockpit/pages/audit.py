@@ -59,7 +59,7 @@ def changes_of(before: Mapping[str, object] | None, after: Mapping[str, object] 
 
 
 def recorded_of(opened: Page) -> Recorded:
-    """Return which changes the address asks for; raises Refusal for what cannot be read."""
+    """Return which changes the address asks for; raises Refusal for a value that cannot be read."""
     query, zone = opened.request.query_params, opened.state.settings.time_zone
     op = query.get("op", "")
     if op and op not in OPS:
@@ -82,7 +82,7 @@ def place_of(position: RecordedPosition) -> str:
 
 
 def place_after(text: str) -> RecordedPosition | None:
-    """Return the place that an address names, None for the beginning; raises Refusal for what cannot be read."""
+    """Return the place that an address names, None for the beginning; raises Refusal for one that cannot be read."""
     if not text:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Drops: which came, what each did, its rejected rows to correct and send again, and a new one with a preview."""
+"""Drops: the list, what each one did, its rejected rows to correct and send again, and a preview of a new one."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Rejected:
 
 
 async def show_drops(opened: Page) -> Response:
-    """Show the drops, newest first, and where to bring a new one."""
+    """Show the drops, newest first, and where to upload a new one."""
     after = _position(opened.request.query_params.get("after", ""))
     found = await opened.read(partial(registry.drops, after=after, limit=PAGE_SIZE))
     return opened.show(
@@ -87,7 +87,7 @@ async def show_drop(opened: Page) -> Response:
 
 
 async def upload(opened: Page) -> Response:
-    """Take a file, and show what it would do; it is kept, but nothing goes in before it is sent."""
+    """Store an uploaded file, and show what it would do; nothing is recorded before it is sent."""
     fields = {FORM_FIELD: "", "profile": ""}
     async with opened.state.uploads.folder() as folder:
         path = await receive(opened.request, folder, None, fields)
@@ -125,7 +125,7 @@ async def correct(opened: Page) -> Response:
 
 
 async def send(opened: Page) -> Response:
-    """Take in a file that was looked at."""
+    """Take in a file whose preview was confirmed."""
     form = await opened.form()
     sha256, pending = str(form.get("sha256", "")), _pending(opened)
     path = pending.find(sha256)
@@ -137,9 +137,9 @@ async def send(opened: Page) -> Response:
     if report.status == "refused":
         raise Refusal(HTTPStatus.BAD_REQUEST, report.error or "the drop was refused")
     pending.forget(sha256)
-    told = f"{path.name}: {report.rows_changed:,} of {report.rows_read:,} rows changed something"
-    told += f", {report.rows_rejected:,} were rejected." if report.rows_rejected else "."
-    return opened.go(opened.url(f"/drops/{report.sha256}"), told)
+    message = f"{path.name}: {report.rows_changed:,} of {report.rows_read:,} rows changed something"
+    message += f", {report.rows_rejected:,} were rejected." if report.rows_rejected else "."
+    return opened.go(opened.url(f"/drops/{report.sha256}"), message)
 
 
 async def rejects(opened: Page) -> Response:
@@ -220,7 +220,7 @@ def _texts(form: FormData, name: str) -> list[str]:
 
 
 def sha256_of(opened: Page) -> str:
-    """Return the SHA-256 in the address; raises Refusal if it is none."""
+    """Return the SHA-256 in the address; raises Refusal if it is not one."""
     text = str(opened.request.path_params["sha256"])
     if not _SHA256.fullmatch(text):
         raise _unknown(text)

@@ -1,4 +1,4 @@
-"""Search: as one types, over names, details and keys; and the list of all entities, by name, type, detail and key."""
+"""Search while typing, over names, details and keys; and the list of all entities, by name, type, detail and key."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _list(connection: Connection, *, opened: Page, asked: Asked, types: Referenc
 
 
 def _as_of(opened: Page) -> datetime | None:
-    """Return the instant of the list; one that is known at an instant needs one."""
+    """Return the instant of the list; with `known_at` an instant is needed, so it is now unless given."""
     return opened.bar.as_of or (datetime.now(UTC) if opened.bar.known_at else None)
 
 

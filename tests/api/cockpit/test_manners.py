@@ -201,7 +201,7 @@ def test_paper_is_light_and_says_of_which_instant_it_is(page: Page, site: httpx.
     expect(page.locator("html")).to_have_attribute("data-bs-theme", "dark")
     page.emulate_media(media="print", color_scheme="dark")
     expect(page.locator("html")).to_have_attribute("data-bs-theme", "light")
-    expect(page.locator("#time-told")).to_have_text("You see the past: how things were at 2022-01-01.")
+    expect(page.locator("#time-note")).to_have_text("You see the past: how things were at 2022-01-01.")
     expect(page.locator("tr", has_text="Meta Platforms, Inc.")).to_be_visible()
     for hidden in ("#menu", "input[name=known_at]:not([type=hidden])", "form.filters", "text=Download as CSV"):
         expect(page.locator(hidden)).to_be_hidden()

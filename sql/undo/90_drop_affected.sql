@@ -1,3 +1,3 @@
 -- Drop the work table.
 -- In, out: nothing.
-drop table judged_change
+drop table affected_change

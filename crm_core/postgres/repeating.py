@@ -1,4 +1,4 @@
-"""What keeps something running for as long as it is used: a thread that looks, again and again."""
+"""Repeat some work in a thread for as long as a block lasts, for example to start a server again that was killed."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from contextlib import contextmanager
 
 from crm_core.errors import CrmError
 
-LOOK_SECONDS = 0.5  # between two looks
+PAUSE_SECONDS = 0.5  # between two rounds
 LONGEST_SECONDS = 30.0  # to which the pause doubles while it fails, as on a disk that stays full
 LOG = logging.getLogger("crm")
 
 
 @contextmanager
 def repeated(work: Callable[[], None]) -> Iterator[None]:
-    """Do the work in a thread, with pauses, until the block ends; what fails is logged and tried again."""
+    """Do the work in a thread, with pauses, until the block ends; a CrmError is logged, and the work tried again."""
     done = threading.Event()
 
     def repeat() -> None:
-        pause = LOOK_SECONDS
+        pause = PAUSE_SECONDS
         while not done.wait(pause):
             try:
                 work()
-                pause = LOOK_SECONDS
+                pause = PAUSE_SECONDS
             except CrmError as error:
                 LOG.warning("%s", error)
                 pause = min(2 * pause, LONGEST_SECONDS)
 
-    thread = threading.Thread(target=repeat, name="keeping", daemon=True)
+    thread = threading.Thread(target=repeat, name="repeating", daemon=True)
     thread.start()
     try:
         yield

@@ -1,4 +1,4 @@
-"""Answers that take a look at all versions: kept, and read again in the background when something was recorded."""
+"""A cache of answers that read all versions: they are read again in the background when something was recorded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from crm_core.errors import DatabaseError
 from crm_core.postgres.connection import Connection
 from crm_core.reading.moments import last_recording
 
-LOOK_SECONDS = 1.0  # for which one look serves whether something was recorded
+LOOK_SECONDS = 1.0  # between two checks whether something was recorded
 RENEW_SECONDS = (
     10.0  # an answer older than this is read again if something was recorded at about the time of its reading
 )
@@ -36,11 +36,11 @@ class _Answer:
     failure: Exception | None = None
 
 
-class Kept:
-    """Keeps the answers of one process."""
+class AnswerCache:
+    """The cached answers of one process."""
 
     def __init__(self, state: State) -> None:
-        """Begin with nothing read."""
+        """Begin with an empty cache."""
         self._state = state
         self._answers: dict[Hashable, _Answer] = {}
         self._recording: Hashable = None  # what was recorded last
@@ -48,7 +48,7 @@ class Kept:
         self._looked_at = -math.inf
 
     async def get(self, key: Hashable, work: Callable[[Connection], T]) -> T:
-        """Return what the work reads; the key says what it is.
+        """Return the result of `work`, cached under the key.
 
         If something was recorded since it was read, it is at most STALE_SECONDS old. Raises what the work raises.
         """
@@ -62,7 +62,7 @@ class Kept:
         return cast("T", answer.value)
 
     async def soon(self, key: Hashable, work: Callable[[Connection], T], patience: float) -> T | None:
-        """Return likewise, or None if it is not there within some seconds: it is read on, for who asks again."""
+        """Return what `get` returns, or None if that takes longer than `patience` seconds: the reading goes on."""
         asked = asyncio.ensure_future(self.get(key, work))
         done, _ = await asyncio.wait([asked], timeout=patience)
         if not done:
@@ -71,16 +71,16 @@ class Kept:
         return asked.result()
 
     async def last(self, key: Hashable, work: Callable[[Connection], T], patience: float) -> T | None:
-        """Return the last answer, however old it is, while a new one is read; if there is none, what `soon` returns."""
+        """Return the last answer, however old, while a new one is read; without one return what `soon` returns."""
         answer = await self._renewed(key, work)
         return cast("T", answer.value) if answer.is_there else await self.soon(key, work, patience)
 
     def forget(self) -> None:
-        """Read everything again when it is next wanted: something was changed here."""
+        """Mark every answer as outdated, because this process has changed something."""
         self._answers = {key: _Answer(old.value, old.is_there) for key, old in self._answers.items()}
 
     async def _renewed(self, key: Hashable, work: Callable[[Connection], object]) -> _Answer:
-        """Return the answer to a question; if it is too old, a reading is under way."""
+        """Return the cached answer for a key; if it is too old, start to read it again."""
         await self._look()
         if len(self._answers) > ANSWERS_KEPT:
             self._answers.clear()
@@ -93,7 +93,7 @@ class Kept:
         return answer
 
     async def _look(self) -> None:
-        """Look whether something was recorded, from time to time."""
+        """Find out whether something was recorded, at most once in LOOK_SECONDS."""
         now = time.monotonic()
         if now - self._looked_at < LOOK_SECONDS:
             return
@@ -118,6 +118,6 @@ class Kept:
 
 
 def _take_note(asked: asyncio.Future[T]) -> None:
-    """Look at what came of a question that nobody waits for any more; who asks again gets the error."""
+    """Retrieve the error of a task that nobody waits for, so that asyncio does not log it; the next call raises it."""
     if not asked.cancelled():
         asked.exception()

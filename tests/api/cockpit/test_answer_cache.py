@@ -1,4 +1,4 @@
-"""What is kept: right until something is recorded, read again in the background, and never later than it may be."""
+"""Cached answers are right until something is recorded, are read again in the background, and are never too old."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 from builders import an_entity, reference_data
 
-from api.cockpit import kept
-from api.cockpit.kept import Kept
+from api.cockpit import answer_cache
+from api.cockpit.answer_cache import AnswerCache
 from api.state import State
 from crm_core.postgres.connection import Connection, Database
 from crm_core.reference import reference_types
@@ -30,8 +30,8 @@ def take(database: Database, who: str) -> None:
         record(connection, reference_types(connection), [an_entity(who)], Origin("tester", "fixture"))
 
 
-def run(database: Database, work: Callable[[Kept], Awaitable[None]]) -> None:
-    """Let some work ask what is kept of a database with one entity."""
+def run(database: Database, work: Callable[[AnswerCache], Awaitable[None]]) -> None:
+    """Run some work with the cache over a database with one entity."""
     with database.transaction() as connection:
         reference_data(connection)
     take(database, "ada")
@@ -40,7 +40,7 @@ def run(database: Database, work: Callable[[Kept], Awaitable[None]]) -> None:
         state = State(Settings.from_environment({}, None), database)
         state.open()
         try:
-            await work(Kept(state))
+            await work(AnswerCache(state))
         finally:
             state.close()
 
@@ -50,10 +50,10 @@ def run(database: Database, work: Callable[[Kept], Awaitable[None]]) -> None:
 def test_an_answer_is_shown_while_a_newer_one_is_read(
     fresh_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(kept, "RENEW_SECONDS", 0.0)
+    monkeypatch.setattr(answer_cache, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(answer_cache, "RENEW_SECONDS", 0.0)
 
-    async def work(answers: Kept) -> None:
+    async def work(answers: AnswerCache) -> None:
         assert await answers.get("entities", entities) == 1
         take(fresh_database, "bob")
         assert await answers.get("entities", entities) == 1  # and is read again
@@ -68,11 +68,11 @@ def test_an_answer_is_shown_while_a_newer_one_is_read(
 def test_an_answer_from_before_the_last_recording_is_waited_for_when_it_is_stale(
     fresh_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(kept, "STALE_SECONDS", 0.0)
-    monkeypatch.setattr(kept, "RENEW_SECONDS", 0.0)
+    monkeypatch.setattr(answer_cache, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(answer_cache, "STALE_SECONDS", 0.0)
+    monkeypatch.setattr(answer_cache, "RENEW_SECONDS", 0.0)
 
-    async def work(answers: Kept) -> None:
+    async def work(answers: AnswerCache) -> None:
         assert await answers.get("entities", entities) == 1
         take(fresh_database, "bob")
         assert await answers.get("entities", entities) == 2
@@ -83,8 +83,8 @@ def test_an_answer_from_before_the_last_recording_is_waited_for_when_it_is_stale
 def test_an_answer_is_not_read_again_while_nothing_is_recorded(
     fresh_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(kept, "STALE_SECONDS", 0.0)
+    monkeypatch.setattr(answer_cache, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(answer_cache, "STALE_SECONDS", 0.0)
     times = 0
 
     def counted(connection: Connection) -> int:
@@ -92,7 +92,7 @@ def test_an_answer_is_not_read_again_while_nothing_is_recorded(
         times += 1
         return entities(connection)
 
-    async def work(answers: Kept) -> None:
+    async def work(answers: AnswerCache) -> None:
         for _ in range(5):
             assert await answers.get("entities", counted) == 1
         assert times == 1
@@ -103,7 +103,7 @@ def test_an_answer_is_not_read_again_while_nothing_is_recorded(
 def test_after_a_write_the_page_waits_but_the_last_answer_is_there_for_what_may_be_old(
     fresh_database: Database,
 ) -> None:
-    async def work(answers: Kept) -> None:
+    async def work(answers: AnswerCache) -> None:
         assert await answers.last("entities", entities, 30) == 1
         take(fresh_database, "bob")
         answers.forget()
@@ -114,7 +114,7 @@ def test_after_a_write_the_page_waits_but_the_last_answer_is_there_for_what_may_
 
 
 def test_what_is_not_there_in_time_is_read_on_for_who_asks_again(fresh_database: Database) -> None:
-    async def work(answers: Kept) -> None:
+    async def work(answers: AnswerCache) -> None:
         assert await answers.soon("entities", entities, 0) is None
         assert await answers.soon("entities", entities, 30) == 1
 

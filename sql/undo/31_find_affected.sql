@@ -1,6 +1,6 @@
 -- Find the changes, at the instants that the batches name, that begin to act or act no more; see ledger_as_known.
--- In: batches, ledger, repeat, retraction. Out: judged_change.
-insert into judged_change (entity_uid, change_ts, batch_id, row_no, acts, is_kept, of_batch_id, of_row_no)
+-- In: batches, ledger, repeat, retraction. Out: affected_change.
+insert into affected_change (entity_uid, change_ts, batch_id, row_no, acts, is_kept, of_batch_id, of_row_no)
 select entity_uid, change_ts, batch_id, row_no, acts, is_kept, of_batch_id, of_row_no
 from (
     select *, is_live and bool_or(is_news) over (partition by entity_uid, change_ts, batch_id order by row_no) as acts
@@ -32,5 +32,5 @@ from (
                 and l.batch_id = r.of_batch_id and l.row_no = r.of_row_no
         ) said
     ) live
-) judged
+) found
 where acts <> acted
