@@ -19,7 +19,10 @@ CrmError
 │   ├── SchemaTooNew         install a newer release
 │   ├── StorageFailed        the server's files cannot be read or are damaged
 │   ├── EmbeddedServerFailed the embedded PostgreSQL did not start or stop
+│   ├── DatabaseNotEmpty     a backup is restored into an empty database only
+│   ├── BackupFailed         a backup could not be made, or not restored: nothing was changed
 │   └── DatabaseFault        the database refused one of our statements: report it
+├── BackupRefused            a file that is not a backup, is damaged, or must not be overwritten
 ├── DropRefused              a file that is not a drop: nothing of it is recorded
 │   └── DropUnreadable       it could not be read, or changed meanwhile: its content was not checked
 ├── UnknownDrop              no drop of that name or SHA-256 was ever received
@@ -167,11 +170,29 @@ class EmbeddedServerFailed(DatabaseError):
     """The embedded PostgreSQL did not start or stop."""
 
 
+class DatabaseNotEmpty(DatabaseError):
+    """A backup is restored into an empty database only."""
+
+
+class BackupFailed(DatabaseError):
+    """A backup could not be made or restored."""
+
+
 class DatabaseFault(DatabaseError):
     """The database refused one of our statements."""
 
     owner = "ours"
     client_detail = "an internal error; report it with the request_id, under which the log has the details"
+
+
+class BackupRefused(CrmError):
+    """A file that is not a backup, is damaged, or must not be overwritten; nothing was changed."""
+
+    owner = "operator"
+
+    def __init__(self, file: Path | str, fault: str) -> None:
+        self.file, self.fault = str(file), fault
+        super().__init__(f"{file}: {fault}")
 
 
 class DropRefused(CrmError):

@@ -14,6 +14,7 @@ import sys
 import click
 
 from crm_core.cli.access import createsuperuser, token
+from crm_core.cli.backup import backup, restore
 from crm_core.cli.console import say_error
 from crm_core.cli.database import exec_, loaddata, migrate, types
 from crm_core.cli.drops import ingest, rejects, report
@@ -77,6 +78,8 @@ for _command in (
     undo,
     token,
     check,
+    backup,
+    restore,
     report,
     exec_,
     explain,

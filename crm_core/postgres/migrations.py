@@ -27,7 +27,7 @@ from crm_core.postgres.schema_version import (
 from crm_core.postgres.sqlstates import domain_error
 from crm_core.resources import SQL, statement
 
-__all__ = ["current_revision", "head_revision", "migrate"]
+__all__ = ["current_revision", "head_revision", "migrate", "migrate_on"]
 
 _ROUTINE = re.compile(r"^create or replace (function|view) ([\w.]+)", re.MULTILINE)
 _EXTENSION = re.compile(r"^create extension (?:if not exists )?(\w+)", re.IGNORECASE | re.MULTILINE)
@@ -40,20 +40,25 @@ def migrate(database: Database, revision: str = "head", *, folder: Path = SQL / 
     are applied there if they changed, listed as `routines/<name>`, and dropped below it. Concurrent calls take turns.
     Raises SchemaTooNew, MissingPrivilege or another DatabaseError; nothing has changed then.
     """
-    steps = revisions(folder)
     with closing(database.connect()) as connection, connection.transaction():
-        connection.execute(statement("server/lock_schema"))
-        current = current_revision(connection)
-        if current and current > steps[-1].number:
-            raise too_new(current, steps[-1].number)
-        begin, end = int(current or 0), _goal(steps, current, revision)
-        if begin < end:
-            require_fit(connection, is_new=current is None)
-        has_routines = folder == SQL / "ddl"
-        if has_routines and end < len(steps):
-            _drop_routines(connection)
-        done = _run_steps(connection, steps, begin, end)
-        applied = _apply_routines(connection) if has_routines and end == len(steps) else []
+        return migrate_on(connection, revision, folder=folder)
+
+
+def migrate_on(connection: Connection, revision: str = "head", *, folder: Path = SQL / "ddl") -> list[str]:
+    """Do the same in the transaction of a connection."""
+    steps = revisions(folder)
+    connection.execute(statement("server/lock_schema"))
+    current = current_revision(connection)
+    if current and current > steps[-1].number:
+        raise too_new(current, steps[-1].number)
+    begin, end = int(current or 0), _goal(steps, current, revision)
+    if begin < end:
+        require_fit(connection, is_new=current is None)
+    has_routines = folder == SQL / "ddl"
+    if has_routines and end < len(steps):
+        _drop_routines(connection)
+    done = _run_steps(connection, steps, begin, end)
+    applied = _apply_routines(connection) if has_routines and end == len(steps) else []
     return done + applied
 
 
