@@ -32,6 +32,7 @@ CrmError
 ├── ChangeRefused            a single change with a fault, named by the reason codes of the drop contract
 ├── ChangesRefused           some lines of many changes in one call have faults: nothing of them goes in
 ├── CursorRefused            a text that is no cursor of the feed
+│   └── CursorLost           what it has seen was lost: the database was restored to an earlier moment
 ├── RequestRefused           a change that was asked for, and is valid, does not meet the state of its entity
 │   ├── EntityExists         it was to be created
 │   ├── UnknownEntity        there never was such an entity
@@ -273,6 +274,18 @@ class CursorRefused(CrmError):
     def __init__(self, text: str) -> None:
         self.text = text
         super().__init__("is no cursor of the feed; take it from `next`, as it stands, or leave it blank to begin")
+
+
+class CursorLost(CursorRefused):
+    """A cursor of what was recorded after the moment to which the database was restored."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        CrmError.__init__(
+            self,
+            "is of changes that this database does not have, because it was restored to an earlier moment; "
+            "remove what you made of the feed, and begin with a blank cursor",
+        )
 
 
 class RequestRefused(CrmError):

@@ -7,7 +7,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from answering import answers, events, moments
 from builders import a_request, an_entity, reference_data, write_drop
 from endurance import breaches
 from servers import Server
+from serving import V1, a_problem, served
 
 from crm_core.access.accounts import create_account
 from crm_core.access.sessions import begin_session
@@ -32,13 +33,17 @@ from crm_core.errors import (
     BackupFailed,
     BackupRefused,
     CrmError,
+    CursorLost,
     DatabaseNotEmpty,
     DatabaseUnfit,
     SchemaTooNew,
     SchemaTooOld,
 )
 from crm_core.postgres.connection import Connection, Database
+from crm_core.postgres.migrations import migrate
+from crm_core.reading.feed import feed
 from crm_core.reference import reference_types
+from crm_core.timeline.invariants import CHECKS
 from crm_core.timeline.single_change import Provenance, apply_change
 from crm_core.timeline.undo import Who
 
@@ -133,7 +138,7 @@ def test_what_is_restored_answers_as_the_original_did_while_others_wrote(
         manifest = back_up(filled, file)
     restored = restore(empty, file)
     assert [found.name for found in restored.checks if not found.holds] == []
-    assert len(restored.checks) == 16
+    assert len(restored.checks) == len(CHECKS)
     recorded = moments(filled)
     assert recorded[-1] > manifest.taken_at, "others did write meanwhile"
     assert moments(empty) == [at for at in recorded if at <= manifest.taken_at], "all of before, nothing of later"
@@ -159,6 +164,24 @@ def test_it_goes_on_where_the_original_stopped(filled: Database, empty: Database
         assert (again.status, again.rows_changed) == ("replayed", 0), "a drop that was merged before is recognised"
     assert answers(empty, known) == before
     assert breaches(empty) == []
+
+
+def test_a_follower_that_has_seen_what_is_lost_is_told(filled: Database, empty: Database, tmp_path: Path) -> None:
+    back_up(filled, tmp_path / "crm.backup")
+    with filled.connect(autocommit=True) as connection:
+        page = feed(connection, None, limit=1_000)
+        patch(connection, Random(3))
+        later = feed(connection, page.next, limit=1)
+        assert len(later.documents) == 1
+    restore(empty, tmp_path / "crm.backup")
+    with empty.connect(autocommit=True) as connection:
+        patch(connection, Random(4))
+        assert len(feed(connection, page.next, limit=1_000).documents) == 1, "this one misses nothing"
+        with pytest.raises(CursorLost, match=r"restored to an earlier moment; .* begin with a blank cursor"):
+            feed(connection, later.next, limit=1_000)
+    with served(empty) as client:
+        said = a_problem(client.get(f"{V1}/changes", params={"after": str(later.next)}), 400, "begin with a blank")
+        assert said["errors"][0]["where"] == "query.after"
 
 
 def test_rows_of_every_table_come_back_as_they_were_but_no_session(
@@ -300,11 +323,9 @@ def changed(database: Database, folder: Path, **members: object) -> None:
 
 def test_a_migration_waits_until_the_backup_is_taken(any_fresh_database: Database, tmp_path: Path) -> None:
     """One that came in between would change the form of what pg_dump reads."""
-    from crm_core.postgres.migrations import migrate
-
     waited: list[bool] = []
     with ThreadPoolExecutor(1) as pool:
-        migrating = []
+        migrating: list[Future[list[str]]] = []
 
         def progress(_phase: str, _done: int, _all: int | None) -> None:
             if not migrating:
