@@ -16,7 +16,7 @@ NOT_KEPT = ("session",)  # who signed out since would be signed in again
 
 def tables(connection: Connection) -> Sequence[Table]:
     """Return the tables of the database, but those of extensions."""
-    return [(str(schema), str(name)) for schema, name in connection.execute(statement("backup/tables"))]
+    return [(str(schema), str(name)) for schema, name in connection.execute(statement("server/all_tables"))]
 
 
 def hold(connection: Connection, held: Sequence[Table]) -> None:

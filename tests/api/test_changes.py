@@ -132,9 +132,7 @@ def test_who_waits_for_nothing_is_told_so_when_the_time_is_over(client: httpx.Cl
     assert time.monotonic() - begun >= 0.6
 
 
-@pytest.mark.parametrize(
-    "cursor", ["x", "1-2", f"{10**18 - 1}-1-1-{UUID(int=1).hex}", "1-1-1-" + "0" * 31 + "g"]
-)
+@pytest.mark.parametrize("cursor", ["x", "1-2", f"{10**18 - 1}-1-1-{UUID(int=1).hex}", "1-1-1-" + "0" * 31 + "g"])
 def test_a_cursor_that_is_none_is_refused(client: httpx.Client, cursor: str) -> None:
     told = a_problem(client.get(CHANGES, params={"after": cursor}), 400, "next")
     assert told["errors"][0]["where"] == "query.after"
