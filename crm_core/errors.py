@@ -23,6 +23,7 @@ CrmError
 │   ├── BackupFailed         a backup could not be made, or not restored: nothing was changed
 │   └── DatabaseFault        the database refused one of our statements: report it
 ├── BackupRefused            a file that is not a backup, is damaged, or must not be overwritten
+├── AlertFailed              an alert could not be sent
 ├── DropRefused              a file that is not a drop: nothing of it is recorded
 │   └── DropUnreadable       it could not be read, or changed meanwhile: its content was not checked
 ├── UnknownDrop              no drop of that name or SHA-256 was ever received
@@ -194,6 +195,16 @@ class BackupRefused(CrmError):
     def __init__(self, file: Path | str, fault: str) -> None:
         self.file, self.fault = str(file), fault
         super().__init__(f"{file}: {fault}")
+
+
+class AlertFailed(CrmError):
+    """An alert could not be sent by one of its ways; it is sent again later."""
+
+    owner = "operator"
+
+    def __init__(self, channel: str, fault: str) -> None:
+        self.channel, self.fault = channel, fault
+        super().__init__(f"an alert could not be sent by {channel}: {fault}; see CRM_ALERT_… in .env.example")
 
 
 class DropRefused(CrmError):
