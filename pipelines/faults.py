@@ -98,9 +98,9 @@ class Faults:
     def _reject_rates(self) -> Iterator[Fault]:
         """Yield the drops of which most rows were rejected."""
         storage = self.instance.event_log_storage
-        begin = max(self.since, datetime.now(UTC) - REMEMBERED).timestamp()
+        begin = int(max(self.since, datetime.now(UTC) - REMEMBERED).timestamp())  # SQLite keeps whole seconds
         failed = storage.get_asset_check_execution_history(REJECT_RATE, limit=MAX_CHECKS, status={RED})
-        partitions = {one.partition for one in failed if one.partition and one.create_timestamp > begin}
+        partitions = {one.partition for one in failed if one.partition and one.create_timestamp >= begin}
         for partition in sorted(partitions):
             of_it = PartitionKeyFilter(key=partition)
             last = storage.get_latest_asset_check_execution_by_key([REJECT_RATE], of_it).get(REJECT_RATE)

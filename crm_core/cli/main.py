@@ -18,6 +18,7 @@ from crm_core.cli.backup import backup, restore
 from crm_core.cli.console import say_error
 from crm_core.cli.database import exec_, loaddata, migrate, types
 from crm_core.cli.drops import ingest, rejects, report
+from crm_core.cli.housekeeping import clean
 from crm_core.cli.measure import bench, check, explain
 from crm_core.cli.server import demo, serve, up
 from crm_core.cli.undo import undo
@@ -80,6 +81,7 @@ for _command in (
     check,
     backup,
     restore,
+    clean,
     report,
     exec_,
     explain,

@@ -247,6 +247,7 @@ def test_the_sensors_run_unless_somebody_stops_them_and_know_their_targets() -> 
     assert {sensor.name for sensor in repository.sensor_defs} == {
         drop_folder.name,
         undone_drops.name,
+        "alerts",
         report_after_drops.name,
     }
     assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in repository.sensor_defs)
