@@ -113,7 +113,7 @@ def infer(file: Path, name: str | None, rows: int) -> None:
         types = reference_types(connection)
     codes = [kind.code for kind in types.detail_types if kind.is_active]
     source = name or source_of(file)
-    proposal = propose(file, source, codes)
+    proposal = propose(file, source, codes, [known.code for known in types.sources if known.is_active])
     if name is not None:
         click.echo(f"The profile is in {shown_path(store.save(settings.profile_dir, name, proposal.text))}", err=True)
     else:

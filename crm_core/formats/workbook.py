@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 WORKBOOK_BYTES = 256 << 20  # unpacked
 SHEET_ROWS = 1 << 20  # that Excel has
+SEARCHED = 50  # rows that are searched for a header
 _KIND = "an Excel workbook"
 _ZEROS = re.compile("0+")  # the format of a number that keeps its leading zeros
 _BLOCK_BYTES = 1 << 20
@@ -46,6 +47,14 @@ def open_workbook(path: Path, sheet: str | None = None, skip: int = 0) -> Table:
         names.pop()
     require_few(path, len(names))
     return Table(tuple(names), _parts(rows, len(names)), 0)
+
+
+def lines_above(path: Path) -> int:
+    """Return how many rows of the first sheet, such as a title, are above the first one that fills most columns."""
+    _require_size(path)
+    rows = [(line, sum(map(bool, row))) for line, row in islice(_rows(path, None), SEARCHED)]
+    widest = max((filled for _, filled in rows), default=0)
+    return next((line - 1 for line, filled in rows if filled * 2 > widest), 0)
 
 
 def _rows(path: Path, sheet: str | None) -> Iterator[_Row]:

@@ -36,7 +36,7 @@ NAMES: Mapping[str, str] = {
     " changed changedat writedate lastupdated lastupdatedon lastupdate stand anderungsdatum asof validfrom gultigab"
     " modifiedon datemodified lastchange geaendert geaendertam aenderungsdatum gueltigab",
     "op": "op operation",
-    "deleted": "isdeleted deleted geloescht geloscht removed isremoved",
+    "deleted": "isdeleted deleted geloescht geloscht loschvermerk loeschvermerk loschkennzeichen removed isremoved",
 }
 _BY_NAME = {name: what for what, names in NAMES.items() for name in names.split()}
 _CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", ", %H:%M", "T%H:%M:%S")
@@ -45,7 +45,8 @@ _MIXED = {"%d/%m/%Y": "%m/%d/%Y", "%d-%m-%Y": "%m-%d-%Y"}  # the same digits rea
 _ISO = r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?$"
 _EPOCH, _EPOCH_MS = r"^1\d{9}$", r"^1\d{12}$"
 _UUID = r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$"
-MOSTLY = 0.95
+_CODE = r"^[A-Za-z_./-]{0,20}[0-9][A-Za-z0-9_./-]{0,20}$"
+MOSTLY = 0.8  # the share of the texts of a column that are what it is taken for
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,11 @@ def dates_of(texts: pl.Series) -> DateGuess | None:
 def is_unique(texts: pl.Series) -> bool:
     """Return whether each text is there, and once."""
     return len(texts) > 0 and not texts.null_count() and texts.n_unique() == len(texts)
+
+
+def are_codes(texts: pl.Series) -> bool:
+    """Return whether all texts may be numbers or codes of something: short, with digits and without white space."""
+    return bool(texts.str.contains(_CODE).fill_null(value=False).all())
 
 
 def are_uuids(texts: pl.Series) -> bool:

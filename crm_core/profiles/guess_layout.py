@@ -15,6 +15,7 @@ from crm_core.formats.csv_records import UTF_8_MARK
 from crm_core.formats.files import Source, opened, unpacked
 from crm_core.formats.kinds import table_kind, text_kind
 from crm_core.formats.layout import Layout
+from crm_core.formats.workbook import lines_above
 
 SEEN_BYTES = 1 << 18  # of the file
 SEEN_RECORDS = 200
@@ -25,7 +26,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_OLD = ("cp1252", "cp850", "mac_roman")  # in order of how frequent they are
+_OLD = ("cp1252", "cp850")  # in order of how frequent they are
 _SURE = 0.9  # the share of records with as many fields as the header
 
 
@@ -42,7 +43,7 @@ def guess_layout(path: Path) -> LayoutGuess:
     with opened(path) as file:
         start, stream, packed = unpacked(Source(path, file))
         if kind := table_kind(path, start, packed):
-            return LayoutGuess(Layout(kind))
+            return LayoutGuess(Layout(kind, skip=lines_above(path) if kind == "xlsx" else 0))
         start = stream.read(SEEN_BYTES)
     encoding = guess_encoding(start)
     text = start.removeprefix(UTF_8_MARK).decode(encoding, errors="replace")
@@ -58,12 +59,12 @@ def guess_encoding(start: bytes) -> str:
     for mark, encoding in _MARKS:
         if start.startswith(mark):
             return encoding
+    if start.count(0) > len(start) // 4:
+        return "utf-16-le" if start[1::2].count(0) > start[::2].count(0) else "utf-16-be"
     try:
         codecs.getincrementaldecoder("utf-8")().decode(start)
     except UnicodeDecodeError:
         return max(_OLD, key=lambda encoding: _score(start.decode(encoding, errors="replace")))
-    if start.count(0) > len(start) // 4:
-        return "utf-16-le" if start[1::2].count(0) > start[::2].count(0) else "utf-16-be"
     return "utf-8"
 
 

@@ -16,12 +16,13 @@ from crm_core.formats.layout import Layout
 from crm_core.formats.reading import read_file
 from crm_core.formats.remarks import LINE, NAMELESS, REMARKS
 from crm_core.profiles.dates import instant_in
-from crm_core.profiles.guess_columns import are_uuids, dates_of, is_unique, meaning, plain
+from crm_core.profiles.guess_columns import are_codes, are_uuids, dates_of, is_unique, meaning, plain
 from crm_core.profiles.guess_layout import guess_layout
 from crm_core.profiles.mapping import distinct_names
 from crm_core.values.hashing import normal_form
 
 MAX_MEMBERS = 300  # of objects in JSON
+NO_ROWS = "has no rows to look at; take one that has some"
 MAX_VALUES = 12  # different texts in a column of types
 _IN_NAMES = ("%Y-%m-%d", "%Y%m%d", "%d.%m.%Y", "%Y_%m_%d")
 _KINDS = {
@@ -47,10 +48,13 @@ class Proposal:
 class _Any:
     """Takes every column of a file."""
 
+    path: Path
     seen: dict[str, str]
 
     def columns(self, names: Sequence[str], header: Header | None) -> tuple[str, ...]:
         del header
+        if not names:
+            raise DropRefused(self.path, NO_ROWS)
         return distinct_names(names)
 
     def member(self, name: str, line: int) -> str | None:
@@ -60,22 +64,29 @@ class _Any:
         return self.seen.setdefault(name, normal_form(name) or name)
 
 
-def infer(path: Path, source: str, detail_types: Iterable[str]) -> Proposal:
-    """Propose a profile from the first rows of a file; `source` is the code of the system that it comes from.
+def infer(path: Path, source: str, detail_types: Iterable[str], sources: Iterable[str] = ()) -> Proposal:
+    """Propose a profile from the first rows of a file; `source` is the code of the system that it may come from.
+
+    `sources` are the codes of those that are known: one that the name of the file has in it comes first.
 
     Raises DropRefused for a file that cannot be read, or has no rows.
     """
     guess = guess_layout(path)
-    chunk = next((one for one in read_file(path, _Any({}), guess.layout) if one.frame.height), None)
+    chunk = next((one for one in read_file(path, _Any(path, {}), guess.layout) if one.frame.height), None)
     if chunk is None:
-        raise DropRefused(path, "has no rows to look at; take one that has some")
+        raise DropRefused(path, NO_ROWS)
     frame = chunk.frame.drop("line", *REMARKS, strict=False)
     frame = frame.select(name for name in frame.columns if not name.startswith(NAMELESS))
     columns = _Columns(path, frame, [*detail_types])
+    known = [code.lower() for code in sources]
+    source = next((code for code in known if code in path.stem.lower()), source)
+    columns.is_known = source.lower() in known
     lines = [f"# Proposed from {path.name}. Look at each line, and at what the first rows become."]
     lines += [f"# {note}" for note in guess.notes]
     lines += _layout_lines(guess.layout)
     body = ["", "[columns]", *columns.entity_lines(source), "", "[details]", *columns.detail_lines()]
+    if columns.is_partial:
+        lines.append("partial = true  # rows set only what they name: no column looks like a name")
     if any("change_ts = {" in line for line in body):
         lines.append('# zone = "Europe/Berlin" would say whose clock its times are of; without it, CRM_TIME_ZONE does')
     ignored = [name for name in frame.columns if name not in columns.used]
@@ -93,6 +104,8 @@ class _Columns:
     def __init__(self, path: Path, frame: pl.DataFrame, detail_types: Sequence[str]) -> None:
         self.path, self.frame, self.detail_types = path, frame, detail_types
         self.used = set[str]()
+        self.is_known = True  # the source
+        self.is_partial = False  # the source knows entities by their keys, and not by their names
         self.notes: list[str] = []
         self.by_meaning: dict[str, str] = {}
         for name in frame.columns:
@@ -101,7 +114,11 @@ class _Columns:
                 self.by_meaning.setdefault(what, name)
 
     def entity_lines(self, source: str) -> list[str]:
-        return [*self._key(source), *self._name(), self._type(), *self._instant(), *self._op()]
+        keys = self._key(source)
+        has_name = any(name in self.by_meaning for name in ("first", "last", "name", "company"))
+        self.is_partial = not has_name and not keys[0].startswith("#")
+        kind = [] if self.is_partial and "type" not in self.by_meaning else [self._type()]
+        return [*keys, *self._name(), *kind, *self._instant(), *self._op()]
 
     def detail_lines(self) -> list[str]:
         lines = []
@@ -127,11 +144,13 @@ class _Columns:
     def _key(self, source: str) -> list[str]:
         if name := self._take("entity_uid"):
             return [f"entity_uid = {self._of(name)}"]
-        keys = [name for name in self.frame.columns if meaning(name) == "key" and is_unique(self.frame[name])]
-        keys = keys or [
-            name for name in self.frame.columns if are_uuids(self.frame[name]) and is_unique(self.frame[name])
-        ]
+        unique = [name for name in self.frame.columns if is_unique(self.frame[name])]
+        keys = [name for name in unique if meaning(name) == "key"]
+        keys = keys or [name for name in unique if are_uuids(self.frame[name])]
+        keys = keys or [name for name in unique if name == self.frame.columns[0] and are_codes(self.frame[name])]
         if keys:
+            if not self.is_known:
+                self.notes.append(f"the source {source!r} is not known: name one that is, or add it to the sources")
             return [
                 f"source = {_quoted(source)}  # whose keys these are; `crm types` lists the sources that are known",
                 f"source_key = {self._of(keys[0])}  # in each of the rows looked at, and in none twice",
@@ -144,11 +163,13 @@ class _Columns:
     def _name(self) -> list[str]:
         first, last = self._take("first"), self._take("last")
         name = self._take("name") or self._take("company")
-        if first and last:
-            return [f"display_name = {self._of(first, last)}"]
+        if first and (family := last or self._take("name")):
+            return [f"display_name = {self._of(first, family)}"]
         if chosen := name or last or first:
             return [f"display_name = {self._of(chosen)}"]
-        self.notes.append("no column looks like a name: write display_name")
+        self.notes.append("no column looks like a name: write display_name, unless the source does not know it")
+        if self.is_partial:
+            return ['# display_name = "{first} {last}" would be the name; no column looks like one']
         return ['display_name = "…"  # no column looks like a name; such as "{first} {last}"']
 
     def _type(self) -> str:
@@ -195,6 +216,8 @@ class _Columns:
             return [f"op = {self._of(name)}"]
         if name := self._take("deleted"):
             texts = self.frame[name].drop_nulls().unique().sort().to_list()
+            if len(texts) == 1 and self.frame[name].null_count():  # a mark, or nothing
+                return [f'op = {{ from = {self._of(name)}, values = {{ {_quoted(texts[0])} = "delete" }} }}']
             if texts and all(plain(text) in f"{_TRUE} {_FALSE}".split() for text in texts):
                 gone = next((text for text in texts if plain(text) in _TRUE.split()), _AS_TRUE.get(texts[0], "true"))
                 return [

@@ -55,7 +55,8 @@ async def proposed(opened: Page, path: Path) -> Chosen:
     types = await opened.read(reference_types)
     codes = [kind.code for kind in types.detail_types if kind.is_active]
     source = match[0] if (match := _LETTERS.search(path.stem.lower())) else "source"
-    found = await anyio.to_thread.run_sync(partial(infer, path, source, codes))
+    sources = [known.code for known in types.sources if known.is_active]
+    found = await anyio.to_thread.run_sync(partial(infer, path, source, codes, sources))
     return Chosen(source, found.text, found.notes)
 
 
