@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -394,6 +395,8 @@ class TestALink:
             assert streamed == list(listed)
             then = reads.entities(crm, types, which, as_of=day(5)).documents
             assert reads.count_entities(crm, types, which, as_of=day(5)) == len(then) == len(listed)
+            known = reads.entities(crm, types, which, as_of=day(5), known_at=datetime.now(UTC)).documents
+            assert known == then
             return [document.split('"')[7] for document in listed]
 
         assert found(source="erp") == ["Ada", "Bob"]
