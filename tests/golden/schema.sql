@@ -1,20 +1,10 @@
-CREATE TABLE batch (
+CREATE TABLE snapshot (
     batch_id bigint NOT NULL,
-    recorded_at timestamp with time zone NOT NULL,
-    actor text NOT NULL COLLATE pg_catalog."C",
-    source text NOT NULL,
-    drop_sha256 text COLLATE pg_catalog."C",
-    request_id text,
-    CONSTRAINT batch_from_a_drop CHECK (((source = 'drop'::text) = (drop_sha256 IS NOT NULL))),
-    CONSTRAINT batch_source_known CHECK ((source = ANY (ARRAY['drop'::text, 'request'::text, 'fixture'::text, 'undo'::text, 'reinstate'::text])))
-);
-
-CREATE TABLE retraction (
-    of_batch_id bigint NOT NULL,
-    batch_id bigint NOT NULL,
-    is_reinstated boolean NOT NULL,
-    reason text NOT NULL,
-    CONSTRAINT retraction_has_a_reason CHECK ((reason <> ''::text))
+    at timestamp with time zone NOT NULL,
+    entity_type_ids smallint[],
+    acts boolean DEFAULT true NOT NULL,
+    CONSTRAINT snapshot_finite CHECK (isfinite(at)),
+    CONSTRAINT snapshot_has_a_scope CHECK ((cardinality(entity_type_ids) > 0))
 );
 
 CREATE TABLE ledger (
@@ -36,13 +26,51 @@ CREATE TABLE ledger (
     CONSTRAINT ledger_upsert_is_complete CHECK (((op <> 'upsert'::text) OR ((display_name IS NOT NULL) AND (entity_type_id IS NOT NULL))))
 );
 
-CREATE TABLE snapshot (
+CREATE TABLE repeat (
+    entity_uid uuid NOT NULL,
+    change_ts timestamp with time zone NOT NULL,
     batch_id bigint NOT NULL,
-    at timestamp with time zone NOT NULL,
-    entity_type_ids smallint[],
-    acts boolean DEFAULT true NOT NULL,
-    CONSTRAINT snapshot_finite CHECK (isfinite(at)),
-    CONSTRAINT snapshot_has_a_scope CHECK ((cardinality(entity_type_ids) > 0))
+    row_no integer NOT NULL,
+    of_batch_id bigint NOT NULL,
+    of_row_no integer NOT NULL,
+    source_id smallint
+);
+
+CREATE TABLE snapshot_reject (
+    entity_uid uuid NOT NULL,
+    batch_id bigint NOT NULL
+);
+
+CREATE VIEW named_by_batch AS
+ SELECT ledger.batch_id,
+    ledger.entity_uid
+   FROM ledger
+UNION ALL
+ SELECT repeat.batch_id,
+    repeat.entity_uid
+   FROM repeat
+UNION ALL
+ SELECT snapshot_reject.batch_id,
+    snapshot_reject.entity_uid
+   FROM snapshot_reject;
+
+CREATE TABLE batch (
+    batch_id bigint NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    actor text NOT NULL COLLATE pg_catalog."C",
+    source text NOT NULL,
+    drop_sha256 text COLLATE pg_catalog."C",
+    request_id text,
+    CONSTRAINT batch_from_a_drop CHECK (((source = 'drop'::text) = (drop_sha256 IS NOT NULL))),
+    CONSTRAINT batch_source_known CHECK ((source = ANY (ARRAY['drop'::text, 'request'::text, 'fixture'::text, 'undo'::text, 'reinstate'::text])))
+);
+
+CREATE TABLE retraction (
+    of_batch_id bigint NOT NULL,
+    batch_id bigint NOT NULL,
+    is_reinstated boolean NOT NULL,
+    reason text NOT NULL,
+    CONSTRAINT retraction_has_a_reason CHECK ((reason <> ''::text))
 );
 
 CREATE TABLE snapshot_effect (
@@ -300,34 +328,6 @@ CREATE VIEW keys_of_entity AS
    FROM (source_key k
      JOIN source s ON ((s.source_id = k.source_id)))
   GROUP BY k.entity_uid, s.code;
-
-CREATE TABLE repeat (
-    entity_uid uuid NOT NULL,
-    change_ts timestamp with time zone NOT NULL,
-    batch_id bigint NOT NULL,
-    row_no integer NOT NULL,
-    of_batch_id bigint NOT NULL,
-    of_row_no integer NOT NULL,
-    source_id smallint
-);
-
-CREATE TABLE snapshot_reject (
-    entity_uid uuid NOT NULL,
-    batch_id bigint NOT NULL
-);
-
-CREATE VIEW named_by_batch AS
- SELECT ledger.batch_id,
-    ledger.entity_uid
-   FROM ledger
-UNION ALL
- SELECT repeat.batch_id,
-    repeat.entity_uid
-   FROM repeat
-UNION ALL
- SELECT snapshot_reject.batch_id,
-    snapshot_reject.entity_uid
-   FROM snapshot_reject;
 
 CREATE VIEW stated_change AS
  SELECT entity_uid,
