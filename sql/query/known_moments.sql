@@ -13,6 +13,6 @@ cross join (
     where op = 'upsert' and exists (select from snapshot where acts and at >= %(after_at)s and at <= %(to)s)
 ) e
 where s.acts and s.at >= %(after_at)s and s.at <= %(to)s and (s.at, e.entity_uid) > (%(after_at)s, %(after_uid)s)
-  and not is_listed(s.batch_id, e.entity_uid)
+  and (select true from named_by_batch n where n.batch_id = s.batch_id and n.entity_uid = e.entity_uid limit 1) is null
 order by 1, 2
 limit %(limit)s

@@ -124,7 +124,8 @@ returns table (at timestamptz, entity_uid uuid, document text) language sql stab
                    from snapshot s
                    where s.acts and s.at = t.at
                      and (select et.entity_type_id from entity_type et where et.code = t.type_before) = any (s.entity_type_ids)
-                     and not is_listed(s.batch_id, t.entity_uid)
+                     and (select true from named_by_batch n where n.batch_id = s.batch_id and n.entity_uid = t.entity_uid limit 1)
+                         is null
                    order by s.batch_id
                    limit 1)) as batch_id,
                coalesce(t.said[2], 0)::integer as row_no

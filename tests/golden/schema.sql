@@ -7,53 +7,6 @@ CREATE TABLE snapshot (
     CONSTRAINT snapshot_has_a_scope CHECK ((cardinality(entity_type_ids) > 0))
 );
 
-CREATE TABLE ledger (
-    entity_uid uuid NOT NULL,
-    change_ts timestamp with time zone NOT NULL,
-    batch_id bigint NOT NULL,
-    row_no integer NOT NULL,
-    op text NOT NULL,
-    display_name text COLLATE pg_catalog."C",
-    entity_type_id smallint,
-    details jsonb,
-    acts boolean DEFAULT true NOT NULL,
-    promoted_by bigint,
-    source_id smallint,
-    CONSTRAINT ledger_delete_is_bare CHECK (((op <> 'delete'::text) OR ((display_name IS NULL) AND (entity_type_id IS NULL) AND (details IS NULL)))),
-    CONSTRAINT ledger_details_are_an_object CHECK ((jsonb_typeof(details) = 'object'::text)),
-    CONSTRAINT ledger_finite CHECK (isfinite(change_ts)),
-    CONSTRAINT ledger_op_known CHECK ((op = ANY (ARRAY['upsert'::text, 'patch'::text, 'delete'::text]))),
-    CONSTRAINT ledger_upsert_is_complete CHECK (((op <> 'upsert'::text) OR ((display_name IS NOT NULL) AND (entity_type_id IS NOT NULL))))
-);
-
-CREATE TABLE repeat (
-    entity_uid uuid NOT NULL,
-    change_ts timestamp with time zone NOT NULL,
-    batch_id bigint NOT NULL,
-    row_no integer NOT NULL,
-    of_batch_id bigint NOT NULL,
-    of_row_no integer NOT NULL,
-    source_id smallint
-);
-
-CREATE TABLE snapshot_reject (
-    entity_uid uuid NOT NULL,
-    batch_id bigint NOT NULL
-);
-
-CREATE VIEW named_by_batch AS
- SELECT ledger.batch_id,
-    ledger.entity_uid
-   FROM ledger
-UNION ALL
- SELECT repeat.batch_id,
-    repeat.entity_uid
-   FROM repeat
-UNION ALL
- SELECT snapshot_reject.batch_id,
-    snapshot_reject.entity_uid
-   FROM snapshot_reject;
-
 CREATE TABLE batch (
     batch_id bigint NOT NULL,
     recorded_at timestamp with time zone NOT NULL,
@@ -71,6 +24,25 @@ CREATE TABLE retraction (
     is_reinstated boolean NOT NULL,
     reason text NOT NULL,
     CONSTRAINT retraction_has_a_reason CHECK ((reason <> ''::text))
+);
+
+CREATE TABLE ledger (
+    entity_uid uuid NOT NULL,
+    change_ts timestamp with time zone NOT NULL,
+    batch_id bigint NOT NULL,
+    row_no integer NOT NULL,
+    op text NOT NULL,
+    display_name text COLLATE pg_catalog."C",
+    entity_type_id smallint,
+    details jsonb,
+    acts boolean DEFAULT true NOT NULL,
+    promoted_by bigint,
+    source_id smallint,
+    CONSTRAINT ledger_delete_is_bare CHECK (((op <> 'delete'::text) OR ((display_name IS NULL) AND (entity_type_id IS NULL) AND (details IS NULL)))),
+    CONSTRAINT ledger_details_are_an_object CHECK ((jsonb_typeof(details) = 'object'::text)),
+    CONSTRAINT ledger_finite CHECK (isfinite(change_ts)),
+    CONSTRAINT ledger_op_known CHECK ((op = ANY (ARRAY['upsert'::text, 'patch'::text, 'delete'::text]))),
+    CONSTRAINT ledger_upsert_is_complete CHECK (((op <> 'upsert'::text) OR ((display_name IS NOT NULL) AND (entity_type_id IS NOT NULL))))
 );
 
 CREATE TABLE snapshot_effect (
@@ -328,6 +300,34 @@ CREATE VIEW keys_of_entity AS
    FROM (source_key k
      JOIN source s ON ((s.source_id = k.source_id)))
   GROUP BY k.entity_uid, s.code;
+
+CREATE TABLE repeat (
+    entity_uid uuid NOT NULL,
+    change_ts timestamp with time zone NOT NULL,
+    batch_id bigint NOT NULL,
+    row_no integer NOT NULL,
+    of_batch_id bigint NOT NULL,
+    of_row_no integer NOT NULL,
+    source_id smallint
+);
+
+CREATE TABLE snapshot_reject (
+    entity_uid uuid NOT NULL,
+    batch_id bigint NOT NULL
+);
+
+CREATE VIEW named_by_batch AS
+ SELECT ledger.batch_id,
+    ledger.entity_uid
+   FROM ledger
+UNION ALL
+ SELECT repeat.batch_id,
+    repeat.entity_uid
+   FROM repeat
+UNION ALL
+ SELECT snapshot_reject.batch_id,
+    snapshot_reject.entity_uid
+   FROM snapshot_reject;
 
 CREATE VIEW stated_change AS
  SELECT entity_uid,
