@@ -26,8 +26,8 @@ PAGES = (
     "/audit?op=delete", "/audit?drop=2025-03-01_late.csv", "/entities/{meta}", "/entities/{meta}?as_of=2016-01-01",
     "/entities/{meta}?field=display_name", "/entities/{meta}/change", "/entities/{meta}/end", "/entities/{meta}/keys",
     "/entities/new", "/login",
-    "/admin/", "/admin/entity-types", "/admin/entity-types/of/PERSON", "/admin/detail-types/new", "/admin/sources", "/admin/profiles",
-    "/admin/accounts",
+    "/admin/", "/admin/entity-types", "/admin/entity-types/of/PERSON", "/admin/detail-types/new", "/admin/sources",
+    "/admin/profiles", "/admin/accounts",
     "/admin/accounts/new", "/admin/tokens", "/admin/tokens/new", "/admin/rejects", "/admin/ledger",
 )  # fmt: skip
 
