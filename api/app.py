@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,7 +26,15 @@ from api.state import State
 from crm_core.postgres.connection import Database
 from crm_core.settings import Settings
 
-ALLOWED_HEADERS = ("Authorization", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key", "X-Request-ID")
+ALLOWED_HEADERS = (
+    "Authorization",
+    "Content-Type",
+    "If-Match",
+    "If-None-Match",
+    "Idempotency-Key",
+    "X-Request-ID",
+    "traceparent",
+)
 
 
 def served_app(settings: Settings, database: Database, *, is_loopback: bool) -> FastAPI:
@@ -48,7 +57,10 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         state.open()
         freeze()
+        noting = asyncio.create_task(metrics.keep_noting(state.pools)) if metrics.folder else None
         yield
+        if noting:
+            noting.cancel()
         state.close()
         limiter.close()
         probe.close()

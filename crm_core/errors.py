@@ -19,7 +19,11 @@ CrmError
 │   ├── SchemaTooNew         install a newer release
 │   ├── StorageFailed        the server's files cannot be read or are damaged
 │   ├── EmbeddedServerFailed the embedded PostgreSQL did not start or stop
+│   ├── DatabaseNotEmpty     a backup is restored into an empty database only
+│   ├── BackupFailed         a backup could not be made, or not restored: nothing was changed
 │   └── DatabaseFault        the database refused one of our statements: report it
+├── BackupRefused            a file that is not a backup, is damaged, or must not be overwritten
+├── AlertFailed              an alert could not be sent
 ├── DropRefused              a file that is not a drop: nothing of it is recorded
 │   └── DropUnreadable       it could not be read, or changed meanwhile: its content was not checked
 ├── ProfileRefused           a profile that says something which cannot be read
@@ -33,6 +37,7 @@ CrmError
 ├── ChangeRefused            a single change with a fault, named by the reason codes of the drop contract
 ├── ChangesRefused           some lines of many changes in one call have faults: nothing is recorded
 ├── CursorRefused            a text that is not a cursor of the feed
+│   └── CursorLost           what it has seen was lost: the database was restored to an earlier moment
 ├── RequestRefused           a valid change that the state of its entity does not allow
 │   ├── EntityExists         it was to be created
 │   ├── UnknownEntity        there never was such an entity
@@ -172,11 +177,39 @@ class EmbeddedServerFailed(DatabaseError):
     """The embedded PostgreSQL did not start or stop."""
 
 
+class DatabaseNotEmpty(DatabaseError):
+    """A backup is restored into an empty database only."""
+
+
+class BackupFailed(DatabaseError):
+    """A backup could not be made or restored."""
+
+
 class DatabaseFault(DatabaseError):
     """The database refused one of our statements."""
 
     owner = "ours"
     client_detail = "an internal error; report it with the request_id, under which the log has the details"
+
+
+class BackupRefused(CrmError):
+    """A file that is not a backup, is damaged, or must not be overwritten; nothing was changed."""
+
+    owner = "operator"
+
+    def __init__(self, file: Path | str, fault: str) -> None:
+        self.file, self.fault = str(file), fault
+        super().__init__(f"{file}: {fault}")
+
+
+class AlertFailed(CrmError):
+    """An alert could not be sent by one of its ways; it is sent again later."""
+
+    owner = "operator"
+
+    def __init__(self, channel: str, fault: str) -> None:
+        self.channel, self.fault = channel, fault
+        super().__init__(f"an alert could not be sent by {channel}: {fault}; see CRM_ALERT_… in .env.example")
 
 
 class DropRefused(CrmError):
@@ -293,6 +326,18 @@ class CursorRefused(CrmError):
     def __init__(self, text: str) -> None:
         self.text = text
         super().__init__("is not a cursor of the feed; copy it unchanged from `next`, or leave it blank to begin")
+
+
+class CursorLost(CursorRefused):
+    """A cursor of what was recorded after the moment to which the database was restored."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        CrmError.__init__(
+            self,
+            "is of changes that this database does not have, because it was restored to an earlier moment; "
+            "remove what you made of the feed, and begin with a blank cursor",
+        )
 
 
 class RequestRefused(CrmError):

@@ -24,6 +24,8 @@ _TEN_YEARS = 315_360_000  # seconds
 _HOST = r"\*|\.?[\w.-]+|\[[0-9A-Fa-f:.]+\]"
 _ORIGIN = r"https?://[^/\s]+"
 _RATE = r"[1-9]\d* ?(/|per) ?([1-9]\d* ?)?(second|minute|hour|day)s?"
+_MAIL = r"[^@\s,<>]+@[^@\s,<>]+"
+_MAILS = "write e-mail addresses, separated by commas"
 _ORIGINS = "write origins with scheme and without path, such as https://crm.example.org, separated by commas"
 
 Auth = Literal["auto", "on", "off"]
@@ -116,6 +118,24 @@ def _list_of(item: str) -> Callable[[str], tuple[str, ...]]:
         return items
 
     return parse
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    """Return a parser for an address with one of the schemes and a host."""
+    from urllib.parse import urlsplit
+
+    def parse(value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in schemes or not parts.hostname or (parts.port or 1) < 1 or not value.isascii():
+            raise ValueError
+        return value.rstrip("/")
+
+    return parse
+
+
+def _mail(value: str) -> str:
+    (one,) = _list_of(_MAIL)(value)
+    return one
 
 
 def _as(
@@ -253,6 +273,29 @@ class Settings:
     client_timeout: int = field(metadata=_number(30, range(1, 3601)))
     # shown in the audit for what a command records; None: the user's login
     actor: str | None = field(metadata=_as(None, str, "write a name"))
+    # days that the text of rejected rows is kept; 0: for ever
+    keep_rejects_days: int = field(metadata=_number(0, range(36_501)))
+    # where alerts are sent by POST; None: nowhere
+    alert_webhook: str | None = field(
+        repr=False, metadata=_as(None, _url("https", "http"), "write an address that begins with https:// or http://")
+    )
+    # signs what is sent there; None: it is not signed
+    alert_secret: str | None = field(repr=False, metadata=_as(None, str, "write a secret"))
+    # who gets alerts by e-mail; empty: nobody
+    alert_mail_to: tuple[str, ...] = field(metadata=_as("", _list_of(_MAIL), _MAILS))
+    # from whom; None: the first who gets them
+    alert_mail_from: str | None = field(metadata=_as(None, _mail, "write an e-mail address"))
+    # the server that takes the mail
+    alert_mail_server: str = field(
+        repr=False,
+        metadata=_as(
+            "smtp://localhost",
+            _url("smtps", "smtp"),
+            "write smtps://user:password@host:port or smtp://host:port, special characters of the password as %XX",
+        ),
+    )
+    # Dagster's UI, as those reach it who get alerts
+    alert_link: str = field(metadata=_as("http://127.0.0.1:3000", _url("https", "http"), "write an address"))
 
     @classmethod
     def from_environment(

@@ -1,8 +1,16 @@
-"""The jobs: take in drops, make the report, recompute the invariants."""
+"""The jobs: take in drops, make the report, recompute the invariants, remove what is not kept any longer."""
+
+# No `from __future__ import annotations`: Dagster needs the annotations of an op's arguments as types, not as text.
+
+from dataclasses import asdict
+from datetime import UTC, datetime
 
 import dagster as dg
 
+from crm_core.drops.housekeeping import clean
+from crm_core.settings import Settings
 from pipelines.assets import data_quality_report, drop_to_versions, invariants
+from pipelines.resources import CrmDatabase
 
 ingest_drop = dg.define_asset_job(
     "ingest_drop",
@@ -26,4 +34,22 @@ integrity = dg.define_asset_job(
     selection=[invariants],
     description="Recompute every invariant over all data, as `crm check` does.",
 )
-JOBS = (ingest_drop, backfill_drops, data_quality, integrity)
+
+
+@dg.op(description="Remove kept answers older than a day, ended sessions, and texts of rejected rows that are too old.")
+def clean_up(context: dg.OpExecutionContext, crm_database: CrmDatabase) -> None:
+    """Remove what is not kept any longer, as `crm clean` does."""
+    with crm_database.connect(context.retry_number) as connection:
+        days = Settings.from_environment().keep_rejects_days
+        removed = clean(connection, now=datetime.now(UTC), keep_rejects_days=days)
+    context.log.info(str(removed))
+    context.add_output_metadata(asdict(removed))
+
+
+@dg.job(description="Remove what is kept for a time only: CRM_KEEP_REJECTS_DAYS.")
+def housekeeping() -> None:
+    """Do what `crm clean` does."""
+    clean_up()
+
+
+JOBS = (ingest_drop, backfill_drops, data_quality, integrity, housekeeping)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from pipelines.jobs import data_quality, integrity
+from pipelines.jobs import data_quality, housekeeping, integrity
 
 
 def schedules(time_zone: str) -> Sequence[dg.ScheduleDefinition]:
-    """Return the schedules: the invariants at five, so that the report at six includes them."""
+    """Return the schedules: the invariants at five, so that the report at six includes them; before, housekeeping."""
     return [
         dg.ScheduleDefinition(
             job=job,
@@ -18,5 +18,5 @@ def schedules(time_zone: str) -> Sequence[dg.ScheduleDefinition]:
             execution_timezone=time_zone,
             default_status=dg.DefaultScheduleStatus.RUNNING,
         )
-        for job, cron in ((integrity, "0 5 * * *"), (data_quality, "0 6 * * *"))
+        for job, cron in ((housekeeping, "30 4 * * *"), (integrity, "0 5 * * *"), (data_quality, "0 6 * * *"))
     ]

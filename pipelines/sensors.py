@@ -15,6 +15,7 @@ from crm_core.drops.held import approved_drops
 from crm_core.drops.registry import validated
 from crm_core.drops.undo import retracted_drops
 from crm_core.errors import CrmError
+from pipelines.alerts import alerts
 from pipelines.folder import DropFile, DropFolder, Listing
 from pipelines.ingestion import FILE_TAG
 from pipelines.jobs import ingest_drop
@@ -271,4 +272,4 @@ report_after_drops = dg.AutomationConditionSensorDefinition(
     description="Makes the data-quality report when drops have been taken in and none is being taken in, unless an "
     "invariant is broken. The first time it also recomputes the invariants, which a schedule then does daily.",
 )
-SENSORS = (drop_folder, undone_drops, approved_snapshots, report_after_drops)
+SENSORS = (drop_folder, undone_drops, approved_snapshots, alerts, report_after_drops)

@@ -25,7 +25,7 @@ SHARED = [f"routines/{path.stem}" for path in sorted((SQL / "routines").glob("[2
 UTILITY = re.compile(
     r"^(copy|analyze|truncate|lock|set|drop|create (database|table|unlogged table|temporary table))\b"
 )  # these cannot be prepared
-REFERENCE_TABLES = {"entity_type", "detail_type", "batch", "retraction"}
+REFERENCE_TABLES = {"entity_type", "detail_type", "batch", "retraction", "snapshot"}
 
 
 DIALECT = re.compile(
@@ -82,6 +82,7 @@ def test_a_statement_file_says_what_it_does_and_has_a_caller(name: str) -> None:
 def test_a_statement_is_one_that_every_supported_server_takes(any_connection: Connection, name: str) -> None:
     any_connection.execute("create extension if not exists amcheck")
     any_connection.execute(statement("merge/10_create_stage"))
+    any_connection.execute(statement("merge/12_create_snapshot_stage"))
     any_connection.execute(statement("drop/create_noted_rows"))
     any_connection.execute(statement("undo/30_create_affected"))
     if name.startswith("server/"):

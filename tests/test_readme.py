@@ -83,7 +83,7 @@ def test_a_first_drop_is_merged_and_a_backup_is_restored() -> None:
             )
             assert ran.returncode == 0, ran.stderr
         assert "PERSON" in ran.stdout
-        assert {path.name for path in folder.iterdir()} == {"data", ".crm", ".crm-restored", "crm.dump"}
+        assert {path.name for path in folder.iterdir()} == {"data", ".crm", ".crm-restored", "crm.backup"}
 
 
 @pytest.mark.unit

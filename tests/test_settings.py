@@ -51,6 +51,13 @@ def test_without_any_setting_the_embedded_server_and_loopback_are_used() -> None
         trusted_proxies=(),
         client_timeout=30,
         actor=None,
+        keep_rejects_days=0,
+        alert_webhook=None,
+        alert_secret=None,
+        alert_mail_to=(),
+        alert_mail_from=None,
+        alert_mail_server="smtp://localhost",
+        alert_link="http://127.0.0.1:3000",
     )
 
 
@@ -84,6 +91,13 @@ def test_every_setting_is_read() -> None:
         CRM_TRUSTED_PROXIES="10.0.0.0/8,127.0.0.1",
         CRM_CLIENT_TIMEOUT="50",
         CRM_ACTOR="Ann",
+        CRM_KEEP_REJECTS_DAYS="90",
+        CRM_ALERT_WEBHOOK="https://chat.example.org/hook?token=x",
+        CRM_ALERT_SECRET="a secret",
+        CRM_ALERT_MAIL_TO="ann@example.org, bob@example.org",
+        CRM_ALERT_MAIL_FROM="crm@example.org",
+        CRM_ALERT_MAIL_SERVER="smtps://crm:p%40ss@mail.example.org:465",
+        CRM_ALERT_LINK="https://dagster.example.org/",
     ) == Settings(
         home=Path("/srv/crm"),
         database_url="postgresql://ann@db/crm",
@@ -113,6 +127,13 @@ def test_every_setting_is_read() -> None:
         trusted_proxies=("10.0.0.0/8", "127.0.0.1"),
         client_timeout=50,
         actor="Ann",
+        keep_rejects_days=90,
+        alert_webhook="https://chat.example.org/hook?token=x",
+        alert_secret="a secret",
+        alert_mail_to=("ann@example.org", "bob@example.org"),
+        alert_mail_from="crm@example.org",
+        alert_mail_server="smtps://crm:p%40ss@mail.example.org:465",
+        alert_link="https://dagster.example.org",
     )
 
 
@@ -162,6 +183,20 @@ def test_an_error_names_the_variable_that_was_given() -> None:
         settings(DJANGO_SECRET_KEY="short")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CRM_ALERT_WEBHOOK", "chat.example.org/hook"),
+        ("CRM_ALERT_WEBHOOK", "ftp://chat.example.org"),
+        ("CRM_ALERT_WEBHOOK", "https://chat.example.org:99999/"),
+        ("CRM_ALERT_MAIL_SERVER", "mail.example.org"),
+    ],
+)
+def test_an_address_that_may_hold_a_secret_is_not_shown(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=rf"^{name}='…': write "):
+        settings(**{name: value})
+
+
 def test_the_example_file_says_the_defaults() -> None:
     example = Path(__file__).parent.parent / ".env.example"
     assert Settings.from_environment({}, example) == settings()
@@ -178,6 +213,10 @@ def test_the_example_file_names_every_setting() -> None:
     ("name", "value"),
     [
         ("CRM_DEBUG", "maybe"),
+        ("CRM_ALERT_MAIL_TO", "ann"),
+        ("CRM_ALERT_MAIL_FROM", "a@b.c,d@e.f"),
+        ("CRM_ALERT_LINK", "https://"),
+        ("CRM_KEEP_REJECTS_DAYS", "-1"),
         ("CRM_SECURE", "2"),
         ("CRM_PAGE_SIZE", "0"),
         ("CRM_PAGE_SIZE", "201"),

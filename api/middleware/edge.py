@@ -30,6 +30,7 @@ SECURITY_HEADERS = {
 }
 CLIENT_LEFT = 499  # status in the log and the metrics: the client left before it got an answer
 _REQUEST_ID = re.compile(r"[\w.:@/+=-]{1,128}", re.ASCII)
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
 _LOG = logging.getLogger("crm.api")
 
 
@@ -87,14 +88,18 @@ class Edge:
                 raise
             await problem(request_id, INTERNAL_ERROR)(scope, receive, answer)
         finally:
-            self._observe(scope, method, path, CLIENT_LEFT if body.is_cut else status, time.perf_counter() - started)
+            trace = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
+            seconds = time.perf_counter() - started
+            self._observe(scope, method, path, CLIENT_LEFT if body.is_cut else status, seconds, trace)
 
     def _most_bytes(self, scope: Scope) -> int:
         takes_drops = scope["method"] == "POST" and scope["path"] in DROP_PATHS
         return self.settings.max_drop_bytes if takes_drops else self.settings.max_body_bytes
 
-    def _observe(self, scope: Scope, method: str, path: str, status: int, seconds: float) -> None:
-        """Count a request that was answered, and log it."""
+    def _observe(
+        self, scope: Scope, method: str, path: str, status: int, seconds: float, trace: re.Match[str] | None
+    ) -> None:
+        """Count a request that was answered, and log it, with the trace that it is a part of (W3C Trace Context)."""
         route = getattr(scope.get("route"), "path", "none")
         self.metrics.seconds.labels(method, route, status).observe(seconds)
         if _LOG.isEnabledFor(logging.INFO) and route not in UNLOGGED_ROUTES:
@@ -106,4 +111,6 @@ class Edge:
                 "ms": round(seconds * 1000, 1),
                 "actor": scope["state"].get("actor"),
             }
+            if trace:
+                fields |= {"trace_id": trace[1], "parent_id": trace[2]}
             _LOG.info("", extra={"fields": fields})

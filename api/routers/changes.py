@@ -97,10 +97,10 @@ async def follow_changes(http: Request, call: Reader, params: Annotated[Followin
     """
     try:
         after = parse_cursor(params.after)
+        read = partial(feed, after=after, limit=params.page_size, with_entities=params.include is not None)
+        found = await call.state.read(read)
     except CursorRefused as error:
         refuse("query.after", str(error))
-    read = partial(feed, after=after, limit=params.page_size, with_entities=params.include is not None)
-    found = await call.state.read(read)
     if not found.documents and params.wait:
         found = await _news(http, call.state, read, params.wait) or found
     following = str(found.next or "")

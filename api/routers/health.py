@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
-from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
 
@@ -17,7 +17,9 @@ from api.auth import Reader
 from api.middleware.metrics import Metrics
 from api.problems import RETRY_SECONDS, Refusal, documented
 from api.state import state_of
-from crm_core.postgres.connection import Database
+from crm_core.drops.totals import DropTotals, drop_totals
+from crm_core.errors import DatabaseError
+from crm_core.postgres.connection import Database, domain_error
 from crm_core.postgres.readiness import Readiness, readiness
 
 router = APIRouter(tags=["operations"])
@@ -40,6 +42,7 @@ class Probe:
         self._database = database
         self._thread = ThreadPoolExecutor(1, "probing")
         self._asked: Future[Readiness] | None = None
+        self._counted: Future[Sequence[DropTotals]] | None = None
 
     async def readiness(self) -> Readiness:
         """Return how ready the database is; raise DatabaseError, or TimeoutError if it does not answer."""
@@ -47,6 +50,23 @@ class Probe:
             self._asked = self._thread.submit(readiness, self._database)
         async with asyncio.timeout(READY_SECONDS):
             return await asyncio.shield(asyncio.wrap_future(self._asked))
+
+    async def drop_totals(self) -> Sequence[DropTotals]:
+        """Return the totals of the drops; nothing if the database does not answer."""
+        if self._counted is None or self._counted.done():
+            self._counted = self._thread.submit(self._drop_totals)
+        try:
+            async with asyncio.timeout(READY_SECONDS):
+                return await asyncio.shield(asyncio.wrap_future(self._counted))
+        except (TimeoutError, DatabaseError):
+            return []
+
+    def _drop_totals(self) -> Sequence[DropTotals]:
+        try:
+            with self._database.connect(autocommit=True, options="-c statement_timeout=3s") as connection:
+                return drop_totals(connection)
+        except Exception as error:
+            raise domain_error(error) or error from error
 
     def close(self) -> None:
         """Stop asking."""
@@ -89,9 +109,9 @@ def _degraded(detail: str) -> Response:
     responses={**documented(), HTTPStatus.OK: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 async def read_metrics(request: Request, _: Reader) -> Response:
-    """Return the metrics of this process in the format of Prometheus."""
+    """Return the metrics of all processes of this service, and of the drops, in the format of Prometheus."""
     metrics: Metrics = request.app.state.metrics
-    for name, pool in state_of(request).pools.items():
-        for figure, value in pool.figures().items():
-            metrics.pool.labels(name, figure).set(value)
-    return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    state = state_of(request)
+    metrics.note(state.pools)
+    probe: Probe = request.app.state.probe
+    return Response(metrics.text(await probe.drop_totals()), media_type=CONTENT_TYPE_LATEST)

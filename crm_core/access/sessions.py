@@ -39,7 +39,7 @@ def begin_session(connection: Connection, username: str, *, now: datetime, addre
 
     Raises UnknownAccount.
     """
-    connection.execute(statement("access/sweep_sessions"), {"now": now, "idle": IDLE})
+    remove_ended_sessions(connection, now=now)
     session_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
     values = {
         "session_id": session_id,
@@ -53,6 +53,11 @@ def begin_session(connection: Connection, username: str, *, now: datetime, addre
     if connection.execute(statement("access/add_session"), values).rowcount == 0:
         raise UnknownAccount(username)
     return f"{session_id}.{secret}"
+
+
+def remove_ended_sessions(connection: Connection, *, now: datetime) -> int:
+    """Remove the sessions that have ended, and return how many."""
+    return connection.execute(statement("access/sweep_sessions"), {"now": now, "idle": IDLE}).rowcount
 
 
 def session_principal(connection: Connection, presented: str, *, now: datetime) -> Principal | None:

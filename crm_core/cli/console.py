@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 HEADING = "status       read accepted rejected changed unchanged    late +versions seconds"
 REJECT_HEADING = "    line  reason                 row"
 ROW_BEGINS = 46  # characters of a rejected row that are shown
+IN_BYTES = ("reading", "dumping", "restoring")  # phases; the others count steps
 ACTOR_LENGTH = 100  # characters of a name in the audit
 
 
@@ -120,7 +121,7 @@ def spinner() -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def drop_progress(path: Path) -> Iterator[Progress]:
-    """Show on a terminal how far a drop is; yield the function to call with each progress.
+    """Show on a terminal how far a drop, or a backup, is; yield the function to call with each progress.
 
     There is a bar while bytes are read; a phase of unknown length has a bar that pulses. The spinner turns and the
     clock goes on in every phase.
@@ -131,8 +132,6 @@ def drop_progress(path: Path) -> Iterator[Progress]:
     from rich import progress as rich
     from rich.console import Console
     from rich.filesize import decimal
-
-    from crm_core.drops.ingest import READING
 
     columns = (
         rich.SpinnerColumn(),
@@ -148,8 +147,8 @@ def drop_progress(path: Path) -> Iterator[Progress]:
         def on_progress(phase: str, done: int, total: int | None) -> None:
             # The clock of a task stops once it reaches its total, so a total that is reached is not shown.
             progress.tasks[0].total = total if total and done < total else None
-            shown = decimal if phase == READING else str
-            amount = f"{shown(done)} of {shown(total)}" if total else ""
+            shown = decimal if phase in IN_BYTES else str
+            amount = f"{shown(done)} of {shown(total)}" if total else shown(done) if done else ""
             description = f"{name}: {phase}"
             is_new = description != progress.tasks[0].description
             progress.update(task, description=description, completed=done, amount=amount, refresh=is_new)

@@ -21,7 +21,7 @@ from crm_core.values.text import json_line, one_line
 
 if TYPE_CHECKING:
     from crm_core.model import DetailType, EntityType, Source
-    from crm_core.postgres.connection import Connection
+    from crm_core.postgres.connection import Connection, Database
     from crm_core.postgres.schema_version import Revision
 
 USAGE = 2  # the exit status for wrong usage
@@ -36,30 +36,43 @@ _DROPPED_COLUMN = re.compile(r"(?im)^\s*alter table (\w+)\s+drop column (?:if ex
 )
 @click.argument("revision", default="head")
 @click.option("--yes", is_flag=True, help="Do not ask before dropping tables that hold data.")
-def migrate(revision: str, *, yes: bool) -> None:
+@click.option("--sql", "only_sql", is_flag=True, help="Print the SQL that would be run, and run nothing.")
+def migrate(revision: str, *, yes: bool, only_sql: bool) -> None:
     """Bring the schema up to date.
 
     REVISION is the revision to go to: head (the newest, which is the default), base (before the first), the number of a
     step in sql/ddl, or a number of steps with a sign, such as -1. Going back drops tables. If they hold data, the
     command names them and asks first; without a terminal it needs --yes.
+
+    Everything happens in one transaction. At its end the command names the tables that were locked until then, who had
+    to wait, and for how long.
     """
     if not re.fullmatch(r"head|base|\d{1,4}|[+-]\d+", revision):
         message = f"{revision!r} is not a revision; use head, base, a number such as 0004, or steps such as -1"
         raise click.BadParameter(message, param_hint="REVISION")
     from crm_core.postgres.connection import open_database
+    from crm_core.postgres.lock_watch import LockWatch
     from crm_core.postgres.migrations import migrate as migrate_to
     from crm_core.postgres.schema_version import current_revision, revisions
 
+    target = revision.zfill(4) if revision.isdigit() else revision
+    watch = LockWatch()
     with open_database(Settings.from_environment()) as database:
+        if only_sql:
+            _show_plan(database, target)
+            return
         with database.connect(autocommit=True) as connection:
             lost = {} if yes else _lost(connection, _way_down(revisions(), current_revision(connection), revision))
         if lost:
             _ask_before_losing(lost)
-        steps = migrate_to(database, revision.zfill(4) if revision.isdigit() else revision)
+        steps = migrate_to(database, target, watch=watch)
+        held = watch.held()
         with database.connect() as connection:
             current = current_revision(connection)
     for step in steps:
         click.echo(step)
+    for lock in held:
+        click.echo(f"{lock.table} was locked for {lock.seconds:.2f} s: {lock.waiting} waited", err=True)
     click.echo(f"The schema is at revision {current}." if current else "The schema was removed.")
 
 
@@ -162,6 +175,23 @@ def how_to_load_types() -> str:
     from crm_core.fixtures.django_format import TYPES
 
     return f"load them with `{this_command()} loaddata {' '.join(map(shown_path, TYPES))}`"
+
+
+def _show_plan(database: Database, target: str) -> None:
+    """Print what a migration would run, as a script for psql."""
+    from crm_core.postgres.migrations import plan
+    from crm_core.resources import statement
+
+    with database.connect() as connection:
+        parts = plan(connection, target)
+    if not parts:
+        click.echo("-- Nothing would be run: the schema is there already.")
+        return
+    lines = ["begin;", f"{statement('server/lock_schema')};"]
+    for part in parts:
+        lines += [f"\n-- {part.name}"] if part.name else []
+        lines.append(f"{part.text.rstrip().removesuffix(';')};")
+    click.echo("\n".join([*lines, "commit;"]))
 
 
 def _way_down(steps: Sequence[Revision], current: str | None, target: str) -> Sequence[Revision]:

@@ -14,10 +14,12 @@ import sys
 import click
 
 from crm_core.cli.access import createsuperuser, token
+from crm_core.cli.backup import backup, restore
 from crm_core.cli.console import say_error
 from crm_core.cli.database import exec_, loaddata, migrate, types
 from crm_core.cli.drops import ingest, rejects, report
 from crm_core.cli.held import approve
+from crm_core.cli.housekeeping import clean
 from crm_core.cli.measure import bench, check, explain
 from crm_core.cli.profile import profile
 from crm_core.cli.server import demo, serve, up
@@ -81,6 +83,9 @@ for _command in (
     undo,
     token,
     check,
+    backup,
+    restore,
+    clean,
     report,
     exec_,
     explain,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
@@ -14,8 +12,9 @@ from functools import partial
 from itertools import count, islice
 from pathlib import Path
 
-from crm_core.drops.contract import ValidChunk, validate
+from crm_core.drops.contract import validate
 from crm_core.drops.noted_rows import NotedRows, notes_on, outdated_repeats
+from crm_core.drops.prepared import Prepared, prepared_ahead
 from crm_core.drops.reader import Form, drop_id, read_drop
 from crm_core.drops.registry import keep_rejects, rejected_lines
 from crm_core.drops.snapshots import (
@@ -34,7 +33,6 @@ from crm_core.drops.snapshots import (
 )
 from crm_core.drops.stated_keys import stage_keys
 from crm_core.errors import DropRefused, DropUnreadable
-from crm_core.formats.chunk import RawChunk
 from crm_core.formats.files import fingerprint
 from crm_core.model import Difference, MergeReport, Reject
 from crm_core.postgres.connection import Connection, Database
@@ -58,8 +56,6 @@ from crm_core.values.text import storable
 
 Progress = Callable[[str, int, int | None], None]  # the phase, how much of it is done, and its total if known
 READING = "reading"  # the phase that counts bytes; those of the merge count steps without a known total
-PREFETCHED_BATCHES = 2  # batches that are validated while one is staged
-_Prepared = tuple[RawChunk, ValidChunk, list[bytes]]  # the last member: the accepted rows, encoded
 MAX_SHOWN = 10  # rejects that a report shows, and differences of a dry run
 MAX_MOMENTS = 100  # moments of the first rows, at which a dry run looks for differences
 MAX_NAMED = 3  # of these lines, how many a refusal under --strict or a note names
@@ -219,7 +215,7 @@ def _read_and_merge(
     size = path.stat().st_size
     progress(READING, 0, size)
     with staging(connection), staging_snapshot(connection) if snapshot else nullcontext():
-        prepared = _prepared_ahead(batches, check)
+        prepared = prepared_ahead(batches, check)
         keeps = None if options.dry_run else sha256
         staged = _stage(
             connection,
@@ -275,7 +271,7 @@ def _differences(connection: Connection) -> Iterator[Difference]:
 def _stage(
     connection: Connection,
     sha256: str | None,
-    prepared: Iterator[_Prepared],
+    prepared: Iterator[Prepared],
     noted: NotedRows,
     on_bytes: Callable[[int], None],
     *,
@@ -332,23 +328,6 @@ def _report(known: _Known, staged: _Staged, merged: Merged | None) -> MergeRepor
 def _in_words(step: str) -> str:
     """Return the name of a merge step, taken from its file in sql/merge, as words."""
     return step.rpartition("/")[2].lstrip("0123456789_").replace("_", " ")
-
-
-def _prepared_ahead(batches: Iterator[RawChunk], check: Callable[[RawChunk], ValidChunk]) -> Iterator[_Prepared]:
-    """Read, validate and encode the next batches in threads, while the caller stages the current one."""
-
-    def prepare(reading: Future[RawChunk | None]) -> _Prepared | None:
-        if (batch := reading.result()) is None:
-            return None
-        valid = check(batch)
-        return batch, valid, encoded(valid.changes, valid.details)
-
-    with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(PREFETCHED_BATCHES, "validate") as validators:
-        begun = (validators.submit(prepare, reader.submit(next, batches, None)) for _ in count())
-        ahead = deque(islice(begun, PREFETCHED_BATCHES))
-        while one := ahead.popleft().result():
-            ahead.append(next(begun))
-            yield one
 
 
 def _record(connection: Connection, report: MergeReport, merged: Merged, options: Options, *, is_more: bool) -> None:

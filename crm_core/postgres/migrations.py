@@ -5,16 +5,21 @@ A new step is a pair of files and needs no Python; the table `alembic_version` h
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+from psycopg import ClientCursor
 
-from crm_core.errors import DatabaseError, DatabaseFault, MissingPrivilege, SchemaIncomplete
+from crm_core.errors import Contended, DatabaseError, DatabaseFault, MissingPrivilege, SchemaIncomplete
 from crm_core.postgres.connection import Connection, Database
 from crm_core.postgres.fitness import require_fit
+from crm_core.postgres.lock_watch import LockWatch
 from crm_core.postgres.schema_version import (
     Revision,
     applied_routines,
@@ -27,34 +32,78 @@ from crm_core.postgres.schema_version import (
 from crm_core.postgres.sqlstates import domain_error
 from crm_core.resources import SQL, statement
 
-__all__ = ["current_revision", "head_revision", "migrate"]
+__all__ = ["Part", "current_revision", "head_revision", "migrate", "migrate_on", "plan"]
+
+WAITING = "-c lock_timeout=3s"  # who waits for a table keeps all out who come after
+PAUSE_SECONDS = 1.0  # before it is asked for again
 
 _ROUTINE = re.compile(r"^create or replace (function|view) ([\w.]+)", re.MULTILINE)
 _EXTENSION = re.compile(r"^create extension (?:if not exists )?(\w+)", re.IGNORECASE | re.MULTILINE)
 
 
-def migrate(database: Database, revision: str = "head", *, folder: Path = SQL / "ddl") -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some statements of a migration."""
+
+    text: str
+    name: str | None = None  # of a step, or of a file of routines; None: what keeps the books
+
+
+def migrate(
+    database: Database, revision: str = "head", *, folder: Path = SQL / "ddl", watch: LockWatch | None = None
+) -> list[str]:
     """Bring the schema to a revision, up or down, and return the names of the steps that were run, in order.
 
     `revision` is a number, `head`, `base`, or relative as in `-1` and `+2`. The routines need the last revision: they
     are applied there if they changed, listed as `routines/<name>`, and dropped below it. Concurrent calls take turns.
-    Raises SchemaTooNew, MissingPrivilege or another DatabaseError; nothing has changed then.
+    While others hold a table, this asks for it again and again, and lets them pass meanwhile. `watch` notes what was
+    locked. Raises SchemaTooNew, MissingPrivilege or another DatabaseError; nothing has changed then.
+    """
+    deadline = time.monotonic() + (database.bounds.work or math.inf)
+    while True:
+        try:
+            with closing(database.connect(options=WAITING)) as connection, connection.transaction():
+                return migrate_on(connection, revision, folder=folder, watch=watch)
+        except Contended:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(PAUSE_SECONDS)
+
+
+def migrate_on(
+    connection: Connection, revision: str = "head", *, folder: Path = SQL / "ddl", watch: LockWatch | None = None
+) -> list[str]:
+    """Do the same in the transaction of a connection."""
+    _run(connection, statement("server/lock_schema"))
+    parts = plan(connection, revision, folder=folder)
+    if watch:
+        watch.begin(connection)
+    for part in parts:
+        begun = time.monotonic()
+        _run(connection, part.text)
+        if watch:
+            watch.look(connection, begun)
+    return [part.name for part in parts if part.name]
+
+
+def plan(connection: Connection, revision: str = "head", *, folder: Path = SQL / "ddl") -> Sequence[Part]:
+    """Return what would bring the schema to a revision, in order; it is to run in one transaction.
+
+    Raises as `migrate` does, if that can be seen before.
     """
     steps = revisions(folder)
-    with closing(database.connect()) as connection, connection.transaction():
-        connection.execute(statement("server/lock_schema"))
-        current = current_revision(connection)
-        if current and current > steps[-1].number:
-            raise too_new(current, steps[-1].number)
-        begin, end = int(current or 0), _goal(steps, current, revision)
-        if begin < end:
-            require_fit(connection, is_new=current is None)
-        has_routines = folder == SQL / "ddl"
-        if has_routines and end < len(steps):
-            _drop_routines(connection)
-        done = _run_steps(connection, steps, begin, end)
-        applied = _apply_routines(connection) if has_routines and end == len(steps) else []
-    return done + applied
+    current = current_revision(connection)
+    if current and current > steps[-1].number:
+        raise too_new(current, steps[-1].number)
+    begin, end = int(current or 0), _goal(steps, current, revision)
+    if begin < end:
+        require_fit(connection, is_new=current is None)
+    parts = _steps(connection, steps, begin, end)
+    if folder != SQL / "ddl":
+        return parts
+    if end < len(steps):
+        return [*_dropped_routines(connection), *parts]
+    return [*parts, *_applied_routines(connection)]
 
 
 def _goal(steps: Sequence[Revision], current: str | None, target: str) -> int:
@@ -67,44 +116,54 @@ def _goal(steps: Sequence[Revision], current: str | None, target: str) -> int:
     raise DatabaseError(cause, "use head, base, a number such as 0004, or steps such as -1")
 
 
-def _run_steps(connection: Connection, steps: Sequence[Revision], begin: int, end: int) -> list[str]:
-    """Run the steps from one revision to another, record the other as reached, and return the names of the steps."""
+def _steps(connection: Connection, steps: Sequence[Revision], begin: int, end: int) -> list[Part]:
+    """Return the steps from one revision to another, and what records the other as reached."""
     if begin == end:
         return []
     chosen = steps[begin:end] if begin < end else steps[end:begin][::-1]
-    _run(connection, statement("server/create_alembic_version"))
-    for step in chosen:
-        _run(connection, (step.up if begin < end else step.down).read_text(encoding="utf-8"))
-    _run(connection, statement("server/forget_revision"))
+    parts = [Part(statement("server/create_alembic_version"))]
+    parts += [Part((step.up if begin < end else step.down).read_text(encoding="utf-8"), step.name) for step in chosen]
+    parts.append(Part(statement("server/forget_revision")))
     if end:
-        connection.execute(statement("server/record_revision"), {"revision": steps[end - 1].number})
-    return [step.name for step in chosen]
+        parts.append(_with_values(connection, "server/record_revision", {"revision": steps[end - 1].number}))
+    return parts
 
 
-def _apply_routines(connection: Connection) -> list[str]:
-    """Apply all files of routines again if one of them changed, and return their names."""
+def _applied_routines(connection: Connection) -> list[Part]:
+    """Return all files of routines if one of them changed.
+
+    Those of before are dropped first, for a view cannot get other columns; rights to them are kept.
+    """
     known = applied_routines(connection)
     wanted = routines()
     if known == {each.name: each.sha256 for each in wanted}:
         return []
-    connection.execute(statement("server/create_schema_routine"))
-    connection.execute(statement("server/forget_routines"))
     # A body may use names that exist only in some search path.
-    connection.execute(statement("server/leave_bodies_unchecked"))
+    books = ("server/create_schema_routine", "server/forget_routines", "server/leave_bodies_unchecked")
+    parts = [*_drops(connection), *(Part(statement(name)) for name in books)]
     for each in wanted:
-        _run(connection, each.text)
-        connection.execute(statement("server/record_routines"), {"name": each.name, "sha256": each.sha256})
-    return [f"routines/{each.name}" for each in wanted]
+        parts.append(Part(each.text, f"routines/{each.name}"))
+        parts.append(_with_values(connection, "server/record_routines", {"name": each.name, "sha256": each.sha256}))
+    views = {name for each in wanted for kind, name in _ROUTINE.findall(each.text) if kind == "view"}
+    grants = connection.execute(statement("server/grants_of_views")).fetchall()
+    return parts + [Part(command) for view, command in grants if view in views]
 
 
-def _drop_routines(connection: Connection) -> None:
-    """Drop the functions and views of the routines, because below the last revision tables may be missing."""
+def _dropped_routines(connection: Connection) -> list[Part]:
+    """Return what drops the functions and views of the routines: below the last revision tables may be missing."""
     if not applied_routines(connection):
-        return
-    for each in reversed(routines()):
-        for kind, name in reversed(_ROUTINE.findall(each.text)):
-            connection.execute(f"drop {kind} if exists {name} cascade".encode())
-    connection.execute(statement("server/drop_schema_routine"))
+        return []
+    return [*_drops(connection), Part(statement("server/drop_schema_routine"))]
+
+
+def _drops(connection: Connection) -> list[Part]:
+    names = [name for each in routines() for _, name in _ROUTINE.findall(each.text) if "." not in name]
+    drops = connection.execute(statement("server/drop_routines"), {"names": names}).fetchall()
+    return [Part(str(command)) for (command,) in drops]
+
+
+def _with_values(connection: Connection, name: str, values: Mapping[str, str]) -> Part:
+    return Part(ClientCursor(connection).mogrify(statement(name), values))
 
 
 def _run(connection: Connection, text: str) -> None:

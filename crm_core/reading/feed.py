@@ -13,7 +13,7 @@ from uuid import UUID
 
 from psycopg.rows import TupleRow
 
-from crm_core.errors import CursorRefused
+from crm_core.errors import CursorLost, CursorRefused
 from crm_core.postgres.connection import Connection
 from crm_core.reading.lists import FIRST_UID, Document, Values
 from crm_core.resources import statement
@@ -62,8 +62,11 @@ def feed(connection: Connection, after: Cursor | None, *, limit: int, with_entit
     """Read at most `limit` events behind a cursor: one for each entity that a batch names.
 
     With entities, each event has the entity as it is now, or null. Outside of a transaction this waits for batches
-    that are being committed, so that none can appear later before an event that was read.
+    that are being committed, so that none can appear later before an event that was read. Raises CursorLost for a
+    cursor of what the database does not have, because it was restored to an earlier moment.
     """
+    if after is not None and not _has_seen(connection, after):
+        raise CursorLost(str(after))
     values: Values = {
         "after_at": "-infinity" if after is None else after.recorded_at,
         "after_batch": 0 if after is None else after.batch_id,
@@ -77,6 +80,11 @@ def feed(connection: Connection, after: Cursor | None, *, limit: int, with_entit
         found = _events(connection, values, with_entity=with_entities)
     cursor = Cursor(*found[-1][1:]) if found else after
     return Feed(tuple(document for document, *_ in found), cursor)
+
+
+def _has_seen(connection: Connection, cursor: Cursor) -> bool:
+    values: Values = {"batch_id": cursor.batch_id, "recorded_at": cursor.recorded_at}
+    return connection.execute(statement("query/has_batch"), values).fetchone() == (True,)
 
 
 def _events(connection: Connection, values: Values, *, with_entity: bool) -> list[TupleRow]:

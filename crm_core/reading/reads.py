@@ -69,6 +69,8 @@ def entities(
         found = _first(connection, values)
     else:
         name = "entities_current" if as_of is None else "entities_as_of"
+        if as_of is None and values["source_id"] is not None and not values["hashdiffs"]:
+            name = "entities_current_of_source"
         found = rows(connection, _with_details(name, values), values)
     page = page_of([(document, Position(uid, name if as_of is None else "")) for document, name, uid in found], limit)
     return page if page.next is None else PageOf(page.documents, page.next.shortened())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import os
 import socket
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -44,6 +46,7 @@ def run_api(
     exists, AddressUnusable, DatabaseError.
     """
     from api.app import served_app  # imported here: the core must not depend on a web framework
+    from api.middleware.metrics import METRICS_FOLDER
     from api.protocol import ServerConfig
 
     require_closed(settings, database, host)
@@ -58,7 +61,9 @@ def run_api(
     with listening, suppress(KeyboardInterrupt):
         if workers == 1:
             _Server(config, on_listening).run(sockets=[listening])
-        else:
+            return
+        with tempfile.TemporaryDirectory(prefix="crm-metrics-") as folder:
+            os.environ[METRICS_FOLDER] = folder  # where the workers add their counts up
             _Workers(config, listening, on_listening).run()
 
 

@@ -87,14 +87,16 @@ begin
     update staged_change s
     set entity_uid = k.entity_uid
     from stated_key k
-    where k.key_uid = s.key_uid and s.entity_uid = s.key_uid;
-    if exists (
-        select
+    where k.key_uid = s.key_uid and k.key_uid = s.entity_uid;
+    if 0 < (  -- counted: to look for a first one, the planner would join row by row
+        select count(*)
         from stated_key s
         join staged_change c on c.row_no = s.row_no
         left join source_key k on k.key_uid = s.key_uid and k.entity_uid <> k.key_uid
-        where c.entity_uid <> s.entity_uid or k.entity_uid <> s.entity_uid
-           or k.key_uid is null and exists (select from ledger l where l.entity_uid = s.key_uid and l.acts and l.op <> 'patch')
+        left join lateral (
+            select l.entity_uid from ledger l where l.entity_uid = s.key_uid and l.acts and l.op <> 'patch' limit 1
+        ) recorded on k.key_uid is null
+        where c.entity_uid <> s.entity_uid or coalesce(k.entity_uid, recorded.entity_uid) <> s.entity_uid
     ) then
         raise serialization_failure using message = 'a key was given to another entity meanwhile';
     end if;

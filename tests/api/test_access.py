@@ -367,6 +367,26 @@ def test_a_request_keeps_its_id_if_it_is_harmless(database: Database) -> None:
         assert one != two
 
 
+def test_the_trace_that_a_request_is_a_part_of_is_in_its_log_line(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """W3C Trace Context; what is not of its form is left out."""
+    caplog.set_level(logging.INFO, "crm.api")
+    trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    with served(database) as client:
+        for given in (
+            f"00-{trace}-{parent}-01",
+            f"00-{'0' * 32}-{parent}-01",
+            f"00-{trace}-{'0' * 16}-01",
+            f"ff-{trace}-{parent}-01",
+            f"00-{trace}-{parent}",
+            "{}",
+        ):
+            client.get("/nope", headers={"traceparent": given})
+    told = [record.fields for record in caplog.records if hasattr(record, "fields")]
+    assert [(line.get("trace_id"), line.get("parent_id")) for line in told] == [(trace, parent), *[(None, None)] * 5]
+
+
 def test_the_id_of_a_request_is_in_its_log_line(database: Database, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "crm.api")
     with served(database) as client:

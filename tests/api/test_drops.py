@@ -22,8 +22,8 @@ CSV = {"Content-Type": "text/csv"}
 HEADER = "entity_uid,display_name,entity_type,details,change_ts"
 BOOKS = [
     "file", "sha256", "status", "rows_read", "rows_accepted", "rows_rejected", "rows_changed", "rows_unchanged",
-    "rows_late", "rows_superseded", "entity_versions_added", "detail_versions_added", "seconds", "error",
-    "rows_ending_nobody", "rows_fallen_together", "notes", "dry_run",
+    "rows_late", "rows_superseded", "entities_ended", "entity_versions_added", "detail_versions_added", "seconds",
+    "error", "rows_ending_nobody", "rows_fallen_together", "notes", "dry_run",
 ]  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def test_a_drop_is_taken_in_and_its_outcome_can_be_read_again(client: httpx.Clie
     assert {**report, "seconds": 0} == {
         "file": "first.csv", "sha256": sha256, "status": "merged", "rows_read": 3, "rows_accepted": 1,
         "rows_rejected": 2, "rows_changed": 1, "rows_unchanged": 0, "rows_late": 0, "rows_superseded": 0,
-        "entity_versions_added": 1, "detail_versions_added": 0, "seconds": 0, "error": None,
+        "entities_ended": 0, "entity_versions_added": 1, "detail_versions_added": 0, "seconds": 0, "error": None,
         "rows_ending_nobody": 0, "rows_fallen_together": 0, "notes": [], "dry_run": False,
     }  # fmt: skip
     assert answer.headers["location"] == f"{DROPS}/{sha256}"

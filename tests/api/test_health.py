@@ -14,10 +14,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from builders import an_entity, write_drop
 from running import until
 from servers import CARELESS, Server
 from serving import ENTITIES, NDJSON, V1, Document, a_problem, create, served, served_with_types, waiters
 
+from crm_core.drops.ingest import ingest
 from crm_core.postgres.connection import Database
 from crm_core.postgres.embedded import running_server
 from crm_core.postgres.migrations import migrate
@@ -67,6 +69,29 @@ def test_the_figures_count_by_route(client: httpx.Client, database: Database) ->
         assert entity["entity_uid"] not in answer.text, "an address of each entity would be a figure of each"
         assert "nope" not in answer.text
         assert "INVENTED" not in answer.text
+
+
+def test_drops_and_their_rows_are_counted(fresh_database: Database, tmp_path: Path) -> None:
+    with served_with_types(fresh_database) as client:
+        assert "crm_drop" not in client.get("/metrics").text, "there is none yet"
+        bad = {"display_name": "Bad", "entity_type": "NONE", "details": "[]"}
+        ingest(fresh_database, write_drop(tmp_path / "a.csv", [an_entity("ada"), an_entity("bob"), bad]))
+        (tmp_path / "b.csv").write_text("colour\nred\n")
+        ingest(fresh_database, tmp_path / "b.csv")
+        text = client.get("/metrics").text
+        figures = dict(re.findall(r"^(crm_drop\S+) (\S+)$", text, re.MULTILINE))
+    seen = float(figures.pop("crm_drop_last_seen_timestamp_seconds"))
+    assert abs(seen - time.time()) < 60
+    assert {name: float(value) for name, value in figures.items()} == {
+        'crm_drops{status="merged"}': 1,
+        'crm_drops{status="refused"}': 1,
+        'crm_drop_rows_total{rows="read"}': 3,
+        'crm_drop_rows_total{rows="accepted"}': 2,
+        'crm_drop_rows_total{rows="rejected"}': 1,
+        'crm_drop_rows_total{rows="changed"}': 2,
+        'crm_drop_rows_total{rows="unchanged"}': 0,
+        'crm_drop_rows_total{rows="late"}': 0,
+    }
 
 
 def test_the_documentation_needs_no_other_host(client: httpx.Client) -> None:

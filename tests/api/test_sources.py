@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import httpx
@@ -175,6 +176,38 @@ class TestPutting:
     def test_faults_are_named_by_their_codes(self, client: httpx.Client) -> None:
         problem = a_problem(client.put(by_key("bad"), json=body(" ") | {"entity_type": "x"}), 400)
         assert {fault["reason"] for fault in problem["errors"]} == {"missing_display_name", "unknown_entity_type"}
+
+
+class TestAtTheSameTime:
+    def test_requests_for_a_new_key_make_one_entity(self, client: httpx.Client) -> None:
+        with ThreadPoolExecutor(4) as threads:
+            found = list(threads.map(lambda n: client.put(by_key("race"), json=body(f"Ada {n}")), range(8)))
+        assert sorted(answer.status_code for answer in found) == [200] * 7 + [201]
+        assert {answer.json()["entity_uid"] for answer in found} == {str(key_uid("erp", "race"))}
+
+    def test_requests_go_to_the_entity_that_their_key_names_when_they_are_recorded(self, client: httpx.Client) -> None:
+        ada, own = create(client, "Ada"), put(client, "moving")
+
+        def move(n: int) -> int:
+            if n % 2:
+                return client.put(by_key("moving"), json=body(f"Ada {n}")).status_code
+            if n % 4:
+                return client.put(link("moving"), json={"entity_uid": ada["entity_uid"], "reason": "x"}).status_code
+            return client.delete(link("moving"), params={"reason": "x"}).status_code
+
+        with ThreadPoolExecutor(4) as threads:
+            assert set(threads.map(move, range(24))) <= {200, 201}
+        entries = [
+            (entry["recorded_at"], "links" in entry, one["entity_uid"], entry.get("links", [{}])[0].get("entity_uid"))
+            for one in (ada, own)
+            for entry in client.get(f"{ENTITIES}/{one['entity_uid']}/audit").json()["results"][1:]
+        ]
+        named = own["entity_uid"]
+        for _, is_link, uid, linked in sorted(entries, key=lambda entry: entry[0]):
+            if is_link:
+                named = linked or own["entity_uid"]
+            else:
+                assert uid == named, "a change is of the entity that was linked last before it"
 
 
 class TestDeleting:

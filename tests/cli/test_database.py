@@ -16,6 +16,7 @@ from commands import FIXTURES, Run, a_drop, anna, on, rows_of
 from samples import DELTA, INITIAL, LATE
 
 from crm_core.postgres.connection import Database
+from crm_core.postgres.embedded import bundled_binaries
 from crm_core.resources import DATA
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("nothing_around")]
@@ -40,6 +41,26 @@ def test_migrate_names_each_step_there_and_back(empty_database: Database, monkey
     assert run("migrate", "-1").stdout.splitlines() == [names[-1], f"The schema is at revision {names[-2][:4]}."]
     assert run("migrate", "2").stdout.splitlines()[-1] == "The schema is at revision 0002."
     assert run("migrate", "base").stdout.splitlines() == [names[1], names[0], "The schema was removed."]
+
+
+def test_migrate_prints_what_it_would_run_as_a_script_for_psql(
+    empty_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = on(empty_database, monkeypatch)
+    for target in (("2",), ()):
+        printed = run("migrate", "--sql", *target).stdout
+        assert "create table entity_type" in printed or not target
+        psql = [bundled_binaries() / "psql", "-q", "-v", "ON_ERROR_STOP=1", "-d", empty_database.conninfo]
+        subprocess.run([*map(str, psql)], input=printed, text=True, check=True, stdout=subprocess.DEVNULL)
+        current = run("migrate", *target).stdout.splitlines()
+        assert len(current) == 1, "there was nothing left to do"
+    assert run("migrate", "--sql").stdout == "-- Nothing would be run: the schema is there already.\n"
+    assert run("check").exit_code == 0
+
+
+def test_migrate_tells_who_had_to_wait(run: Run) -> None:
+    told = run("migrate", "-1").stderr
+    assert re.search(r"^ledger was locked for \d+\.\d\d s: readers and writers waited$", told, re.MULTILINE)
 
 
 @pytest.mark.parametrize("target", ["base", "2", f"-{STEPS - 2}"])

@@ -23,8 +23,8 @@ from crm_core.postgres.connection import Database
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("nothing_around")]
 KEYS = [
     "file", "sha256", "status", "rows_read", "rows_accepted", "rows_rejected", "rows_changed", "rows_unchanged",
-    "rows_late", "rows_superseded", "entity_versions_added", "detail_versions_added", "seconds", "error",
-    "rows_ending_nobody", "rows_fallen_together", "notes", "dry_run",
+    "rows_late", "rows_superseded", "entities_ended", "entity_versions_added", "detail_versions_added", "seconds",
+    "error", "rows_ending_nobody", "rows_fallen_together", "notes", "dry_run",
 ]  # fmt: skip
 
 

@@ -308,6 +308,11 @@ class TestARowWithKeysOfSeveralSources:
         take(crm, path, row("S1", "A", 2, source="shop"), row("A", "Ada King", 3))
         assert names(crm, ADA) == ["Ada", "A", "Ada King"]
 
+    def test_may_have_one_key_twice(self, crm: Connection, path: Path) -> None:
+        report = take(crm, path, row("A", "Ada", entity_uid=str(ADA)) | {"key.erp": "A"})
+        assert report.rows_rejected == 0
+        assert keys_of(crm, ADA) == [KeyOfEntity("ERP", "A", is_linked=True)]
+
     def test_may_be_one_of_two_that_name_each_other(self, crm: Connection, path: Path) -> None:
         report = take(
             crm, path, row("A", "Ada") | {"key.shop": "S1", "key.erp": ""},

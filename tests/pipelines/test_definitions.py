@@ -90,12 +90,13 @@ def test_no_step_is_a_process_and_no_value_goes_through_a_file() -> None:
 
 
 @pytest.mark.unit
-def test_the_invariants_and_the_report_are_made_daily_in_the_time_zone_of_the_settings(
+def test_housekeeping_invariants_and_report_are_daily_in_the_time_zone_of_the_settings(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CRM_TIME_ZONE", "Europe/Berlin")
     schedules = defs().get_repository_def().schedule_defs
     assert {(schedule.job_name, schedule.cron_schedule) for schedule in schedules} == {
+        ("housekeeping", "30 4 * * *"),
         ("integrity", "0 5 * * *"),
         ("data_quality", "0 6 * * *"),
     }

@@ -237,6 +237,7 @@ def test_the_sensors_run_unless_somebody_stops_them_and_know_their_targets() -> 
         drop_folder.name,
         undone_drops.name,
         approved_snapshots.name,
+        "alerts",
         report_after_drops.name,
     }
     assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in repository.sensor_defs)

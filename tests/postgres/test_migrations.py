@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ from servers import Server
 
 from crm_core.errors import DatabaseError, MissingPrivilege, SchemaTooNew, SchemaTooOld
 from crm_core.postgres.connection import Connection, Database
+from crm_core.postgres.lock_watch import LockWatch
 from crm_core.postgres.migrations import migrate
 from crm_core.postgres.schema_version import current_revision, head_revision, require_schema, revisions, routines
 from crm_core.reading.feed import feed
@@ -99,6 +101,64 @@ def test_routines_are_applied_again_when_they_differ(fresh_database: Database) -
     with fresh_database.connect() as connection:
         require_schema(connection)
         assert connection.execute("select utc('2024-01-01T00:00:00Z')").fetchone() == ("2024-01-01T00:00:00Z",)
+
+
+def test_routines_of_another_form_are_replaced_and_rights_to_them_stay(any_fresh_database: Database) -> None:
+    """A view cannot get other columns by `create or replace`, and another parameter makes a second function."""
+    with any_fresh_database.transaction() as connection:
+        connection.execute("drop role if exists looker")
+        connection.execute("create role looker")
+        connection.execute("drop view known.retraction")
+        connection.execute("create view known.retraction as select 'of another release' as of_batch_id")
+        connection.execute("create function utc(instant text) returns text language sql return 'noon'")
+        connection.execute("grant select on known.retraction, known.entity to looker")
+        connection.execute("update schema_routine set sha256 = 'of another release' where name = '30_known'")
+    assert migrate(any_fresh_database) == [f"routines/{each.name}" for each in routines()]
+    with any_fresh_database.connect() as connection:
+        assert connection.execute("select to_regprocedure('utc(text)')").fetchone() == (None,)
+        connection.execute("select set_config('crm.known_at', now()::text, true)")
+        assert connection.execute("select of_batch_id from known.retraction").fetchall() == []
+        for view in ("known.retraction", "known.entity"):
+            may = connection.execute("select has_table_privilege('looker', %s, 'select')", (view,)).fetchone()
+            assert may == (True,), view
+        connection.execute("drop owned by looker")
+        connection.execute("drop role looker")
+
+
+def test_who_waits_for_a_table_lets_readers_pass(any_fresh_database: Database) -> None:
+    """Whoever comes after one that waits for a table waits too, so a migration gives up now and then."""
+    with (
+        any_fresh_database.connect() as reader,
+        any_fresh_database.connect(autocommit=True) as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        reader.execute("select from ledger")
+        migrating = pool.submit(migrate, any_fresh_database, "-1")
+        blocked = "select exists (select from pg_locks where not granted and relation = 'ledger'::regclass)"
+        seen = [False]
+        deadline = time.monotonic() + 60
+        while seen[-4:] != [False, True, False, True]:  # it waits, lets others pass, and waits again
+            assert time.monotonic() < deadline
+            ((waits,),) = other.execute(blocked).fetchall()
+            seen += [waits] if waits != seen[-1] else []
+            time.sleep(0.02)
+        assert not migrating.done()
+        reader.rollback()
+        assert migrating.result(60) != []
+
+
+def test_what_is_locked_is_told(any_fresh_database: Database, folder: Path) -> None:
+    migrate(any_fresh_database, "base")
+    migrate(any_fresh_database, "0002", folder=folder)
+    (folder / "0003_c.up.sql").write_text("create table c (x int); create index on a (x); alter table b add y int")
+    watch = LockWatch()
+    migrate(any_fresh_database, folder=folder, watch=watch)
+    held = watch.held()
+    assert [(lock.table, lock.waiting) for lock in held] == [
+        ("a", "writers"),
+        ("b", "readers and writers"),
+    ]
+    assert all(0 <= lock.seconds < 60 for lock in held)
 
 
 def test_a_revision_may_be_named_or_relative(empty_database: Database, folder: Path) -> None:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from builders import reference_data
 from click.testing import CliRunner, Result
@@ -171,6 +172,30 @@ def test_a_line_of_json_is_logged_for_each_request_and_no_secret(fresh_database:
     assert found[0].keys() == {"time", "level", "logger", "request_id", "method", "path", "status", "ms", "actor"}
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", found[0]["time"])
     assert "private" not in json.dumps(lines)
+
+
+def test_the_metrics_are_those_of_all_workers(database: Database, tmp_path: Path) -> None:
+    """Each call has a connection of its own, so that several workers answer; whichever is asked knows of all."""
+    with serving(tmp_path, database, "--workers", "2", CRM_AUTH="off") as serve:
+
+        def figure(name: str) -> float:
+            text = httpx.get(f"{serve.client.base_url}/metrics", trust_env=False).text
+            found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+            return float(found[1]) if found else 0.0
+
+        asked = 40
+        for _ in range(asked):
+            assert httpx.get(f"{serve.client.base_url}{ENTITIES}", trust_env=False).status_code == 200
+        count = f'crm_http_request_seconds_count{{method="GET",route="{ENTITIES}",status="200"}}'
+        assert {figure(count) for _ in range(10)} == {asked}
+        size = 'crm_pool{figure="pool_max",pool="reading"}'
+        until(lambda: figure(size) == 2 * Settings.from_environment({}, None).pool_size, 30)
+        workers = psutil.Process(serve.process.pid).children()
+        killed = next(one for one in workers if "spawn_main" in " ".join(one.cmdline()))
+        killed.kill()
+        until(lambda: len([one for one in psutil.Process(serve.process.pid).children() if one.is_running()]) >= 2, 30)
+        until(lambda: figure(size) == 2 * Settings.from_environment({}, None).pool_size, 60)
+        assert figure(count) == asked, "what a worker has counted stays"
 
 
 def _ask(client: httpx.Client, address: str) -> int:

@@ -1,0 +1,1 @@
+"""Alerts: what went wrong, sent to a webhook or by e-mail."""

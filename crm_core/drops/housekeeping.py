@@ -1,0 +1,31 @@
+"""Housekeeping: what is kept for a time only is removed when the time is over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from crm_core.access.sessions import remove_ended_sessions
+from crm_core.postgres.connection import Connection
+from crm_core.resources import statement
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """How many of each were removed."""
+
+    answers: int  # to requests with an Idempotency-Key, which are kept for a day
+    sessions: int  # that have ended
+    reject_texts: int  # of rejected rows; their lines and reasons stay
+
+
+def clean(connection: Connection, *, now: datetime, keep_rejects_days: int) -> Removed:
+    """Remove what is not kept any longer; with 0 days the text of rejected rows is kept for ever."""
+    with connection.transaction():
+        answers = connection.execute(statement("access/forget_answers"), {"now": now}).rowcount
+        sessions = remove_ended_sessions(connection, now=now)
+        texts = 0
+        if keep_rejects_days:
+            before = now - timedelta(days=keep_rejects_days)
+            texts = connection.execute(statement("drop/empty_rejects"), {"before": before}).rowcount
+    return Removed(answers, sessions, texts)
