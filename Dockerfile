@@ -11,9 +11,10 @@ RUN uv pip install --no-cache --no-deps .
 
 FROM python:3.13-slim
 ENV PATH=/opt/crm/bin:$PATH PYTHONUNBUFFERED=1 \
-    CRM_HOME=/srv/crm CRM_DROP_DIR=/srv/crm/drops DAGSTER_HOME=/srv/crm/dagster
+    CRM_HOME=/srv/crm CRM_DROP_DIR=/srv/crm/drops CRM_PROFILE_DIR=/srv/crm/profiles \
+    DAGSTER_HOME=/srv/crm/dagster
 RUN useradd --system --uid 10001 --home-dir /srv/crm crm \
-    && install -d -o crm /srv/crm /srv/crm/drops /srv/crm/dagster /srv/crm/dagster/storage \
+    && install -d -o crm /srv/crm /srv/crm/drops /srv/crm/profiles /srv/crm/dagster /srv/crm/dagster/storage \
     && echo 'load_from: [{grpc_server: {host: code, port: 4000, location_name: pipelines}}]' \
         > /srv/crm/dagster/workspace.yaml
 COPY pipelines/dagster.yaml /srv/crm/dagster/

@@ -21,7 +21,7 @@ from api.middleware.https import HttpsOnly
 from api.middleware.metrics import Metrics
 from api.openapi import CrmApi
 from api.rate_limits import Limiter
-from api.routers import audit, changes, drops, entities, health, reference, timeline, undo
+from api.routers import audit, changes, drops, entities, health, held, reference, sources, timeline, undo
 from api.state import State
 from crm_core.postgres.connection import Database
 from crm_core.settings import Settings
@@ -73,7 +73,10 @@ def create_app(
     app.state.probe = probe = health.Probe(database)
     app.state.metrics = metrics = Metrics()
     problems.install(app)
-    add_routes(app, (part.router for part in (entities, timeline, audit, changes, drops, undo, reference, health)))
+    add_routes(
+        app,
+        (part.router for part in (entities, timeline, audit, changes, drops, held, undo, reference, sources, health)),
+    )
 
     site.install(app, state, app.state.gate)
     app.add_middleware(Disconnects)
@@ -81,7 +84,7 @@ def create_app(
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.cors_origins),
-            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=ALLOWED_HEADERS,
             expose_headers=["ETag", "Location", "Link", "X-Request-ID", "Idempotency-Replayed", "Retry-After"],
         )

@@ -45,7 +45,7 @@ class Gate:
     """Admit requests, or refuse them."""
 
     def __init__(self, state: State, limiter: Limiter, *, is_loopback: bool) -> None:
-        """Take whether the application listens on loopback alone; False if that is not known."""
+        """Begin; `is_loopback` says that no other machine can reach the application (False if not known)."""
         self._state, self.limiter, self._is_loopback = state, limiter, is_loopback
         self._closed: tuple[bool, float] = (True, -math.inf)
         self._known: dict[bytes, tuple[Principal | None, float]] = {}  # by the SHA-256 of what was presented
@@ -55,7 +55,7 @@ class Gate:
         self._limits = parse_many(state.settings.rate_limit) if state.settings.rate_limit else []
 
     async def admit(self, request: Request, role: Role) -> Principal:
-        """Return who asks; raises Refusal when they may not, or ask too often."""
+        """Return who sends the request; raises Refusal if they may not, or send too many."""
         address = address_of(request)
         try:
             principal = await self._principal(request, role, address)
@@ -115,12 +115,12 @@ class Gate:
         raise Refusal(HTTPStatus.UNAUTHORIZED, said, headers={"WWW-Authenticate": "Bearer"})
 
     def forget(self) -> None:
-        """Look at every token again, and whether the service is open: this process has changed accounts or tokens."""
+        """Forget the tokens in memory and whether the service is open: this process has changed accounts or tokens."""
         self._closed = (True, -math.inf)
         self._known.clear()
 
     async def is_open(self, request: Request) -> bool:
-        """Return whether who asks may do everything: there is neither a token nor an account, or CRM_AUTH=off."""
+        """Return whether everybody may do everything: there is neither a token nor an account, or CRM_AUTH=off."""
         return self._state.settings.auth == "off" or not await self._is_closed(request)
 
     async def _is_closed(self, request: Request) -> bool:
@@ -169,7 +169,7 @@ def _key(presented: str) -> bytes:
 
 
 def address_of(request: Request) -> str:
-    """Return the address of who asks; of IPv6 the network, for one client has as many addresses as it likes."""
+    """Return the client's address; for IPv6 its network, because one client can use any address in it."""
     host = request.client.host if request.client else "unknown"
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
@@ -212,7 +212,7 @@ class Admission:
     """A FastAPI dependency that admits a call of a role, and documents that tokens are used."""
 
     def __init__(self, role: Role) -> None:
-        """Take the lowest role that is admitted."""
+        """Admit this role and higher ones."""
         self.role: Role = role
 
     async def __call__(

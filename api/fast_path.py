@@ -1,4 +1,4 @@
-"""What is quick at the price of clarity, all of it, with what it gains.
+"""Everything that is fast at the price of clarity, each with what it gains.
 
 - `FastRoute` reads the arguments of a GET from its signature: 700 instead of 790 us of CPU for one entity, 925 instead
   of 1,050 us for a page of 20. FastAPI's own way can do far more. The OpenAPI document is made from the same signature.

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+import re
+from base64 import b64encode
+from collections.abc import Awaitable, Callable, Sequence
+from hashlib import sha256
 from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from fastapi_offline import FastAPIOffline
+from starlette.routing import Route
 from starlette.types import Lifespan
 
 from api.problems import MEDIA_TYPE, Refusal
@@ -23,6 +27,12 @@ FILTERED = ("/api/v1/entities", "/api/v1/entities-asof")
 TYPES_SECONDS = 1.0  # for which the document waits for the detail types
 LINK = "Where a part of the list leads on (RFC 8288): rel next, prev and first, as `next` and `previous` in the body"
 TITLE = "CRM core"
+PAGES = ("/docs", "/redoc")
+SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
+POLICY = (
+    "default-src 'none'; script-src 'self' {}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self';"
+    " connect-src 'self'; worker-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 DESCRIPTION = """\
 A CRM core that keeps the full history of every entity and detail.
 
@@ -35,7 +45,7 @@ class CrmApi(FastAPI):
     """A FastAPI that documents only the answers that it gives, and whose pages need no other host."""
 
     def __init__(self, *, debug: bool, may_be_open: bool, lifespan: Lifespan[Any]) -> None:
-        """Create it; `may_be_open` means that it may answer without a token."""
+        """Create the application; `may_be_open` means that it may answer without a token."""
         super().__init__(
             title=TITLE,
             version=version("crm-core"),
@@ -48,7 +58,11 @@ class CrmApi(FastAPI):
         )
         self._may_be_open = may_be_open
         pages = FastAPIOffline(title=TITLE, openapi_url=ADDRESS, swagger_ui_parameters={"tryItOutEnabled": True})
-        self.router.routes += [route for route in pages.routes if getattr(route, "path", ADDRESS) != ADDRESS]
+        for route in pages.routes:
+            if isinstance(route, Route) and route.path in PAGES:
+                self.add_route(route.path, _guarded(route.endpoint), include_in_schema=False)
+            elif getattr(route, "path", ADDRESS) != ADDRESS:
+                self.router.routes.append(route)
         self.add_api_route(ADDRESS, self._read_document, include_in_schema=False)
 
     def openapi(self) -> dict[str, Any]:
@@ -72,6 +86,22 @@ class CrmApi(FastAPI):
         if root := request.scope["root_path"]:
             document = document | {"servers": [{"url": root}]}
         return JSONResponse(document)
+
+
+def _guarded(page: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """Return a page that shows the document, with a policy that lets only its own scripts run.
+
+    The scripts inside the page are allowed by their SHA-256. The libraries set styles on elements, so styles are open.
+    """
+
+    async def show(request: Request) -> Response:
+        response = await page(request)
+        scripts = (b64encode(sha256(script).digest()) for script in SCRIPT.findall(response.body))
+        allowed = " ".join(f"'sha256-{digest.decode()}'" for digest in scripts)
+        response.headers["Content-Security-Policy"] = POLICY.format(allowed)
+        return response
+
+    return show
 
 
 async def _detail_types(request: Request) -> Sequence[DetailType]:
@@ -104,7 +134,7 @@ def _calls(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _with_links(document: dict[str, Any]) -> dict[str, Any]:
-    """Add to each list the header that leads on from a part of it."""
+    """Document the Link header, which leads to the next page, for each list."""
     for call in _calls(document):
         answer = call["responses"].get("200", {})
         if '"#/components/schemas/ListOf_' in json.dumps(answer):

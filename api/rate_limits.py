@@ -25,7 +25,7 @@ class Limiter:
     """Count calls in moving windows: one file per limit and client, with the instants of the calls that count."""
 
     def __init__(self, folder: Path | None = None, clock: Callable[[], float] = time.time) -> None:
-        """Take the folder that the processes share; None: count for this process alone."""
+        """Count in a folder that processes share; None: count for this process alone."""
         self._folder, self._is_shared, self._clock = folder, folder is not None, clock
         self._swept = clock()
 

@@ -189,7 +189,7 @@ class State:
         return await self._in_turn(self._writing, LOCK_SECONDS, self.writers, work, LOCK_SECONDS + self._silent_after)
 
     async def change(self, request: ChangeRequest) -> ChangeResult:
-        """Make one change, of now unless it is dated; raises Refusal and what `apply_change` raises."""
+        """Make one change, dated now unless it says otherwise; raises Refusal and what `apply_change` raises."""
 
         def apply(connection: Connection) -> ChangeResult:
             types, time_zone = self.types(connection), self.settings.time_zone
@@ -239,7 +239,7 @@ class State:
         self._types = None
 
     def _read(self, pool: Pool, work: Callable[[Connection], T]) -> T:
-        """Read, and once more if the connection is lost: reading changes nothing."""
+        """Run a read, and once more if the connection is lost."""
         for _ in range(READ_RETRIES):
             try:
                 return self._with(pool, work)
@@ -249,7 +249,7 @@ class State:
         return self._with(pool, work)
 
     def _write(self, pool: Pool, work: Callable[[Connection], T]) -> T:
-        """Write, and once more over a new connection if this one is read-only, which may have passed."""
+        """Run a write, and once more over a new connection if this one is read-only, because that may have passed."""
         try:
             return self._with(pool, work)
         except DatabaseReadOnly:
@@ -262,7 +262,7 @@ class State:
 
 
 async def _heard(answer: asyncio.Future[T], seconds: float | None, more: str = "") -> T:
-    """Wait for a thread; raise Refusal if the database is not heard of in time.
+    """Wait for a thread; raise Refusal if the database does not answer in time.
 
     The limits that a server enforces itself end nothing while its machine is frozen. The thread goes on waiting.
     """

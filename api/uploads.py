@@ -30,7 +30,20 @@ from api.problems import Refusal, refuse
 
 CSV = "text/csv"
 FORM = "multipart/form-data"
-KINDS = (CSV, "application/csv", "application/octet-stream", "text/plain")
+KINDS = (  # what a file may be said to be; what it is, it says itself
+    CSV,
+    "application/csv",
+    "application/octet-stream",
+    "text/plain",
+    "text/tab-separated-values",
+    "application/gzip",
+    "application/x-gzip",
+    "application/zstd",
+    "application/jsonl",
+    "application/x-ndjson",
+    "application/vnd.apache.parquet",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+)
 SEND = "send the CSV file as the part `file`: curl -F file=@drop.csv"
 FIELD_LENGTH = 1_000  # characters of another field of a form
 NAME_BYTES = 200  # bytes of a file's name that are kept
@@ -41,7 +54,7 @@ class Uploads:
     """The folders that files are sent into."""
 
     def __init__(self, root: Path) -> None:
-        """Take the folder of all processes, which need not exist."""
+        """Use the folder of all processes, which need not exist yet."""
         self._root = root
         self._own: tuple[Path, int] | None = None  # the folder of this process, and the lock on it
         self._making = Lock()

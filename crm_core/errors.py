@@ -26,24 +26,28 @@ CrmError
 ├── AlertFailed              an alert could not be sent
 ├── DropRefused              a file that is not a drop: nothing of it is recorded
 │   └── DropUnreadable       it could not be read, or changed meanwhile: its content was not checked
+├── ProfileRefused           a profile that says something which cannot be read
+├── UnknownProfile           there is no profile of that name
+├── SnapshotRefused          a scope or an instant that no snapshot can have
+├── DecisionRefused          a drop that does not wait for a decision
 ├── UnknownDrop              no drop of that name or SHA-256 was ever received
 ├── UnknownBatch             no batch of that number was ever recorded
 ├── UndoRefused              a drop or batch that cannot be undone or reinstated as it stands
 ├── FixtureRefused           a fixture that cannot be loaded: nothing of it is recorded
 ├── ChangeRefused            a single change with a fault, named by the reason codes of the drop contract
-├── ChangesRefused           some lines of many changes in one call have faults: nothing of them goes in
-├── CursorRefused            a text that is no cursor of the feed
+├── ChangesRefused           some lines of many changes in one call have faults: nothing is recorded
+├── CursorRefused            a text that is not a cursor of the feed
 │   └── CursorLost           what it has seen was lost: the database was restored to an earlier moment
-├── RequestRefused           a change that was asked for, and is valid, does not meet the state of its entity
+├── RequestRefused           a valid change that the state of its entity does not allow
 │   ├── EntityExists         it was to be created
 │   ├── UnknownEntity        there never was such an entity
 │   ├── EntityAbsent         it did not exist at the time of the change
 │   ├── EntityStale          its ETag is not one of those that were given
 │   └── KeyReused            the Idempotency-Key was used for another request
-├── AlreadyUp                one `crm up` a home
+├── AlreadyUp                another `crm up` runs for this home
 ├── AddressUnusable          nothing can be served there
 ├── OpenToAll                others would reach an API that asks for no token
-├── ServiceFailed            a process that `crm up` started has ended, or does not get ready
+├── ServiceFailed            a process that `crm up` started has ended, or does not become ready
 ├── TooMuchToFold            an answer as known at an instant would have to look through too many entities
 ├── UnknownType              a code that names no entity type or detail type
 ├── DetailTypeInUse          how the values of a detail type compare cannot change while it has some
@@ -52,6 +56,7 @@ CrmError
 ├── UnknownToken             no token of that name or id was ever made
 ├── AccountExists            an account of that name exists
 ├── UnknownAccount           no account of that name exists
+├── AdminFirst               no admin could sign in, so nobody could manage the service
 ├── LastAdmin                no active admin would be left
 └── WeakPassword             a password that can be guessed
 """
@@ -219,6 +224,42 @@ class DropUnreadable(DropRefused):
     """A file that could not be read, or changed meanwhile: its content was not checked, so it may be retried."""
 
 
+class ProfileRefused(CrmError):
+    """A profile that cannot be used; the text is one line that names the file, the line and the key."""
+
+    def __init__(self, file: str, fault: str, line: int | None = None) -> None:
+        self.file, self.fault, self.line = file, fault, line
+        super().__init__(f"{file}:{line}: {fault}" if line else f"{file}: {fault}")
+
+
+class UnknownProfile(CrmError):
+    """There is no profile of that name."""
+
+    def __init__(self, name: str, folder: Path, known: Sequence[str]) -> None:
+        self.name = name
+        there = f"there are: {', '.join(known)}" if known else "there is none yet"
+        super().__init__(
+            f"no profile {name[:80]!r} is in {folder}; {there}; make one with `crm profile infer FILE --write NAME`"
+        )
+
+
+class SnapshotRefused(CrmError):
+    """A scope or an instant that no snapshot can have; nothing was read."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+
+
+class DecisionRefused(CrmError):
+    """A drop that does not wait for somebody to approve or decline it."""
+
+    def __init__(self, sha256: str, status: str) -> None:
+        self.sha256, self.status = sha256, status
+        super().__init__(
+            f"drop {sha256[:12]} waits for no decision, it is {status}; the list of drops says what it did"
+        )
+
+
 class UnknownDrop(CrmError):
     """No drop of that name or SHA-256 was ever received."""
 
@@ -270,21 +311,21 @@ class LineFault:
 
 
 class ChangesRefused(CrmError):
-    """Some lines of many changes in one call have faults, so nothing of them goes in."""
+    """Some lines of many changes in one call have faults, so nothing is recorded."""
 
     def __init__(self, faults: Sequence[LineFault]) -> None:
         self.faults = tuple(faults)
         bad = len({fault.line for fault in faults})
         lines = "1 line is" if bad == 1 else f"{bad:,} lines are"
-        super().__init__(f"{lines} bad, and nothing went in; correct them, and send all again")
+        super().__init__(f"{lines} bad, so nothing was recorded; correct them, and send all lines again")
 
 
 class CursorRefused(CrmError):
-    """A text that is no cursor of the feed."""
+    """A text that is not a cursor of the feed."""
 
     def __init__(self, text: str) -> None:
         self.text = text
-        super().__init__("is no cursor of the feed; take it from `next`, as it stands, or leave it blank to begin")
+        super().__init__("is not a cursor of the feed; copy it unchanged from `next`, or leave it blank to begin")
 
 
 class CursorLost(CursorRefused):
@@ -373,7 +414,8 @@ class OpenToAll(CrmError):
     def __init__(self, host: str) -> None:
         self.host = host
         super().__init__(
-            f"others can reach {host}, but no token exists yet; create one with `crm token create NAME --role admin`, "
+            f"others can reach {host}, but there is no token and no account yet; create one with "
+            "`crm token create NAME --role admin` or `crm createsuperuser`, "
             "serve on 127.0.0.1, or set CRM_AUTH=off"
         )
 

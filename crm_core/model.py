@@ -9,10 +9,12 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+FURTHER_KEY = "key."  # the beginning of the name of a drop's column with keys of a further source, before its code
 Op = Literal["upsert", "patch", "delete"]
 Retracting = Literal["undo", "reinstate"]  # what a batch does that says which batches act
+Effect = Literal["undo", "reinstate", "snapshot"]  # what a batch does to entities that no row of it names
 Compares = Literal["exact", "text", "casefold"]
-Status = Literal["merged", "replayed", "refused"]
+Status = Literal["merged", "replayed", "held", "declined", "refused"]
 
 
 class Reason(enum.StrEnum):
@@ -32,6 +34,9 @@ class Reason(enum.StrEnum):
     WRONG_FIELD_COUNT = "wrong_field_count"
     INVALID_ENCODING = "invalid_encoding"
     VALUE_TOO_LONG = "value_too_long"
+    UNKNOWN_SOURCE = "unknown_source"
+    MISSING_SOURCE_KEY = "missing_source_key"
+    KEY_OF_ANOTHER_ENTITY = "key_of_another_entity"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +63,23 @@ class DetailType:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """A system that changes come from, such as erp, with keys of its own for entities."""
+
+    source_id: int  # smallint, the key inside the database
+    code: str  # canonical spelling; matched case-insensitively
+    name: str  # shown to people
+    description: str
+    is_active: bool  # an inactive source keeps its keys and names entities in no new changes
+
+
+@dataclass(frozen=True, slots=True)
 class ReferenceTypes:
-    """The entity and detail types that a drop or a request may name."""
+    """The entity and detail types, and the sources, that a drop or a request may name."""
 
     entity_types: tuple[EntityType, ...]
     detail_types: tuple[DetailType, ...]
+    sources: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +114,26 @@ class Difference:
     after: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An entity by its name."""
+
+    entity_uid: str
+    display_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unlisted:
+    """The entities of a snapshot's scope that it does not list: it ends them, or would."""
+
+    would_end: int
+    in_scope: int  # entities that exist just before
+    first: tuple[Named, ...]  # of those that would end, by name
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowCounts:
-    """What became of the rows of a drop, or of several; its records of other modules extend it."""
+    """What became of the rows of a drop, or of several; records in other modules extend this one."""
 
     rows_read: int = 0  # accepted + rejected
     rows_accepted: int = 0  # changed + unchanged
@@ -108,6 +142,7 @@ class RowCounts:
     rows_unchanged: int = 0  # confirmations, replays, and rows superseded at their own instant
     rows_late: int = 0  # rows older than what was known of their entity
     rows_superseded: int = 0  # changes that a later recorded one at the same instant supersedes
+    entities_ended: int = 0  # of a snapshot: entities of its scope that it does not list
     entity_versions_added: int = 0
     detail_versions_added: int = 0
     rows_ending_nobody: int = 0  # deletions of an entity that did not exist just before
@@ -127,14 +162,17 @@ class MergeReport(RowCounts):
     dry_run: bool = False  # nothing went in: the rest is what would be
     differences: tuple[Difference, ...] = ()  # of a dry run: the first changes of fields that it would make
     rejects: tuple[Reject, ...] = ()  # the first few, to show; all of a merged drop's are kept in the database
+    unlisted: Unlisted | None = None  # of a snapshot
 
     def as_json(self) -> dict[str, object]:
-        """Return the object that `crm ingest --json` prints: all but the rejects, and of a dry run the differences."""
+        """Return the object that `crm ingest --json` prints: without the rejects; differences only of a dry run."""
         fields = {"file": self.file, "sha256": self.sha256, "status": self.status} | asdict(self)
-        for name in ("rows_ending_nobody", "rows_fallen_together", "notes", "dry_run", "differences"):
+        for name in ("rows_ending_nobody", "rows_fallen_together", "notes", "dry_run", "differences", "unlisted"):
             fields[name] = fields.pop(name)  # to the end
         for name in ("rejects",) if self.dry_run else ("rejects", "differences"):
             del fields[name]
+        if self.unlisted is None:
+            del fields["unlisted"]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
 
 
@@ -143,6 +181,16 @@ class EntityTypeFixture:
     """A kind of entity that does not have an id of the database yet."""
 
     code: str  # upper case
+    name: str
+    description: str
+    is_active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFixture:
+    """A source that does not have an id of the database yet."""
+
+    code: str  # lower case
     name: str
     description: str
     is_active: bool

@@ -1,4 +1,4 @@
-"""Reference data: the entity and detail types, read for every merge, loaded from fixtures, edited by admins."""
+"""Reference data: the types and the sources, read for every merge, loaded from fixtures, edited by admins."""
 
 from __future__ import annotations
 
@@ -6,17 +6,27 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 
 from crm_core.errors import DetailTypeInUse
-from crm_core.model import Compares, DetailType, DetailTypeFixture, EntityType, EntityTypeFixture, ReferenceTypes
+from crm_core.model import (
+    Compares,
+    DetailType,
+    DetailTypeFixture,
+    EntityType,
+    EntityTypeFixture,
+    ReferenceTypes,
+    Source,
+    SourceFixture,
+)
 from crm_core.postgres.connection import Connection
 from crm_core.resources import statement
 from crm_core.values.hashing import code_key
 
 
 def reference_types(connection: Connection) -> ReferenceTypes:
-    """Read the types that changes may name, including inactive ones, in order of their codes."""
+    """Read the types and sources that changes may name, including inactive ones, in order of their codes."""
     return ReferenceTypes(
         entity_types=tuple(EntityType(*row) for row in connection.execute(statement("query/entity_types"))),
         detail_types=tuple(DetailType(*row) for row in connection.execute(statement("query/detail_types"))),
+        sources=tuple(Source(*row) for row in connection.execute(statement("query/sources"))),
     )
 
 
@@ -40,7 +50,7 @@ def _held(connection: Connection, codes: Sequence[str] | None) -> tuple[DetailTy
 
 
 def lock_types(connection: Connection) -> None:
-    """Lock the types, so that nobody else changes them until the transaction ends."""
+    """Lock the types and sources, so that nobody else changes them until the transaction ends."""
     connection.execute(statement("reference/lock_types"))
 
 
@@ -62,6 +72,17 @@ def put_detail_type(
 ) -> None:
     """Create a detail type, or update the one with that code, as `put_detail_types` does."""
     put_detail_types(connection, [DetailTypeFixture(code, name, description, is_active, compares)])
+
+
+def put_source(connection: Connection, *, code: str, name: str, description: str = "", is_active: bool = True) -> None:
+    """Create a source, or update the one with that code, as `put_sources` does."""
+    put_sources(connection, [SourceFixture(code, name, description, is_active)])
+
+
+def put_sources(connection: Connection, sources: Iterable[SourceFixture]) -> None:
+    """Create or update sources by their codes, whose spelling stays. The caller holds the lock on types."""
+    with connection.cursor() as cursor:
+        cursor.executemany(statement("reference/put_source"), [asdict(source) for source in sources])
 
 
 def put_entity_types(connection: Connection, types: Iterable[EntityTypeFixture]) -> None:

@@ -7,12 +7,9 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
-
-from dotenv import dotenv_values
 
 from crm_core.errors import SettingsError
 
@@ -78,6 +75,13 @@ def _auth(value: str) -> Auth:
 
 def _rate_limit(value: str) -> str | None:
     return ",".join(_list_of(_RATE)(value.lower())) or None
+
+
+def _percent(value: str) -> float:
+    share = float(value.removesuffix("%").strip()) / 100
+    if not 0 <= share <= 1:
+        raise ValueError
+    return share
 
 
 def _language_code(value: str) -> str:
@@ -188,6 +192,8 @@ class Settings:
     )
     # absolute; where drops arrive
     drop_dir: Path = field(metadata=_as(None, _folder, "write the path of a folder"))
+    # absolute; the profiles of sources
+    profile_dir: Path = field(metadata=_as("profiles", _folder, "write the path of a folder"))
     # naive timestamps are read in it
     time_zone: ZoneInfo = field(
         metadata=_as(
@@ -200,6 +206,8 @@ class Settings:
     language_code: str = field(
         metadata=_as("en-us", _language_code, "write a language tag, such as en-us or de", "DJANGO_LANGUAGE_CODE")
     )
+    # the share of its scope that a snapshot may end before it waits for somebody to decide
+    snapshot_limit: float = field(metadata=_as("5", _percent, "write a percentage from 0 to 100, such as 5"))
     # of lists, unless a request says otherwise
     page_size: int = field(metadata=_number(20, range(1, MAX_PAGE_SIZE + 1), "DRF_PAGE_SIZE"))
     debug: bool = field(metadata=_yes_or_no("DJANGO_DEBUG"))
@@ -297,6 +305,8 @@ class Settings:
 
         Raises SettingsError for a value that cannot be used, without ever showing a password.
         """
+        from dotenv import dotenv_values  # imported here, as it is not needed for `crm --help`
+
         of_file = _present(dotenv_values(env_file)) if env_file else {}
         of_environment = _present(os.environ if environ is None else environ)
         _warn_of_unknown(of_file, of_environment)
@@ -324,11 +334,14 @@ def _present(values: Mapping[str, str | None]) -> dict[str, str]:
 
 def _warn_of_unknown(of_file: Mapping[str, str], environ: Mapping[str, str]) -> None:
     """Warn once of each unknown name: all in the file, and probable misspellings in the environment."""
+    from difflib import get_close_matches
+
     known = {*SETTINGS, *ALIASES.values(), *POSTGRES, *OF_COMPOSE}
     for name in sorted({*of_file, *environ} - known - _WARNED_OF):
-        ours = _OURS.match(name)
+        if (ours := _OURS.match(name)) is None:
+            continue
         near = next(iter(get_close_matches(name, known, n=1, cutoff=0.8)), None)
-        if ours and (near or (name in of_file and ours[1] == "CRM")):
+        if near or (name in of_file and ours[1] == "CRM"):
             _WARNED_OF.add(name)
             cure = f"did you mean {near}?" if near else "see .env.example for all settings"
             logging.getLogger("crm").warning("%s is not a setting, so it has no effect; %s", name, cure)

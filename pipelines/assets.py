@@ -15,7 +15,7 @@ from crm_core.settings import Settings
 from crm_core.timeline.invariants import check
 from pipelines import checks, metadata, pools, table_schemas
 from pipelines.folder import DropFolder
-from pipelines.ingestion import FILE_TAG, Refused, take_in
+from pipelines.ingestion import FILE_TAG, Refused, Waiting, take_in
 from pipelines.partitions import drops
 from pipelines.resources import CrmDatabase
 from pipelines.signals import interruptible
@@ -25,7 +25,8 @@ OWNERS = ["team:crm"]
 DROP_ASSETS = (
     dg.AssetSpec(
         "drop_file",
-        description="A CSV file that arrived in the drop folder (CRM_DROP_DIR). It is known by its SHA-256.",
+        description="A file that arrived in the drop folder (CRM_DROP_DIR). It is known by its SHA-256, and by its "
+        "profile if it has one.",
         group_name="drops",
         kinds={"csv"},
         metadata={"dagster/column_schema": table_schemas.DROP},
@@ -78,7 +79,8 @@ def drop_to_versions(
     """Take drops in, one transaction each, and report what each did as soon as it is done.
 
     The reports are events of their own: a result would report all drops only at the end of the run, and none after a
-    refusal. A refused drop does not stop the others; the step fails at its end and names it.
+    refusal. A refused drop does not stop the others; the step fails at its end and names it. A snapshot that is held
+    is no failure: a check warns of it until somebody has decided.
     """
     refusals: list[str] = []
     asked = context.run.tags.get(FILE_TAG)
@@ -90,13 +92,18 @@ def drop_to_versions(
                 context.log.error(taken.fault)
                 refusals.append(taken.fault)
                 yield dg.AssetObservation("drop_file", partition=key, metadata=metadata.of_refusal(taken))
-                yield from checks.judge_refused(context.instance, key, taken)
+                yield from checks.checks_of_refused(context.instance, key, taken)
+                continue
+            if isinstance(taken, Waiting):
+                context.log.warning(taken.summary)
+                yield dg.AssetObservation("drop_file", partition=key, metadata=metadata.of_waiting(taken))
+                yield from checks.checks_of_waiting(context.instance, key, taken)
                 continue
             context.log.info(taken.summary)
             for asset, fields in metadata.of_drop(taken).items():
                 tags = {"dagster/data_version": taken.drop.sha256}
                 yield dg.AssetMaterialization(asset, partition=key, metadata=fields, tags=tags)
-            yield from checks.judge_drop(context.instance, key, taken)
+            yield from checks.checks_of_drop(context.instance, key, taken)
     if refusals:
         raise _refused(refusals, len(context.partition_keys))
     for spec in checks.OF_DROPS:
@@ -137,7 +144,7 @@ def invariants(context: dg.AssetExecutionContext, crm_database: CrmDatabase) -> 
         found = list(check(connection))
     yield dg.MaterializeResult(
         metadata=metadata.of_invariants(found, time.monotonic() - started),
-        check_results=[checks.judge(one) for one in found],
+        check_results=[checks.invariant_result(one) for one in found],
     )
 
 
@@ -165,7 +172,7 @@ def data_quality_report(
     numbers = _write(folder / "data-quality.json", as_json(report))
     yield dg.MaterializeResult(
         metadata=metadata.of_report(report, page, numbers),
-        check_results=[checks.judge_freshness(report.freshness.drop_age_seconds)],
+        check_results=[checks.freshness_result(report.freshness.drop_age_seconds)],
     )
 
 

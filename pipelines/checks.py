@@ -22,11 +22,12 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetC
 from crm_core.report.numbers import DropReport
 from crm_core.resources import description
 from crm_core.timeline.invariants import CHECKS, NOT_OF_ENTITIES, Check
-from pipelines.ingestion import Refused, Taken
+from pipelines.ingestion import Refused, Taken, Waiting
 from pipelines.partitions import drops
 
 REJECTS_WARN, REJECTS_ERROR = 0.1, 0.5  # rejected / read
 FRESH = timedelta(hours=36)  # drops are expected daily
+NOTHING_TO_CHECK = "Nothing of the drop was recorded, so there is nothing to check."
 INVARIANTS: Mapping[str, str] = {name[3:]: description(f"check/{name}") for name in CHECKS}
 
 _ASSETS = {  # the asset of each invariant; the default is entity_versions
@@ -37,6 +38,7 @@ _ASSETS = {  # the asset of each invariant; the default is entity_versions
     "10_details_are_the_fold": "detail_versions",
     "12_every_change_has_a_batch": "staged_changes",
     "13_what_is_undone_does_not_act": "staged_changes",
+    "17_keys_name_what_was_linked": "staged_changes",
 }
 
 
@@ -53,6 +55,12 @@ OF_DROPS: tuple[dg.AssetCheckSpec, ...] = (
         "reject_rate",
         "rejected_rows",
         f"Above {REJECTS_WARN:.0%} of the rows a warning, above {REJECTS_ERROR:.0%} an error; good rows are recorded.",
+        blocking=False,
+    ),
+    _of_drops(
+        "nothing_to_decide",
+        "drop_file",
+        "The drop does not wait for a decision: a snapshot that would end too much is held until it is approved.",
         blocking=False,
     ),
     *(
@@ -75,31 +83,40 @@ DROPS_KEEP_COMING = dg.AssetCheckSpec(
 )
 
 
-def judge_drop(instance: dg.DagsterInstance, key: str, taken: Taken) -> Iterator[dg.AssetCheckEvaluation]:
+def checks_of_drop(instance: dg.DagsterInstance, key: str, taken: Taken) -> Iterator[dg.AssetCheckEvaluation]:
     """Yield the checks of a drop, after its assets have been materialized."""
     for spec in OF_DROPS:
         result = (
-            _judge_books(taken.drop)
+            _books_result(taken.drop)
             if spec.name == "books_balance"
-            else _judge_rejects(taken.drop)
+            else _rejects_result(taken.drop)
             if spec.name == "reject_rate"
-            else judge(taken.invariants[spec.name], taken.entities)
+            else dg.AssetCheckResult(passed=True)
+            if spec.name == "nothing_to_decide"
+            else invariant_result(taken.invariants[spec.name], taken.entities)
         )
         yield _evaluation(instance, key, spec, result)
 
 
-def judge_refused(instance: dg.DagsterInstance, key: str, refused: Refused) -> Iterator[dg.AssetCheckEvaluation]:
+def checks_of_waiting(instance: dg.DagsterInstance, key: str, waiting: Waiting) -> Iterator[dg.AssetCheckEvaluation]:
+    """Yield the checks of a held snapshot: a warning that it waits, and nothing to check besides."""
+    for spec in OF_DROPS:
+        waits = spec.name == "nothing_to_decide"
+        said = waiting.summary if waits else NOTHING_TO_CHECK
+        result = dg.AssetCheckResult(passed=not waits, severity=dg.AssetCheckSeverity.WARN, description=said)
+        yield _evaluation(instance, key, spec, result)
+
+
+def checks_of_refused(instance: dg.DagsterInstance, key: str, refused: Refused) -> Iterator[dg.AssetCheckEvaluation]:
     """Yield the checks of a refused drop: those of the earlier drop with its name, or nothing to check.
 
     A check without a result from a failed run would be shown as failed.
     """
     if refused.before is not None:
-        yield from judge_drop(instance, key, refused.before)
+        yield from checks_of_drop(instance, key, refused.before)
         return
     for spec in OF_DROPS:
-        nothing = dg.AssetCheckResult(
-            passed=True, description="Nothing of the drop was recorded, so there is nothing to check."
-        )
+        nothing = dg.AssetCheckResult(passed=True, description=NOTHING_TO_CHECK)
         yield _evaluation(instance, key, spec, nothing)
 
 
@@ -119,7 +136,7 @@ def _evaluation(
     )
 
 
-def judge(found: Check, entities: int | None = None) -> dg.AssetCheckResult:
+def invariant_result(found: Check, entities: int | None = None) -> dg.AssetCheckResult:
     """Return the result of an invariant, over all data or over a number of entities."""
     metadata: dict[str, dg.MetadataValue] = {"breaches": dg.MetadataValue.int(found.breaches)}
     if entities is not None:
@@ -130,7 +147,7 @@ def judge(found: Check, entities: int | None = None) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=found.holds, check_name=found.name, metadata=metadata, description=text)
 
 
-def judge_freshness(age_seconds: float | None) -> dg.AssetCheckResult:
+def freshness_result(age_seconds: float | None) -> dg.AssetCheckResult:
     """Return the result for the age of the newest drop; None means that none has arrived."""
     hours = None if age_seconds is None else round(age_seconds / 3600, 1)
     return dg.AssetCheckResult(
@@ -142,12 +159,12 @@ def judge_freshness(age_seconds: float | None) -> dg.AssetCheckResult:
     )
 
 
-def _judge_books(drop: DropReport) -> dg.AssetCheckResult:
+def _books_result(drop: DropReport) -> dg.AssetCheckResult:
     names = ("rows_read", "rows_accepted", "rows_rejected", "rows_changed", "rows_unchanged")
     return dg.AssetCheckResult(passed=drop.balances, metadata={name: getattr(drop, name) for name in names})
 
 
-def _judge_rejects(drop: DropReport) -> dg.AssetCheckResult:
+def _rejects_result(drop: DropReport) -> dg.AssetCheckResult:
     share = drop.reject_share or 0.0
     return dg.AssetCheckResult(
         passed=share <= REJECTS_WARN,

@@ -1,4 +1,7 @@
-"""The drop folder: the files in it that may be drops, and what is skipped there, with the reason."""
+"""The drop folder: the files in it that may be drops, and what is skipped there, with the reason.
+
+Files in it have the standard form; those in a subfolder are read by the profile of its name.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,19 @@ from pathlib import Path
 
 import dagster as dg
 
+from crm_core.profiles import store
 from crm_core.settings import Settings
 from pipelines.partitions import drop_key
 
 IN_THE_MAKING = (".tmp", ".part", ".filepart", ".crdownload")  # names of files that are still to be renamed
+_PACKED = ("", ".gz", ".zst")
+DROPS = (*(f"{kind}{packed}" for kind in (".csv", ".ndjson", ".jsonl") for packed in _PACKED), ".parquet", ".xlsx")
+DROPS_OF_A_PROFILE = (*DROPS, *(f"{kind}{packed}" for kind in (".txt", ".tsv", ".dat", ".asc") for packed in _PACKED))
 _WHY = {  # by the end of the name, in lower case
-    (".xlsx", ".xls", ".xlsm", ".ods"): "a spreadsheet is not a drop; save it as CSV UTF-8",
+    (".xls", ".xlsm", ".xlsb", ".ods"): "not a spreadsheet that can be read; save it as .xlsx, or as CSV UTF-8",
     (".gz", ".zip", ".zst", ".bz2", ".xz", ".7z", ".tar", ".tgz"): "an archive is not a drop; unpack it",
 }
-OTHERWISE = "only files that end with .csv are drops; rename it if it is one"
+OTHERWISE = "drops end with .csv, .ndjson, .parquet or .xlsx, or such a text with .gz or .zst; rename it if it is one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,12 @@ class DropFile:
     key: str  # of its partition
     bytes: int
     modified_ns: int  # nanoseconds since 1970
+    profile: str | None = None  # by which it is read: the name of its subfolder
+
+    @property
+    def name(self) -> str:
+        """Return its name in the drop folder: `a.csv`, or `erp/a.csv` in a subfolder."""
+        return f"{self.profile}/{self.path.name}" if self.profile else self.path.name
 
     @property
     def content(self) -> str:
@@ -73,8 +86,13 @@ class DropFolder(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def listing(self) -> Listing:
         """List the folder without hidden files and files still to be renamed. Raises OSError if it cannot be listed."""
-        with os.scandir(self.path()) as entries:
-            found = [_look_at(entry) for entry in sorted(entries, key=lambda entry: entry.name) if _is_complete(entry)]
+        found: list[DropFile | PassedOver | None] = []
+        profiles = self.profiles()
+        for entry in _sorted(self.path()):
+            if entry.name in profiles and entry.is_dir():
+                found += [_look_at(inner, entry.name) for inner in _sorted(entry.path)]
+            else:
+                found.append(_look_at(entry))
         return Listing(
             tuple(one for one in found if isinstance(one, DropFile)),
             tuple(one for one in found if isinstance(one, PassedOver)),
@@ -87,13 +105,21 @@ class DropFolder(dg.ConfigurableResource):  # type: ignore[type-arg]
         if drop_key(key) == key and path.name == key and (file := _drop_file(path)):
             return file
         try:
-            return next((_drop_file(Path(entry)) for entry in self._entries() if drop_key(entry.name) == key), None)
+            return next((file for file in self._files() if file.key == key), None)
         except OSError:
             return None
 
-    def _entries(self) -> Iterator[os.DirEntry[str]]:
-        with os.scandir(self.path()) as entries:
-            yield from filter(_is_complete, entries)
+    def profiles(self) -> list[str]:
+        """Return the names of the profiles, and so of the subfolders that are read."""
+        return store.names(Settings.from_environment().profile_dir)
+
+    def _files(self) -> Iterator[DropFile]:
+        profiles = self.profiles()
+        for entry in _sorted(self.path()):
+            if entry.name in profiles and entry.is_dir():
+                yield from filter(None, (_drop_file(Path(inner), entry.name) for inner in _sorted(entry.path)))
+            elif file := _drop_file(Path(entry)):
+                yield file
 
 
 def shown(name: str) -> str:
@@ -102,42 +128,44 @@ def shown(name: str) -> str:
     return "".join(char if char.isprintable() else "�" for char in text)
 
 
+def _sorted(folder: Path | str) -> list[os.DirEntry[str]]:
+    """Return the entries of a folder that are complete, in order of names; raise OSError if it cannot be listed."""
+    with os.scandir(folder) as entries:
+        return sorted(filter(_is_complete, entries), key=lambda entry: entry.name)
+
+
 def _is_complete(entry: os.DirEntry[str]) -> bool:
-    return not entry.name.startswith(".") and not entry.name.lower().endswith(IN_THE_MAKING)
+    return not entry.name.startswith((".", "~$")) and not entry.name.lower().endswith(IN_THE_MAKING)
 
 
-def _look_at(entry: os.DirEntry[str]) -> DropFile | PassedOver | None:
-    """Return the kind of an entry of the folder; None if it has disappeared."""
+def _look_at(entry: os.DirEntry[str], profile: str | None = None) -> DropFile | PassedOver | None:
+    """Return the kind of an entry of the folder, or of a profile's subfolder; None if it has disappeared."""
+    key = drop_key(f"{profile}/{entry.name}" if profile else entry.name)
+    said = shown(f"{profile}/{entry.name}" if profile else entry.name)
     try:
         found = entry.stat()
     except OSError:
         if not entry.is_symlink():
             return None
-        return PassedOver(
-            drop_key(entry.name), shown(entry.name), "a link that leads nowhere; put the file itself here"
-        )
-    key = drop_key(entry.name)
+        return PassedOver(key, said, "a link that leads nowhere; put the file itself here")
     if stat.S_ISDIR(found.st_mode):
-        return PassedOver(key, shown(entry.name), "subfolders are not read; put its files here")
-    file = DropFile(Path(entry.path), key, found.st_size, found.st_mtime_ns)
+        return PassedOver(key, said, "no profile has the name of this subfolder; make one, or put its files here")
+    file = DropFile(Path(entry.path), key, found.st_size, found.st_mtime_ns, profile)
     name = entry.name.lower()
-    if not name.endswith(".csv"):
+    if not name.endswith(DROPS_OF_A_PROFILE if profile else DROPS):
         why = next((why for ends, why in _WHY.items() if name.endswith(ends)), OTHERWISE)
-        return PassedOver(file.content, shown(entry.name), why)
+        return PassedOver(file.content, said, why)
     if not stat.S_ISREG(found.st_mode):
-        return PassedOver(file.content, shown(entry.name), "not a regular file; save it as one")
+        return PassedOver(file.content, said, "not a regular file; save it as one")
     if not os.access(entry.path, os.R_OK):
-        return PassedOver(
-            file.content, shown(entry.name), "it cannot be read; give Dagster's user the right to read it"
-        )
+        return PassedOver(file.content, said, "it cannot be read; give Dagster's user the right to read it")
     return file
 
 
-def _drop_file(path: Path) -> DropFile | None:
+def _drop_file(path: Path, profile: str | None = None) -> DropFile | None:
     try:
         found = path.stat()
     except OSError:
         return None
-    return (
-        DropFile(path, drop_key(path.name), found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
-    )
+    key = drop_key(f"{profile}/{path.name}" if profile else path.name)
+    return DropFile(path, key, found.st_size, found.st_mtime_ns, profile) if stat.S_ISREG(found.st_mode) else None

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import dagster as dg
 
 from crm_core.drops.ingest import MAX_SHOWN, Options, ingest_on
-from crm_core.drops.reader import fingerprint
 from crm_core.drops.registry import merged_as, rejects, validated
-from crm_core.errors import DropRefused
+from crm_core.errors import DropRefused, ProfileRefused, UnknownProfile
+from crm_core.formats.files import fingerprint
 from crm_core.model import MergeReport
 from crm_core.postgres.connection import Connection
+from crm_core.profiles import store
 from crm_core.report.numbers import DropReport, collect_drop
 from crm_core.settings import Settings
 from crm_core.timeline.invariants import Check, TableSizes, check, entities_of_drop, table_sizes
@@ -33,7 +34,7 @@ class Taken:
     report: MergeReport  # of this run; a replay changes nothing
     drop: DropReport  # of the run that merged it
     invariants: Mapping[str, Check]  # by name, over entities of the drop
-    entities: int  # over so many
+    entities: int  # how many were checked
     sizes: TableSizes
 
     @property
@@ -64,9 +65,24 @@ class Refused:
     before: Taken | None = None  # the earlier drop with that name, if the database has it
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A snapshot that was held: nothing was changed, and somebody has to decide."""
+
+    file: DropFile
+    report: MergeReport
+
+    @property
+    def summary(self) -> str:
+        """Return one line about it, without names of entities."""
+        found, sha256 = self.report.unlisted, self.report.sha256 or ""
+        ends = "" if found is None else f"{found.would_end:,} of {found.in_scope:,} entities would end"
+        return f"{self.file.key}: held, {ends}; approve or decline it in the cockpit, or with crm approve {sha256[:12]}"
+
+
 def take_in(
     connection: Connection, instance: dg.DagsterInstance, key: str, folder: DropFolder, asked: str | None = None
-) -> Taken | Refused:
+) -> Taken | Refused | Waiting:
     """Take in the drop of a partition, in one transaction, and collect what it did.
 
     `asked` is the requested content, as in `DropFile.content`; None means whatever the file holds now. A file that is
@@ -87,16 +103,25 @@ def take_in(
     return taken
 
 
-def _read(connection: Connection, instance: dg.DagsterInstance, file: DropFile, folder: DropFolder) -> Taken | Refused:
-    name = shown(file.path.name)
+def _read(
+    connection: Connection, instance: dg.DagsterInstance, file: DropFile, folder: DropFolder
+) -> Taken | Refused | Waiting:
+    name = shown(file.name)
     sha256: str | None = None
     try:
         sha256 = fingerprint(file.path)
         if folder.find(file.key) != file:
             return Refused(f"{name}: changed while it was read, so nothing was changed; the sensor requests it again")
-        options = Options(ACTOR, Settings.from_environment().time_zone, sha256=sha256)
+        settings = Settings.from_environment()
+        profile = store.load(settings.profile_dir, file.profile) if file.profile else None
+        shown_as = file.name if file.profile else None
+        limit = settings.snapshot_limit
+        options = Options(
+            ACTOR, settings.time_zone, shown_as=shown_as, sha256=sha256, profile=profile, snapshot_limit=limit
+        )
         report = ingest_on(connection, file.path, options)
-    except DropRefused as refusal:
+        sha256 = report.sha256 or sha256  # with a profile the drop is known by both
+    except (DropRefused, ProfileRefused, UnknownProfile) as refusal:
         return Refused(shown(str(refusal)), file, sha256)
     except FileNotFoundError:
         return Refused(f"{name}: disappeared while it was read, so nothing was changed; put it back", file, sha256)
@@ -104,6 +129,8 @@ def _read(connection: Connection, instance: dg.DagsterInstance, file: DropFile, 
     # Otherwise it was not this file that was bad.
     if is_validated and (report.error is None or folder.find(file.key) == file):
         remember_read(instance, file.content, sha256)
+    if report.status == "held":
+        return Waiting(file, report)
     if report.error is not None:
         return Refused(report.error, file, sha256)
     return _tell(connection, file.key, file, report)
@@ -164,7 +191,7 @@ def _known(connection: Connection, key: str, folder: DropFolder, sha256: str) ->
 def _changed(file: DropFile, asked: str) -> str:
     """Return the message that a file is not the one that a run was requested for."""
     _, size, modified_ns = asked.rsplit(" ", 2)
-    meant = DropFile(file.path, file.key, int(size), int(modified_ns))
+    meant = DropFile(file.path, file.key, int(size), int(modified_ns), file.profile)
     return (
         f"{file.key} has changed since this run was requested; what it held then ({_of(meant)}) was not taken in;"
         f" what it holds now ({_of(file)}) gets a run of its own; give each delivery a file name of its own"

@@ -11,16 +11,17 @@ import dagster as dg
 from crm_core.drops.undo import Retracted
 from crm_core.report.numbers import FieldChanges, ReasonCount, Report
 from crm_core.timeline.invariants import Check
+from pipelines import table_schemas
 from pipelines.folder import shown
-from pipelines.ingestion import Refused, Taken
+from pipelines.ingestion import Refused, Taken, Waiting
 
 MAX_TABLE_ROWS = 20  # of a table: more would be too much for the event log
 
-Metadata: TypeAlias = dict[str, dg.MetadataValue | str | int | float]
+Metadata: TypeAlias = dict[str, dg.MetadataValue | dg.TableColumnLineage | str | int | float]
 
 
 def of_drop(taken: Taken) -> Mapping[str, Metadata]:
-    """Tell of each asset what a drop did to it, in the order of the flow."""
+    """Return the metadata of each asset, by its name: what a drop did to it; assets in the order of the flow."""
     done, drop, sizes = taken.report, taken.drop, taken.sizes
     did = done if taken.is_repeat else drop  # a drop that is run again shows what it did, and not that it is known
     file: Metadata = {
@@ -31,6 +32,8 @@ def of_drop(taken: Taken) -> Mapping[str, Metadata]:
     if taken.file is not None:
         file["path"] = _path(taken.file.path)
         file["arrived_at"] = dg.MetadataValue.timestamp(taken.file.modified_at)
+        if taken.file.profile:
+            file["profile"] = taken.file.profile
     if taken.is_repeat:
         file["same_bytes_as"] = drop.file_name
     staged: Metadata = {
@@ -41,6 +44,7 @@ def of_drop(taken: Taken) -> Mapping[str, Metadata]:
         "rows_unchanged": did.rows_unchanged,
         "rows_late": did.rows_late,
         "rows_superseded": did.rows_superseded,
+        "entities_ended": did.entities_ended,
         "rows_ending_nobody": did.rows_ending_nobody,
         "rows_fallen_together": did.rows_fallen_together,
         "notes": dg.MetadataValue.json(list(did.notes)),
@@ -70,17 +74,20 @@ def of_drop(taken: Taken) -> Mapping[str, Metadata]:
         changes = [one for one in drop.field_changes if one.field.startswith("details.") is of_details]
         if changes:
             metadata["changed_fields"] = _fields(changes)
-    return {
+    of_asset = {
         "drop_file": file,
         "staged_changes": staged,
         "rejected_rows": rejected,
         "entity_versions": entities,
         "detail_versions": details,
     }
+    for asset, lineage in table_schemas.LINEAGE.items():
+        of_asset[asset]["dagster/column_lineage"] = lineage
+    return of_asset
 
 
 def of_retraction(one: Retracted) -> Metadata:
-    """Tell of a drop that was undone, or reinstated."""
+    """Return the metadata of a drop that was undone or reinstated."""
     return {
         "status": "undone" if one.kind == "undo" else "merged",
         "by": one.actor,
@@ -88,6 +95,21 @@ def of_retraction(one: Retracted) -> Metadata:
         "sha256": one.sha256,
         "recorded_at": dg.MetadataValue.timestamp(one.recorded_at),
     }
+
+
+def of_waiting(waiting: Waiting) -> Metadata:
+    """Return the metadata of a snapshot that is held: what it would end, without names."""
+    metadata: Metadata = {
+        "status": "held",
+        "sha256": waiting.report.sha256 or "",
+        "path": _path(waiting.file.path),
+        "bytes": waiting.file.bytes,
+        "rows_read": waiting.report.rows_read,
+    }
+    if waiting.report.unlisted is not None:
+        metadata["entities_that_would_end"] = waiting.report.unlisted.would_end
+        metadata["entities_in_scope"] = waiting.report.unlisted.in_scope
+    return metadata
 
 
 def of_refusal(refused: Refused) -> Metadata:
@@ -112,7 +134,7 @@ def of_invariants(found: Sequence[Check], seconds: float) -> Metadata:
 
 
 def of_report(report: Report, page: Path, numbers: Path) -> Metadata:
-    """Return the numbers of the data-quality report that fit, and the path of its files."""
+    """Return the most important numbers of the data-quality report, and the paths of its files."""
     totals = report.totals
     metadata: Metadata = {
         "page": dg.MetadataValue.path(page),

@@ -1,4 +1,4 @@
-"""The pools, whose steps wait for each other; dagster.yaml says how many run at once."""
+"""The pools: steps of one pool wait for each other; dagster.yaml says how many run at the same time."""
 
 from __future__ import annotations
 

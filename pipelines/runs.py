@@ -40,8 +40,8 @@ def _report(path: Path, result: dg.ExecuteInProcessResult) -> MergeReport:
     for event in result.all_events:
         if event.is_step_failure:
             failure = event.step_failure_data
-            told_by_us = failure.user_failure_data and failure.user_failure_data.description
-            error = told_by_us or (failure.error.message.strip() if failure.error else "the run failed")
+            own_message = failure.user_failure_data and failure.user_failure_data.description
+            error = own_message or (failure.error.message.strip() if failure.error else "the run failed")
             return MergeReport(str(path), None, "refused", error=error)
     (fields,) = (
         cast("Mapping[str, Any]", event.step_materialization_data.materialization.metadata["this_run"].value)

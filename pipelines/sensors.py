@@ -11,6 +11,7 @@ from datetime import datetime
 
 import dagster as dg
 
+from crm_core.drops.held import approved_drops
 from crm_core.drops.registry import validated
 from crm_core.drops.undo import retracted_drops
 from crm_core.errors import CrmError
@@ -72,10 +73,10 @@ class Cursor:
     job=ingest_drop,
     minimum_interval_seconds=3,  # the daemon looks every 5 seconds; with 5 here it would often be slightly too early
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Takes in each CSV file of the drop folder (CRM_DROP_DIR) in order of names, and again when the file "
-    "changed, its run failed, or the database no longer has it. A file is complete when its size and time "
-    "are the same in two ticks; to be sure, write it under a name that begins with a dot or ends with .tmp or .part, "
-    "and rename it.",
+    description="Takes in each file of the drop folder (CRM_DROP_DIR) in order of names, and again when the file "
+    "changed, its run failed, or the database no longer has it; files in a subfolder by the profile of its name. A "
+    "file is complete when its size and time are the same in two ticks; to be sure, write it under a name that begins "
+    "with a dot or ends with .tmp or .part, and rename it.",
 )
 def drop_folder(
     context: dg.SensorEvaluationContext, drop_folder: DropFolder, crm_database: CrmDatabase
@@ -129,7 +130,7 @@ def _not_validated(files: Sequence[DropFile], read: Mapping[str, str], crm_datab
 def _ask(
     instance: dg.DagsterInstance, due: Sequence[DropFile], now: float
 ) -> tuple[Sequence[dg.RunRequest], dict[str, float]]:
-    """Request runs as far as there is room; return which files failed, and when they are due again."""
+    """Request runs, at most MAX_RUNS at the same time; return which files failed, and when they are due again."""
     if not due:
         return [], {}
     room = MAX_RUNS - instance.get_runs_count(dg.RunsFilter(job_name=ingest_drop.name, statuses=UNFINISHED))
@@ -189,7 +190,7 @@ def _nothing_to_do(
     if stopped:
         parts.append(f"Their runs were stopped by hand; materialize their partitions: {_names(stopped)}.")
     if not listing.files:
-        parts.append(f"There is no CSV file in {folder.path()}: drop one there.")
+        parts.append(f"There is no drop in {folder.path()}: put one there.")
     elif not parts:
         parts.append(f"Nothing new: each of the {len(listing.files)} files in {folder.path()} was taken in or refused.")
     if listing.passed_over:
@@ -229,6 +230,31 @@ def undone_drops(context: dg.SensorEvaluationContext, crm_database: CrmDatabase)
     return dg.SensorResult(asset_events=[one for one in seen if one.partition in known], cursor=cursor)
 
 
+@dg.sensor(
+    job=ingest_drop,
+    minimum_interval_seconds=5,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Materializes the partition of a snapshot that was held, once somebody has approved it.",
+)
+def approved_snapshots(context: dg.SensorEvaluationContext, crm_database: CrmDatabase) -> dg.SensorResult:
+    """Request a run for each approval of a held drop that has a partition: the drop is in, and is shown there."""
+    try:
+        after = datetime.fromisoformat(context.cursor) if context.cursor else None
+        with crm_database.ask() as connection:
+            found = approved_drops(connection, after=after, limit=MAX_RUNS)
+    except CrmError as error:
+        said = f"The database cannot be reached: {one_line(error)}"
+        return dg.SensorResult(skip_reason=said, cursor=context.cursor)
+    known = set(context.instance.get_dynamic_partitions(drops.name or ""))
+    requests = [
+        dg.RunRequest(run_key=f"approved {one.sha256} {one.decided_at.isoformat()}", partition_key=key)
+        for one in found
+        if (key := drop_key(one.file_name)) in known
+    ]
+    cursor = found[-1].decided_at.isoformat() if found else context.cursor
+    return dg.SensorResult(run_requests=requests, cursor=cursor)
+
+
 def _position(text: str | None) -> tuple[datetime, int] | None:
     """Read a cursor; one that is not valid starts from the beginning."""
     try:
@@ -246,4 +272,4 @@ report_after_drops = dg.AutomationConditionSensorDefinition(
     description="Makes the data-quality report when drops have been taken in and none is being taken in, unless an "
     "invariant is broken. The first time it also recomputes the invariants, which a schedule then does daily.",
 )
-SENSORS = (drop_folder, undone_drops, alerts, report_after_drops)
+SENSORS = (drop_folder, undone_drops, approved_snapshots, alerts, report_after_drops)

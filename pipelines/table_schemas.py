@@ -1,6 +1,8 @@
-"""The columns of the assets' tables, as the UI shows them."""
+"""The columns of the assets' tables, as the UI shows them, and which columns they come from."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import dagster as dg
 
@@ -77,3 +79,42 @@ ENTITY_DETAIL = dg.TableSchema(
         *_VALID,
     ]
 )
+
+
+def _lineage(asset: str, **columns: Sequence[str]) -> dg.TableColumnLineage:
+    """Return which columns of one asset each column comes from."""
+    return dg.TableColumnLineage(
+        {column: [dg.TableColumnDep(dg.AssetKey(asset), name) for name in names] for column, names in columns.items()}
+    )
+
+
+_ENTITY_LIVES = {"valid_from": ["change_ts"], "valid_to": ["change_ts", "op"], "is_current": ["change_ts", "op"]}
+# By asset: where its columns come from. What only says where a row stands (batch_id, line, created_at) comes from none.
+LINEAGE = {
+    "staged_changes": _lineage(
+        "drop_file",
+        entity_uid=["entity_uid", "display_name", "entity_type", "details"],  # of the content, if the row has none
+        change_ts=["change_ts"],
+        op=["op"],
+        display_name=["display_name"],
+        entity_type_id=["entity_type"],
+        details=["details"],
+    ),
+    "rejected_rows": _lineage("drop_file", raw=[column.name for column in DROP.columns]),
+    "entity_versions": _lineage(
+        "staged_changes",
+        entity_uid=["entity_uid"],
+        display_name=["display_name"],
+        entity_type_id=["entity_type_id"],
+        hashdiff=["display_name", "entity_type_id"],
+        **_ENTITY_LIVES,
+    ),
+    "detail_versions": _lineage(
+        "staged_changes",
+        entity_uid=["entity_uid"],
+        detail_type_id=["details"],
+        detail_value=["details"],
+        hashdiff=["details"],
+        **{column: [*names, "details"] for column, names in _ENTITY_LIVES.items()},
+    ),
+}

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from api.cockpit import templates
-from api.cockpit.kept import Kept
+from api.cockpit.answer_cache import AnswerCache
 from api.cockpit.time_bar import TimeBar, address, thinned, time_bar
 from api.cockpit.visitor import FORM_FIELD, Visitor, Visitors
 from api.problems import INTERNAL_ERROR, Refusal, refusal_of, refuse
@@ -59,58 +59,58 @@ class Page:
     visitors: Visitors
     visitor: Visitor
     bar: TimeBar
-    trouble: Refusal | None = None  # why it is not known who asks
+    trouble: Refusal | None = None  # why the visitor is not known
     patient_until: float = field(default_factory=lambda: time.monotonic() + PATIENCE_SECONDS)
 
     @property
     def who(self) -> Principal:
-        """Return who asks; to be read only where a role was asked for."""
+        """Return the visitor; to be used only on pages that need a role."""
         assert self.visitor.who is not None
         return self.visitor.who
 
-    async def kept(self, key: Hashable, work: Callable[[Connection], T]) -> T:
-        """Return what the work reads, which takes a look at everything: it may be some seconds old."""
-        found: Kept = self.request.app.state.kept
+    async def cached(self, key: Hashable, work: Callable[[Connection], T]) -> T:
+        """Return the result of `work` from the cache, for reads of all data; it may be some seconds old."""
+        found: AnswerCache = self.request.app.state.answers
         return await found.get(key, work)
 
     async def soon(self, key: Hashable, work: Callable[[Connection], T]) -> T | None:
-        """Return likewise, or None if that would keep the page waiting; a page with `data-again` asks again."""
-        found: Kept = self.request.app.state.kept
+        """Return what `cached` returns, or None if that takes too long; a page with `data-again` asks again."""
+        found: AnswerCache = self.request.app.state.answers
         return await found.soon(key, work, max(self.patient_until - time.monotonic(), 0.0))
 
     async def last_days_of_change(self) -> list[DayOfChange] | None:
-        """Return the days on which something changed, in order of time, as they were read last; None: not yet."""
-        found: Kept = self.request.app.state.kept
+        """Return the days on which something changed, in order of time, as last read; None: not read yet."""
+        found: AnswerCache = self.request.app.state.answers
         work = partial(days_of_change, time_zone=self.state.settings.time_zone)
         return await found.last(DAYS, work, max(self.patient_until - time.monotonic(), 0.0))
 
     async def days_of_change(self) -> list[DayOfChange]:
         """Return the days on which something changed, in order of time."""
-        return await self.kept(DAYS, partial(days_of_change, time_zone=self.state.settings.time_zone))
+        return await self.cached(DAYS, partial(days_of_change, time_zone=self.state.settings.time_zone))
 
     def has_written(self) -> None:
-        """Read everything again that is kept: this page has changed something."""
-        kept: Kept = self.request.app.state.kept
-        kept.forget()
+        """Mark every cached answer as outdated, because this page has changed something."""
+        answers: AnswerCache = self.request.app.state.answers
+        answers.forget()
 
     def may(self, role: Role) -> bool:
-        """Return whether what the role may do is to be offered."""
+        """Return whether the visitor has the rights of a role, so that the page offers what needs them."""
         return self.visitor.who is not None and self.visitor.who.may(role)
 
     def url(self, path: str, **params: object) -> str:
-        """Return the address of another page, at the same instants unless `params` say otherwise (None: without)."""
+        """Return the address of another page at the same instants; `params` replace them, None removes one."""
         return address(self.request.scope["root_path"], path, self.bar, params)
 
     def here(self, **params: object) -> str:
-        """Return the address of this page with other parameters (None: without)."""
+        """Return the address of this page with other parameters; None removes one."""
         return self.url(self.request.scope["path"], **{**self.request.query_params, **params})
 
     async def read(self, work: Callable[[Connection], T], *, is_long: bool = False) -> T:
-        """Return what the work reads; a long one keeps no other read waiting."""
+        """Return the result of `work`; with `is_long` no other read waits for it."""
         return await (self.state.read_heavily if is_long else self.state.read)(work)
 
     def uid_asked(self, name: str) -> UUID | None:
-        """Return the uid that the address gives under a name, None without one; raises Refusal if it is none."""
+        """Return the uid in a parameter of the address, None without one; raises Refusal for anything else."""
         text = self.request.query_params.get(name, "").strip()
         try:
             return UUID(text) if text else None
@@ -136,7 +136,7 @@ class Page:
             raise Refusal(HTTPStatus.FORBIDDEN, said)
 
     def show(self, template: str, *, status: int = 200, **values: object) -> Response:
-        """Return the page that a template makes of the values."""
+        """Return the page that a template renders with the values."""
         message = unquote(self.request.cookies.get(self.visitors.message_cookie, ""))
         given = {"page": self, "bar": self.bar, "message": message}
         given |= {"zone": self.state.settings.time_zone, "root": self.request.scope["root_path"]}
@@ -150,7 +150,7 @@ class Page:
         return response
 
     def go(self, to: str, message: str | None = None) -> Response:
-        """Lead to an address of ours, where the message is shown."""
+        """Redirect to another page of the cockpit, which shows the message."""
         response = RedirectResponse(to, HTTPStatus.SEE_OTHER)
         if message:
             self.visitors.remember_message(response, quote(message[:1_000]))
@@ -161,7 +161,7 @@ Handler: TypeAlias = Callable[[Page], Awaitable[Response]]
 
 
 def page(role: Role | None, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-    """Return what answers a request for a page, which only a visitor of that role gets (None: everybody)."""
+    """Return the handler of a page, which only visitors with the role may open (None: everybody)."""
 
     async def answer(request: Request) -> Response:
         opened = await _opened(request)
@@ -213,7 +213,7 @@ def error_page(opened: Page, refusal: Refusal) -> Response:
 
 
 async def _opened(request: Request) -> Page:
-    """Return a page for the visitor, at no instant yet; for nobody if the database cannot tell who asks."""
+    """Return a page for the visitor, without instants; without a visitor if the database cannot be asked who it is."""
     state, visitors = state_of(request), request.app.state.visitors
     trouble: Refusal | None = None
     try:

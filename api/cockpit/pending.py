@@ -1,4 +1,4 @@
-"""Files that were uploaded to see what they would do, and wait to be sent: an hour, on the disk of the server."""
+"""Files that were uploaded for a preview: they wait up to an hour, on the disk of the server, to be taken in."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Pending:
     """A folder for each file, named by the SHA-256 of its bytes; all processes of the service share them."""
 
     def __init__(self, root: Path) -> None:
-        """Take the folder, which need not exist."""
+        """Use a folder, which need not exist yet."""
         self._root = root
 
     def keep(self, path: Path, sha256: str) -> Path:
@@ -31,7 +31,7 @@ class Pending:
             return Path(shutil.move(path, folder / path.name))
 
     def find(self, sha256: str) -> Path | None:
-        """Return the file of these bytes; None if it was never here, or for too long."""
+        """Return the file with this SHA-256; None if it was never here or has been removed."""
         if not _SHA256.fullmatch(sha256):
             return None
         with suppress(OSError):
@@ -44,7 +44,7 @@ class Pending:
             shutil.rmtree(self._folder(sha256), ignore_errors=True)
 
     def sweep(self) -> None:
-        """Remove files that were kept for too long."""
+        """Remove files that are too old."""
         with suppress(OSError):
             for folder in self._root.iterdir():
                 with suppress(OSError):

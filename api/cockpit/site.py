@@ -12,9 +12,23 @@ from api import problems
 from api.auth import Gate
 from api.cockpit.admin import accounts as admin_accounts
 from api.cockpit.admin import index, ledger, rejects, tokens, types
-from api.cockpit.kept import Kept
+from api.cockpit.answer_cache import AnswerCache
 from api.cockpit.page import not_found
-from api.cockpit.pages import accounts, audit, compare, drops, entity, entity_change, overview, quality, search, undo
+from api.cockpit.pages import (
+    accounts,
+    audit,
+    compare,
+    drop_profiles,
+    drops,
+    entity,
+    entity_change,
+    entity_keys,
+    held,
+    overview,
+    quality,
+    search,
+    undo,
+)
 from api.cockpit.templates import STATIC, VENDOR, vendor_folder
 from api.cockpit.visitor import Visitors
 from api.state import State
@@ -22,14 +36,28 @@ from api.state import State
 FOREVER = b"public, max-age=31536000, immutable"  # for addresses that name a version of the file
 SHORT = b"public, max-age=300"
 # /entities/new before /entities/{uid}: the first that fits answers
-PAGES = (overview, search, compare, drops, undo, entity_change, entity, quality, audit, accounts)
+PAGES = (
+    overview,
+    search,
+    compare,
+    drop_profiles,
+    drops,
+    held,
+    undo,
+    entity_change,
+    entity_keys,
+    entity,
+    quality,
+    audit,
+    accounts,
+)
 PANEL = (index, types, admin_accounts, tokens, rejects, ledger)
 NOT_PAGES = ("/api/", "/docs", "/redoc", "/openapi.json", "/healthz", "/readyz", "/metrics", "/static/")
 
 
 def install(app: FastAPI, state: State, gate: Gate) -> None:
-    """Add the cockpit to the application; to be called last, so that it takes what is left."""
-    app.state.kept = Kept(state)
+    """Add the cockpit to the application; to be called last, because it answers at every address that is left."""
+    app.state.answers = AnswerCache(state)
     app.state.visitors = Visitors(state, gate, is_secure=state.settings.secure)
     for part in (*PAGES, *PANEL):  # the first route that fits answers: /entities/new comes before /entities/{uid}
         app.router.routes.extend(part.routes)

@@ -26,17 +26,17 @@ class TimeBar:
 
     @property
     def is_past(self) -> bool:
-        """Return whether the page shows something else than now."""
+        """Return whether the page shows another instant than now."""
         return self.as_of is not None or self.known_at is not None
 
     def params(self) -> dict[str, str]:
-        """Return what an address says of the bar."""
+        """Return the parameters of an address that stand for the bar."""
         given = {"as_of": self.as_of, "known_at": self.known_at}
         return {name: iso(at, self.zone) for name, at in given.items() if at is not None}
 
 
 def time_bar(query: Mapping[str, str], time_zone: tzinfo) -> TimeBar:
-    """Return the bar of an address, in which an empty instant is none; raises Refusal for one that cannot be read."""
+    """Return the time bar of an address, where an empty instant counts as missing; raises Refusal."""
     as_of, known_at = (instant_of(query, name, time_zone) for name in ("as_of", "known_at"))
     return TimeBar(as_of, known_at, zone=time_zone)
 
@@ -52,7 +52,7 @@ def instant_of(query: Mapping[str, str], name: str, time_zone: tzinfo) -> dateti
 
 
 def typed(text: str) -> str:
-    """Return ISO 8601 for what people also type: 31.01.2024, a month (2024-01), a year; blank for `now` and `today`."""
+    """Return as ISO 8601 what people type: 31.01.2024, a month (2024-01) or a year; blank for `now` and `today`."""
     text = text.strip()
     if text.lower() in ("now", "today"):
         return ""
@@ -65,7 +65,7 @@ def typed(text: str) -> str:
 
 
 def iso(at: datetime, zone: tzinfo) -> str:
-    """Write an instant for an address, as short as it goes: 2024-01-31 is the first instant of a day in the zone."""
+    """Return an instant in its shortest form for an address: 2024-01-31 is the first instant of a day in the zone."""
     day = at.astimezone(zone).date().isoformat()
     with suppress(ValueError):
         if parse_instant(day, zone) == at:
@@ -74,7 +74,7 @@ def iso(at: datetime, zone: tzinfo) -> str:
 
 
 def address(root: str, path: str, bar: TimeBar, params: Mapping[str, object]) -> str:
-    """Return the address of a page at the instants of the bar, unless `params` say otherwise (None: without)."""
+    """Return the address of a page at the instants of the bar; `params` replace them, and None removes one."""
     said = bar.params() | {name: value for name, value in params.items() if value is None or value != ""}
     query = urlencode(
         {name: iso(v, bar.zone) if isinstance(v, datetime) else str(v) for name, v in said.items() if v is not None}
@@ -83,7 +83,7 @@ def address(root: str, path: str, bar: TimeBar, params: Mapping[str, object]) ->
 
 
 def thinned(instants: Sequence[datetime], most: int = STOPS) -> list[datetime]:
-    """Return at most so many of the instants, evenly, with the first and the last."""
+    """Return at most `most` of the instants, evenly spread, with the first and the last."""
     if len(instants) <= most:
         return list(instants)
     return [instants[round(place * (len(instants) - 1) / (most - 1))] for place in range(most)]

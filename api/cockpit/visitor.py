@@ -54,20 +54,20 @@ class Visitor:
 
 
 class Visitors:
-    """Knows visitors by their cookies."""
+    """Recognizes visitors by their cookies."""
 
     def __init__(self, state: State, gate: Gate, *, is_secure: bool) -> None:
-        """Take whether cookies go over HTTPS alone."""
+        """Begin; `secure` cookies are sent over HTTPS only."""
         self._state, self._gate, self._is_secure = state, gate, is_secure
         prefix = "__Host-" if is_secure else ""  # a page of another host of the domain cannot set such a cookie
         self._session_cookie, self._browser_cookie = f"{prefix}crm_session", f"{prefix}crm_browser"
-        self.message_cookie = f"{prefix}crm_message"  # what was done, told on the next page
+        self.message_cookie = f"{prefix}crm_message"  # what was done; the next page shows it
         self._known: dict[str, tuple[Principal | None, float]] = {}
         self._noted: dict[str, float] = {}
         self._noting: set[asyncio.Task[None]] = set()
 
     async def of(self, request: Request) -> Visitor:
-        """Return who asks for a page."""
+        """Return the visitor who requests a page."""
         presented = request.cookies.get(self._session_cookie, "")
         who = await self._of_session(presented) if presented else None
         is_open = await self._gate.is_open(request)
@@ -82,25 +82,25 @@ class Visitors:
         return Visitor(who, is_open, secrets.token_urlsafe(SECRET_BYTES) if is_new else secret, is_new)
 
     def remember_browser(self, response: Response, visitor: Visitor) -> None:
-        """Give a new browser its secret, so that it can send forms."""
+        """Set the cookie with which a new browser can send forms."""
         if visitor.is_new:
             self._set(response, self._browser_cookie, visitor.secret, None)
 
     def remember_message(self, response: Response, text: str | None) -> None:
-        """Give the browser what the next page tells; None takes it away."""
+        """Set the message that the next page shows; None removes it."""
         self._set(response, self.message_cookie, text or "", 0 if text is None else MESSAGE_SECONDS)
 
     def remember_session(self, response: Response, text: str) -> None:
-        """Give the browser its session."""
+        """Set the cookie of a session."""
         self._set(response, self._session_cookie, text, int(LONGEST.total_seconds()))
 
     def forget_session(self, response: Response, request: Request) -> None:
-        """Take the session from the browser, and from what this process remembers."""
+        """Remove the session's cookie, and the session from the memory of this process."""
         self._known.pop(request.cookies.get(self._session_cookie, ""), None)
         response.delete_cookie(self._session_cookie, path="/", secure=self._is_secure, httponly=True, samesite="lax")
 
     def forget_all(self) -> None:
-        """Look at every session again: accounts or sessions were changed by this process."""
+        """Forget all sessions in memory, because this process has changed accounts or sessions."""
         self._known.clear()
 
     def _set(self, response: Response, name: str, value: str, seconds: int | None) -> None:
@@ -126,6 +126,6 @@ class Visitors:
         return who
 
     async def _note_use(self, session_id: str, now: datetime) -> None:
-        """Write down when a session was last used; nobody waits for it."""
+        """Record in the background when a session was last used."""
         with suppress(DatabaseError, Refusal):
             await self._state.write(partial(mark_session_used, session_id=session_id, now=now))

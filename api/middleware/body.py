@@ -24,7 +24,7 @@ class LimitedBody:
         self.is_answered = self.is_cut = False
 
     def require_length(self, length: str) -> None:
-        """Raise Refusal for a Content-Length that is too large, or is no number."""
+        """Raise Refusal for a Content-Length that is too large or not a number."""
         if not length.isdecimal() or int(length) > self._most:
             raise _too_large(self._most)
 

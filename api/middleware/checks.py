@@ -1,4 +1,4 @@
-"""Checks that every request has to pass, whatever it asks for: its host, origin, headers and address."""
+"""Checks that every request has to pass: of its host, origin, headers and address."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Checks:
     """The checks, as the settings have them."""
 
     def __init__(self, settings: Settings) -> None:
-        """Take the hosts that are served and the origins that may write."""
+        """Allow these hosts, and these origins to write."""
         self._hosts = None if "*" in settings.allowed_hosts else {host.lower() for host in settings.allowed_hosts}
         self._origins = {origin.lower() for origin in (*settings.csrf_trusted_origins, *settings.cors_origins)}
 
     def require_sound(self, scope: Scope, headers: Headers) -> None:
-        """Raise Refusal for a request that is refused whatever it asks for."""
+        """Raise Refusal for a request that fails one of the checks."""
         self._require_host(scope, headers.get("host", ""))
         _require_single_headers(scope)
         require_unpacked(headers, "header.")
@@ -58,7 +58,7 @@ def _is_among(hosts: set[str], host: str) -> bool:
 
 
 def _require_single_headers(scope: Scope) -> None:
-    """Raise Refusal if a header is given twice of which only one can count."""
+    """Raise Refusal if a header that may come only once is given twice."""
     found = [name for name, _ in scope["headers"] if name in SINGLE_HEADERS]
     if len(set(found)) < len(found):
         name = next(name for name in found if found.count(name) > 1)

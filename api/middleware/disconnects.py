@@ -73,7 +73,7 @@ def until_left(work: Callable[[Connection], T]) -> Callable[[Connection], T]:
 
 
 class _Client:
-    """The messages of a client: its body, which the application receives, and then only its departure."""
+    """The messages of a client: its body, which the application receives, and afterwards only its disconnect."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         headers = Headers(scope=scope)

@@ -1,4 +1,4 @@
-"""The way to HTTPS, where it is all that is served."""
+"""Redirects to HTTPS, if nothing else is served."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ ROWS = ("read", "accepted", "rejected", "changed", "unchanged", "late")
 
 
 class Metrics:
-    """How long requests took, and how the connection pools are."""
+    """How long requests took, and how busy the connection pools are."""
 
     def __init__(self) -> None:
         """Start with all counts at zero."""

@@ -29,7 +29,7 @@ from api.wire.parameters import INSTANT, LINES, Versions, instant_or_none, unkno
 from api.wire.schemas import ListOf, Recorded, RecordedOf
 from api.wire.streams import stream
 from api.wire.tables import AUDIT, ENTITY_AUDIT, as_table, audit_rows
-from crm_core.model import Op, Retracting
+from crm_core.model import Effect, Op
 from crm_core.postgres.connection import Connection
 from crm_core.postgres.streams import in_blocks
 from crm_core.reading import audit, history, reads
@@ -52,7 +52,7 @@ class Recording(PageParams):
     to: Annotated[str | None, Field(description="Recorded before: ISO 8601", json_schema_extra=INSTANT)] = None
     drop: Annotated[Text, Field(description="The SHA-256 of a drop, or the name of the file it first came as")] = None
     detail_type: Annotated[Text, Field(description="Changes that state a detail of this type, or its end")] = None
-    op: Annotated[Literal[Op, Retracting] | None, Field(description="What kind of change")] = None
+    op: Annotated[Literal[Op, Effect] | None, Field(description="What kind of change")] = None
     entity_uid: UUID | None = None
 
     def which(self, state: State, connection: Connection) -> audit.Recorded:

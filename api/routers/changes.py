@@ -38,7 +38,7 @@ BODY: dict[str, object] = {"requestBody": {"required": True, "content": {NDJSON:
 
 
 class Following(Params):
-    """From where on, and how."""
+    """From where to read the feed, and how."""
 
     after: Annotated[
         str,
@@ -61,7 +61,7 @@ class Event(BaseModel):
     since: Annotated[Instant, Field(description="The earliest valid time that may differ now")]
     batch_id: int
     recorded_at: Instant
-    op: Literal["upsert", "patch", "delete", "undo", "reinstate"]
+    op: Literal["upsert", "patch", "delete", "undo", "reinstate", "snapshot"]
     actor: str
     entity: Annotated[Entity | None, Field(description="With include=entity: as it is now; null if it has ended")] = (
         None
@@ -76,7 +76,7 @@ class Events(BaseModel):
 
 
 class Accepted(BaseModel):
-    """What many changes did: accepted = changed + unchanged."""
+    """What the changes did: accepted = changed + unchanged."""
 
     batch_id: int
     rows_accepted: int

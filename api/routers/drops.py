@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.auth import Reader, Writer
 from api.fast_path import FastRoute
-from api.problems import Refusal, documented
+from api.problems import Refusal, documented, refuse
 from api.state import State
 from api.uploads import BLOCK_BYTES, CSV, FORM, receive, room
 from api.wire.paging import (
@@ -32,14 +32,19 @@ from api.wire.paging import (
     wants_csv,
     wants_stream,
 )
+from api.wire.parameters import INSTANT
 from api.wire.schemas import FieldDifference, Instant, ListOf
 from api.wire.streams import stream
 from api.wire.tables import Row, as_table
 from crm_core.drops import registry
 from crm_core.drops.ingest import Options, ingest_on
+from crm_core.drops.snapshots import SnapshotOptions
 from crm_core.model import MergeReport
 from crm_core.postgres.connection import Connection
-from crm_core.settings import MAX_PAGE_SIZE
+from crm_core.profiles import store
+from crm_core.profiles.profile import Profile
+from crm_core.settings import MAX_PAGE_SIZE, Settings
+from crm_core.values.instants import parse_instant
 
 router = APIRouter(prefix="/api/v1", tags=["drops"], route_class=FastRoute)
 SPOOL_SECONDS = 300  # that the database may take for all rejected rows of a drop
@@ -71,6 +76,61 @@ class Sent(Params):
     ] = None
     dry_run: Annotated[bool, Field(description="Only say what would happen; change nothing")] = False
     strict: Annotated[bool, Field(description="Refuse the whole drop if one of its rows is bad")] = False
+    profile: Annotated[
+        str | None, Field(description="The profile by which it is read; default: the standard form", max_length=63)
+    ] = None
+    mode: Annotated[
+        Literal["delta", "snapshot"],
+        Field(description="snapshot: entities of the scope that are not in the file end"),
+    ] = "delta"
+    scope: Annotated[
+        str | None, Field(description="Of a snapshot: the entity types that it lists completely", examples=["PERSON"])
+    ] = None
+    at: Annotated[
+        str | None,
+        Field(description="Of a snapshot: when it is true; default: when it was first seen", json_schema_extra=INSTANT),
+    ] = None
+
+    def snapshot(self, settings: Settings) -> SnapshotOptions | None:
+        """Return what is asked of a snapshot; raise Refusal for parameters that do not go together."""
+        if self.mode == "delta":
+            given = [name for name in ("scope", "at") if getattr(self, name) is not None]
+            if given:
+                refuse(f"query.{given[0]}", "is of a snapshot; add mode=snapshot, or leave it out")
+            return None
+        if self.scope is None:
+            refuse("query.scope", "is missing; name the entity types of which the file lists all, such as PERSON")
+        try:
+            at = None if self.at is None else parse_instant(self.at, settings.time_zone)
+        except ValueError as error:
+            refuse("query.at", str(error))
+        return SnapshotOptions(self.scope, at)
+
+
+class NamedEntity(BaseModel):
+    """An entity by its name."""
+
+    entity_uid: str
+    display_name: str
+
+
+class Unlisted(BaseModel):
+    """Entities of the scope of a snapshot that it does not list."""
+
+    would_end: int
+    in_scope: Annotated[int, Field(description="Entities that exist just before")]
+    first: Annotated[list[NamedEntity], Field(description="Of those that would end, by name")]
+
+
+class Held(Unlisted):
+    """Of a drop that was held: what it would end, and what was decided."""
+
+    held_at: Instant
+    sent_by: str
+    decision: Literal["approved", "declined"] | None
+    decided_at: Instant | None
+    decided_by: str | None
+    reason: str | None
 
 
 class DropOutcome(BaseModel):
@@ -78,7 +138,7 @@ class DropOutcome(BaseModel):
 
     file: str
     sha256: str | None
-    status: Literal["seen", "merged", "replayed", "refused", "undone"]
+    status: Literal["seen", "merged", "replayed", "refused", "undone", "held", "declined"]
     rows_read: int
     rows_accepted: int
     rows_rejected: int
@@ -86,6 +146,7 @@ class DropOutcome(BaseModel):
     rows_unchanged: int
     rows_late: int
     rows_superseded: int
+    entities_ended: Annotated[int, Field(description="Of a snapshot: entities that it does not list")]
     entity_versions_added: int
     detail_versions_added: int
     seconds: float
@@ -104,6 +165,7 @@ class Taken(DropOutcome):
     differences: Annotated[
         list[FieldDifference] | None, Field(description="In a dry run: the first differences that it would make")
     ] = None
+    unlisted: Unlisted | None = None
 
 
 class Drop(DropOutcome):
@@ -112,6 +174,11 @@ class Drop(DropOutcome):
     bytes: int
     first_seen_at: Instant
     merged_at: Instant | None
+    profile: Annotated[str | None, Field(description="By which it was read; null: it has the standard form")]
+    mode: Literal["delta", "snapshot"]
+    scope: Annotated[str | None, Field(description="Of a snapshot")]
+    snapshot_at: Annotated[Instant | None, Field(description="Of a snapshot: its instant")]
+    held: Held | None
 
 
 class RejectedRow(BaseModel):
@@ -136,11 +203,19 @@ class RejectParams(Params):
     "/drops",
     status_code=HTTPStatus.CREATED,
     response_model=Taken,
-    responses={**documented(), 200: {"model": Taken, "description": "The drop was already known, or dry_run"}},
+    responses={
+        **documented(409),
+        200: {"model": Taken, "description": "The drop was already known, or dry_run"},
+        202: {"model": Taken, "description": "Held: it would end so much that it waits for …/approve or …/decline"},
+    },
     openapi_extra=BODY,
 )
 async def send_drop(http: Request, call: Writer, params: Annotated[Sent, Query()]) -> Response:
-    """Take in a drop: a CSV file as the body (`text/csv`), or as the part `file` of a form."""
+    """Take in a drop: a file as the body, or as the part `file` of a form.
+
+    It is CSV, which may be packed with gzip or Zstandard, lines of JSON, Parquet or Excel, whatever its media type.
+    """
+    profile = await _profile(call.state, params.profile)
     async with call.state.uploads.folder() as folder:
         path = await receive(http, folder, params.file_name)
         options = Options(
@@ -149,18 +224,29 @@ async def send_drop(http: Request, call: Writer, params: Annotated[Sent, Query()
             dry_run=params.dry_run,
             strict=params.strict,
             shown_as=path.name,
+            profile=profile,
+            snapshot=params.snapshot(call.state.settings),
+            snapshot_limit=call.state.settings.snapshot_limit,
         )
         report: MergeReport = await call.state.merge(partial(ingest_on, path=path, options=options))
+    return taken(http, report)
+
+
+def taken(http: Request, report: MergeReport) -> Response:
+    """Return the answer to a drop that was sent, or approved; raise Refusal if it was refused or declined."""
+    if report.status == "declined":
+        raise Refusal(HTTPStatus.CONFLICT, f"{report.error} (POST /api/v1/drops/{report.sha256}/approve)")
     if report.status == "refused":
         faults = [
             {"where": f"line {reject.line}", "detail": reject.raw, "reason": ", ".join(reject.reasons)}
             for reject in report.rejects
         ]
         raise Refusal(HTTPStatus.BAD_REQUEST, report.error or "the drop was refused", faults)
-    is_new = report.status == "merged" and not params.dry_run
-    location = {"Location": f"{http.scope['root_path']}/api/v1/drops/{report.sha256}"} if not params.dry_run else {}
+    location = {"Location": f"{http.scope['root_path']}/api/v1/drops/{report.sha256}"} if not report.dry_run else {}
     body = json.dumps(report.as_json(), ensure_ascii=False, separators=(",", ":")).encode()
-    return Response(body, HTTPStatus.CREATED if is_new else HTTPStatus.OK, location, JSON)
+    statuses = {"merged": HTTPStatus.CREATED, "held": HTTPStatus.ACCEPTED}
+    status = HTTPStatus.OK if report.dry_run else statuses.get(report.status, HTTPStatus.OK)
+    return Response(body, status, location, JSON)
 
 
 @router.get(
@@ -226,47 +312,53 @@ async def list_rejects(
 
 
 def _cells(drop: Mapping[str, Any]) -> Iterator[Row]:
-    yield ["\n".join(drop[name]) if name == "notes" else drop[name] for name in Drop.model_fields]
+    texts = {"notes": "\n".join(drop["notes"]), "held": drop["held"] and drop["held"]["decision"]}
+    yield [texts.get(name, drop[name]) for name in Drop.model_fields]
 
 
 async def rejects_file(state: State, sha256: str) -> Response:
     """Return all rejected rows as a file, written to disk first so that a slow client keeps no connection busy."""
     async with state.spooling:
-        file = await anyio.to_thread.run_sync(_spooled, state, sha256)
-    headers = {
-        "Content-Disposition": f'attachment; filename="rejects-{sha256[:12]}.csv"',
-        "Content-Length": str(file.tell()),
-    }
-    return _File(file, headers)
+        file, is_json = await anyio.to_thread.run_sync(_spooled, state, sha256)
+    name = f"rejects-{sha256[:12]}.{'ndjson' if is_json else 'csv'}"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Content-Length": str(file.tell())}
+    return _File(file, headers, NDJSON if is_json else CSV)
 
 
 class _File(StreamingResponse):
     """A file that is closed, and so deleted, once it was sent or the client has left."""
 
-    def __init__(self, file: BinaryIO, headers: Mapping[str, str]) -> None:
+    def __init__(self, file: BinaryIO, headers: Mapping[str, str], media_type: str) -> None:
         file.seek(0)
         self._file = file
-        super().__init__(iter(partial(file.read, BLOCK_BYTES), b""), media_type=CSV, headers=headers)
+        super().__init__(iter(partial(file.read, BLOCK_BYTES), b""), media_type=media_type, headers=headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._file:
             await super().__call__(scope, receive, send)
 
 
-def _spooled(state: State, sha256: str) -> BinaryIO:
+async def _profile(state: State, name: str | None) -> Profile | None:
+    """Read a profile; raises UnknownProfile, ProfileRefused."""
+    return None if name is None else await anyio.to_thread.run_sync(store.load, state.settings.profile_dir, name)
+
+
+def _spooled(state: State, sha256: str) -> tuple[BinaryIO, bool]:
+    """Return a file of all rejected rows, and whether they are lines of JSON."""
     with state.long_read(SPOOL_SECONDS) as connection:
         if registry.drop(connection, sha256) is None:
             raise _unknown(sha256)
+        is_json = not registry.header_of(connection, sha256)
         file = state.uploads.file()
         try:
             with room():
-                for block in registry.rejects_csv(connection, sha256):
+                for block in registry.rejects_file(connection, sha256):
                     file.write(block)
                 file.flush()
         except BaseException:
             file.close()
             raise
-    return file
+    return file, is_json
 
 
 def _unknown(sha256: str) -> Refusal:

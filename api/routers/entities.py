@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import uuid
 from collections.abc import Iterator
-from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 from typing import Annotated
@@ -14,10 +11,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from api.auth import Call, Reader, Writer
+from api.auth import Reader, Writer
 from api.fast_path import FastRoute
-from api.problems import Refusal, documented, refuse
-from api.wire.conditions import ANY, etag, is_unchanged, require_strong, tags_of
+from api.problems import documented, refuse
+from api.wire.one_entity import answer_state, make, preconditions, provenance, request_of
 from api.wire.paging import (
     CSV,
     JSON,
@@ -42,19 +39,15 @@ from api.wire.parameters import (
     Versions,
     filter_key,
     instant_or_none,
-    require_key,
     unknown,
 )
-from api.wire.previews import shown
 from api.wire.schemas import DetailVersion, Entity, EntityPatch, EntityVersion, ListOf, NewEntity, Preview
 from api.wire.streams import as_array, as_csv, stream
-from crm_core.errors import EntityStale
-from crm_core.model import Op
 from crm_core.postgres.connection import Connection
 from crm_core.reading import history, reads
 from crm_core.reading.history import VersionPosition
 from crm_core.reading.lists import Page, PageOf, Position
-from crm_core.timeline.single_change import ChangeRequest, ChangeResult, Preconditions, Provenance
+from crm_core.timeline.single_change import ChangeRequest
 
 router = APIRouter(prefix="/api/v1", tags=["entities"], route_class=FastRoute)
 MIN_INDEXED_CHARACTERS = 3  # the fewest characters of q that an index can find
@@ -110,26 +103,18 @@ async def create_entity(
     idempotency_key: Key = None,
 ) -> Response:
     """Create an entity; one that has ended starts again."""
+    if body.keys:
+        cure = "PUT /api/v1/sources/{source}/entities/{key} makes the entity that a key names"
+        refuse("body.keys", f"is ignored here, and not empty; leave it out: {cure}")
     uid = body.entity_uid or uuid.uuid4()
-    request = await _request_of(http, call, "upsert", uid, body, idempotency_key)
-    return await _made(http, call, request, params, HTTPStatus.CREATED)
+    request = await request_of(http, call, "upsert", uid, body, idempotency_key)
+    return await make(http, call, request, params)
 
 
 @router.get("/entities/{uid}", response_model=Entity, responses=documented(404, 410))
 async def read_entity(http: Request, uid: UUID, call: Reader, params: Annotated[Instants, Query()]) -> Response:
     """Read an entity as it is now, or as it was at `as_of`."""
-    as_of = instant_or_none(call.state, "as_of", params.as_of)
-    known_at = instant_or_none(call.state, "known_at", params.known_at)
-
-    def read(connection: Connection) -> str:
-        found = reads.snapshot(connection, uid, as_of=as_of, known_at=known_at)
-        return found if found is not None else _missing(connection, uid, as_of, known_at)
-
-    document = await call.state.read(read)
-    headers = {"ETag": etag(document)}
-    if is_unchanged(http, document):
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-    return Response(document.encode(), media_type=JSON, headers=headers)
+    return await answer_state(http, call, params, lambda _: uid)
 
 
 @router.patch("/entities/{uid}", response_model=Entity | Preview, responses=documented(404, 409, 412, 422))
@@ -145,8 +130,8 @@ async def patch_entity(
     """Change only the fields that are given; a detail whose value is null ends."""
     if body.entity_uid not in (None, uid):
         refuse("body.entity_uid", f"is not {uid}, the uid in the address; leave it out")
-    request = await _request_of(http, call, "patch", uid, body, idempotency_key)
-    return await _made(http, call, request, params, HTTPStatus.OK)
+    request = await request_of(http, call, "patch", uid, body, idempotency_key)
+    return await make(http, call, request, params)
 
 
 @router.delete(
@@ -168,9 +153,9 @@ async def delete_entity(
     """End an entity and its details; its history, audit and as-of can still be read."""
     if await http.body():
         refuse("body", "is ignored in a DELETE; write the instant into the address: ?change_ts=2024-01-31")
-    conditions = await _preconditions(http, idempotency_key)
-    request = ChangeRequest("delete", uid, _provenance(http, call), params.change_ts, preconditions=conditions)
-    return await _made(http, call, request, params, HTTPStatus.NO_CONTENT)
+    conditions = await preconditions(http, idempotency_key)
+    request = ChangeRequest("delete", uid, provenance(http, call), params.change_ts, preconditions=conditions)
+    return await make(http, call, request, params)
 
 
 @router.get("/entities/{uid}/history", response_model=ListOf[EntityVersion | DetailVersion], responses=documented(404))
@@ -201,75 +186,3 @@ async def read_history(http: Request, uid: UUID, call: Reader, params: Annotated
         return as_array(history.stream_history(connection, uid, known_at=known_at))
 
     return await stream(call.state, versions, media_type=JSON, before=envelope_head(count).encode(), after=b"]}")
-
-
-async def _made(http: Request, call: Call, request: ChangeRequest, params: Trial, status: HTTPStatus) -> Response:
-    """Make a change, or say what it would do."""
-    try:
-        if params.dry_run:
-            return shown(await call.state.preview(request))
-        return _written(http, status, await call.state.change(request))
-    except EntityStale:
-        require_strong(http)
-        raise
-
-
-def _provenance(http: Request, call: Call) -> Provenance:
-    return Provenance(call.who.name, http.state.request_id)
-
-
-async def _request_of(
-    http: Request, call: Call, op: Op, uid: UUID, body: NewEntity | EntityPatch, key: str | None
-) -> ChangeRequest:
-    """Return the change that a body asks for: it sets what it names, and a name or type that is null is blank."""
-    named = body.model_fields_set
-    return ChangeRequest(
-        op,
-        uid,
-        _provenance(http, call),
-        body.change_ts,
-        display_name=body.display_name or "" if "display_name" in named else None,
-        entity_type=body.entity_type or "" if "entity_type" in named else None,
-        details=[(detail.detail_type, detail.detail_value) for detail in body.details],
-        preconditions=await _preconditions(http, key),
-    )
-
-
-async def _preconditions(http: Request, key: str | None) -> Preconditions:
-    """Read the conditions of a change; raises Refusal for malformed ones."""
-    tags, unless = tags_of(http, "If-Match"), tags_of(http, "If-None-Match")
-    # A POST creates an entity or is refused.
-    if unless is not None and not (http.method == "POST" and unless.strong == [ANY]):
-        refuse("header.If-None-Match", "is for reads; to change an entity only if it is still the same, send If-Match")
-    require_key(key)
-    fingerprint = None
-    if key is not None:
-        said = (http.method, http.url.path, http.url.query, http.headers.getlist("if-match"))
-        fingerprint = hashlib.sha256(repr(said).encode() + await http.body()).digest()
-    return Preconditions(None if tags is None else tags.strong, key, fingerprint)
-
-
-def _written(http: Request, status: HTTPStatus, result: ChangeResult) -> Response:
-    headers = {"Idempotency-Replayed": "true"} if result.was_replayed else {}
-    if result.document is None:
-        return Response(status_code=status, headers=headers)
-    headers["ETag"] = etag(result.document)
-    if status is HTTPStatus.CREATED:
-        uid = json.loads(result.document)["entity_uid"]
-        headers["Location"] = f"{http.scope['root_path']}/api/v1/entities/{uid}"
-    return Response(result.document.encode(), status, headers, JSON)
-
-
-def _missing(connection: Connection, uid: UUID, as_of: datetime | None, known_at: datetime | None) -> str:
-    """Raise the Refusal that says why the entity has no state to return."""
-    span = history.span(connection, uid, known_at=known_at)
-    if span is None:
-        raise unknown(uid)
-    if as_of is not None:
-        if as_of < datetime.fromisoformat(span.began_at):
-            said = f"the entity {uid} did not exist at that time; it begins at {span.began_at}"
-        else:
-            said = f"the entity {uid} did not exist at that time; see its history for when it did"
-        raise Refusal(HTTPStatus.NOT_FOUND, said)
-    said = f"the entity {uid} ended at {span.ended_at}; its history, audit and as_of can still be read"
-    raise Refusal(HTTPStatus.GONE, said, members={"valid_to": span.ended_at or ""})

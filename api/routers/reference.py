@@ -1,11 +1,11 @@
-"""Reference data: the entity types and detail types, which admins can add and change."""
+"""Reference data: the entity types, detail types and sources, which admins can add and change."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from http import HTTPStatus
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, assert_never
 
 from fastapi import APIRouter, Path, Response
 from fastapi.responses import JSONResponse
@@ -18,9 +18,9 @@ from api.state import State
 from api.wire.paging import JSON
 from api.wire.parameters import AsOf, Instants, Search
 from api.wire.schemas import ListOf
-from crm_core.model import Compares, DetailType, EntityType, ReferenceTypes
+from crm_core.model import Compares, DetailType, EntityType, ReferenceTypes, Source
 from crm_core.postgres.connection import Connection
-from crm_core.reference import lock_types, put_detail_type, put_entity_type, reference_types
+from crm_core.reference import lock_types, put_detail_type, put_entity_type, put_source, reference_types
 
 router = APIRouter(prefix="/api/v1", tags=["reference data"], route_class=FastRoute)
 Code = Annotated[
@@ -29,8 +29,11 @@ Code = Annotated[
 CodeInPath = Annotated[str, Path(pattern="^[A-Za-z][A-Za-z0-9_]{0,62}$", examples=["email"])]
 Text = Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00]*$")]
 Name = Annotated[str, Field(max_length=10_000, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$")]
-Kind: TypeAlias = Literal["entity", "detail"]
+Kind: TypeAlias = Literal["entity", "detail", "source"]
 TAKEN = {*Search.model_fields, *AsOf.model_fields, *Instants.model_fields}  # parameters of the lists
+CALLED: Mapping[Kind, str] = {"entity": "entity type", "detail": "detail type", "source": "source"}
+_LISTED: Mapping[Kind, str] = {"entity": "entity-types", "detail": "detail-types", "source": "sources"}
+_PUT: Mapping[Kind, Callable[..., None]] = {"entity": put_entity_type, "detail": put_detail_type, "source": put_source}
 TAKEN_SAID = "{} is already a parameter of the lists; choose another code"
 
 
@@ -51,6 +54,16 @@ class DetailTypeDocument(TypeDocument):
     compares: Annotated[
         Compares, Field(description="exact: byte by byte; text: in normal form; casefold: like text, but ignoring case")
     ] = "text"
+
+
+class SourceDocument(TypeDocument):
+    """A system that changes come from, with keys of its own for entities."""
+
+    code: Annotated[Code, Field(examples=["erp"])]
+    name: Annotated[Name, Field(description="Shown to people", examples=["ERP of Ada & Sons"])]
+    is_active: Annotated[
+        bool, Field(description="An inactive source keeps its keys, and new changes cannot name entities by them")
+    ] = True
 
 
 class TypePatch(BaseModel):
@@ -81,6 +94,27 @@ async def list_detail_types(call: Reader) -> Response:
     """List the detail types, by code."""
     types = await call.state.read(reference_types)
     return _listed([_document(kind) for kind in types.detail_types])
+
+
+@router.get("/sources", response_model=ListOf[SourceDocument], responses=documented())
+async def list_sources(call: Reader) -> Response:
+    """List the sources, by code."""
+    types = await call.state.read(reference_types)
+    return _listed([_document(source) for source in types.sources])
+
+
+@router.post("/sources", status_code=201, response_model=SourceDocument, responses=documented(409))
+async def create_source(call: Admin, body: SourceDocument) -> Response:
+    """Add a source; from then on its keys can name entities."""
+    document = await put_type(call.state, "source", body.code, lambda _: body.model_dump(), is_new=True)
+    return JSONResponse(document, HTTPStatus.CREATED)
+
+
+@router.patch("/sources/{code}", response_model=SourceDocument, responses=documented(404))
+async def patch_source(call: Admin, code: CodeInPath, body: TypePatch) -> Response:
+    """Change the given fields of a source; its code stays."""
+    changed = body.model_dump(exclude_unset=True)
+    return JSONResponse(await put_type(call.state, "source", code, lambda before: before | changed, is_new=False))
 
 
 @router.post("/entity-types", status_code=201, response_model=TypeDocument, responses=documented(409))
@@ -114,7 +148,7 @@ async def patch_detail_type(call: Admin, code: CodeInPath, body: DetailTypePatch
 
 
 def is_taken(code: str) -> bool:
-    """Return whether no detail type can have a code, because it is a parameter of the lists."""
+    """Return whether a code cannot name a detail type, because it is a parameter of the lists already."""
     return code.lower() in TAKEN
 
 
@@ -136,13 +170,12 @@ async def put_type(
             lock_types(connection)
             before = _find(reference_types(connection), kind, code)
             if is_new and before is not None:
-                said = f"the type {before['code']} exists already; change it with PATCH"
+                said = f"the {CALLED[kind]} {before['code']} exists already; change it with PATCH"
                 raise Refusal(HTTPStatus.CONFLICT, said)
             if not is_new and before is None:
-                said = f"there is no {kind} type {code}; /api/v1/{kind}-types lists what there is"
+                said = f"there is no {CALLED[kind]} {code}; /api/v1/{_LISTED[kind]} lists what there is"
                 raise Refusal(HTTPStatus.NOT_FOUND, said)
-            put_one = put_entity_type if kind == "entity" else put_detail_type
-            put_one(connection, **values(before or {}))  # type: ignore[arg-type]
+            _PUT[kind](connection, **values(before or {}))
             after = _find(reference_types(connection), kind, code)
             assert after is not None
             return after
@@ -153,12 +186,24 @@ async def put_type(
 
 
 def _find(types: ReferenceTypes, kind: Kind, code: str) -> dict[str, object] | None:
-    known = types.entity_types if kind == "entity" else types.detail_types
-    return next((_document(found) for found in known if found.code.lower() == code.lower()), None)
+    return next((_document(found) for found in known_of(types, kind) if found.code.lower() == code.lower()), None)
 
 
-def _document(kind: EntityType | DetailType) -> dict[str, object]:
-    return {name: value for name, value in asdict(kind).items() if not name.endswith("_type_id")}
+def known_of(types: ReferenceTypes, kind: Kind) -> Sequence[EntityType | DetailType | Source]:
+    """Return what there is of a kind, by code."""
+    match kind:
+        case "entity":
+            return types.entity_types
+        case "detail":
+            return types.detail_types
+        case "source":
+            return types.sources
+        case _:
+            assert_never(kind)
+
+
+def _document(kind: EntityType | DetailType | Source) -> dict[str, object]:
+    return {name: value for name, value in asdict(kind).items() if not name.endswith("_id")}
 
 
 def _listed(documents: list[dict[str, object]]) -> Response:

@@ -1,4 +1,4 @@
-"""Undo of drops and of requests over HTTP, with a preview; and its taking back."""
+"""Undo drops and requests over HTTP, or reinstate them; with a preview."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BatchId = Annotated[int, Path(ge=1, le=(1 << 63) - 1, description="As the feed t
 
 
 class Undo(Params):
-    """Why, and how."""
+    """Why, and whether to preview or to reinstate."""
 
     reason: Annotated[
         str, Field(min_length=1, max_length=1_000, pattern=r"^[^\x00]*$", description="Why; the audit shows it")
@@ -40,9 +40,9 @@ class Undone(BaseModel):
 
     kind: Literal["undo", "reinstate"]
     batch_id: Annotated[int, Field(description="The batch that records it")]
-    batches: Annotated[list[int], Field(description="The batches that act no more, or again")]
-    changes: Annotated[int, Field(description="That act no more, or again")]
-    repeats: Annotated[int, Field(description="Of other drops, that stand in their place")]
+    batches: Annotated[list[int], Field(description="The batches that were undone, or count again")]
+    changes: Annotated[int, Field(description="Changes that were undone, or count again")]
+    repeats: Annotated[int, Field(description="Changes of other drops that said the same and now stand in their place")]
     entities: Annotated[int, Field(description="Of which a version differs")]
     entity_versions_added: int
     entity_versions_removed: int
@@ -54,14 +54,14 @@ class Undone(BaseModel):
 
 @router.post("/drops/{sha256}/undo", response_model=Undone, responses=documented(404, 409))
 async def undo_a_drop(http: Request, call: Writer, sha256: Sha256, params: Annotated[Undo, Query()]) -> Response:
-    """Undo all that a drop said, or reinstate it: everything is as if it had not come, whatever came since."""
+    """Undo all that a drop said, or reinstate it: everything is as if the drop had not come, whatever came since."""
     kind, who = _asked(http, call, params)
     return await _done(call, params, partial(undo_drop, sha256=sha256, kind=kind, who=who, dry_run=params.dry_run))
 
 
 @router.post("/batches/{batch_id}/undo", response_model=Undone, responses=documented(404, 409))
 async def undo_a_batch(http: Request, call: Writer, batch_id: BatchId, params: Annotated[Undo, Query()]) -> Response:
-    """Undo what a request recorded, or reinstate it, likewise; a batch of a drop is undone with its drop."""
+    """Undo or reinstate what a request recorded; a batch of a drop can only be undone with its drop."""
     kind, who = _asked(http, call, params)
     return await _done(call, params, partial(undo_batch, batch_id=batch_id, kind=kind, who=who, dry_run=params.dry_run))
 

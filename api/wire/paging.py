@@ -100,7 +100,7 @@ def envelope(request: Request, want: Wanted[P], found: PageOf[P] | registry.Page
 
 
 def numbered(request: Request, documents: Sequence[str], count: int, page: int, limit: int) -> Response:
-    """Return a page of a list that has numbers alone, however deep."""
+    """Return a page of a list that has page numbers only, however deep."""
     following = link(request, page=str(page + 1)) if page * limit < count else None
     previous = link(request, page=str(page - 1)) if page > 1 else None
     first = link(request, page="1") if following or previous else None
@@ -138,7 +138,7 @@ def counted(state: State, connection: Connection, key: tuple[object, ...], count
 
 
 def link(request: Request, **changed: str | None) -> str:
-    """Return the address of a request with some parameters changed, and those without (None)."""
+    """Return the address of a request with some parameters changed; None removes one."""
     given: dict[str, str | None] = {**_query(request), **changed}
     query = {name: value for name, value in given.items() if value is not None}
     host = request.headers.get("host", "localhost")
@@ -180,7 +180,7 @@ def require_no_pages(params: PageParams) -> None:
 
 
 def _query(request: Request) -> dict[str, str]:
-    """Return the parameters of a request; none of them is given twice."""
+    """Return the parameters of a request, each of which is given once."""
     return dict(parse_qsl(request.scope["query_string"].decode("ascii", "replace"), keep_blank_values=True))
 
 

@@ -52,6 +52,15 @@ class Search(PageParams):
         ),
     ] = None
     entity_type: Annotated[str | None, Field(description="The code of an entity type", examples=["PERSON"])] = None
+    source: Annotated[
+        str | None, Field(description="The code of a source that has a key for the entity now", examples=["erp"])
+    ] = None
+    source_key: Annotated[
+        str | None,
+        Field(
+            description="That key; without a source, of any", examples=["4711"], pattern=r"^[^\x00]*$", max_length=2_000
+        ),
+    ] = None
 
     def filter(self, types: ReferenceTypes) -> Filter:
         """Return the filter; raise Refusal for an unknown parameter."""
@@ -63,7 +72,7 @@ class Search(PageParams):
                 elsewhere = " (/api/v1/entities-asof takes it)" if name in ("as_of", "known_at") else ""
                 refuse(f"query.{name}", f"is unknown here{elsewhere}; there are: {known}")
             details[name] = value
-        return Filter(self.q or None, self.entity_type, details or None)
+        return Filter(self.q or None, self.entity_type, details or None, self.source, self.source_key)
 
 
 class AsOf(Search):
@@ -101,7 +110,7 @@ class Versions(PageParams):
 
 
 class Trial(Params):
-    """Whether a change is made, or only tried."""
+    """Whether a change is made or only previewed."""
 
     dry_run: Annotated[bool, Field(description="Say what would change, the past included; nothing is recorded")] = False
 
@@ -130,7 +139,7 @@ def instant_or_none(state: State, where: str, text: str | None) -> datetime | No
 
 
 def require_key(key: str | None) -> None:
-    """Raise Refusal for an Idempotency-Key that cannot be kept."""
+    """Raise Refusal for an Idempotency-Key that cannot be stored."""
     if key is not None and not (0 < len(key) <= MAX_KEY_CHARACTERS and key.isprintable()):
         refuse("header.Idempotency-Key", f"must have 1 to {MAX_KEY_CHARACTERS} printable characters")
 
@@ -143,4 +152,4 @@ def unknown(uid: UUID) -> Refusal:
 def filter_key(which: Filter) -> tuple[object, ...]:
     """Return the key under which the count of a filter is remembered."""
     details: Mapping[str, str] = which.details or {}
-    return which.name_contains, which.entity_type, tuple(sorted(details.items()))
+    return which.name_contains, which.entity_type, tuple(sorted(details.items())), which.source, which.source_key

@@ -13,7 +13,7 @@ from crm_core.timeline.preview import ChangePreview
 
 
 def shown(preview: ChangePreview) -> Response:
-    """Return the answer to a change that is only tried."""
+    """Return the answer to a change that is only previewed."""
     versions = ",".join(
         f'{{"field":{json.dumps(version.field)},"before":{version.before or "null"},"after":{version.after or "null"}}}'
         for version in preview.versions

@@ -6,6 +6,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 T = TypeVar("T")
 READ_ONLY = {"readOnly": True}
@@ -22,6 +23,20 @@ ChangeInstant = Annotated[
 ]
 Uid = Annotated[UUID, Field(examples=["0b9f8a52-6c3e-4f0d-9a77-2d4e5c6b7a01"])]
 Hashdiff = Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the fields that are compared")]
+
+
+AN_ENTITY: JsonDict = {
+    "examples": [
+        {
+            "display_name": "John Doe",
+            "entity_type": "PERSON",
+            "details": [
+                {"detail_type": "email", "detail_value": "john.doe@example.com"},
+                {"detail_type": "phone", "detail_value": "+1-555-0123"},
+            ],
+        }
+    ]
+}
 
 
 class RequestBody(BaseModel):
@@ -42,37 +57,46 @@ class PostedDetail(RequestBody):
     detail_value: Annotated[str | None, Field(examples=["john.doe@example.com"])]
 
 
+Keys = Annotated[
+    dict[str, str | list[str]],
+    Field(
+        description="By the code of a source: the key by which it names the entity; a list if there are several",
+        examples=[{"erp": "4711"}],
+    ),
+]
 # At most one for each active type; a list without a bound could have any number of faults to report.
 Details = Annotated[list[PostedDetail], Field(max_length=10_000)]
 
 
-class NewEntity(RequestBody):
-    """An entity to create."""
+class EntityBody(RequestBody):
+    """What a request says of an entity."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "display_name": "John Doe",
-                    "entity_type": "PERSON",
-                    "details": [
-                        {"detail_type": "email", "detail_value": "john.doe@example.com"},
-                        {"detail_type": "phone", "detail_value": "+1-555-0123"},
-                    ],
-                }
-            ]
-        },
-    )
-
-    entity_uid: Annotated[UUID | None, Field(description="Default: a new one")] = None
-    display_name: Annotated[str, Field(examples=["John Doe"])]
-    entity_type: Annotated[str, Field(examples=["PERSON"])]
+    keys: Annotated[Keys | None, Field(json_schema_extra=READ_ONLY)] = None
     details: Details = []
     change_ts: ChangeInstant = None
 
 
-class EntityPatch(RequestBody):
+class NewEntity(EntityBody):
+    """An entity to create."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=AN_ENTITY)
+
+    entity_uid: Annotated[UUID | None, Field(description="Default: a new one")] = None
+    display_name: Annotated[str, Field(examples=["John Doe"])]
+    entity_type: Annotated[str, Field(examples=["PERSON"])]
+
+
+class KeyedEntity(EntityBody):
+    """An entity that a source names by a key, as it is from `change_ts` on."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=AN_ENTITY)
+
+    entity_uid: Annotated[UUID | None, Field(description="If given, it must be the entity that the key names")] = None
+    display_name: Annotated[str, Field(examples=["John Doe"])]
+    entity_type: Annotated[str, Field(examples=["PERSON"])]
+
+
+class EntityPatch(EntityBody):
     """The fields to change; fields that are not given stay as they are."""
 
     model_config = ConfigDict(
@@ -90,8 +114,6 @@ class EntityPatch(RequestBody):
     entity_uid: Annotated[UUID | None, Field(description="If given, it must be the uid in the address")] = None
     display_name: Annotated[str | None, Field(examples=["John Smith"])] = None
     entity_type: Annotated[str | None, Field(examples=["PERSON"])] = None
-    details: Details = []
-    change_ts: ChangeInstant = None
 
 
 class Version(BaseModel):
@@ -116,6 +138,7 @@ class Entity(Version):
     entity_uid: Uid
     display_name: Annotated[str, Field(examples=["John Doe"])]
     entity_type: Annotated[str, Field(examples=["PERSON"])]
+    keys: Annotated[Keys | None, Field(description="Only in answers about now")] = None
     details: list[Detail]
 
 
@@ -138,7 +161,7 @@ class DetailVersion(Version):
 
 
 class Source(BaseModel):
-    """Where a change came from: a drop and its line, or a request."""
+    """Where a change came from: a drop and its line (null: a snapshot that does not list the entity), or a request."""
 
     kind: Literal["drop", "request", "fixture", "undo", "reinstate"]
     sha256: str | None = None
@@ -163,19 +186,30 @@ class Then(BaseModel):
     details: dict[str, str]
 
 
+class LinkedKey(BaseModel):
+    """A key that was given to an entity, or taken from it."""
+
+    source: str
+    source_key: str
+    entity_uid: Annotated[UUID | None, Field(description="That it names from then on; null: the one of its own")]
+
+
 class Recorded(BaseModel):
     """A change as it is in the ledger."""
 
     entity_uid: Uid
     change_ts: Instant
     recorded_at: Instant
-    op: Literal["upsert", "patch", "delete", "undo", "reinstate"]
+    op: Literal["upsert", "patch", "delete", "undo", "reinstate", "snapshot"]
     actor: str
     source: Source
     asserted: Asserted
     before: Then | None
     after: Then | None
-    reason: Annotated[str | None, Field(description="Of an undo or a reinstatement: why")] = None
+    reason: Annotated[str | None, Field(description="Of an undo, a reinstatement or a link: why")] = None
+    links: Annotated[list[LinkedKey] | None, Field(description="Keys that it gave to an entity, or took from it")] = (
+        None
+    )
 
 
 class RecordedOf(Recorded):
@@ -235,7 +269,7 @@ class Preview(BaseModel):
     dry_run: Literal[True]
     entity_uid: Uid
     outcome: Literal["created", "changed", "deleted"]
-    change_ts: Annotated[Instant, Field(description="From when on it would be so")]
+    change_ts: Annotated[Instant, Field(description="From when on the change would hold")]
     past_versions: Annotated[int, Field(description="Versions that would not hold any more at an instant before now")]
     versions_added: int
     versions_changed: Annotated[int, Field(description="Versions that would end at another instant or say otherwise")]

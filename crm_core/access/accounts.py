@@ -76,7 +76,7 @@ def available_username(connection: Connection, username: str) -> str:
 
 
 def verified_account(connection: Connection, username: str, password: str) -> Account | None:
-    """Return the active account that has this name and password; None takes as long, whatever was wrong."""
+    """Return the active account with this name and password, or None, which takes as long whatever was wrong."""
     found = _account_and_hash(connection, username)
     is_right = _hasher().verify(_as_bytes(password[:LONGEST_PASSWORD]), found[1] if found else _hash_of_nobody())
     return found[0] if found and is_right and found[0].is_active else None

@@ -1,4 +1,4 @@
-"""Who asks, with what role; and the names that they can have."""
+"""Who sends a request, with what role; and the names that tokens and accounts can have."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAME = re.compile(r"[^\W_][\w.@+-]{0,99}")
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks: the bearer of a token, the owner of a session, or anybody while neither is needed."""
+    """Who sends a request: the bearer of a token, the owner of a session, or anybody while neither is needed."""
 
     name: str  # the actor in the ledger
     role: Role
@@ -25,7 +25,7 @@ class Principal:
     session_id: str | None = None
 
     def may(self, role: Role) -> bool:
-        """Return whether what that role may do is allowed."""
+        """Return whether this principal has at least that role."""
         return ROLES.index(self.role) >= ROLES.index(role)
 
 

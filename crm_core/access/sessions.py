@@ -1,4 +1,4 @@
-"""Sessions of accounts: who has signed in presents a text until the session ends; only a hash of it is kept."""
+"""Sessions of accounts: a browser that has signed in sends a secret until the session ends; only its hash is stored."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def sessions(connection: Connection, username: str, *, now: datetime) -> list[Se
 
 
 def count_sessions(connection: Connection, *, now: datetime) -> dict[str, int]:
-    """Count the sessions that have not ended, by the username of their account; who has none is not named."""
+    """Count the sessions that have not ended, by username; an account without any is left out."""
     return dict(connection.execute(statement("access/count_sessions"), {"now": now, "idle": IDLE}).fetchall())
 
 

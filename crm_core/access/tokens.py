@@ -1,4 +1,4 @@
-"""API tokens with a role: who presents one is known by it. Only a hash of its secret is kept."""
+"""API tokens with a role, which identify a client. Only a hash of the secret is stored."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Token:
 def create_token(
     connection: Connection, name: str, role: Role, *, now: datetime, expires_at: datetime | None = None
 ) -> tuple[Token, str]:
-    """Make a token, and return it with the text to present, which cannot be had again.
+    """Create a token, and return it with its text, which cannot be read again.
 
     Raises NameRefused, or TokenExists when a token of that name is neither revoked nor expired.
     """
@@ -88,7 +88,7 @@ def revoke_token(connection: Connection, name_or_id: str, *, now: datetime) -> T
 
 
 def principal(connection: Connection, presented: str, *, now: datetime) -> Principal | None:
-    """Return whose token this is; None if it is malformed, unknown, revoked or expired, whatever was presented."""
+    """Return whose token a text is; None if it is malformed, unknown, revoked or expired."""
     parts = _TOKEN.fullmatch(presented)
     if parts is None:
         return None
@@ -105,7 +105,7 @@ def mark_used(connection: Connection, token_id: str, *, now: datetime) -> None:
 
 
 def is_closed(connection: Connection) -> bool:
-    """Return whether a token was ever made, revoked or not, or an account: the API never falls open again."""
+    """Return whether a token, revoked or not, or an account was ever made: from then on the API is never open again."""
     return connection.execute(statement("access/is_closed")).fetchone() == (True,)
 
 

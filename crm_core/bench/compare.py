@@ -113,7 +113,7 @@ def compare(
 ) -> tuple[Compared, ...]:
     """Run the product and each of the peers over the story and over drops about `entities` entities, in a folder.
 
-    They take turns at each drop, because a machine is not equally quiet all the time. `conninfo` may name any database
+    They take turns at each drop, because a machine is not equally busy all the time. `conninfo` may name any database
     on the server that all of them use. Tools that fail to install are reported as such.
     """
     folder.mkdir()

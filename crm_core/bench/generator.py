@@ -139,7 +139,7 @@ def write_wide(path: Path, size: int, *, seed: int = 1) -> int:
 
 
 def write_many(path: Path, versions: int) -> str:
-    """Write a drop in which one entity gets so many versions, an hour each; return its uid."""
+    """Write a drop in which one entity gets `versions` versions, an hour each; return its uid."""
     uid = "0a0a0a0a-0a0a-4a0a-8a0a-0a0a0a0a0a0a"
     number = pl.int_range(versions, dtype=pl.Int64, eager=True)
     rows = pl.DataFrame({"number": number}).select(
@@ -158,18 +158,19 @@ def write_many(path: Path, versions: int) -> str:
 def write_dirty(path: Path, rows: int, share_bad: float, *, seed: int = 1) -> Mapping[Reason, int]:
     """Write a drop in which about `share` of the rows have one fault each; return the rows for each reason.
 
-    The reasons take turns.
+    The reasons take turns, but for those of keys: there are no sources.
     """
     random = np.random.default_rng(seed)
     frame = _rows(_at(random, _entities(random, 0, rows), START, DAY)).with_columns(op=pl.lit("upsert"))
     lines = frame.write_csv().encode().splitlines(keepends=True)
     bad = np.sort(random.permutation(rows)[: round(rows * share_bad)])
+    kinds = [reason for reason in Reason if reason in FAULTS or reason is Reason.WRONG_FIELD_COUNT]
     reasons: Counter[Reason] = Counter()
-    for position, reason in zip(bad.tolist(), cycle(Reason), strict=False):
+    for position, reason in zip(bad.tolist(), cycle(kinds), strict=False):
         lines[position + 1] = _faulty([*frame.row(position)], reason, turn=reasons[reason])
         reasons[reason] += 1
     path.write_bytes(b"".join(lines))
-    return {reason: reasons[reason] for reason in Reason}
+    return {reason: reasons[reason] for reason in kinds}
 
 
 def _entities(random: np.random.Generator, first: int, count: int) -> pl.DataFrame:

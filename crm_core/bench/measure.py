@@ -26,13 +26,16 @@ import psycopg
 
 from crm_core.bench.compare import Compared, compare
 from crm_core.bench.compare import lines as lines_of_compared
-from crm_core.bench.generator import DAY, MONTH, START, write_drops
+from crm_core.bench.formats import read_formats
+from crm_core.bench.generator import DAY, MONTH, START, Drops, write_drops
 from crm_core.bench.pages import measure_pages, take_in
 from crm_core.drops.contract import validate
-from crm_core.drops.ingest import ingest
-from crm_core.drops.reader import fingerprint, read_drop
+from crm_core.drops.ingest import Options, ingest
+from crm_core.drops.reader import read_drop
+from crm_core.drops.snapshots import SnapshotOptions
 from crm_core.drops.undo import undo_drop
 from crm_core.fixtures.load import with_types
+from crm_core.formats.files import fingerprint
 from crm_core.model import ReferenceTypes
 from crm_core.postgres.connection import Connection, Database
 from crm_core.postgres.embedded import bundled_binaries, running_server
@@ -46,6 +49,7 @@ from crm_core.timeline.undo import Kind, Who
 CALLS = 300  # repetitions of each read and write
 FIXED_ROWS = 20_000  # rows of the drop for a table and one five times as large
 GROWTH = 5
+REPLAY = "replay, the same rows"
 EVENTS = 1_000  # of a page of the feed
 NOON = START + MONTH / 2  # an instant between the first load and the next drop
 
@@ -109,15 +113,19 @@ def run_bench(
                 ("first load", drops.initial),
                 ("delta: 30 % news", drops.delta),
                 ("replay, the same bytes", drops.delta),
-                ("replay, the same rows", drops.replay),
+                (REPLAY, drops.replay),
                 ("late rows", drops.late),
             ):
                 on_progress(what)
                 figures += _drop(database, what, path, with_stages=what == "first load")
             on_progress("undo")
             figures += _undone(database, drops.late, figures[-1])
+            on_progress("formats")
+            figures += _formats(database, drops.initial, Path(folder) / "formats")
             on_progress("reads and writes")
             figures += _calls(database, Path(folder), pgbench_seconds)
+            on_progress("snapshots")
+            figures += _snapshots(database, drops, figures)
             with database.connect() as connection:
                 server = connection.info.parameter_status("server_version") or ""
             if with_pages:
@@ -174,6 +182,19 @@ def _undone(database: Database, path: Path, merged: Figure) -> Iterator[Figure]:
         yield Figure(what, changes, time.perf_counter() - started, merged.seconds, "merge")
 
 
+def _snapshots(database: Database, drops: Drops, before: Sequence[Figure]) -> Iterator[Figure]:
+    """Measure a snapshot that ends what a drop does not list, and one that ends nothing, beside the same rows alone."""
+    replay = next(figure for figure in before if figure.what == REPLAY)
+    for what, path, at in (
+        ("snapshot, 9 % end", drops.delta, START + 2 * MONTH),
+        ("snapshot, nothing ends", drops.replay, START + 2 * MONTH + DAY),
+    ):
+        started = time.perf_counter()
+        report = ingest(database, path, Options(snapshot=SnapshotOptions("PERSON,INSTITUTION", at), snapshot_limit=1.0))
+        assert report.error is None, report.error
+        yield Figure(what, report.rows_read, time.perf_counter() - started, replay.seconds, "replay")
+
+
 def _followed(connection: Connection) -> Figure:
     """Measure the whole feed, read page by page."""
     events, cursor = 0, None
@@ -181,6 +202,16 @@ def _followed(connection: Connection) -> Figure:
     while (page := feed(connection, cursor, limit=EVENTS)).documents:
         events, cursor = events + len(page.documents), page.next
     return Figure(f"feed, all in pages of {EVENTS:,}", events, time.perf_counter() - started, None, None)
+
+
+def _formats(database: Database, drop: Path, folder: Path) -> Iterator[Figure]:
+    """Measure reading and validating the same rows in each format; the limit is the standard form in CSV."""
+    with database.connect() as connection:
+        types = reference_types(connection)
+    first, *others = read_formats(drop, folder, types)
+    yield Figure(f"read and validate: {first.what}", first.rows, first.seconds, None, None)
+    for each in others:
+        yield Figure(f"read and validate: {each.what}", each.rows, each.seconds, first.seconds, first.what)
 
 
 def _limit(database: Database, path: Path) -> tuple[int, float, float]:
@@ -303,7 +334,8 @@ def _patch(
 
     seconds = _median(change, uids)
     unset = ("change_ts", "entity_type_id", "hashdiff", "detail_types", "detail_values", "detail_hashdiffs")
-    values: dict[str, object] = dict.fromkeys((*unset, "only_if", "key", "fingerprint"))
+    of_key = ("source_id", "source_key", "key_uid")
+    values: dict[str, object] = dict.fromkeys((*unset, "only_if", "key", "fingerprint", *of_key))
     values |= {"entity_uid": uids[0], "op": "patch", "display_name": "NAME", "actor": "bench", "request_id": "bench"}
     script = _literal(connection, "change/request_change", values).replace("'NAME'", "'Name ' || :turn")
     anyone = f"('{{{','.join(map(str, uids))}}}'::uuid[])[:who]"

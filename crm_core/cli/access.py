@@ -101,7 +101,7 @@ def revoke(name: str) -> None:
 def createsuperuser(username: str | None, *, noinput: bool) -> None:
     """Create an account with the role admin.
 
-    It logs in to the cockpit and to the admin panel. Without a terminal, give --noinput and the variables
+    Sign in with it to the cockpit and the admin panel. Without a terminal, give --noinput and the variables
     CRM_SUPERUSER_USERNAME and CRM_SUPERUSER_PASSWORD, or Django's: DJANGO_SUPERUSER_USERNAME and
     DJANGO_SUPERUSER_PASSWORD.
     """
@@ -171,7 +171,7 @@ def _variable(what: str) -> str:
 
 
 def _ask_username(connection: Connection) -> str:
-    """Ask until the name can be taken."""
+    """Ask for a username until one is given that can be used."""
     from crm_core.access.accounts import available_username
 
     def checked(answer: str) -> str:
@@ -184,7 +184,7 @@ def _ask_username(connection: Connection) -> str:
 
 
 def _ask_password(username: str) -> str:
-    """Ask, twice each time, until the password cannot be guessed."""
+    """Ask for a password, twice each time, until it is strong enough."""
     from crm_core.access.accounts import password_faults
 
     while True:

@@ -6,7 +6,6 @@ terminal takes a part of it for a command.
 
 from __future__ import annotations
 
-import getpass
 import os
 import shlex
 import shutil
@@ -18,11 +17,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crm_core.model import Difference, MergeReport, Reject
 from crm_core.values.text import one_line
 
 if TYPE_CHECKING:
     from crm_core.drops.ingest import Progress
+    from crm_core.model import Difference, MergeReport, Reject
 
 HEADING = "status       read accepted rejected changed unchanged    late +versions seconds"
 REJECT_HEADING = "    line  reason                 row"
@@ -95,6 +94,8 @@ def this_command() -> str:
 
 def login() -> str | None:
     """Return the name of the user who runs this process; None if it has no name, as in a container."""
+    import getpass
+
     try:
         return getpass.getuser()
     except (KeyError, OSError):

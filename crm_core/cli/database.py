@@ -20,6 +20,7 @@ from crm_core.settings import Settings
 from crm_core.values.text import json_line, one_line
 
 if TYPE_CHECKING:
+    from crm_core.model import DetailType, EntityType, Source
     from crm_core.postgres.connection import Connection, Database
     from crm_core.postgres.schema_version import Revision
 
@@ -80,7 +81,7 @@ def migrate(revision: str, *, yes: bool, only_sql: bool) -> None:
 def loaddata(files: Sequence[Path]) -> None:
     """Load fixtures in Django's format.
 
-    A fixture is a JSON file with entity types, detail types, entities or details. Either all of the files are
+    A fixture is a JSON file with entity types, detail types, sources, entities or details. Either all of the files are
     loaded, or none. Loading them again changes nothing.
 
     Of the fixtures that ship in data/fixtures, 001 and 002 hold the types, which every database needs; 003 and 004 hold
@@ -101,11 +102,11 @@ def loaddata(files: Sequence[Path]) -> None:
 @click.command(epilog="Example: crm types --json")
 @click.option("--json", "as_json", is_flag=True, help="Write one line of JSON for each type.")
 def types(*, as_json: bool) -> None:
-    """List the entity types and the detail types.
+    """List the entity types, the detail types and the sources.
 
-    A drop names them by their codes, in upper or lower case. To add a type, to rename one or to retire one, write it
-    into a fixture like data/fixtures/002_detail_types.json and load that with `crm loaddata`; or send it to the API, to
-    /api/v1/detail-types or /api/v1/entity-types.
+    A drop names them by their codes, in upper or lower case. To add one, to rename it or to retire it, write it into a
+    fixture like data/fixtures/002_detail_types.json and load that with `crm loaddata`; or send it to the API, to
+    /api/v1/detail-types, /api/v1/entity-types or /api/v1/sources.
     """
     from crm_core.postgres.connection import open_migrated
     from crm_core.reference import reference_types
@@ -113,9 +114,14 @@ def types(*, as_json: bool) -> None:
     with open_migrated(Settings.from_environment()) as database, database.connect() as connection:
         known = reference_types(connection)
     if as_json:
-        for kind, found in (("entity_type", known.entity_types), ("detail_type", known.detail_types)):
+        kinds: Mapping[str, Sequence[EntityType | DetailType | Source]] = {
+            "entity_type": known.entity_types,
+            "detail_type": known.detail_types,
+            "source": known.sources,
+        }
+        for kind, found in kinds.items():
             for one in found:
-                fields = {name: value for name, value in asdict(one).items() if not name.endswith("_type_id")}
+                fields = {name: value for name, value in asdict(one).items() if not name.endswith("_id")}
                 click.echo(json_line({"kind": kind, **fields}))
         return
     rows = [("code", "is a", "active", "compares", "name", "description")]
@@ -125,6 +131,8 @@ def types(*, as_json: bool) -> None:
         rows.append(
             (detail.code, "detail type", _yes(detail.is_active), detail.compares, detail.name, detail.description)
         )
+    for source in known.sources:
+        rows.append((source.code, "source", _yes(source.is_active), "", source.name, source.description))
     if len(rows) > 1:
         for line in table_lines([tuple(map(one_line, row)) for row in rows]):
             click.echo(line)

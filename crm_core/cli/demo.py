@@ -13,12 +13,14 @@ from uuid import UUID
 from rich.console import Console
 
 from crm_core.cli.console import REJECT_HEADING, reject_lines, shown_path, this_command
+from crm_core.drops.ingest import Options, ingest
 from crm_core.drops.registry import rejects
 from crm_core.fixtures.django_format import read_fixtures
 from crm_core.fixtures.load import load_fixtures
 from crm_core.model import MergeReport
 from crm_core.postgres.connection import Connection, Database, open_database
 from crm_core.postgres.migrations import migrate
+from crm_core.profiles import store
 from crm_core.reading import reads
 from crm_core.reading.lists import Document, Filter
 from crm_core.reference import reference_types
@@ -100,14 +102,19 @@ def run_demo(settings: Settings, then: Callable[[Database], None] = lambda _: No
             reports.append(report)
             status.update(f"Dagster has run {len(reports)} of {len(drops)} drops …")
         console.print(f"✓ Dagster: the job ingest_drop ran over {len(drops)} drops")
+        of_sources = [_ingest(database, settings, path) for path in sorted((DATA / "sources").glob("*/*"))]
+        console.print(
+            f"✓ Sources: {len(of_sources)} files as other systems write them, each by the profile of its source"
+        )
         status.stop()
         _tell_drops(console, reports)
+        _tell_sources(console, of_sources)
         with database.connect() as connection:
             _tell_rejects(console, connection, reports)
             _tell_rename(console, connection)
             _tell_late_fact(console, connection)
         _tell_next(console, settings)
-        is_well = all(report.error is None for report in reports)
+        is_well = all(report.error is None for report in (*reports, *of_sources))
         if is_well:
             then(database)
     return is_well
@@ -145,6 +152,25 @@ def _tell_drops(console: Console, reports: Sequence[MergeReport]) -> None:
         console.print(f"  {kind:<10} {meaning}")
     if all(report.status == "replayed" for report in reports):
         console.print("\nAll these files were taken in before, byte for byte: a replay changes nothing.")
+
+
+def _ingest(database: Database, settings: Settings, path: Path) -> MergeReport:
+    """Take in a file of a source by the profile of the same name."""
+    profile = store.load(DATA / "profiles", path.parent.name)
+    shown_as = f"{path.parent.name}/{path.name}"
+    return ingest(database, path, Options("demo", settings.time_zone, shown_as=shown_as, profile=profile))
+
+
+def _tell_sources(console: Console, reports: Sequence[MergeReport]) -> None:
+    console.print("\nFiles of three sources; profiles say what their columns mean:", style="bold")
+    for report in reports:
+        line = (
+            f"{report.status}: {report.rows_read} rows, {report.rows_rejected} rejected, {report.rows_changed} changed"
+        )
+        console.print(f"  {report.file:<34} {line if report.error is None else f'error: {report.error}'}")
+    console.print(
+        f"  The profiles are in {shown_path(DATA / 'profiles')}, the files in {shown_path(DATA / 'sources')}."
+    )
 
 
 def _drop_line(report: MergeReport) -> str:

@@ -23,10 +23,12 @@ from crm_core.cli.console import (
     this_command,
 )
 from crm_core.cli.database import how_to_load_types
+from crm_core.cli.profile import profile_of
 from crm_core.settings import Settings
 from crm_core.values.text import json_line, one_line
 
 if TYPE_CHECKING:
+    from crm_core.drops.snapshots import SnapshotOptions
     from crm_core.model import MergeReport
     from crm_core.postgres.connection import Connection, Database
 
@@ -37,13 +39,33 @@ REJECTS_SHOWN = 1_000  # on a terminal; all of them go to a file
 @click.argument("files", metavar="FILE…", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Show what would happen, but change nothing.")
 @click.option("--strict", is_flag=True, help="Refuse a whole file if one of its rows is bad.")
+@click.option("--profile", "profile_name", metavar="NAME", help="How the files are read; default: the standard form.")
 @click.option("--json", "as_json", is_flag=True, help="Write one line of JSON for each file.")
-def ingest(files: Sequence[Path], *, dry_run: bool, strict: bool, as_json: bool) -> None:
-    """Take in drops: CSV files of changes.
+@click.option(
+    "--mode",
+    type=click.Choice(["delta", "snapshot"]),
+    default="delta",
+    show_default=True,
+    help="snapshot: entities of the scope that are not in the file end.",
+)
+@click.option("--scope", metavar="TYPE,…", help="Of a snapshot: the entity types that it lists completely.")
+@click.option("--at", metavar="INSTANT", help="Of a snapshot: when it is true; default: when the file was first seen.")
+def ingest(
+    files: Sequence[Path],
+    *,
+    dry_run: bool,
+    strict: bool,
+    profile_name: str | None,
+    as_json: bool,
+    mode: str,
+    scope: str | None,
+    at: str | None,
+) -> None:
+    """Take in drops: files of changes.
 
-    The files are taken in one after the other, each in one transaction. Bad rows are set aside with their reasons, and
-    the good rows are still recorded; `crm rejects` writes the bad rows as a file to correct. A refused file does not
-    stop the others.
+    A file is CSV, also packed with gzip or Zstandard, or JSON lines, Parquet or Excel. The files are taken in one
+    after the other, each in one transaction. Bad rows are set aside with their reasons, and the good rows are still
+    recorded; `crm rejects` writes the bad rows as a file to correct. A refused file does not stop the others.
 
     \b
     accepted    good rows: changed + unchanged
@@ -55,34 +77,50 @@ def ingest(files: Sequence[Path], *, dry_run: bool, strict: bool, as_json: bool)
     +versions   versions of entities and details that were added
     merged      the file was taken in
     replayed    the file was taken in before, so nothing changed
+    held        a snapshot would end so much that it waits for crm approve;
+                nothing changed
 
-    The exit status is 0 if every file was merged or replayed, and 1 if one was refused. To treat bad rows as a failure,
-    add --strict.
+    A snapshot (--mode snapshot --scope PERSON) says in addition that there are no others: every entity of the scope
+    that has no row in the file ends at its instant. If more than CRM_SNAPSHOT_LIMIT (5 percent) of them would end, or
+    the file has no rows, it is held.
+
+    The exit status is 0 if every file was merged or replayed, and 1 if one was refused, held or declined. To treat bad
+    rows as a failure, add --strict.
     """
     from crm_core.drops.ingest import Options
     from crm_core.drops.ingest import ingest as ingest_file
     from crm_core.postgres.connection import open_migrated
 
-    refused = without_types = False
+    failed = without_types = False
     settings = Settings.from_environment()
+    profile = profile_of(settings, profile_name) if profile_name else None
+    snapshot = _snapshot(mode, scope, at, settings)
     with open_migrated(settings) as database:
-        options = Options(actor(settings.actor), settings.time_zone, dry_run=dry_run, strict=strict)
+        options = Options(
+            actor(settings.actor),
+            settings.time_zone,
+            dry_run=dry_run,
+            strict=strict,
+            profile=profile,
+            snapshot=snapshot,
+            snapshot_limit=settings.snapshot_limit,
+        )
         if not as_json:
             click.secho(f"{HEADING}{' (dry run: nothing is changed)' if dry_run else ''}", bold=True)
         for path in files:
             with drop_progress(path) as progress:
                 report = ingest_file(database, path, options, progress)
-            refused = refused or report.status == "refused"
+            failed = failed or report.error is not None
             if as_json:
                 click.echo(json_line(report.as_json()))
             else:
-                _show(report)
+                show_report(report)
             for note in report.notes:
                 say_warning(f"{report.file}: {note}")
             without_types = without_types or (report.rows_rejected > 0 and not _knows_types(database))
     if without_types:
         click.echo(f"The types that ship are not loaded: {how_to_load_types()}.", err=True)
-    if refused:
+    if failed:
         sys.exit(1)
 
 
@@ -106,7 +144,7 @@ def rejects(drop: str, *, as_csv: bool) -> None:
         if not number:
             click.echo("no row of this drop was rejected", err=True)
         elif as_csv or not sys.stdout.isatty():
-            for block in registry.rejects_csv(connection, sha256):
+            for block in registry.rejects_file(connection, sha256):
                 click.echo(block, nl=False)  # bytes as they are
         else:
             click.secho(REJECT_HEADING, bold=True)
@@ -149,12 +187,39 @@ def report(drops: Sequence[str], *, output: Path | None, as_json: bool, last: in
     click.echo(f"The report on {len(found.drops)} drop(s) is in {one_line(output)}")
 
 
-def _show(report: MergeReport) -> None:
+def _snapshot(mode: str, scope: str | None, at: str | None, settings: Settings) -> SnapshotOptions | None:
+    """Return the options of a snapshot; raise UsageError for options that do not go together."""
+    from crm_core.drops.snapshots import SnapshotOptions
+    from crm_core.values.instants import parse_instant
+
+    if mode == "delta":
+        if scope is not None or at is not None:
+            message = "--scope and --at are of a snapshot; add --mode snapshot, or leave them out"
+            raise click.UsageError(message)
+        return None
+    if scope is None:
+        message = "a snapshot needs --scope: the entity types of which the file lists all, such as PERSON"
+        raise click.UsageError(message)
+    try:
+        instant = None if at is None else parse_instant(at, settings.time_zone)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--at") from None
+    return SnapshotOptions(scope, instant)
+
+
+def show_report(report: MergeReport) -> None:
+    """Print what a drop did, or why nothing."""
     if report.error is not None:
-        say_error(report.error)
+        say_error(report.error if report.status == "refused" else f"{report.file}: {report.error}")
     else:
         click.echo(one_line(report.file))
         click.echo(counts(report))
+    if report.unlisted is not None:
+        ends = "would end" if report.dry_run or report.status == "held" else "ended"
+        number = report.unlisted.would_end if report.dry_run or report.status == "held" else report.entities_ended
+        click.echo(f"entities that it does not list, and that {ends}: {number:,} of {report.unlisted.in_scope:,}")
+        for each in report.unlisted.first if number else ():
+            click.echo(f"  {each.entity_uid}  {one_line(each.display_name)}")
     for line in (REJECT_HEADING, *reject_lines(report.rejects)) if report.rejects else ():
         click.echo(line)
     if len(report.rejects) < report.rows_rejected:

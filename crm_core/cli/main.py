@@ -18,8 +18,10 @@ from crm_core.cli.backup import backup, restore
 from crm_core.cli.console import say_error
 from crm_core.cli.database import exec_, loaddata, migrate, types
 from crm_core.cli.drops import ingest, rejects, report
+from crm_core.cli.held import approve
 from crm_core.cli.housekeeping import clean
 from crm_core.cli.measure import bench, check, explain
+from crm_core.cli.profile import profile
 from crm_core.cli.server import demo, serve, up
 from crm_core.cli.undo import undo
 from crm_core.errors import CrmError, SettingsError
@@ -76,6 +78,8 @@ for _command in (
     createsuperuser,
     ingest,
     rejects,
+    profile,
+    approve,
     undo,
     token,
     check,

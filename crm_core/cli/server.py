@@ -21,7 +21,7 @@ def demo(port: int | None, *, no_serve: bool) -> None:
     """Show everything at once, on sample data.
 
     The demo creates the schema, loads the fixtures, runs the Dagster job over the sample drops, prints what happened,
-    and serves the API until Ctrl-C. Running it again changes nothing.
+    and serves the cockpit and the API until Ctrl-C. Running it again changes nothing.
     """
     from crm_core.cli.demo import run_demo, serve_demo
 
@@ -53,9 +53,9 @@ def up(
 ) -> None:
     """Start everything for daily use.
 
-    This starts PostgreSQL, the API, Dagster's UI and Dagster's daemon, which takes in each file that you put into the
-    drop folder. Ctrl-C stops them all. If one of the processes dies, the others are stopped, the end of its log is
-    shown, and the exit status is 1.
+    This starts PostgreSQL, the API with the cockpit, Dagster's UI and Dagster's daemon, which takes in each file that
+    you put into the drop folder. Ctrl-C stops them all. If one of the processes dies, the others are stopped, the end
+    of its log is shown, and the exit status is 1.
     """
     from crm_core.errors import ServiceFailed
     from crm_core.server.up import prepare as get_ready
@@ -86,10 +86,11 @@ def up(
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="How many processes.")
 @click.option("--fd", type=int, hidden=True, help="The number of a socket that listens there already: of `crm up`.")
 def serve(host: str, port: int, workers: int, fd: int | None) -> None:
-    """Serve the API alone.
+    """Serve the API and the cockpit alone.
 
-    On 127.0.0.1 the API is open to everybody on this machine until you create a token. On any other address you have to
-    create one first, with `crm token create`. One line of JSON is logged for each request. Ctrl-C stops the API.
+    On 127.0.0.1 both are open to everybody on this machine until you create a token or an account. On any other address
+    you have to create one first, with `crm token create` or `crm createsuperuser`. One line of JSON is logged for each
+    request. Ctrl-C stops the server.
     """
     from crm_core.postgres.connection import open_migrated
     from crm_core.server.api import run_api

@@ -1,4 +1,4 @@
-"""`crm undo`: what a drop or a request said acts no more; or, with --reinstate, again."""
+"""`crm undo`: undo a drop or a request or, with --reinstate, take the undo back."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 @click.argument("drop", required=False)
 @click.option("--batch", type=click.IntRange(min=1), help="Undo this batch of a request instead of a drop.")
 @click.option("--reason", required=True, help="Why; it is recorded and shown in the audit.")
-@click.option("--reinstate", is_flag=True, help="Take an undo back: what the drop said acts again.")
+@click.option("--reinstate", is_flag=True, help="Take the last undo back: what the drop said counts again.")
 @click.option("--dry-run", is_flag=True, help="Show what would change; nothing is changed.")
 @click.option("--json", "as_json", is_flag=True, help="Write one line of JSON.")
 def undo(drop: str | None, *, batch: int | None, reason: str, reinstate: bool, dry_run: bool, as_json: bool) -> None:
     """Undo a drop, however long ago it was merged.
 
     DROP is the file, its name, or the first six or more digits of its SHA-256. Afterwards everything is as if the drop
-    had not come, whatever came before or after it: what it changed, created and deleted is taken back. The ledger keeps
-    what it said, and who undid it when and why; a read as known before (known_at) answers as it did. What other drops
-    said as well stays. The same file can be ingested again, or reinstated.
+    had not come, whatever came before or after it: what it changed, created and deleted is taken back. What other drops
+    said too stays. The ledger keeps what the drop said, and who undid it, when and why; a read with a known_at before
+    the undo answers as it did. The same file can be ingested again, or the undo taken back with --reinstate.
     """
     from crm_core.drops.undo import undo_batch, undo_drop
     from crm_core.postgres.connection import open_migrated
@@ -56,10 +56,10 @@ def undo(drop: str | None, *, batch: int | None, reason: str, reinstate: bool, d
 
 
 def _show(done: Retraction, *, dry_run: bool) -> None:
-    acts = {"undo": "act no more", "reinstate": "act again"}[done.kind]
-    click.echo(f"{'A dry run, nothing is changed: ' if dry_run else ''}{done.changes:,} changes {acts}")
+    what = {"undo": "undone", "reinstate": "reinstated"}[done.kind]
+    click.echo(f"{'A dry run, nothing is changed: ' if dry_run else ''}changes {what}: {done.changes:,}")
     if done.repeats:
-        click.echo(f"{done.repeats:,} repeats of other drops stand in their place")
+        click.echo(f"repeats of other drops that stand in their place: {done.repeats:,}")
     click.echo(
         f"entities that differ: {done.entities:,}; versions: +{done.entity_versions_added:,}"
         f" -{done.entity_versions_removed:,}; versions of details: +{done.detail_versions_added:,}"

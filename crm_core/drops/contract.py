@@ -1,11 +1,14 @@
 """The contract of a drop's rows: what is valid, the reason code of each rule, and the stored form of valid rows.
 
 A row is read into typed columns (null where that fails), a Pandera schema decides, and rows that pass are hashed. A
-delete with a uid needs nothing else: in such a *bare* row the name, type and details are ignored.
+delete that names its entity, by a uid or by the key of a source, needs nothing else: in such a *bare* row the name, the
+type and the details are ignored. A row of a partial chunk is a patch: it needs to name its entity, and says nothing of
+what is blank.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
@@ -15,8 +18,9 @@ import polars as pl
 
 from crm_core.drops.csv_header import COLUMNS
 from crm_core.drops.details_json import read_details
-from crm_core.drops.reader import RawChunk
-from crm_core.model import DetailType, Reason, ReferenceTypes, Reject
+from crm_core.drops.source_keys import further_keys, has_long_key, read_keys
+from crm_core.formats.chunk import ENDS, RawChunk
+from crm_core.model import FURTHER_KEY, DetailType, Reason, ReferenceTypes, Reject
 from crm_core.values.columns import map_distinct, map_where
 from crm_core.values.hashing import (
     NAME_CHARACTERS,
@@ -37,9 +41,12 @@ if TYPE_CHECKING:
 
 
 _UID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+_ANY_UID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_BESIDE_CONTENT = (Reason.INVALID_CHANGE_TS, Reason.FUTURE_CHANGE_TS, Reason.UNKNOWN_OP)
 _NO_UIDS = [str(uid) for uid in NOBODY]
 _OTHER_UID = r"^(?:urn:uuid:)?(?:[0-9a-f]{4}-?){7}[0-9a-f]{4}$|^\{(?:[0-9a-f]{4}-?){7}[0-9a-f]{4}\}$"
 _OPS = {"": "upsert", "upsert": "upsert", "delete": "delete"}
+_PARTIAL_OPS = {"": "patch", "upsert": "patch", "delete": "delete"}
 _REASONS = tuple(Reason)
 _DETAILS_FAULTS = (
     Reason.DETAILS_NOT_JSON,
@@ -55,16 +62,21 @@ _DETAILS_FAULTS = (
 class ValidChunk:
     """Some rows of a drop after validation: the valid ones, and the rejects.
 
-    `changes`: line Int64, entity_uid String (canonical), change_ts Datetime(us, UTC), op String (upsert or delete),
-    is_derived Boolean (the uid comes from the content); and null in a delete: display_name String, entity_type_id
-    Int16, hashdiff String (64 hexadecimal digits). `details`, in the order of lines and codes, without those of
-    deletes: line as above, detail_type String (canonical code), detail_value String (null ends the detail), hashdiff
-    String (null if the value is).
+    `changes`: line Int64, entity_uid String (canonical), change_ts Datetime(us, UTC), op String (upsert, patch or
+    delete), is_derived Boolean (of the content), names_twice Boolean (the row has a uid and a key); null without
+    the key of a source: source_id Int16, source_key String, key_uid String (the entity_uid too, without a uid); null in
+    a delete, or where a patch says nothing of it: display_name String, entity_type_id Int16, hashdiff String (64
+    hexadecimal digits; null unless both are given). `details`, in the order of lines and codes, without deletes: line
+    as above, detail_type String (canonical code), detail_value String (null ends the detail), hashdiff String (null if
+    the value is). `keys`, in the order of lines, are those of further sources: line, source_id, source_key and key_uid
+    as above.
     """
 
     changes: pl.DataFrame
     details: pl.DataFrame
+    keys: pl.DataFrame
     rejects: list[Reject]  # in order of their lines
+    rejected_uids: list[str]  # of their entities, as far as these can be told
 
 
 def validate(
@@ -76,17 +88,21 @@ def validate(
     `now`.
     """
     detail_types = sorted((kind for kind in types.detail_types if kind.is_active), key=lambda kind: kind.code)
-    rows = _read_rows(chunk.frame, types, first_seen.astimezone(UTC), time_zone)
+    rows = _read_rows(chunk, types, first_seen.astimezone(UTC), time_zone)
     listed = read_details(rows["details"])
     details = _ranked(pl.concat([listed.details, *_details_of_columns(chunk.frame, rows["is_bare"])]), detail_types)
     rows = _with_details_faults(rows, listed.faults, details, detail_types)
+    keys = further_keys(chunk.frame, types)
+    rows = rows.with_columns(has_long_key=has_long_key(rows, keys))
     reasons = _faults_of_rows(rows, drop_schema(latest=(now + CLOCK_SKEW).astimezone(UTC)))
+    uids = [*_uids_of_rejects(rows, reasons, details, detail_types), *_uids_of_unreadable(chunk.rejects)]
     if not reasons.is_empty():
         rows = rows.join(reasons, on="row", how="anti", maintain_order="left")
     rows = rows.with_columns(hashdiff=hashdiff(pl.col("display_name"), pl.col("entity_type")))
     details = _valued(details.join(rows.select("row"), on="row", how="semi", maintain_order="left"), detail_types)
     rows = _with_uids(rows.with_columns(is_derived=pl.col("entity_uid").is_null()), details)
-    return ValidChunk(_changes(rows), _details(rows, details), _rejects(chunk, reasons))
+    named = keys.join(rows.select("row", "line"), on="row", maintain_order="left").drop("row")
+    return ValidChunk(_changes(rows), _details(rows, details), named, _rejects(chunk, reasons), uids)
 
 
 def drop_schema(latest: datetime) -> DataFrameSchema:
@@ -100,25 +116,30 @@ def drop_schema(latest: datetime) -> DataFrameSchema:
         return Check(check, error=reason)
 
     uid, op, change_ts = pl.col("entity_uid"), pl.col("op"), pl.col("change_ts")
-    name, kind, is_bare = pl.col("display_name"), pl.col("entity_type_id"), pl.col("is_bare")
-    faults = pl.col("details_faults")
+    name, kind = pl.col("display_name"), pl.col("entity_type_id")
+    faults, key = pl.col("details_faults"), pl.col("source_key")
     return DataFrameSchema(
         {
             "entity_uid": Column(
                 pl.String,
-                rule(Reason.INVALID_UID, uid.is_null() | uid.str.contains(_UID) & ~uid.is_in(_NO_UIDS)),
+                rule(
+                    Reason.INVALID_UID,
+                    pl.when(uid.is_null())
+                    .then(pl.col("may_lack_uid"))
+                    .otherwise(uid.str.contains(_UID) & ~uid.is_in(_NO_UIDS)),
+                ),
                 nullable=True,
             ),
             "display_name": Column(
                 pl.String,
                 [
-                    rule(Reason.MISSING_DISPLAY_NAME, name.is_not_null() | is_bare),
+                    rule(Reason.MISSING_DISPLAY_NAME, name.is_not_null() | pl.col("may_lack_name")),
                     rule(Reason.VALUE_TOO_LONG, name.is_null() | (name.str.len_chars() <= NAME_CHARACTERS)),
                 ],
                 nullable=True,
             ),
             "entity_type_id": Column(
-                pl.Int16, rule(Reason.UNKNOWN_ENTITY_TYPE, kind.is_not_null() | is_bare), nullable=True
+                pl.Int16, rule(Reason.UNKNOWN_ENTITY_TYPE, kind.is_not_null() | pl.col("may_lack_type")), nullable=True
             ),
             "details_faults": Column(
                 pl.List(pl.String), [rule(reason, ~faults.list.contains(reason)) for reason in _DETAILS_FAULTS]
@@ -132,6 +153,15 @@ def drop_schema(latest: datetime) -> DataFrameSchema:
                 nullable=True,
             ),
             "op": Column(pl.String, rule(Reason.UNKNOWN_OP, op.is_not_null()), nullable=True),
+            "source_key": Column(
+                pl.String,
+                [
+                    rule(Reason.UNKNOWN_SOURCE, pl.col("has_known_source") | key.is_null() & ~pl.col("has_source")),
+                    rule(Reason.MISSING_SOURCE_KEY, key.is_not_null() | ~pl.col("has_source")),
+                    rule(Reason.VALUE_TOO_LONG, ~pl.col("has_long_key")),
+                ],
+                nullable=True,
+            ),
         }
     )
 
@@ -151,11 +181,13 @@ def _faults_of_rows(rows: pl.DataFrame, schema: DataFrameSchema) -> pl.DataFrame
     return pl.DataFrame(schema={"row": pl.UInt32, "line": pl.Int64, "reason": pl.List(pl.String)})
 
 
-def _read_rows(frame: pl.DataFrame, types: ReferenceTypes, first_seen: datetime, time_zone: tzinfo) -> pl.DataFrame:
+def _read_rows(chunk: RawChunk, types: ReferenceTypes, first_seen: datetime, time_zone: tzinfo) -> pl.DataFrame:
     """Read the columns of a drop: null means that a value cannot be read; for entity_uid it means blank."""
-    ops = map_distinct(frame["op"].fill_null(""), lambda text: _OPS.get(code_key(text)), pl.String)
+    frame, known_ops = chunk.frame, _PARTIAL_OPS if chunk.is_partial else _OPS
+    ops = map_distinct(frame["op"].fill_null(""), lambda text: known_ops.get(code_key(text)), pl.String)
     uids = _uids(frame["entity_uid"])
-    is_bare = (uids.is_not_null() & (ops == "delete")).fill_null(value=False)
+    keys = read_keys(frame, types)
+    is_bare = ((uids.is_not_null() | keys["key_uid"].is_not_null()) & (ops == "delete")).fill_null(value=False)
     if is_bare.any():
         frame = frame.with_columns(pl.when(~is_bare).then(pl.col("display_name", "entity_type", "details")))
     known = {code_key(kind.code): kind for kind in types.entity_types if kind.is_active}
@@ -164,20 +196,25 @@ def _read_rows(frame: pl.DataFrame, types: ReferenceTypes, first_seen: datetime,
     )
     ids = {kind.code: kind.entity_type_id for kind in known.values()}
     texts = normal_forms(frame["change_ts"])
+    is_patch = (ops == "patch").fill_null(value=False)
     return pl.DataFrame(
         {
             "row": pl.int_range(frame.height, dtype=pl.UInt32, eager=True),
             "line": frame["line"],
-            "entity_uid": uids,
+            "entity_uid": uids.fill_null(keys["key_uid"]) if keys["key_uid"].null_count() < frame.height else uids,
             "op": ops,
             "is_bare": is_bare,
+            "may_lack_uid": ~is_patch,
+            "may_lack_name": is_bare | is_patch,
+            "may_lack_type": is_bare | is_patch & normal_forms(frame["entity_type"]).is_null(),
+            "names_twice": uids.is_not_null() & keys["key_uid"].is_not_null(),
             "display_name": normal_forms(frame["display_name"]),
             "entity_type": codes,
             "entity_type_id": codes.replace_strict(ids, default=None, return_dtype=pl.Int16),
             "details": frame["details"],
             "change_ts": instants(texts, time_zone).set(texts.is_null(), first_seen),
         }
-    )
+    ).hstack(keys)
 
 
 def _uids(texts: pl.Series) -> pl.Series:
@@ -193,9 +230,10 @@ def _respelled(uids: pl.Series) -> pl.Series:
 
 def _details_of_columns(frame: pl.DataFrame, is_bare: pl.Series) -> Iterator[pl.DataFrame]:
     """Yield row, detail_type and detail_value of each column of a detail type; blank cells are left out."""
-    for column in frame.drop("line", *COLUMNS):
+    for column in frame.select(pl.exclude("line", *COLUMNS, f"^{re.escape(FURTHER_KEY)}.*$")):
         rows = (normal_forms(column).is_not_null() & ~is_bare).arg_true()
-        yield pl.DataFrame({"row": rows, "detail_type": column.name, "detail_value": column.gather(rows)})
+        values = column.gather(rows).replace({ENDS: None})
+        yield pl.DataFrame({"row": rows, "detail_type": column.name, "detail_value": values})
 
 
 def _ranked(details: pl.DataFrame, types: list[DetailType]) -> pl.DataFrame:
@@ -258,15 +296,40 @@ def _with_uids(rows: pl.DataFrame, details: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _uids_of_rejects(
+    rows: pl.DataFrame, reasons: pl.DataFrame, details: pl.DataFrame, types: list[DetailType]
+) -> list[str]:
+    """Return the uids of rejected rows: the given ones, and the derived ones if all that they come from is valid."""
+    if reasons.is_empty():
+        return []
+    rejected = rows.join(reasons.select("row", "reason"), on="row", maintain_order="left")
+    given = pl.col("entity_uid").str.contains(_UID) & ~pl.col("entity_uid").is_in(_NO_UIDS)
+    others = pl.col("reason").list.set_difference(pl.lit([*_BESIDE_CONTENT], pl.List(pl.String))).list.len()
+    whole = rejected.filter(pl.col("entity_uid").is_null() & (others == 0)).with_columns(
+        hashdiff=hashdiff(pl.col("display_name"), pl.col("entity_type"))
+    )
+    content = _valued(details.join(whole.select("row"), on="row", how="semi", maintain_order="left"), types)
+    return [*rejected.filter(given)["entity_uid"].to_list(), *_with_uids(whole, content)["entity_uid"].to_list()]
+
+
+def _uids_of_unreadable(rejects: list[Reject]) -> list[str]:
+    """Return every uid in rows that could not be read: one of them is that of the entity, whatever the row lacks."""
+    return [uid for reject in rejects for uid in _ANY_UID.findall(reject.raw.lower())]
+
+
 def _changes(rows: pl.DataFrame) -> pl.DataFrame:
-    stands = pl.col("op") == "upsert"
-    given = pl.when(stands).then(pl.col("display_name", "entity_type_id", "hashdiff"))
-    return rows.select("line", "entity_uid", "change_ts", "op", "is_derived", given)
+    given = pl.when(pl.col("op") != "delete").then(pl.col("display_name", "entity_type_id"))
+    is_complete = (
+        (pl.col("op") != "delete") & pl.col("display_name").is_not_null() & pl.col("entity_type_id").is_not_null()
+    )
+    key = pl.col("source_id", "source_key", "key_uid", "names_twice")
+    hashed = pl.when(is_complete).then(pl.col("hashdiff"))
+    return rows.select("line", "entity_uid", "change_ts", "op", "is_derived", key, given, hashed)
 
 
 def _details(rows: pl.DataFrame, details: pl.DataFrame) -> pl.DataFrame:
-    upserts = rows.filter(pl.col("op") == "upsert").select("row", "line")
-    return details.join(upserts, on="row", maintain_order="left").select(
+    standing = rows.filter(pl.col("op") != "delete").select("row", "line")
+    return details.join(standing, on="row", maintain_order="left").select(
         "line", "detail_type", "detail_value", "hashdiff"
     )
 

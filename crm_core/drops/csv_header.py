@@ -3,113 +3,75 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections import Counter
-from collections.abc import Iterable, Set
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 
-from crm_core.drops.csv_records import UTF_8_MARK, as_text, end_of_text, fields_of, record_at
 from crm_core.errors import DropRefused
+from crm_core.formats.csv_text import Header
+from crm_core.formats.remarks import REASONS, REMARKS
+from crm_core.model import FURTHER_KEY
 from crm_core.values.hashing import normal_form
 
 REQUIRED = ("display_name", "entity_type", "details")
-OF_A_DELETION = ("entity_uid", "op")  # a file with these two may lack the required columns: it can only delete
-REASONS = "reject_reasons"
-# Further columns of a file of rejects; they are for people and say nothing about the entity.
-REMARKS = ("reject_line", REASONS)
-COLUMNS = ("entity_uid", "display_name", "entity_type", "details", "change_ts", "op")
+# A file with these may lack the required columns: it can only delete.
+OF_A_DELETION = ({"entity_uid", "op"}, {"source", "source_key", "op"})
+COLUMNS = ("entity_uid", "display_name", "entity_type", "details", "change_ts", "op", "source", "source_key")
 KNOWN = {"", *COLUMNS, *REMARKS}
-HEADER_BYTES = 1 << 16  # a header must end within these bytes
-
-_OTHER_KINDS = (  # what a file starts with → what it is and what to do
-    (b"\x1f\x8b", "a gzip archive; unpack it first"),
-    (b"PK\x03\x04", "a zip archive or an Excel workbook; unpack it, or save the sheet as CSV UTF-8"),
-    (b"\xd0\xcf\x11\xe0", "an old Excel workbook; save the sheet as CSV UTF-8"),
-    (b"BZh", "a bzip2 archive; unpack it first"),
-    (b"\xfd7zXZ", "an xz archive; unpack it first"),
-    (b"7z\xbc\xaf", "a 7-Zip archive; unpack it first"),
-    (b"(\xb5/\xfd", "a Zstandard archive; unpack it first"),
-    (b"PAR1", "a Parquet file; export it as CSV"),
-    (b"%PDF", "a PDF document; a drop is a CSV file"),
-    (b"\xff\xfe\x00\x00", "in UTF-32; save it as UTF-8"),
-    (b"\x00\x00\xfe\xff", "in UTF-32; save it as UTF-8"),
-    (b"\xff\xfe", "in UTF-16; save it as UTF-8"),
-    (b"\xfe\xff", "in UTF-16; save it as UTF-8"),
-)
 _SEPARATORS = (";", "\t", "|")
-_HINT = re.compile(rb'"?sep=(.)"?,*\r?\n', re.IGNORECASE)  # the line that tells a spreadsheet the separator
-_ENDS_WITH_CR = re.compile(rb'[^"\r\n]*+(?:(?>"[^"]*+"[^"\r\n]*+))*+\r(?!\r*\n)')  # outside quotes
-_END_OF_FILE = b"\x1a"  # Ctrl-Z, which old systems append to a text
 SEARCHED = 20  # lines that are searched for a header that is not in the first one
 CLOSE = 0.75  # the similarity from which on an unknown column counts as a misspelling of a known one
-_RULE = f"the first line of a drop names its columns: {', '.join(COLUMNS)}, and detail types by their codes"
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """The header of a drop."""
+def standard_columns(
+    path: Path,
+    names: Sequence[str],
+    header: Header | None,
+    detail_types: Iterable[str] = (),
+    sources: Iterable[str] = (),
+) -> tuple[str, ...]:
+    """Return the names of a file's columns in the standard form; a column may be a detail type, by its code.
 
-    columns: tuple[str, ...]  # in the order of the file; "" stands for empty nameless columns at the end
-    size: int  # bytes, from the start of the file to the first row
-    next_line: int  # the line of the first row
-    text: str  # unchanged, with the byte order mark if it has one
-    ends_with_cr: bool  # lines end with CR alone, as on old Macintosh systems
-
-
-def read_header(path: Path, start: bytes, detail_types: Iterable[str] = ()) -> Header:
-    """Read the header from the first HEADER_BYTES of a file; a column may be a detail type, named by its code.
-
-    Raises DropRefused if it is not the header of a drop.
+    Others hold keys of sources, named by FURTHER_KEY and their codes. "" stands for empty nameless columns at the end;
+    `header` is that of CSV. Raises DropRefused if it is not a drop.
     """
-    codes = {code.lower() for code in detail_types}
-    for magic, kind in _OTHER_KINDS:
-        if start.startswith(magic):
-            raise DropRefused(path, f"is {kind}")
-    mark = UTF_8_MARK if start.startswith(UTF_8_MARK) else b""
-    text = start.removeprefix(mark)
-    ends_with_cr = _ENDS_WITH_CR.match(text.lstrip(b"\r\n")) is not None
-    if ends_with_cr:
-        text = text.replace(b"\r", b"\n")
-    if len(start) < HEADER_BYTES and not text.endswith(b"\n"):
-        text = without_end_of_file(text) + b"\n"
-    body = text.lstrip(b"\r\n")
-    if hint := _HINT.match(body):
-        if hint[1] != b",":
-            raise DropRefused(path, f"{_separated_by(hint[1].decode(errors='replace'))}; {_RULE}")
-        body = body[hint.end() :].lstrip(b"\r\n")
-    if not body:
-        raise DropRefused(path, f"is empty; {_RULE}")
-    blank = text[: len(text) - len(body)]
-    record = record_at(body, 0)
-    return Header(
-        columns=_columns(path, record or body[: body.find(b"\n") + 1], codes, body, is_sound=bool(record)),
-        size=min(len(start), len(mark) + len(blank) + len(record)),
-        next_line=1 + blank.count(b"\n") + record.count(b"\n"),
-        text=as_text(mark + record),
-        ends_with_cr=ends_with_cr,
-    )
-
-
-def without_end_of_file(text: bytes) -> bytes:
-    """Return the last bytes of a file without the Ctrl-Z that old systems append to a text."""
-    return text.rstrip(_END_OF_FILE)
-
-
-def _columns(path: Path, record: bytes, codes: Set[str], body: bytes, *, is_sound: bool) -> tuple[str, ...]:
-    if b"\0" in record:
-        raise DropRefused(path, "has NUL bytes in its header; is it UTF-16? save it as UTF-8")
-    if end_of_text(record) < len(record):
-        raise DropRefused(path, "has a header that is not UTF-8; save it as UTF-8")
-    cells = fields_of(record) if is_sound else record.split(b",")
-    texts = (cell.decode().strip().removeprefix('"').removesuffix('"') for cell in cells)
-    columns = tuple(_column(text, KNOWN | codes) for text in texts)
-    if not set(columns) & set(COLUMNS) and (above := _lines_above_header(body)):
+    codes = _codes(detail_types, sources)
+    rule = _rule(codes)
+    if header is not None and header.hint not in (None, ","):
+        raise DropRefused(path, f"{_separated_by(header.hint or '')}; {rule}")
+    if not names:
+        raise DropRefused(path, f"is empty; {rule}")
+    columns = tuple(_column(name, KNOWN | codes) for name in names)
+    if header and not set(columns) & set(COLUMNS) and (above := _lines_above_header(header.body)):
         lines = "a line" if above == 1 else f"{above} lines"
-        raise DropRefused(path, f"has {lines} above its header; remove what is above it; {_RULE}")
+        raise DropRefused(path, f"has {lines} above its header; remove what is above it; {rule}")
+    is_sound = header is None or header.is_sound
     if faults := _faults(columns, codes) or ([] if is_sound else ["has a quote in its header that is not closed"]):
-        raise DropRefused(path, f"{'; '.join(faults)}; {_RULE}")
+        raise DropRefused(path, f"{'; '.join(faults)}; {rule}")
     return columns
+
+
+def standard_member(
+    path: Path, name: str, line: int, detail_types: Iterable[str] = (), sources: Iterable[str] = ()
+) -> str | None:
+    """Return the column that a member of JSON is in the standard form, None for a remark that is for people.
+
+    Raises DropRefused for an unknown one.
+    """
+    codes = _codes(detail_types, sources)
+    column = _column(name, KNOWN | codes)
+    if column not in (KNOWN | codes) - {""}:
+        raise DropRefused(path, f"{_unknown('member', column, codes)}; {_rule(codes)}", line)
+    return None if column in REMARKS and column != REASONS else column
+
+
+def further_key(source: str) -> str:
+    """Return the name of the column that holds keys of a source, given its code."""
+    return f"{FURTHER_KEY}{source.lower()}"
+
+
+def _codes(detail_types: Iterable[str], sources: Iterable[str]) -> Set[str]:
+    return {code.lower() for code in detail_types} | {further_key(code) for code in sources}
 
 
 def _lines_above_header(body: bytes) -> int:
@@ -134,20 +96,32 @@ def _faults(columns: tuple[str, ...], codes: Set[str]) -> list[str]:
             if any({part.strip(' "') for part in cell.split(separator)} & set(COLUMNS) for cell in columns):
                 return [f"has no commas in its header; {_separated_by(separator)}"]
         seen = next((f"; {_separated_by(one)}" for one in _SEPARATORS if len(columns) == 1 and one in columns[0]), "")
-        return [f"has no header row with a column of ours{seen}" if seen else "has no header row"]
+        return [f"has no header row with a column that is known{seen}" if seen else "has no header row"]
     named = _without_nameless(columns)
     faults = [f"has the column {name} {times} times" for name, times in Counter(named).items() if times > 1 and name]
     if "" in named:
         faults.append(f"has no name for column {named.index('') + 1}, give it one or remove the column")
-    for name in dict.fromkeys(named):
-        if name not in KNOWN | codes:
-            close = difflib.get_close_matches(name, [*COLUMNS, *sorted(codes)], n=1, cutoff=CLOSE)
-            shown = repr(name if len(name) <= 40 else name[:39] + "…")
-            faults.append(f"has an unknown column {shown}" + (f", is it {close[0]}?" if close else ""))
-    missing = [name for name in REQUIRED if name not in named and not (name == "details" and codes & set(named))]
-    if missing and not set(OF_A_DELETION) <= set(named):
+    faults += [_unknown("column", name, codes) for name in dict.fromkeys(named) if name not in KNOWN | codes]
+    details = {name for name in codes & set(named) if not name.startswith(FURTHER_KEY)}
+    missing = [name for name in REQUIRED if name not in named and not (name == "details" and details)]
+    if missing and not any(columns <= set(named) for columns in OF_A_DELETION):
         faults.append(f"lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
     return faults
+
+
+def _unknown(what: str, name: str, codes: Set[str]) -> str:
+    close = difflib.get_close_matches(name, [*COLUMNS, *sorted(codes)], n=1, cutoff=CLOSE)
+    shown = repr(name if len(name) <= 40 else name[:39] + "…")
+    return f"has an unknown {what} {shown}" + (f", is it {close[0]}?" if close else "")
+
+
+def _rule(codes: Set[str]) -> str:
+    details = sorted(code for code in codes if not code.startswith(FURTHER_KEY))
+    known = f" ({', '.join(details)})" if details else ""
+    return (
+        f"a drop names its columns in the first line: {', '.join(COLUMNS)}, detail types by their codes{known}, and "
+        f"{FURTHER_KEY}<source> for keys of further sources"
+    )
 
 
 def _without_nameless(columns: tuple[str, ...]) -> tuple[str, ...]:

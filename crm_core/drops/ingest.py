@@ -4,31 +4,58 @@ from __future__ import annotations
 
 import json
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
 
-from crm_core.drops.contract import ValidChunk, validate
+from crm_core.drops.contract import validate
 from crm_core.drops.noted_rows import NotedRows, notes_on, outdated_repeats
-from crm_core.drops.reader import RawChunk, fingerprint, read_drop
+from crm_core.drops.prepared import Prepared, prepared_ahead
+from crm_core.drops.reader import Form, drop_id, read_drop
 from crm_core.drops.registry import keep_rejects, rejected_lines
+from crm_core.drops.snapshots import (
+    LIMIT,
+    NAMED,
+    Approval,
+    Held,
+    SnapshotOptions,
+    declined,
+    hold,
+    known_as,
+    require_past,
+    scope_of,
+    snapshot_of,
+    why_held,
+)
+from crm_core.drops.stated_keys import stage_keys
 from crm_core.errors import DropRefused, DropUnreadable
+from crm_core.formats.files import fingerprint
 from crm_core.model import Difference, MergeReport, Reject
 from crm_core.postgres.connection import Connection, Database
+from crm_core.profiles.profile import Profile
 from crm_core.reading.reads import transitions_at
-from crm_core.reference import held_types
+from crm_core.reference import held_types, reference_types
 from crm_core.resources import statement
-from crm_core.timeline.merge import Merged, Origin, encoded, merge, stage, staging
+from crm_core.timeline.merge import (
+    Merged,
+    Origin,
+    Snapshot,
+    encoded,
+    find_unlisted,
+    merge,
+    stage,
+    stage_rejects,
+    staging,
+    staging_snapshot,
+)
+from crm_core.values.text import storable
 
 Progress = Callable[[str, int, int | None], None]  # the phase, how much of it is done, and its total if known
 READING = "reading"  # the phase that counts bytes; those of the merge count steps without a known total
-PREFETCHED_BATCHES = 2  # batches that are validated while one is staged
-_Prepared = tuple[RawChunk, ValidChunk, list[bytes]]  # the last member: the accepted rows, encoded
 MAX_SHOWN = 10  # rejects that a report shows, and differences of a dry run
 MAX_MOMENTS = 100  # moments of the first rows, at which a dry run looks for differences
 MAX_NAMED = 3  # of these lines, how many a refusal under --strict or a note names
@@ -44,6 +71,11 @@ class Options:
     strict: bool = False  # refuse the drop if a row is bad
     shown_as: str | None = None  # the name of the file in reports, if not its path
     sha256: str | None = None  # of the expected bytes, if they were read before: a file with other bytes is refused
+    profile: Profile | None = None  # how to read the file; None: it has the standard form
+    snapshot: SnapshotOptions | None = None  # of a snapshot; None: that of the profile, if it says so
+    snapshot_limit: float = LIMIT  # the share of its scope that a snapshot may end; with more it is held
+    known_as: str | None = None  # of a drop that was held: by what it is known
+    approval: Approval | None = None  # of a drop that was held
 
 
 def ingest(
@@ -66,42 +98,61 @@ def ingest_on(
     """Take in one drop over a connection in autocommit, or within its transaction."""
     started = time.monotonic()
     now = datetime.now(UTC)
-    sha256: str | None = None
+    drop, content = None, ""
+    if options.snapshot is not None:
+        scope_of(options.snapshot.scope, reference_types(connection))
+        require_past(options.snapshot.at or now, now)
+
+    def whole(report: MergeReport) -> MergeReport:
+        return replace(
+            report,
+            file=storable(options.shown_as or str(path)),
+            sha256=drop and drop.sha256,
+            seconds=round(time.monotonic() - started, 3),
+            dry_run=options.dry_run,
+        )
+
     try:
-        sha256 = options.sha256 or fingerprint(path)
+        of_profile = snapshot_of(options.profile, path, options.shown_as or path.name, options.time_zone)
+        options = replace(options, snapshot=options.snapshot or of_profile)
+        content = options.sha256 or fingerprint(path)
+        read_as = drop_id(content, path, options.profile, options.shown_as)
+        drop = _Drop(path, content, options.known_as or known_as(read_as, options.snapshot))
         if not options.dry_run:
-            _see(connection, path, sha256, now)
+            _see(connection, drop, options, now)
         with connection.transaction(force_rollback=options.dry_run):
-            known = _known(connection, sha256, now)
+            known = _known(connection, drop.sha256, now)
             if known.is_merged and not known.rejected:
                 report, merged = _replayed(known), None
+            elif known.is_declined and options.approval is None:
+                report, merged = declined(connection, drop.sha256), None
             else:
-                report, merged = _read_and_merge(connection, path, sha256, known, now, options, progress)
-            report = replace(
-                report,
-                file=_storable(options.shown_as or str(path)),
-                sha256=sha256,
-                seconds=round(time.monotonic() - started, 3),
-                dry_run=options.dry_run,
-            )
+                report, merged = _read_and_merge(connection, drop, known, now, options, progress)
+            report = whole(report)
             if merged is not None:
-                _record(connection, report, merged, is_more=known.is_merged)
+                _record(connection, report, merged, options, is_more=known.is_merged)
             return report
+    except Held as held:
+        report = whole(held.report)
+        hold(connection, path, content, report, sent_by=options.actor, is_strict=options.strict, now=now)
+        return report
     except DropRefused as refusal:
-        error = _storable(str(refusal).replace(str(path), options.shown_as or str(path)))
-        is_judged = not isinstance(refusal, DropUnreadable)
-        if sha256 is not None and is_judged and not options.dry_run:
-            values = {"sha256": sha256, "error": error}
+        error = storable(str(refusal).replace(str(path), options.shown_as or str(path)))
+        was_read = not isinstance(refusal, DropUnreadable)
+        if drop is not None and was_read and not options.dry_run:
+            values = {"sha256": drop.sha256, "error": error}
             connection.execute(statement("drop/record_refused"), values)
-        return MergeReport(
-            file=_storable(options.shown_as or str(path)),
-            sha256=sha256,
-            status="refused",
-            seconds=round(time.monotonic() - started, 3),
-            error=error,
-            dry_run=options.dry_run,
-            rejects=refusal.rejects if isinstance(refusal, _TooStrict) else (),
-        )
+        rejects = refusal.rejects if isinstance(refusal, _TooStrict) else ()
+        return whole(MergeReport(file="", sha256=None, status="refused", error=error, rejects=rejects))
+
+
+@dataclass(frozen=True, slots=True)
+class _Drop:
+    """A file, and by what it is known."""
+
+    path: Path
+    content: str  # the SHA-256 of its bytes
+    sha256: str  # that, or of a snapshot of that and more
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +164,8 @@ class _Known:
     read: int = 0
     accepted: int = 0
     rejected: int = 0  # of a merged drop: they are validated again
+    is_declined: bool = False
+    snapshot_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -126,7 +179,7 @@ class _Staged:
 
 
 def _replayed(known: _Known) -> MergeReport:
-    """Report on a drop that is in already, whole."""
+    """Return the report on a drop that was taken in before, with every row accepted."""
     return MergeReport(
         file="",
         sha256=None,
@@ -138,30 +191,56 @@ def _replayed(known: _Known) -> MergeReport:
 
 
 def _read_and_merge(
-    connection: Connection, path: Path, sha256: str, known: _Known, now: datetime, options: Options, progress: Progress
+    connection: Connection, drop: _Drop, known: _Known, now: datetime, options: Options, progress: Progress
 ) -> tuple[MergeReport, Merged | None]:
     """Merge the rows of a drop; of a drop that was merged before, only the rejected rows that are valid now."""
-    types = held_types(connection)
+    path, sha256, types = drop.path, drop.sha256, held_types(connection)
     codes = [kind.code for kind in types.detail_types if kind.is_active]
-    batches = read_drop(path, sha256=sha256, detail_types=codes)
+    sources = [source.code for source in types.sources if source.is_active]
+    form = Form(codes, options.profile, options.time_zone, options.shown_as, sources)
+    snapshot = None
+    if options.snapshot is not None and not known.is_merged:
+        at = known.snapshot_at or options.snapshot.at or now
+        snapshot = Snapshot(at, tuple(scope_of(options.snapshot.scope, types).values()))
+    is_blank = snapshot is not None and not path.stat().st_size  # it says that there is nothing
+    batches = iter(()) if is_blank else read_drop(path, form, sha256=drop.content)
     if known.is_merged:
         lines = rejected_lines(connection, sha256)
         batches = (batch.only(lines) for batch in batches)
     latest = max(now, known.first_seen)  # the clock may have been set back since the drop was first seen
-    judge = partial(validate, types=types, first_seen=known.first_seen, now=latest, time_zone=options.time_zone)
+    first_seen = known.snapshot_at or known.first_seen if snapshot is None else snapshot.at
+    check = partial(validate, types=types, first_seen=first_seen, now=latest, time_zone=form.zone)
     noted, merged, differences = NotedRows(connection), None, tuple[Difference, ...]()
+    unlisted, why = None, None
     size = path.stat().st_size
     progress(READING, 0, size)
-    with staging(connection):
-        judged = _prepared_ahead(batches, judge)
+    with staging(connection), staging_snapshot(connection) if snapshot else nullcontext():
+        prepared = prepared_ahead(batches, check)
         keeps = None if options.dry_run else sha256
-        staged = _stage(connection, keeps, judged, noted, lambda done: progress(READING, done, size))
+        staged = _stage(
+            connection,
+            keeps,
+            prepared,
+            noted,
+            lambda done: progress(READING, done, size),
+            is_snapshot=snapshot is not None,
+        )
         if staged.rejected and options.strict:
             raise _TooStrict(path, staged.rejected, staged.shown)
+        if snapshot is not None and options.snapshot is not None:
+            unlisted = find_unlisted(connection, snapshot, named=NAMED)
+            rows = staged.accepted + staged.rejected
+            why = None if options.approval else why_held(unlisted, rows, options.snapshot_limit)
+            if why is not None and not options.dry_run:
+                raise Held(_report(known, staged, None), unlisted, why, sha256)
         if staged.accepted or not known.is_merged:
             steps = count(1)
             origin = Origin(options.actor, "drop", drop_sha256=sha256)
-            merged = merge(connection, origin, lambda step: progress(_in_words(step), next(steps), None))
+
+            def on_step(step: str) -> None:
+                progress(_in_words(step), next(steps), None)
+
+            merged = merge(connection, origin, on_step, snapshot=snapshot)
             differences = tuple(islice(_differences(connection), MAX_SHOWN)) if options.dry_run else ()
     ending_nobody, fallen_together = noted.after_merge(MAX_NAMED)
     report = replace(
@@ -177,7 +256,8 @@ def _read_and_merge(
         is_replay=known.is_merged,
         is_whole=staged.is_whole,
     )
-    return replace(report, notes=notes, differences=differences), merged
+    notes += (f"it would be held: {why}",) if why else ()
+    return replace(report, notes=notes, differences=differences, unlisted=unlisted), merged
 
 
 def _differences(connection: Connection) -> Iterator[Difference]:
@@ -191,17 +271,22 @@ def _differences(connection: Connection) -> Iterator[Difference]:
 def _stage(
     connection: Connection,
     sha256: str | None,
-    judged: Iterator[_Prepared],
+    prepared: Iterator[Prepared],
     noted: NotedRows,
     on_bytes: Callable[[int], None],
+    *,
+    is_snapshot: bool,
 ) -> _Staged:
     """Stage the valid rows, and keep the others as the rejects of the drop, if it is given."""
     staged = _Staged()
     if sha256 is not None:
         connection.execute(statement("drop/forget_rejects"), {"sha256": sha256})
-    for batch, valid, rows in judged:
-        stage(connection, rows)
+    for batch, valid_alone, rows in prepared:
+        valid = stage_keys(connection, batch, valid_alone)
+        stage(connection, rows if valid is valid_alone else encoded(valid.changes, valid.details))
         noted.add(valid.changes)
+        if is_snapshot and valid.rejected_uids:
+            stage_rejects(connection, valid.rejected_uids)
         if sha256 is not None:
             keep_rejects(connection, sha256, batch.header, valid.rejects)
         staged.accepted += valid.changes.height
@@ -234,6 +319,7 @@ def _report(known: _Known, staged: _Staged, merged: Merged | None) -> MergeRepor
         rows_unchanged=accepted - merged.rows_changed,
         rows_late=merged.rows_late,
         rows_superseded=merged.rows_superseded,
+        entities_ended=merged.entities_ended,
         entity_versions_added=merged.entity_versions_added,
         detail_versions_added=merged.detail_versions_added,
     )
@@ -244,31 +330,31 @@ def _in_words(step: str) -> str:
     return step.rpartition("/")[2].lstrip("0123456789_").replace("_", " ")
 
 
-def _prepared_ahead(batches: Iterator[RawChunk], judge: Callable[[RawChunk], ValidChunk]) -> Iterator[_Prepared]:
-    """Read, validate and encode the next batches in threads, while the caller stages the current one."""
-
-    def judged(reading: Future[RawChunk | None]) -> _Prepared | None:
-        if (batch := reading.result()) is None:
-            return None
-        valid = judge(batch)
-        return batch, valid, encoded(valid.changes, valid.details)
-
-    with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(PREFETCHED_BATCHES, "judge") as judges:
-        begun = (judges.submit(judged, reader.submit(next, batches, None)) for _ in count())
-        ahead = deque(islice(begun, PREFETCHED_BATCHES))
-        while one := ahead.popleft().result():
-            ahead.append(next(begun))
-            yield one
-
-
-def _record(connection: Connection, report: MergeReport, merged: Merged, *, is_more: bool) -> None:
-    """Record what a drop did, or what more of it was merged."""
+def _record(connection: Connection, report: MergeReport, merged: Merged, options: Options, *, is_more: bool) -> None:
+    """Record what a drop did, or what more of it was merged; if it was held, that it is no more."""
     values = report.as_json() | {"batch_id": merged.batch_id, "merged_at": merged.recorded_at}
     connection.execute(statement("drop/record_more" if is_more else "drop/record_merged"), values)
+    if options.snapshot is not None and not is_more:
+        by = options.approval or Approval(options.actor, "it ends less now")
+        values = {"sha256": report.sha256, "by": by.by, "reason": by.reason, "now": merged.recorded_at}
+        connection.execute(statement("drop/approve"), values)
 
 
-def _see(connection: Connection, path: Path, sha256: str, now: datetime) -> None:
-    values = {"sha256": sha256, "file_name": _storable(path.name), "bytes": path.stat().st_size, "now": now}
+def _see(connection: Connection, drop: _Drop, options: Options, now: datetime) -> None:
+    profile, snapshot = options.profile, options.snapshot
+    values = {
+        "sha256": drop.sha256,
+        "file_name": storable(options.shown_as or drop.path.name),
+        "bytes": drop.path.stat().st_size,
+        "now": now,
+        "content_sha256": None if drop.content == drop.sha256 else drop.content,
+        "scope": None,
+        "at": None,
+        "profile": profile and profile.name,
+        "profile_toml": profile and profile.text,
+    }
+    if snapshot is not None:
+        values |= {"scope": ",".join(scope_of(snapshot.scope, reference_types(connection))), "at": snapshot.at}
     connection.execute(statement("drop/see"), values)
 
 
@@ -277,17 +363,12 @@ def _known(connection: Connection, sha256: str, now: datetime) -> _Known:
     row = connection.execute(statement("drop/lock"), {"sha256": sha256}).fetchone()
     if row is None:  # a dry run of a new drop
         return _Known(now)
-    first_seen, status, read, accepted, rejected = row
+    first_seen, status, read, accepted, rejected, snapshot_at = row
     return (
-        _Known(first_seen, is_merged=True, read=read, accepted=accepted, rejected=rejected)
+        _Known(first_seen, is_merged=True, read=read, accepted=accepted, rejected=rejected, snapshot_at=snapshot_at)
         if status == "merged"
-        else _Known(first_seen)
+        else _Known(first_seen, is_declined=status == "declined", snapshot_at=snapshot_at)
     )
-
-
-def _storable(text: str) -> str:
-    """Return the text that names a file in a form that PostgreSQL can store."""
-    return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 class _TooStrict(DropRefused):

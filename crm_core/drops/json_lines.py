@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from crm_core.drops.csv_header import COLUMNS
-from crm_core.drops.csv_records import raw_of
-from crm_core.drops.reader import RawChunk
+from crm_core.drops.csv_header import COLUMNS, further_key
 from crm_core.errors import ChangesRefused, LineFault
+from crm_core.formats.chunk import RawChunk
+from crm_core.formats.csv_records import raw_of
 from crm_core.model import Reason
 from crm_core.values.hashing import code_key
 
@@ -29,14 +29,14 @@ class LinesOfJson(RawChunk):
         return [raw_of(parts[line - 1], line) for line in lines]
 
 
-def read_lines(body: bytes, detail_types: Iterable[str]) -> LinesOfJson:
+def read_lines(body: bytes, detail_types: Iterable[str], sources: Iterable[str] = ()) -> LinesOfJson:
     """Read all changes of a text in UTF-8, one a line; blank lines are passed over.
 
     Members are the columns of a drop: `details` is a list of objects, and any of the detail types may be a member of
-    its own, named by its code. Other values are texts; null and blank say nothing. Raises ChangesRefused for lines
-    that are no such objects.
+    its own, named by its code, as may keys of further sources. Other values are texts; null and blank say nothing.
+    Raises ChangesRefused for lines that are not such objects.
     """
-    columns = [*COLUMNS, *map(code_key, detail_types)]
+    columns = [*COLUMNS, *map(code_key, detail_types), *map(further_key, sources)]
     rows: list[tuple[int | str | None, ...]] = []
     faults: list[LineFault] = []
     for line, record in enumerate(body.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
@@ -52,15 +52,15 @@ def read_lines(body: bytes, detail_types: Iterable[str]) -> LinesOfJson:
 
 
 def _members(record: bytes, columns: Sequence[str]) -> tuple[dict[str, str], list[tuple[str, Reason | None]]]:
-    """Read one line: its members as the cells of a drop, and what is wrong with it."""
+    """Return the members of one line as the cells of a drop, and what is wrong with the line."""
     try:
         value: object = json.loads(record.decode(), object_pairs_hook=_each_once)
     except UnicodeDecodeError:
         return {}, [("is not UTF-8; send UTF-8", Reason.INVALID_ENCODING)]
     except (ValueError, RecursionError) as error:
-        return {}, [(f"is no JSON that can be read: {error}; send one object a line", None)]
+        return {}, [(f"is not JSON that can be read: {error}; send one object on each line", None)]
     if not isinstance(value, dict):
-        return {}, [("is no JSON object; send one a line", None)]
+        return {}, [("is not a JSON object; send one on each line", None)]
     return {code_key(name): _cell(item) for name, item in value.items()}, list(_faults(value, columns))
 
 

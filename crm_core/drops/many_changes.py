@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
 from crm_core.drops.contract import ValidChunk, validate
-from crm_core.drops.json_lines import read_lines
+from crm_core.drops.json_lines import LinesOfJson, read_lines
+from crm_core.drops.stated_keys import stage_keys
 from crm_core.errors import ChangesRefused, KeyReused, LineFault
 from crm_core.postgres.connection import Connection
 from crm_core.reference import held_types
@@ -18,7 +19,7 @@ from crm_core.values.hashing import normal_forms
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who sends many changes, and under which key; see `single_change.Provenance`."""
+    """Who sends many changes, with which Idempotency-Key; see `single_change.Provenance`."""
 
     actor: str
     request_id: str
@@ -37,7 +38,7 @@ class Recorded:
 def record_lines(connection: Connection, body: bytes, sender: Sender, *, now: datetime, time_zone: tzinfo) -> Recorded:
     """Record all changes of a text of JSON lines as one batch of a request, in one transaction.
 
-    The lines obey the contract of a drop. Like any request they are no repeats, and a change without change_ts is later
+    The lines obey the contract of a drop. As in any request they are not repeats; a change without change_ts is later
     than all that is known of its entity. Raises ChangesRefused with the faults of every bad line, and KeyReused;
     nothing was recorded then.
     """
@@ -45,24 +46,32 @@ def record_lines(connection: Connection, body: bytes, sender: Sender, *, now: da
         if sender.key is not None and (answered := _answered(connection, sender)) is not None:
             return answered
         types = held_types(connection)
-        chunk = read_lines(body, [kind.code for kind in types.detail_types if kind.is_active])
+        codes = [kind.code for kind in types.detail_types if kind.is_active]
+        chunk = read_lines(body, codes, [source.code for source in types.sources if source.is_active])
         if chunk.frame.is_empty():
-            raise ChangesRefused([LineFault(1, "is missing; send one JSON object a line")])
+            raise ChangesRefused([LineFault(1, "is missing; send one JSON object on each line")])
         valid = validate(chunk, types, first_seen=now, now=now, time_zone=time_zone)
-        if valid.rejects:
-            raise ChangesRefused([LineFault(each.line, each.raw, ", ".join(each.reasons)) for each in valid.rejects])
+        _require_good(valid)
         undated = chunk.frame.filter(normal_forms(chunk.frame["change_ts"]).is_null())["line"].to_list()
-        document = _merged(connection, valid, undated, sender)
+        document = _merged(connection, chunk, valid, undated, sender)
         if sender.key is not None:
             values = _key(sender) | {"fingerprint": sender.fingerprint, "outcome": "recorded", "document": document}
             connection.execute(statement("change/keep_answer"), values)
         return Recorded(document)
 
 
-def _merged(connection: Connection, valid: ValidChunk, undated: list[int], sender: Sender) -> str:
+def _require_good(valid: ValidChunk) -> None:
+    if valid.rejects:
+        raise ChangesRefused([LineFault(each.line, each.raw, ", ".join(each.reasons)) for each in valid.rejects])
+
+
+def _merged(connection: Connection, chunk: LinesOfJson, valid: ValidChunk, undated: list[int], sender: Sender) -> str:
     with staging(connection):
+        _require_good(stage_keys(connection, chunk, valid))
         stage(connection, encoded(valid.changes, valid.details))
+        connection.execute(statement("merge/15_follow_keys"))
         connection.execute(statement("merge/20_lock_entities"))
+        uids = [str(uid) for (uid,) in connection.execute(statement("change/staged_uids"))]
         if undated:
             connection.execute(statement("change/date_undated"), {"lines": undated})
         merged = merge(connection, Origin(sender.actor, "request", request_id=sender.request_id))
@@ -76,7 +85,7 @@ def _merged(connection: Connection, valid: ValidChunk, undated: list[int], sende
         "rows_superseded": merged.rows_superseded,
         "entity_versions_added": merged.entity_versions_added,
         "detail_versions_added": merged.detail_versions_added,
-        "entity_uids": valid.changes.sort("line")["entity_uid"].to_list(),
+        "entity_uids": uids,
     }
     return json.dumps(fields, separators=(",", ":"))
 

@@ -11,18 +11,20 @@ import numpy as np
 import numpy.typing as npt
 from psycopg.rows import TupleRow
 
-from crm_core.drops.csv_header import COLUMNS, REMARKS
-from crm_core.drops.csv_records import UTF_8_MARK
+from crm_core.drops.csv_header import COLUMNS
+from crm_core.formats.csv_records import COMMA, UTF_8_MARK
+from crm_core.formats.remarks import REMARKS
 from crm_core.model import Reason, Reject
 from crm_core.postgres.connection import Connection
 from crm_core.postgres.streams import in_blocks
+from crm_core.profiles.profile import Profile
+from crm_core.profiles.toml import read_profile
 from crm_core.resources import statement
 
 Document = str  # one JSON object
 PART = 1_000  # drops that a stream reads at once
 
-_REMARKS_OF_HEADER = re.compile(r"\A" + "".join(f'"?{name}"?,' for name in REMARKS), re.IGNORECASE)
-_REMARKS_OF_ROW = re.compile(r'\A"?\d+"?,"?[a-z_ ]*"?,')
+_REMARKS_OF_OBJECT = re.compile(rf'\A"{REMARKS[0]}"\s*:\s*\d+\s*,\s*"{REMARKS[1]}"\s*:\s*"[a-z_ ]*"\s*,?\s*')
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +121,15 @@ def keep_rejects(connection: Connection, sha256: str, header: str, rejects: Sequ
 
 
 def header_of(connection: Connection, sha256: str) -> str:
-    """Read the header line of a drop that has rejected rows; of one without, that of the standard form."""
+    """Read the header line of a drop with rejected rows, empty for lines of JSON; else that of the standard form."""
     row = connection.execute(statement("drop/header"), {"sha256": sha256}).fetchone()
-    return (row and row[0]) or ",".join(COLUMNS)
+    return ",".join(COLUMNS) if row is None or row[0] is None else str(row[0])
+
+
+def profile_of(connection: Connection, sha256: str) -> Profile | None:
+    """Read the profile that a drop was read by, as it was then; None for the standard form."""
+    row = connection.execute(statement("drop/header"), {"sha256": sha256}).fetchone()
+    return None if row is None or row[1] is None else read_profile(row[1], row[2], f"{row[1]}.toml")
 
 
 def rejects_page(connection: Connection, sha256: str, *, limit: int = 20, offset: int = 0) -> Page:
@@ -177,19 +185,34 @@ def stream_rejects_of_all(
             yield "".join(f"{document}\n" for document in documents).encode()
 
 
-def rejects_csv(connection: Connection, sha256: str) -> Iterator[bytes]:
+def rejects_file(connection: Connection, sha256: str) -> Iterator[bytes]:
     r"""Write the rejected rows of a drop as a file to correct and ingest again, in blocks; UTF-8, lines end with \n.
 
     It has the drop's own header and rows unchanged, after two columns that a drop may have and that say nothing about
     the entity: where the row was, and why it was rejected. A file of rejects that was ingested has these columns
-    already: in front they are replaced, elsewhere they stay as they are. Bytes that were not UTF-8 are written \xNN.
+    already: in front they are replaced, elsewhere they stay as they are. Bytes that were not UTF-8 are written \xNN. Of
+    lines of JSON these are lines of JSON, with two further members in front.
     """
     header = header_of(connection, sha256)
+    if not header:
+        return in_blocks(_with_members(connection, sha256))
+    profile = profile_of(connection, sha256)
+    separator = profile.layout.separator if profile else COMMA
     mark = UTF_8_MARK.decode() if header.startswith(UTF_8_MARK.decode()) else ""
-    columns, had_remarks = _REMARKS_OF_HEADER.subn("", header.removeprefix(mark))
+    columns, had_remarks = _remarks_of_header(separator).subn("", header.removeprefix(mark))
     if any(name in columns.lower() for name in REMARKS):
         return in_blocks(_as_they_stood(connection, sha256, header))
-    return in_blocks(_with_remarks(connection, sha256, f"{mark}{','.join(REMARKS)},{columns}", bool(had_remarks)))
+    remarked = f"{mark}{separator.join(REMARKS)}{separator}{columns}"
+    return in_blocks(_with_remarks(connection, sha256, remarked, separator, had_remarks=bool(had_remarks)))
+
+
+def _remarks_of_header(separator: str) -> re.Pattern[str]:
+    return re.compile(r"\A" + "".join(f'"?{name}"?{re.escape(separator)}' for name in REMARKS), re.IGNORECASE)
+
+
+def _remarks_of_row(separator: str) -> re.Pattern[str]:
+    sep = re.escape(separator)
+    return re.compile(rf'\A"?\d+"?{sep}"?[a-z_ ]*"?{sep}')
 
 
 def _as_they_stood(connection: Connection, sha256: str, header: str) -> Iterator[bytes]:
@@ -198,11 +221,24 @@ def _as_they_stood(connection: Connection, sha256: str, header: str) -> Iterator
         yield f"{raw}\n".encode()
 
 
-def _with_remarks(connection: Connection, sha256: str, header: str, had_remarks: bool) -> Iterator[bytes]:
+def _with_remarks(
+    connection: Connection, sha256: str, header: str, separator: str, *, had_remarks: bool
+) -> Iterator[bytes]:
+    remarks = _remarks_of_row(separator)
     yield f"{header}\n".encode()
     for line, reasons, raw in _every_reject(connection, sha256):
-        row = _REMARKS_OF_ROW.sub("", raw) if had_remarks else raw
-        yield f"{line},{' '.join(reasons)},{row}\n".encode()
+        row = remarks.sub("", raw) if had_remarks else raw
+        yield f"{line}{separator}{' '.join(reasons)}{separator}{row}\n".encode()
+
+
+def _with_members(connection: Connection, sha256: str) -> Iterator[bytes]:
+    for line, reasons, raw in _every_reject(connection, sha256):
+        if raw.startswith("{"):
+            members = _REMARKS_OF_OBJECT.sub("", raw[1:].lstrip())
+            comma = "" if members.startswith("}") else ", "
+            yield f'{{"{REMARKS[0]}": {line}, "{REMARKS[1]}": "{" ".join(reasons)}"{comma}{members}\n'.encode()
+        else:
+            yield f"{raw}\n".encode()
 
 
 def _every_reject(connection: Connection, sha256: str) -> Iterator[TupleRow]:

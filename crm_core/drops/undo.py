@@ -58,7 +58,7 @@ def undo_drop(connection: Connection, sha256: str, kind: Kind, who: Who, *, dry_
 
 
 def undo_batch(connection: Connection, batch_id: int, kind: Kind, who: Who, *, dry_run: bool = False) -> Retraction:
-    """Undo what a request or a fixture recorded, or reinstate it, likewise.
+    """Undo what a request or a fixture recorded, or reinstate it, in one transaction.
 
     Raises UnknownBatch, and UndoRefused for a batch of a drop, for one that undoes another, and for one that is undone
     already, or is not undone.
@@ -81,7 +81,7 @@ def undo_batch(connection: Connection, batch_id: int, kind: Kind, who: Who, *, d
 def _why(what: str, kind: Kind, status: str) -> str:
     match kind, status:
         case "undo", "undone":
-            return f"{what} is undone already; reinstate it if it shall act again"
+            return f"{what} is undone already; reinstate it if it is to count again"
         case "reinstate", "merged":
             return f"{what} is not undone, so there is nothing to reinstate; see what it did in the list of drops"
         case _:

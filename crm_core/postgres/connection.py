@@ -109,7 +109,7 @@ def open_database(settings: Settings, *, is_kept: bool = False) -> Iterator[Data
 
 @contextmanager
 def open_migrated(settings: Settings, *, even_incomplete: bool = False, is_kept: bool = False) -> Iterator[Database]:
-    """Open the database of the settings likewise, of this release's schema, and whole unless said otherwise.
+    """Open the database of the settings, and require this release's schema, complete unless said otherwise.
 
     Raises DatabaseError, which includes SchemaTooOld, SchemaTooNew and SchemaIncomplete.
     """

@@ -37,8 +37,8 @@ from psycopg.conninfo import make_conninfo
 
 from crm_core.errors import EmbeddedServerFailed
 from crm_core.postgres import private
-from crm_core.postgres.keeping import repeated
 from crm_core.postgres.locks import held, held_if_free, is_last
+from crm_core.postgres.repeating import repeated
 from crm_core.postgres.session import PINNED, Bounds, as_options
 from crm_core.postgres.sqlstates import connection_error, is_starting
 from crm_core.postgres.tuning import as_configuration, server_settings
@@ -183,9 +183,9 @@ class _Server:
                 time.sleep(0.05)
 
     def revive(self) -> None:
-        """Start the server again if it is gone, over the data that it had; who connects waits for its recovery."""
+        """Start the server again if it is gone, over the data that it had; new connections wait for its recovery."""
         if self._socket() is None:
-            private.LOG.warning("the server over %s is gone, and is started again", self.data)
+            private.LOG.warning("the server over %s is gone, and is being started again", self.data)
             self._launch(time.monotonic() + START_SECONDS)
 
     def stop(self) -> None:

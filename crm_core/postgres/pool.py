@@ -32,7 +32,7 @@ class Pool:
         trust: float = 0.0,
         min_size: int = 0,
     ) -> None:
-        """Take the number of connections, the seconds to wait for a free one and to keep an idle one, and options.
+        """Set the number of connections, the seconds to wait for a free one and to keep an idle one, and options.
 
         A connection that was used less than `trust` seconds ago is lent again without checking that it still works.
         """

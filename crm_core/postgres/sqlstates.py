@@ -10,19 +10,20 @@ import psycopg
 
 from crm_core import errors
 from crm_core.errors import DatabaseError
+from crm_core.resources import DATA
 
-Told: TypeAlias = tuple[type[DatabaseError], str]  # the error, and its cure
+ErrorAndCure: TypeAlias = tuple[type[DatabaseError], str]
 
 UTF8 = "nothing was changed; use a database made with `createdb -E UTF8 -T template0 NAME`"
 AGAIN = "nothing was changed; run the command again"
-GRANTS = "data/grants.sql has all that a role needs"
+GRANTS = f"{DATA / 'grants.sql'} has all that a role needs"
 MAKE_ROOM = "nothing was changed; make room on the server's disk, then run the command again"
 LACKS = "run `crm check`, which lists what is missing, and restore a whole backup into an empty database"
 REPORT = "nothing was changed; this is a fault of crm: report it with what CRM_DEBUG=1 shows"
 POOLER = "let the pooler give each client a connection of its own (PgBouncer: pool_mode = session)"
 
 # By the whole SQLSTATE, or else by its class, which is the first two characters.
-STATES: Mapping[str, Told] = {
+STATES: Mapping[str, ErrorAndCure] = {
     "08": (errors.ServerUnreachable, f"check that the server runs; {AGAIN}"),
     "08P01": (errors.DatabaseUnfit, POOLER),
     "57P01": (errors.ServerUnreachable, f"check that the server runs; {AGAIN}"),

@@ -7,7 +7,7 @@ recording order. A state is then looked up, so a page costs as much as these cha
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from uuid import UUID
 
 from psycopg.rows import TupleRow
 
-from crm_core.model import Op, Retracting
+from crm_core.model import Effect, Op, Retracting
 from crm_core.postgres.connection import Connection
 from crm_core.reading.known import lines, rows
 from crm_core.reading.lists import Document, PageOf, Values
@@ -30,6 +30,7 @@ _State = dict[str, object]
 _Details = Mapping[str, str | None] | None
 DETAILS = "details."
 LAST = (1 << 63, 1 << 31)  # batch_id and row_no: behind every change of an instant
+BY_SNAPSHOT = (0, 0)  # comes before every change of an instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Recorded:
     from_: datetime | None = None  # recorded then or later
     to: datetime | None = None  # recorded before
     drop: str | None = None  # the SHA-256, or the name of the file under which it first came
-    op: Op | Retracting | None = None
+    op: Op | Effect | None = None
     detail_type: str | None = None  # the canonical code: changes that state a detail of it, or its end
     entity_uid: UUID | None = None
 
@@ -95,7 +96,7 @@ def stream_ledger(connection: Connection, which: Recorded | None = None) -> Iter
 
 
 def count_audit_of_all(connection: Connection, which: Recorded | None = None, *, at_most: int | None = None) -> int:
-    """Count what `audit_of_all` lists; counting stops at `at_most`, so that this answer means so many or more."""
+    """Count what `audit_of_all` lists; counting stops at `at_most`, which then means that many or more."""
     values = _values(connection, which or Recorded())
     name = "count_audit_of_few" if _are_few(connection, values) else "count_audit_of_all"
     ((count,),) = rows(connection, name, values | {"at_most": at_most})
@@ -110,7 +111,7 @@ def stream_audit_of_all(connection: Connection, which: Recorded | None = None) -
 def documents(connection: Connection, changes: Sequence[TupleRow]) -> list[Document]:
     """Return changes, each an entity_uid, change_ts, batch_id and row_no, as an audit shows them, in their order.
 
-    Of one entity, what is recorded earlier is known earlier: so this reads the ledger itself, however it was known.
+    Of one entity, what was recorded earlier is known earlier, so this reads the ledger itself, also with `known_at`.
     """
     if not changes:
         return []
@@ -163,7 +164,7 @@ def _with_names(connection: Connection, changes: Sequence[TupleRow]) -> list[Doc
 
 @dataclass(slots=True)
 class _Said:
-    """What was said of one field so far, in the order of valid time; a place is said once."""
+    """What was said of one field so far, in the order of valid time; one value for each place."""
 
     places: list[_Place] = field(default_factory=list)
     values: list[str | None] = field(default_factory=list)
@@ -174,9 +175,9 @@ class _Said:
         self.places.insert(index, place)
         self.values.insert(index, value)
 
-    def at(self, instant: datetime) -> int:
-        """Return how many statements are of an instant or earlier."""
-        return bisect_right(self.places, (instant, *LAST))
+    def before(self, place: _Place) -> int:
+        """Return how many statements are before a place."""
+        return bisect_left(self.places, place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,19 +192,30 @@ class _Change:
     promoted_by: int | None  # the batch since when a repeat stands in the place of another
 
     def says_as(self, other: _Change) -> bool:
-        """Return whether it says of its instant what another says."""
+        """Return whether it says the same as another change of its instant."""
         mine, its = ((c.place[0], c.op, c.name, c.code, c.details) for c in (self, other))
         return mine == its
 
 
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """A snapshot that does not list an entity."""
+
+    at: datetime
+    batch_id: int
+    scope: Sequence[str]  # codes of types
+
+
 @dataclass(slots=True)
 class _Walk:
-    """What is recorded of one entity so far, and acts."""
+    """What was recorded of one entity so far, and which of it acts."""
 
     changes: list[_Change] = field(default_factory=list)
+    snapshots: list[_Snapshot] = field(default_factory=list)  # that do not list the entity
     undone: set[int] = field(default_factory=set)  # batches
 
-    ends: _Said = field(default_factory=_Said)
+    deletions: _Said = field(default_factory=_Said)
+    ends: _Said | None = None  # these and the ends by snapshots; None: they have to be found
     begins: _Said = field(default_factory=_Said)
     fields: dict[str, _Said] = field(default_factory=lambda: defaultdict(_Said))  # display_name, entity_type, details.…
 
@@ -212,14 +224,33 @@ class _Walk:
         self.changes.append(change)
         if change.promoted_by is None:
             self._say(change)
+        self.ends = None
+
+    def end_by(self, snapshot: _Snapshot) -> None:
+        """Add a snapshot that does not list the entity."""
+        self.snapshots.append(snapshot)
+        self.snapshots.sort(key=lambda each: (each.at, each.batch_id))
+        self.ends = None
 
     def retract(self, op: Retracting, of_batches: Sequence[int], by: int) -> None:
-        """Let batches act no more, or again."""
+        """Undo batches, or reinstate them: their changes no longer count, or count again."""
         self.undone = self.undone | {*of_batches} if op == "undo" else self.undone - {*of_batches}
-        self.ends, self.begins, self.fields = _Said(), _Said(), defaultdict(_Said)
+        self.ends, self.deletions, self.begins, self.fields = None, _Said(), _Said(), defaultdict(_Said)
         for change in self.changes:
             if self._acts(change, by):
                 self._say(change)
+
+    def _found_ends(self) -> _Said:
+        """Return where the entity ends: snapshots end it that have its type, as of just before, in their scope."""
+        if not self.snapshots:
+            return self.deletions
+        ends = _Said([*self.deletions.places], [*self.deletions.values])
+        for snapshot in self.snapshots:
+            place = (snapshot.at, *BY_SNAPSHOT)
+            before = None if snapshot.batch_id in self.undone else self._values(place, ends)
+            if before is not None and before["entity_type"] in snapshot.scope:
+                ends.add(place)
+        return ends
 
     def _acts(self, change: _Change, now: int) -> bool:
         """Return whether a change acts; of repeats see `ledger_as_known` in sql/routines."""
@@ -237,7 +268,7 @@ class _Walk:
     def _say(self, change: _Change) -> None:
         place = change.place
         if change.op == "delete":
-            self.ends.add(place)
+            self.deletions.add(place)
         elif change.op == "upsert":
             self.begins.add(place)
         if change.name is not None:
@@ -249,18 +280,26 @@ class _Walk:
 
     def state(self, instant: datetime) -> _State | None:
         """Return the state at an instant: what was said last since the entity began stands. None: it did not exist."""
-        ended = self.ends.at(instant)
-        began = bisect_right(self.begins.places, self.ends.places[ended - 1]) if ended else 0
-        if began >= self.begins.at(instant):
+        self.ends = self.ends or self._found_ends()
+        values = self._values((instant, *LAST), self.ends)
+        if values is None:
+            return None
+        details = {name.removeprefix(DETAILS): values[name] for name in sorted(values) if name.startswith(DETAILS)}
+        return {"display_name": values["display_name"], "entity_type": values["entity_type"], "details": details}
+
+    def _values(self, place: _Place, ends: _Said) -> dict[str, str] | None:
+        """Return what stands just before a place, by field; None: the entity does not exist there."""
+        ended = ends.before(place)
+        began = bisect_right(self.begins.places, ends.places[ended - 1]) if ended else 0
+        if began >= self.begins.before(place):
             return None
         since = self.begins.places[began]
         values: dict[str, str] = {}
         for name, said in self.fields.items():
-            last = said.at(instant) - 1
+            last = said.before(place) - 1
             if last >= 0 and said.places[last] >= since and (value := said.values[last]) is not None:
                 values[name] = value
-        details = {name.removeprefix(DETAILS): values[name] for name in sorted(values) if name.startswith(DETAILS)}
-        return {"display_name": values["display_name"], "entity_type": values["entity_type"], "details": details}
+        return values
 
 
 def _recorded(change: TupleRow) -> tuple[int, int]:
@@ -275,12 +314,14 @@ def _states(
     last = {change[0]: change for change in sorted(changes, key=_recorded)}
     walks = {uid: _Walk() for uid in last}
     states: dict[tuple[int, int, UUID], tuple[_State | None, _State | None]] = {}
-    for uid, at, batch_id, row_no, op, name, code, details, promoted_by, of_batches in rows(
+    for uid, at, batch_id, row_no, op, name, code, details, promoted_by, of_batches, scope in rows(
         connection, "audit_walk", _columns([*last.values()])
     ):
         walk, instant = walks[uid], wanted.get((batch_id, row_no, uid))
         before = None if instant is None else walk.state(instant)
-        if of_batches is None:
+        if scope is not None:
+            walk.end_by(_Snapshot(at, batch_id, scope))
+        elif of_batches is None:
             walk.record(_Change((at, batch_id, row_no), op, name, code, details, promoted_by))
         else:
             walk.retract(op, of_batches, batch_id)

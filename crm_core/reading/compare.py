@@ -1,4 +1,4 @@
-"""Two instants beside each other, for people: which entities differ, in what, with names; and how many in all."""
+"""Two instants side by side, for people: which entities differ, in what, with names; and how many in all."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _candidates(
 
 
 def _walked(connection: Connection, values: Values, after: UUID | None) -> Iterator[Sequence[UUID]]:
-    """Yield the entities that the filter may let pass, in order of entity_uid: few at first, for most of them do."""
+    """Yield the entities that may fit the filter, in order of entity_uid; few at first, because most of them fit."""
     for size in chain([FIRST_CHUNK], repeat(CHUNK)):
         found = [uid for (uid,) in rows(connection, "compare_candidates", values | {"after_uid": after, "limit": size})]
         if found:
@@ -136,7 +136,7 @@ def _walked(connection: Connection, values: Values, after: UUID | None) -> Itera
 
 
 def _named(connection: Connection, like: Value) -> list[UUID] | None:
-    """Find the entities that ever had such a name; None: all, or so many that most of what changed is of them."""
+    """Find the entities that ever had such a name; None means all, or too many for a search by name to help."""
     if like is None:
         return None
     found = [uid for (uid,) in rows(connection, "named", {"like": like, "limit": MOST_NAMED + 1})]

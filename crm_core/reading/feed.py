@@ -46,7 +46,7 @@ class Feed:
 
 
 def parse_cursor(text: str) -> Cursor | None:
-    """Read a cursor; blank is the beginning. Raises CursorRefused for what is no cursor."""
+    """Read a cursor; blank is the beginning. Raises CursorRefused for anything else."""
     if not text:
         return None
     match = _CURSOR.fullmatch(text)

@@ -1,4 +1,4 @@
-"""One entity's past as a picture has it: a lane for each field, and what was believed of one field when.
+"""One entity's past as the timeline picture shows it: a lane for each field, and what was believed of a field when.
 
 A field is `display_name`, `entity_type` or `details.<code>`; the blank field is whether the entity exists.
 """
@@ -129,7 +129,7 @@ def values_page(
 def moments_of(
     connection: Connection, entity_uid: UUID, *, known_at: datetime | None = None, at_most: int = 400
 ) -> list[datetime]:
-    """Read the instants at which something of the entity changes, in order; of more than `at_most`, evenly so many."""
+    """Read the instants at which the entity changes, in order; of more than `at_most`, that many, evenly spread."""
     with as_known(connection, known_at):
         found = rows(connection, "field_moments", {"entity_uid": entity_uid, "most": at_most})
     return [at for (at,) in found]
@@ -151,21 +151,22 @@ def beliefs(connection: Connection, entity_uid: UUID, field: str) -> Beliefs:
             connection, "beliefs", {"entity_uid": entity_uid, "field": field, "instants": instants, "longest": LONGEST}
         ):
             by_recording.setdefault(at, []).append((value, valid_from, valid_to))
-    told: list[Belief] = []  # the oldest first
+    distinct: list[Belief] = []  # the oldest first
     for recording in reversed(recordings):
         belief = Belief(recording, tuple(by_recording.get(recording.recorded_at, ())))
-        if belief.runs != (told[-1].runs if told else ()):
-            told.append(belief)
-    return Beliefs(tuple(reversed(told)), len(found) <= most, len(recordings))
+        if belief.runs != (distinct[-1].runs if distinct else ()):
+            distinct.append(belief)
+    return Beliefs(tuple(reversed(distinct)), len(found) <= most, len(recordings))
 
 
 def _run(row: TupleRow) -> Run:
-    field, value, is_whole, valid_from, valid_to, count, holds, is_late, *told = row
-    return Run(field, value, is_whole, valid_from, valid_to, count, holds, is_late, _source(told) if told[0] else None)
+    field, value, is_whole, valid_from, valid_to, count, holds, is_late, *recorded = row
+    source = _source(recorded) if recorded[0] else None
+    return Run(field, value, is_whole, valid_from, valid_to, count, holds, is_late, source)
 
 
-def _source(told: Sequence[Any]) -> Source:
-    recorded_at, actor, kind, sha256, file_name, line, request_id = told
+def _source(recorded: Sequence[Any]) -> Source:
+    recorded_at, actor, kind, sha256, file_name, line, request_id = recorded
     return Source(recorded_at, actor, kind, sha256, file_name, line if kind == "drop" else None, request_id)
 
 

@@ -12,7 +12,8 @@ from uuid import UUID
 
 from crm_core.errors import UnknownType
 from crm_core.model import DetailType, ReferenceTypes
-from crm_core.values.hashing import detail_hashdiff, normal_form, stored_form
+from crm_core.reading.keys import find_source
+from crm_core.values.hashing import detail_hashdiff, key_uid, normal_form, stored_form
 
 Document = str  # one JSON object, as PostgreSQL writes it
 # What a statement takes.
@@ -32,6 +33,8 @@ class Filter:
     name_contains: str | None = None  # any part of display_name, in upper or lower case
     entity_type: str | None = None  # a code, in upper or lower case
     details: Mapping[str, str] | None = None  # detail type code → value; it must be equal as the type compares
+    source: str | None = None  # a code, in upper or lower case: of a source that has a key for the entity, as of now
+    source_key: str | None = None  # that key; without a source, of any
 
     def values(self, types: ReferenceTypes) -> Values:
         """Return the filter as parameters of the statements; raise UnknownType."""
@@ -40,7 +43,15 @@ class Filter:
             "like": None if part is None else like_pattern(part),
             "entity_type_id": None if self.entity_type is None else _entity_type_id(types, self.entity_type),
             "hashdiffs": [_hashdiff(types, code, value) for code, value in (self.details or {}).items()],
+            **self._keys(types),
         }
+
+    def _keys(self, types: ReferenceTypes) -> Values:
+        sources = types.sources if self.source is None else [find_source(types, self.source)]
+        if self.source_key is not None:
+            key = normal_form(self.source_key) or ""
+            return {"source_id": None, "key_uids": [key_uid(source.code, key) for source in sources]}
+        return {"source_id": None if self.source is None else sources[0].source_id, "key_uids": None}
 
 
 @dataclass(frozen=True, slots=True)

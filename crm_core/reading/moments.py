@@ -1,4 +1,4 @@
-"""The days on which something changed, for those who want to go from one to the next; what was recorded last."""
+"""The days on which something changed, to go from one to the next; and what was recorded last."""
 
 from __future__ import annotations
 

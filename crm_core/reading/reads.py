@@ -69,6 +69,8 @@ def entities(
         found = _first(connection, values)
     else:
         name = "entities_current" if as_of is None else "entities_as_of"
+        if as_of is None and values["source_id"] is not None and not values["hashdiffs"]:
+            name = "entities_current_of_source"
         found = rows(connection, _with_details(name, values), values)
     page = page_of([(document, Position(uid, name if as_of is None else "")) for document, name, uid in found], limit)
     return page if page.next is None else PageOf(page.documents, page.next.shortened())
@@ -348,7 +350,7 @@ def _moments(
 
 
 def diff_candidates(connection: Connection, window: Values, after_uid: UUID | None, size: int) -> Iterator[list[UUID]]:
-    """Find the entities that may differ between two instants, in order of entity_uid, so many at a time."""
+    """Find the entities that may differ between two instants, in order of entity_uid, at most `limit` at a time."""
     while True:
         values = window | {"after_uid": after_uid, "limit": size}
         found = [uid for (uid,) in rows(connection, "diff_candidates", values)]
@@ -388,7 +390,8 @@ def _instant(values: Values) -> datetime:
 
 
 def _is_filtered(values: Values) -> bool:
-    return values["like"] is not None or values["entity_type_id"] is not None or bool(values["hashdiffs"])
+    names = ("like", "entity_type_id", "source_id", "key_uids")
+    return bool(values["hashdiffs"]) or any(values[name] is not None for name in names)
 
 
 def _with_details(name: str, values: Values) -> str:

@@ -1,4 +1,4 @@
-"""Search as somebody types: current entities by a part of their name or of a detail, the best matches first."""
+"""Search while typing: current entities by a part of their name or of a detail, or by a key; the best first."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Hit:
     entity_uid: UUID
     display_name: str
     entity_type: str  # the code
-    field: str  # display_name, or details.<code>
+    field: str  # display_name, details.<code>, or keys.<code of the source>
     value: str  # of that field
     match: Match
 
@@ -34,13 +34,28 @@ class Hit:
 def search(connection: Connection, text: str, limit: int = 20) -> list[Hit]:
     """Find current entities by a text in any case: equal to a name or detail, then at its beginning, then inside it.
 
-    Of details the first 200 characters are searched. A text without three letters or digits in a row is looked for at
-    the beginning of names alone, as it is written and in small, capital and initial capital letters. Each entity comes
-    once, by its best match. Where very many match equally well, some of them are found. A blank text finds nothing.
+    Whom a source names by this very text comes first. Of details the first 200 characters are searched. A text without
+    three letters or digits in a row is looked for at the beginning of names alone, as it is written and in small,
+    capital and initial capital letters. Each entity comes once, by its best match. Where very many match equally well,
+    some of them are found. A blank text finds nothing.
     """
     part = normal_form(text)
     if part is None:
         return []
+    by_key = _by_key(connection, part, limit)
+    others = [
+        hit for hit in _by_text(connection, part, limit) if hit.entity_uid not in {one.entity_uid for one in by_key}
+    ]
+    return [*by_key, *others][:limit]
+
+
+def _by_key(connection: Connection, key: str, limit: int) -> list[Hit]:
+    found = rows(connection, "search_by_key", {"source_key": key, "limit": limit})
+    hits = {uid: Hit(uid, name, code, f"keys.{source}", key, "exact") for uid, name, code, source in found}
+    return list(hits.values())
+
+
+def _by_text(connection: Connection, part: str, limit: int) -> list[Hit]:
     beginnings = sorted({part, part.lower(), part.upper(), part.title()})
     if max((len(word) for word in _WORD.findall(part)), default=0) < SHORTEST:
         return _by_beginning(connection, beginnings, limit)

@@ -1,4 +1,4 @@
-"""The whole at a glance: how many entities there are, and what was learnt about the past."""
+"""All data at a glance: how many entities there are, and what was learnt about the past."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TypeCount:
 
 @dataclass(frozen=True, slots=True)
 class LateFact:
-    """A change about a time before what was known of its entity already, when it was recorded."""
+    """A change that, when it was recorded, was about an earlier time than what was known of its entity."""
 
     entity_uid: UUID
     display_name: str  # of the entity now, or else as it was called last
@@ -54,7 +54,7 @@ def learnt_of_the_past(connection: Connection, since: datetime, *, limit: int = 
 
 
 def names_of(connection: Connection, uids: Sequence[str]) -> dict[str, str]:
-    """Read what some entities are called now, or were called last, by their uid; one that was never known has none."""
+    """Read the names of some entities, now or last, by their uid; one that was never known is left out."""
     if not uids:
         return {}
     rows = connection.execute(statement("query/last_names"), {"entity_uids": list(uids)})

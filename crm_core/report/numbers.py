@@ -22,8 +22,8 @@ from psycopg import IsolationLevel
 from psycopg.pq import TransactionStatus
 from psycopg.rows import class_row
 
-from crm_core.drops.reader import fingerprint
 from crm_core.errors import UnknownDrop
+from crm_core.formats.files import fingerprint
 from crm_core.model import Reason, Reject, RowCounts
 from crm_core.postgres.connection import Connection
 from crm_core.reference import reference_types
@@ -87,7 +87,8 @@ class DropReport(RowCounts):
     sha256: str
     file_name: str  # the name under which its bytes first came
     bytes: int
-    status: Literal["merged", "undone", "refused", "seen"]  # seen: begun, but neither merged nor refused yet
+    # seen: begun, but neither merged nor refused yet
+    status: Literal["merged", "undone", "refused", "seen", "held", "declined"]
     first_seen_at: datetime
     merged_at: datetime | None
     batch_id: int | None  # its place in recording order
@@ -111,6 +112,7 @@ class Totals(RowCounts):
     drops_refused: int
     drops_unfinished: int
     drops_undone: int
+    drops_held: int
     reject_share: float | None
 
 

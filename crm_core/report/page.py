@@ -38,7 +38,10 @@ MEANING: Mapping[Reason, str] = {
     Reason.UNKNOWN_OP: "op is neither upsert nor delete",
     Reason.WRONG_FIELD_COUNT: "the row has too few or too many fields, or broken quotes",
     Reason.INVALID_ENCODING: "the row has bytes that are not UTF-8",
-    Reason.VALUE_TOO_LONG: "a name has more than 500 characters, or a detail more than 100,000 bytes",
+    Reason.VALUE_TOO_LONG: "a name or key has more than 500 characters, or a detail more than 100,000 bytes",
+    Reason.UNKNOWN_SOURCE: "source is not a known source, or there is a key without a source",
+    Reason.MISSING_SOURCE_KEY: "source_key is blank, and there is a source",
+    Reason.KEY_OF_ANOTHER_ENTITY: "a key names another entity than the uid, or than another key",
 }
 
 WIDTH, HEIGHT = 400, 200  # of a picture, in its own units: roughly its pixels on a phone

@@ -63,7 +63,7 @@ def run_up(
     dagster_host: str = HOST,
     browser: bool = False,
 ) -> None:
-    """Start everything, print the addresses, keep it running until SIGINT or SIGTERM, and stop everything.
+    """Start everything, print the addresses, wait for SIGINT or SIGTERM, and stop everything.
 
     `host` is the address of the API. If `port` (of Dagster's UI) or `api_port` is None, the first free one is used.
     Nothing that others can reach is started before it is known that they need a token. Raises AlreadyUp,
@@ -197,6 +197,7 @@ def _environment(settings: Settings, database: Database) -> dict[str, str]:
         "CRM_HOME": str(settings.home),
         "CRM_DATABASE_URL": database.conninfo,
         "CRM_DROP_DIR": str(_folder(settings.drop_dir)),
+        "CRM_PROFILE_DIR": str(settings.profile_dir),
         "DAGSTER_HOME": str(dagster_home),
         "DAGSTER_PG_URL": dagster_url(database),
         "PYTHONUNBUFFERED": "1",  # so that the end of a log is written when a process dies
@@ -247,7 +248,7 @@ def _prepare(console: Console, settings: Settings, database: Database) -> None:
 
 
 def _wait(processes: Processes, name: str, ready: Callable[[], bool]) -> None:
-    """Wait until a process is ready; raise ServiceFailed if it does not get ready, or if any process ends."""
+    """Wait until a process is ready; raise ServiceFailed if it does not become ready, or if any process ends."""
     deadline = time.monotonic() + START_SECONDS
     asking = ThreadPoolExecutor(1)  # a starting process may be slow to answer, and another one may end meanwhile
     try:

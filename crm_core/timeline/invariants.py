@@ -29,6 +29,7 @@ CHECKS = (
     "11_books_balance",
     "12_every_change_has_a_batch",
     "13_what_is_undone_does_not_act",
+    "17_keys_name_what_was_linked",
     "14_schema_is_whole",
     "15_indexes_are_sound",
     "16_collations_are_unchanged",

@@ -17,14 +17,14 @@ import polars as pl
 import psycopg
 from psycopg.rows import TupleRow
 
-from crm_core.model import Change, ReferenceTypes
+from crm_core.model import Change, Named, ReferenceTypes, Unlisted
 from crm_core.postgres.connection import Connection
 from crm_core.resources import statement
 from crm_core.values.hashing import detail_hashdiff, entity_hashdiff
 
 BULK_LOAD_AT_LEAST = 5_000  # changes; with fewer it does not pay to build the indexes afterwards
 
-Value = str | int | bool | datetime | None  # of a statement
+Value = str | int | bool | datetime | list[int] | None  # of a statement
 OnStep = Callable[[str], None]
 Schema = dict[str, pl.DataType | type[pl.DataType]]
 INSTANT = pl.Datetime("us", "UTC")
@@ -36,6 +36,9 @@ CHANGE_SCHEMA: Schema = {
     "display_name": pl.String,
     "entity_type_id": pl.Int16,
     "hashdiff": pl.String,  # of the entity, 64 hexadecimal digits; null unless complete
+    "source_id": pl.Int16,  # of a change that names its entity by the key of a source, as the next two
+    "source_key": pl.String,
+    "key_uid": pl.String,  # derived from both; the entity_uid too, if the key alone names the entity
 }
 DETAIL_SCHEMA: Schema = {
     "line": pl.Int64,  # line of the change that lists it
@@ -66,7 +69,16 @@ class Merged:
     rows_superseded: int  # changes that a later recorded one at the same instant supersedes
     entity_versions_added: int
     detail_versions_added: int
+    entities_ended: int = 0  # of a snapshot: entities that it does not list and that differ because of it
     repeats_outdated: int = 0  # repeats of a change that another at the same instant supersedes: they change nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a snapshot says besides its rows: of its scope there is nothing else at its instant."""
+
+    at: datetime
+    entity_type_ids: tuple[int, ...]  # its scope: the entities that are of one of these types just before
 
 
 @contextmanager
@@ -90,14 +102,19 @@ def encoded(changes: pl.DataFrame, details: pl.DataFrame) -> list[bytes]:
     rows = changes.join(listed, on="line", how="left", maintain_order="left").sort("entity_uid")
     columns = (
         pl.col("line").cast(pl.Int32),
-        pl.col("entity_uid").str.replace_all("-", "", literal=True).str.decode("hex"),
+        _uid_bytes("entity_uid"),
         *("change_ts", "op", "display_name", "entity_type_id"),
         digest,
-        *("detail_type", "detail_value", "detail_hashdiff"),
+        *("detail_type", "detail_value", "detail_hashdiff", "source_id", "source_key"),
+        _uid_bytes("key_uid"),
     )
     table = rows.select(columns).to_arrow(compat_level=pl.CompatLevel.oldest())
     encoder = ArrowToPostgresBinaryEncoder(table.schema)
     return [encoder.write_header(), *map(encoder.write_batch, table.to_batches()), encoder.finish()]
+
+
+def _uid_bytes(column: str) -> pl.Expr:
+    return pl.col(column).str.replace_all("-", "", literal=True).str.decode("hex")
 
 
 def stage(connection: Connection, rows: Iterable[bytes]) -> None:
@@ -107,20 +124,62 @@ def stage(connection: Connection, rows: Iterable[bytes]) -> None:
             copy.write(part)
 
 
-def merge(connection: Connection, origin: Origin, on_step: OnStep = lambda _step: None) -> Merged:
+@contextmanager
+def staging_snapshot(connection: Connection) -> Iterator[None]:
+    """Create the work tables of a snapshot, in addition to those of `staging` and for as long."""
+    connection.execute(statement("merge/12_create_snapshot_stage"))
+    yield
+    connection.execute(statement("merge/91_drop_snapshot_stage"))
+
+
+def stage_rejects(connection: Connection, uids: Iterable[str]) -> None:
+    """Take the entities of rejected rows of a snapshot: they are listed too. It can be called part by part."""
+    with connection.cursor() as cursor, cursor.copy(statement("merge/13_copy_rejects")) as copy:
+        for uid in uids:
+            copy.write_row((uid,))
+
+
+def find_unlisted(connection: Connection, snapshot: Snapshot, *, named: int) -> Unlisted:
+    """Lock all entities, and find those that a staged snapshot would end; the first `named` of them with their names.
+
+    That has to come before `merge`, which ends them.
+    """
+    run = _Steps(connection, lambda _step: None)
+    run("20_lock_all")
+    run("15_follow_keys")  # what is listed by a linked key is the entity of the link
+    run("21_follow_keys_of_rejects")
+    (in_scope,) = run.row("22_find_unlisted", at=snapshot.at, entity_type_ids=list(snapshot.entity_type_ids))
+    would_end, uids, names = run.row("23_count_unlisted", limit=named)
+    return Unlisted(would_end, in_scope, tuple(Named(str(uid), name) for uid, name in zip(uids, names, strict=True)))
+
+
+def merge(
+    connection: Connection,
+    origin: Origin,
+    on_step: OnStep = lambda _step: None,
+    *,
+    snapshot: Snapshot | None = None,
+) -> Merged:
     """Merge what is staged: lock, record the batch, append to the ledger, update the versions, count.
 
-    `on_step` is called with the name of each step before it runs.
+    `on_step` is called with the name of each step before it runs. Of a snapshot the entities that it does not list were
+    found by `find_unlisted`.
     """
     run = _Steps(connection, on_step)
+    has_keys, has_stated = run.row("15_follow_keys")
     run("20_lock_entities")
     batch_id, recorded_at = run.row("21_record_batch", **_as_values(origin))
+    _keep_keys(run, batch_id, has_keys=has_keys, has_stated=has_stated)
+    if snapshot is not None:
+        scope = list(snapshot.entity_type_ids)
+        run("24_record_snapshot", batch_id=batch_id, at=snapshot.at, entity_type_ids=scope)
     repeats = {"drops_repeats": origin.source != "request"}
     routes = _Routes(*run.row("30_classify", **repeats))
     if routes.repeats:
         run("31_keep_repeats", batch_id=batch_id)
-    if routes.repeated == routes.entities:
-        return Merged(batch_id, recorded_at, 0, 0, 0, 0, 0, routes.outdated)
+    unlisted = run("34_name_unlisted") if snapshot is not None else 0
+    if routes.repeated == routes.entities and not unlisted:
+        return Merged(batch_id, recorded_at, 0, 0, 0, 0, 0, repeats_outdated=routes.outdated)
     if routes.repeated or routes.with_several:
         run("32_discard_repeats", **repeats)
     superseded = run.row("33_count_superseded")[0] if routes.with_ties or routes.with_several else 0
@@ -133,11 +192,12 @@ def merge(connection: Connection, origin: Origin, on_step: OnStep = lambda _step
     if routes.spliced:
         run("50_splice_entities")
         run("51_splice_details")
-    if routes.folded:
+    if routes.folded or unlisted:
         run("60_reopen_changes")
-        run("61_fold_entities")
-        run("62_fold_details")
-    if routes.spliced or routes.folded:
+        run("61_end_by_snapshots")
+        run("62_fold_entities")
+        run("63_fold_details")
+    if routes.spliced or routes.folded or unlisted:
         run("70_delete_entities")
         run("71_end_entities", **now)
         entities += run("72_insert_entities", **now)
@@ -150,7 +210,8 @@ def merge(connection: Connection, origin: Origin, on_step: OnStep = lambda _step
     if run.row("fast/is_beyond_statistics", added=entities + details)[0]:
         run("fast/analyze_versions")
     changed = run.row("80_count_changed")[0]
-    return Merged(batch_id, recorded_at, changed, routes.late, superseded, entities, details, routes.outdated)
+    ended = run("81_keep_effects", batch_id=batch_id) if unlisted else 0
+    return Merged(batch_id, recorded_at, changed, routes.late, superseded, entities, details, ended, routes.outdated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +256,13 @@ class _Steps:
         return self.connection.execute(statement(f"merge/{step}"), values or None)
 
 
+def _keep_keys(run: _Steps, batch_id: int, *, has_keys: bool, has_stated: bool) -> None:
+    if has_keys:
+        run("22_keep_keys", batch_id=batch_id)
+    if has_stated:
+        run("23_link_keys", batch_id=batch_id)
+
+
 def _as_values(origin: Origin) -> dict[str, Value]:
     return {
         "actor": origin.actor,
@@ -226,7 +294,7 @@ def record(connection: Connection, types: ReferenceTypes, changes: Sequence[Chan
     for line, change in enumerate(changes, start=1):
         uid, at, name, code = str(change.entity_uid), change.change_ts, change.display_name, change.entity_type
         hashed = entity_hashdiff(name, code).hex() if name and code else None
-        change_rows.append((line, uid, at, change.op, name, code and entity_types[code], hashed))
+        change_rows.append((line, uid, at, change.op, name, code and entity_types[code], hashed, None, None, None))
         for detail_type, value in change.details.items():
             known = detail_types[detail_type]
             hashed = None if value is None else detail_hashdiff(known.code, value, known.compares).hex()

@@ -203,6 +203,7 @@ def explain(connection: Connection) -> Iterator[Plan]:
         },
     }
     nothing: Values = {"like": None, "entity_type_id": None, "after_uid": None, "after_name": None, "hashdiffs": []}
+    nothing |= {"source_id": None, "key_uids": None}
     for query in KEY_QUERIES:
         values = everything | nothing
         for part in query.values:

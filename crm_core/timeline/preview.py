@@ -1,4 +1,4 @@
-"""What a change would do, the past included: it is made as ever, looked at, and rolled back."""
+"""What a change would do, the past included: it is made, compared with what was before, and rolled back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from crm_core.reading.history import VersionPosition, versions_since
 from crm_core.reading.lists import Document
 from crm_core.reading.reads import transitions_at
 from crm_core.resources import statement
-from crm_core.timeline.single_change import ChangeRequest, Outcome, apply_change
+from crm_core.timeline.single_change import ChangeRequest, Outcome, apply_change, lock_key
 from crm_core.values.hashing import normal_form
 from crm_core.values.instants import parse_instant
 
@@ -63,10 +63,11 @@ def preview_change(
 
     The entity is locked meanwhile, as for the change itself. Raises what `apply_change` raises.
     """
-    uid, at = request.entity_uid, _instant(request, time_zone)
+    at = _instant(request, time_zone)
     since = min(at or now, now)
     asked = replace(request, preconditions=replace(request.preconditions, key=None, fingerprint=None))
     with connection.transaction(force_rollback=True):
+        uid = request.entity_uid if request.named_by is None else lock_key(connection, request.named_by)
         connection.execute(statement("change/lock_entity"), {"entity_uid": uid})
         stored = versions_since(connection, uid, since)
         result = apply_change(connection, types, asked, now=now, time_zone=time_zone)

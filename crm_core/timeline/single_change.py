@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from typing import Literal, assert_never
 from uuid import UUID
@@ -12,6 +12,7 @@ from uuid import UUID
 from crm_core.errors import ChangeRefused, EntityAbsent, EntityExists, EntityStale, KeyReused, UnknownEntity
 from crm_core.model import Change, Op, Reason, ReferenceTypes
 from crm_core.postgres.connection import Connection
+from crm_core.reading.keys import SourceKey
 from crm_core.reference import held_types
 from crm_core.resources import statement
 from crm_core.values.hashing import (
@@ -22,6 +23,7 @@ from crm_core.values.hashing import (
     detail_hashdiff,
     entity_hashdiff,
     is_name_too_long,
+    is_storable,
     is_value_too_long,
     normal_form,
     stored_form,
@@ -62,13 +64,14 @@ class ChangeRequest:
     provenance: Provenance
     change_ts: str | None = None  # ISO 8601; None or blank: the moment when it is recorded
     display_name: str | None = None  # None: not set, which only a patch may
-    entity_type: str | None = None  # likewise
+    entity_type: str | None = None  # as display_name
     details: Sequence[tuple[str, str | None]] = ()  # code and value; None ends the detail
     preconditions: Preconditions = NO_PRECONDITIONS
+    named_by: SourceKey | None = None  # then an upsert creates the entity of the key, or changes it
 
     @property
     def is_dated(self) -> bool:
-        """Return whether it says from when on it is so."""
+        """Return whether it says from when on it holds."""
         return normal_form(self.change_ts or "") is not None
 
 
@@ -86,15 +89,25 @@ def apply_change(
 ) -> ChangeResult:
     """Validate a change and make it unless the state of its entity forbids it.
 
-    An upsert creates an entity that does not exist now. `now` bounds how far ahead it may lie, `time_zone` reads an
-    instant without offset. `types` may be a little old: those of the details are read again and held.
+    An upsert creates an entity that does not exist now; one by the key of a source creates the entity that the key
+    names, or changes it. `now` bounds how far ahead it may lie, `time_zone` reads an instant without offset. `types`
+    may be a little old: those of the details are read again and held.
     Raises ChangeRefused, EntityExists, UnknownEntity, EntityAbsent, EntityStale or KeyReused; nothing is recorded then.
     """
     codes = [code for code, _ in request.details]
-    with connection.transaction() if codes else nullcontext():
+    with connection.transaction() if codes or request.named_by else nullcontext():
         types = held_types(connection, types, codes) if codes else types
+        if request.named_by is not None:
+            request = replace(request, entity_uid=lock_key(connection, request.named_by))
         change = validate_change(request, types, now=now, time_zone=time_zone)
         return _record(connection, types, change, request)
+
+
+def lock_key(connection: Connection, key: SourceKey) -> UUID:
+    """Lock a key and the entity that it names until the transaction ends; return the uid of the entity."""
+    ((uid,),) = connection.execute(statement("change/lock_key_of_source"), {"key_uid": key.key_uid})
+    found: UUID = uid
+    return found
 
 
 def _record(connection: Connection, types: ReferenceTypes, change: Change, request: ChangeRequest) -> ChangeResult:
@@ -122,6 +135,9 @@ def _record(connection: Connection, types: ReferenceTypes, change: Change, reque
         "only_if": None if conditions.only_if is None else list(conditions.only_if),
         "key": conditions.key,
         "fingerprint": conditions.fingerprint,
+        "source_id": request.named_by and request.named_by.source.source_id,
+        "source_key": request.named_by and request.named_by.source_key,
+        "key_uid": request.named_by and request.named_by.key_uid,
     }
     row = connection.execute(statement("change/request_change"), values).fetchone()
     assert row is not None
@@ -185,7 +201,7 @@ def _instant(text: str | None, now: datetime, time_zone: tzinfo, faults: list[Fa
 
 
 def _name(name: str | None, faults: list[Fault], *, is_needed: bool) -> str | None:
-    if name is not None and not _is_text(name):
+    if name is not None and not is_storable(name):
         faults.append((Reason.INVALID_ENCODING, "display_name", "has a NUL or half a surrogate pair; remove it"))
         return None
     stored = None if name is None else normal_form(name)
@@ -214,7 +230,7 @@ def _details(
     listed: set[str] = set()
     for place, (code, value) in enumerate(details):
         field, key = f"details[{place}]", code_key(code)
-        kind, is_text = known.get(key), value is None or _is_text(value)
+        kind, is_text = known.get(key), value is None or is_storable(value)
         if kind is None:
             active = ", ".join(kind.code for kind in known.values())
             said = f"{code!r} is not an active detail type; choose one of: {active}"
@@ -232,8 +248,3 @@ def _details(
                 said = f"is longer than {VALUE_BYTES:,} bytes; keep it elsewhere, and store a link to it"
                 faults.append((Reason.VALUE_TOO_LONG, f"{field}.detail_value", said))
     return stored
-
-
-def _is_text(value: str) -> bool:
-    """Return whether PostgreSQL can store it."""
-    return "\0" not in value and not any("\ud800" <= char <= "\udfff" for char in value)

@@ -1,4 +1,4 @@
-"""Undo and reinstate batches: what they said acts no more, or again, as if they had not come, or had not been undone.
+"""Undo and reinstate batches: everything is as if they had not come, or had not been undone.
 
 That is recorded as a batch of its own. The ledger keeps everything; the entities that are touched are folded again by
 the statements of a merge.
@@ -20,7 +20,7 @@ from crm_core.model import Difference, Retracting
 from crm_core.postgres.connection import Connection
 from crm_core.reading.reads import snapshot
 from crm_core.resources import statement
-from crm_core.timeline.merge import staging
+from crm_core.timeline.merge import staging, staging_snapshot
 
 Kind = Retracting
 Values = dict[str, str | int | bool | datetime | list[int] | None]
@@ -53,8 +53,8 @@ class Retraction:
 
     kind: Kind
     batch_id: int  # that records it
-    batches: tuple[int, ...]  # that act no more, or again
-    changes: int  # that act no more, or again
+    batches: tuple[int, ...]  # that are undone or reinstated
+    changes: int  # of these batches
     repeats: int  # that stand in the place of what they repeat
     entities: int  # of which a version differs
     entity_versions_added: int
@@ -64,7 +64,7 @@ class Retraction:
     differences: tuple[Difference, ...]  # the first
 
     def as_json(self) -> dict[str, object]:
-        """Return the object that answers show."""
+        """Return the result as the object that the command line and the API show."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
@@ -85,20 +85,28 @@ def retract(connection: Connection, kind: Kind, batches: Sequence[int], who: Who
         return connection.execute(statement(step), values or None).rowcount
 
     its: list[int] = list(batches)
-    run("undo/10_lock_entities", batches=its)
+    (has_snapshots,) = _row(connection, "undo/11_has_snapshots", {"batches": its})
+    if has_snapshots:
+        run("merge/20_lock_all")
+    else:
+        run("undo/10_lock_entities", batches=its)
     batch_id, recorded_at = _row(connection, "merge/21_record_batch", _origin(kind, who))
     is_reinstated = kind == "reinstate"
     run("undo/20_record_retraction", batches=its, batch_id=batch_id, is_reinstated=is_reinstated, reason=who.reason)
-    with staging(connection):
-        run("undo/30_create_judged")
-        run("undo/31_judge", batches=its)
+    with staging(connection), staging_snapshot(connection):
+        run("undo/30_create_affected")
+        run("undo/31_find_affected", batches=its)
+        run("undo/32_find_unlisted", batches=its)
         run("undo/40_mark")
         run("undo/41_promote", batch_id=batch_id)
         run("undo/42_forget_promoted")
+        run("undo/43_mark_snapshots", batches=its, is_reinstated=is_reinstated)
+        run("undo/44_link_again", batches=its)
         run("undo/50_name_entities")
         run("merge/60_reopen_changes")
-        run("merge/61_fold_entities")
-        run("merge/62_fold_details")
+        run("merge/61_end_by_snapshots")
+        run("merge/62_fold_entities")
+        run("merge/63_fold_details")
         moments = [(at, uid) for at, uid in connection.execute(statement("undo/moments"), {"limit": MOMENTS})]
         before = _states(connection, moments)
         entities_removed = run("merge/70_delete_entities")
@@ -107,8 +115,9 @@ def retract(connection: Connection, kind: Kind, batches: Sequence[int], who: Who
         details_removed = run("merge/73_delete_details")
         run("merge/74_end_details", recorded_at=recorded_at)
         details_added = run("merge/75_insert_details", recorded_at=recorded_at)
+        run("merge/81_keep_effects", batch_id=batch_id)
         changes, repeats, entities = _row(connection, "undo/80_count", {})
-        run("undo/90_drop_judged")
+        run("undo/90_drop_affected")
     differences = _differences(moments, before, _states(connection, moments))
     return Retraction(
         kind,

@@ -47,6 +47,7 @@ _PICTURE = re.compile(f"[{_PICTURES}]")
 _END_OF_PICTURE = re.compile(f"[{_PICTURES}\ufe0e\ufe0f\u20e3\U000e007f]")
 
 NAME_CHARACTERS = 500  # the longest name, in normal form
+KEY_CHARACTERS = 500  # the longest key of a source, in normal form
 VALUE_BYTES = 100_000  # the longest stored detail value, in UTF-8
 NOBODY = frozenset({UUID(int=0), UUID(int=2**128 - 1)})  # the nil and the max UUID, which by RFC 9562 identify nothing
 
@@ -64,7 +65,7 @@ def normal_form(value: str) -> str | None:
 
 
 def _seen(text: str) -> str:
-    """Remove invisible characters; of several adjacent joiners only the first can stay."""
+    """Return the text without invisible characters; of several adjacent joiners only the first can stay."""
     text = _JOINER.sub(r"\1", unicodedata.normalize("NFC", _NEEDED.sub(r"\1", text)))
     kept: list[str] = []
     in_word = False  # preceded by a letter with its marks
@@ -100,6 +101,11 @@ def is_name_too_long(name: str) -> bool:
 def is_value_too_long(value: str) -> bool:
     """Return whether a stored detail value has more bytes than allowed."""
     return len(value) * 4 > VALUE_BYTES and len(value.encode()) > VALUE_BYTES
+
+
+def is_storable(value: str) -> bool:
+    """Return whether PostgreSQL can store a text: it has no NUL and no half of a surrogate pair."""
+    return "\0" not in value and not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def compared_form(value: str, compares: Compares) -> str:
@@ -148,7 +154,19 @@ def derived_uid(entity: bytes, details: Sequence[bytes]) -> UUID:
     It holds the first 16 bytes of the SHA-256 of the entity's hashdiff and those of its details, in the order of the
     codes, all written as hexadecimal digits; the 6 bits of version and variant are set.
     """
-    digest = hashlib.sha256(b"".join(hashdiff.hex().encode() for hashdiff in (entity, *details))).digest()
+    return _uid(hashlib.sha256(b"".join(hashdiff.hex().encode() for hashdiff in (entity, *details))).digest())
+
+
+def key_uid(source: str, source_key: str) -> UUID:
+    """Derive the uid of the entity that a source names by a key, in normal form: a UUID of version 8 (RFC 9562).
+
+    It holds the first 16 bytes of the SHA-256 of two fields, encoded as those of a hashdiff: the code of the source in
+    lower case, and the key. Like all uids it stands for the entity for ever; a key can be linked to another entity.
+    """
+    return _uid(hashlib.sha256(_encoded(source.lower()) + _encoded(source_key)).digest())
+
+
+def _uid(digest: bytes) -> UUID:
     return UUID(bytes=digest[:6] + bytes([digest[6] & 0x0F | 0x80, digest[7], digest[8] & 0x3F | 0x80]) + digest[9:16])
 
 
@@ -174,7 +192,16 @@ def hashdiff(*fields: pl.Expr) -> pl.Expr:
 
 def derived_uids(hashdiffs: pl.Expr) -> pl.Expr:
     """Return `derived_uid` of each row, given the hexadecimal hashdiffs of the entity and its details in one String."""
-    digits = _sha256(hashdiffs)
+    return _uids(_sha256(hashdiffs))
+
+
+def key_uids(sources: pl.Expr, source_keys: pl.Expr) -> pl.Expr:
+    """Return `key_uid` of each row, given codes of sources and keys in normal form; null where one of them is."""
+    is_named = sources.is_not_null() & source_keys.is_not_null()
+    return pl.when(is_named).then(_uids(hashdiff(sources.str.to_lowercase(), source_keys)))
+
+
+def _uids(digits: pl.Expr) -> pl.Expr:
     variant = digits.str.slice(16, 1).str.replace_many([*"0123456789abcdef"], [*"89ab" * 4])
     parts = (digits.str.slice(0, 8), "-", digits.str.slice(8, 4), "-8", digits.str.slice(13, 3), "-", variant)
     rest = (digits.str.slice(17, 3), "-", digits.str.slice(20, 12))

@@ -19,3 +19,8 @@ def json_line(value: Mapping[str, object]) -> str:
 def printable(text: str, instead: Callable[[str], str] = lambda _: "�") -> str:
     """Return a line of text with `instead` in place of each character that cannot be printed."""
     return text if text.isprintable() else "".join(char if char.isprintable() else instead(char) for char in text)
+
+
+def storable(text: str) -> str:
+    """Return the text that names a file in a form that PostgreSQL can store."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")

@@ -3,7 +3,7 @@
 update staged_change s
 set change_ts = greatest(
     s.change_ts,
-    (select max(l.change_ts) + interval '1 microsecond' from ledger l where l.entity_uid = s.entity_uid),
+    last_instant(s.entity_uid) + interval '1 microsecond',
     (select max(o.change_ts) + interval '1 microsecond' from staged_change o
      where o.entity_uid = s.entity_uid and o.row_no <> all (%(lines)s::integer[])))
 where s.row_no = any (%(lines)s::integer[])

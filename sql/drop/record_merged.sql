@@ -4,7 +4,7 @@ update drop_file
 set status = 'merged', merged_at = %(merged_at)s, batch_id = %(batch_id)s,
     rows_read = %(rows_read)s, rows_accepted = %(rows_accepted)s, rows_rejected = %(rows_rejected)s,
     rows_changed = %(rows_changed)s, rows_unchanged = %(rows_unchanged)s, rows_late = %(rows_late)s,
-    rows_superseded = %(rows_superseded)s, entity_versions_added = %(entity_versions_added)s,
+    rows_superseded = %(rows_superseded)s, entities_ended = %(entities_ended)s, entity_versions_added = %(entity_versions_added)s,
     detail_versions_added = %(detail_versions_added)s, rows_ending_nobody = %(rows_ending_nobody)s,
     rows_fallen_together = %(rows_fallen_together)s, notes = %(notes)s, seconds = %(seconds)s, error = null
 where sha256 = %(sha256)s

@@ -16,7 +16,7 @@ cross join lateral (
 cross join lateral (
     select d.sha256, d.file_name as file, utc(d.first_seen_at) as first_seen_at, r.line, r.reasons, r.raw
 ) document
-where (%(drop)s::text is null or d.sha256 = %(drop)s or position(lower(%(drop)s) in lower(d.file_name)) > 0)
+where (%(drop)s::text is null or d.sha256 = %(drop)s or position(search_form(%(drop)s) in search_form(d.file_name)) > 0)
   and (%(after_sha256)s::text is null
        or d.first_seen_at < %(after_at)s::timestamptz
        or (d.first_seen_at = %(after_at)s::timestamptz and d.sha256 >= %(after_sha256)s))

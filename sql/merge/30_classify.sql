@@ -9,14 +9,14 @@ with named as (
            count(*) filter (where last_ts > change_ts and not is_repeat), bool_or(has_tie and not is_repeat),
            case
                when bool_and(is_repeat) then 'repeat'
-               when count(*) > 1 or bool_or(has_tie or has_later_patch or op = 'patch') then 'fold'
+               when count(*) > 1 or bool_or(has_tie or has_later_patch or may_be_ended or op = 'patch') then 'fold'
                when bool_and(is_confirmation) then 'confirm'
                when bool_and(last_ts is null and op = 'upsert') then 'new'
                else 'splice'
            end
     from (
         select s.entity_uid, s.change_ts, s.op, l.said_in, l.said_at, l.is_outdated, l.last_ts, l.is_confirmation, l.has_tie,
-               l.has_later_patch,
+               l.has_later_patch, l.may_be_ended,
                l.is_repeat and %(drops_repeats)s as is_repeat
         from staged_change s
         cross join lateral compare_with_ledger(

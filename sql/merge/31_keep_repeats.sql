@@ -1,16 +1,16 @@
 -- Keep what is a repeat, in the order of its key: it stands in the place of what it repeats when that is undone. See 32_discard_repeats.
 -- In: named_entity, staged_change, ledger, batch_id. Out: repeat.
-insert into repeat (entity_uid, change_ts, batch_id, row_no, of_batch_id, of_row_no)
-select entity_uid, change_ts, %(batch_id)s, row_no, said_in, said_at
+insert into repeat (entity_uid, change_ts, batch_id, row_no, of_batch_id, of_row_no, source_id)
+select entity_uid, change_ts, %(batch_id)s, row_no, said_in, said_at, source_id
 from (
-    select c.entity_uid, c.change_ts, c.row_no, n.said_in, n.said_at
+    select c.entity_uid, c.change_ts, c.row_no, n.said_in, n.said_at, c.source_id
     from named_entity n
     join staged_change c on c.entity_uid = n.entity_uid
     where n.changes = 1 and n.route = 'repeat'
     union all
-    select entity_uid, change_ts, row_no, said_in, said_at
+    select entity_uid, change_ts, row_no, said_in, said_at, source_id
     from (
-        select n.entity_uid, c.change_ts, c.row_no, l.said_in, l.said_at,
+        select n.entity_uid, c.change_ts, c.row_no, l.said_in, l.said_at, c.source_id,
                bool_and(l.is_repeat) over of_instant as is_repeat,
                is_same_change(lag(c.op) over of_instant, lag(c.display_name) over of_instant,
                               lag(c.entity_type_id) over of_instant, lag(c.details) over of_instant,

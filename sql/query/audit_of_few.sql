@@ -6,11 +6,9 @@ from (
     from ledger
     where batch_id > 0  -- always: the condition of an index
     union all
-    select l.entity_uid, min(l.change_ts), r.batch_id, 0, case when r.is_reinstated then 'reinstate' else 'undo' end, null
-    from retraction r
-    join ledger l on l.batch_id = r.of_batch_id
+    select entity_uid, change_ts, batch_id, 0, op, null
+    from batch_effect
     where %(detail_type)s::text is null
-    group by l.entity_uid, r.batch_id, r.is_reinstated
 ) l
 join batch b on b.batch_id = l.batch_id
 where (%(actor)s::text is null or b.actor = %(actor)s)

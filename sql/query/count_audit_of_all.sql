@@ -14,16 +14,11 @@ from (
         limit %(at_most)s)
         union all
         (select
-        from (
-            select
-            from retraction r
-            join ledger l on l.batch_id = r.of_batch_id
-            where r.batch_id = b.batch_id
-              and %(detail_type)s::text is null
-              and (%(op)s::text is null or b.source = %(op)s)
-              and (%(entity_uid)s::uuid is null or l.entity_uid = %(entity_uid)s)
-            group by l.entity_uid
-        ) retracted
+        from batch_effect
+        where batch_id = b.batch_id
+          and %(detail_type)s::text is null
+          and (%(op)s::text is null or op = %(op)s)
+          and (%(entity_uid)s::uuid is null or entity_uid = %(entity_uid)s)
         limit %(at_most)s)
     ) l
     where (%(actor)s::text is null or b.actor = %(actor)s)

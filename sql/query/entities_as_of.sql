@@ -1,6 +1,6 @@
 -- Return the entities as they were at an instant, in order of entity_uid, after a given one; names of now and of the past have an index each.
 -- `coalesce` keeps the index by time out of it: that would lead through whole blocks of the table, each name of which is then compared.
--- In: as_of, like, entity_type_id (null: any), after_uid (null: from the start), limit, offset. Out: document, display_name, entity_uid.
+-- In: as_of, like, entity_type_id, source_id, key_uids (null: any), after_uid (null: from the start), limit, offset. Out: document, display_name, entity_uid.
 select entity_document(e.entity_uid, e.display_name, et.code, e.valid_from, e.valid_to, e.is_current, e.hashdiff, (
            select string_agg(detail_document(dt.code, d.detail_value, d.valid_from, d.valid_to, d.is_current, d.hashdiff), ',' order by dt.code)
            from entity_detail d
@@ -15,6 +15,10 @@ from (
          where is_current and valid_from <= %(as_of)s
            and (%(like)s::text is null or search_form(display_name) like search_form(%(like)s))
            and (%(entity_type_id)s::smallint is null or entity_type_id = %(entity_type_id)s)
+           and (%(source_id)s::smallint is null or exists (
+               select from source_key k where k.entity_uid = entity.entity_uid and k.source_id = %(source_id)s))
+           and (%(key_uids)s::uuid[] is null or entity.entity_uid = any (array(
+               select k.entity_uid from source_key k where k.key_uid = any (%(key_uids)s::uuid[]))))
            and (%(after_uid)s::uuid is null or entity_uid > %(after_uid)s)
          order by entity_uid
          limit %(limit)s::bigint + %(offset)s::bigint)
@@ -24,6 +28,10 @@ from (
          where not is_current and valid_from <= %(as_of)s and coalesce(valid_to, 'infinity') > %(as_of)s
            and (%(like)s::text is null or search_form(display_name) like search_form(%(like)s))
            and (%(entity_type_id)s::smallint is null or entity_type_id = %(entity_type_id)s)
+           and (%(source_id)s::smallint is null or exists (
+               select from source_key k where k.entity_uid = entity.entity_uid and k.source_id = %(source_id)s))
+           and (%(key_uids)s::uuid[] is null or entity.entity_uid = any (array(
+               select k.entity_uid from source_key k where k.key_uid = any (%(key_uids)s::uuid[]))))
            and (%(after_uid)s::uuid is null or entity_uid > %(after_uid)s)
          order by entity_uid
          limit %(limit)s::bigint + %(offset)s::bigint)

@@ -1,5 +1,5 @@
 -- Return the entities that had all given detail values at an instant, in order of entity_uid, after a given one.
--- In: hashdiffs (of the values), as_of, like, entity_type_id, after_uid, limit, offset. Out: document, display_name, entity_uid.
+-- In: hashdiffs (of the values), as_of, like, entity_type_id, source_id, key_uids, after_uid, limit, offset. Out: document, display_name, entity_uid.
 with holder as materialized (
     select entity_uid
     from entity_detail
@@ -21,6 +21,10 @@ from (
     where valid_from <= %(as_of)s and (valid_to > %(as_of)s or valid_to is null)
       and (%(like)s::text is null or search_form(display_name) like search_form(%(like)s))
       and (%(entity_type_id)s::smallint is null or entity_type_id = %(entity_type_id)s)
+      and (%(source_id)s::smallint is null or exists (
+          select from source_key k where k.entity_uid = entity.entity_uid and k.source_id = %(source_id)s))
+      and (%(key_uids)s::uuid[] is null or entity.entity_uid = any (array(
+          select k.entity_uid from source_key k where k.key_uid = any (%(key_uids)s::uuid[]))))
       and (%(after_uid)s::uuid is null or entity_uid > %(after_uid)s)
     order by entity_uid
     limit %(limit)s offset %(offset)s

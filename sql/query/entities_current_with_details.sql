@@ -1,5 +1,5 @@
 -- Return current entities that have all given detail values, by display_name, then entity_uid; the details are searched first.
--- In: hashdiffs (of the values), like, entity_type_id, after_name, after_uid, limit, offset. Out: document, display_name, entity_uid.
+-- In: hashdiffs (of the values), like, entity_type_id, source_id, key_uids, after_name, after_uid, limit, offset. Out: document, display_name, entity_uid.
 with holder as materialized (
     select entity_uid
     from entity_detail
@@ -11,7 +11,8 @@ select entity_document(e.entity_uid, e.display_name, et.code, e.valid_from, e.va
            select string_agg(detail_document(dt.code, d.detail_value, d.valid_from, d.valid_to, d.is_current, d.hashdiff), ',' order by dt.code)
            from entity_detail d
            join detail_type dt on dt.detail_type_id = d.detail_type_id
-           where d.entity_uid = e.entity_uid and d.is_current)),
+           where d.entity_uid = e.entity_uid and d.is_current), coalesce(
+           (select string_agg(k.member, ',' order by k.code) from keys_of_entity k where k.entity_uid = e.entity_uid), '')),
        e.display_name, e.entity_uid
 from (
     select entity.*
@@ -20,6 +21,10 @@ from (
     where is_current
       and (%(like)s::text is null or search_form(display_name) like search_form(%(like)s))
       and (%(entity_type_id)s::smallint is null or entity_type_id = %(entity_type_id)s)
+      and (%(source_id)s::smallint is null or exists (
+          select from source_key k where k.entity_uid = entity.entity_uid and k.source_id = %(source_id)s))
+      and (%(key_uids)s::uuid[] is null or entity.entity_uid = any (array(
+          select k.entity_uid from source_key k where k.key_uid = any (%(key_uids)s::uuid[]))))
       and (%(after_uid)s::uuid is null or (display_name, entity_uid) > (%(after_name)s::text, %(after_uid)s::uuid))
     order by display_name, entity_uid
     limit %(limit)s offset %(offset)s

@@ -1,4 +1,4 @@
--- The instants at which something of one entity changes, in order; if there are more than `most`, evenly so many of them.
+-- The instants at which something of one entity changes, in order; if there are more than `most`, that many of them, evenly spread.
 -- In: entity_uid, most (2 or more). Out: at.
 select at
 from (

@@ -1,5 +1,5 @@
--- The batches that last recorded something of one entity that may concern a field, or undid or reinstated it, the newest first;
--- with how many changes of the entity there are.
+-- The batches that last recorded something of one entity that may concern a field, or undid or reinstated it, or ended it as a snapshot,
+-- the newest first; with how many changes of the entity there are.
 -- In: entity_uid, field, limit. Out: recorded_at, actor, source, sha256, file_name, line (the first), request_id, changes.
 with said as (
     select batch_id, row_no, op <> 'patch' or details ? substr(%(field)s, 9)
@@ -10,9 +10,11 @@ with said as (
 recording as (
     select batch_id, min(row_no) as row_no from said where is_about_it group by batch_id
     union all
-    select distinct r.batch_id, null::integer
-    from retraction r
-    where r.of_batch_id in (select batch_id from said where is_about_it)
+    (select r.batch_id, null::integer
+     from retraction r
+     where r.of_batch_id in (select batch_id from said where is_about_it)
+     union
+     select batch_id, null from snapshot_effect where entity_uid = %(entity_uid)s)
 )
 select b.recorded_at, b.actor, b.source, b.drop_sha256, d.file_name, l.row_no, b.request_id, (select count(*) from said)
 from recording l

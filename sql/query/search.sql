@@ -38,7 +38,7 @@ from (
                        when starts_with(search_form(value), search_form(%(text)s)) then 1
                        else 2 end as match
         from found
-    ) judged
+    ) ranked
     order by entity_uid, match, detail_type_id nulls first
 ) best
 join entity e on e.entity_uid = best.entity_uid and e.is_current

@@ -1,5 +1,5 @@
 -- Return all entities as they were at an instant, one line each in order of entity_uid; all details are grouped together, in half the
--- time that one by one would take. In: as_of, like (pattern, null: any), entity_type_id (null: any). Out: lines of JSON.
+-- time that one by one would take. In: as_of, like (pattern, null: any), entity_type_id, source_id, key_uids (null: any). Out: lines of JSON.
 copy (
 select entity_document(e.entity_uid, e.display_name, et.code, e.valid_from, e.valid_to, e.is_current, e.hashdiff, d.details)
 from entity e
@@ -16,5 +16,9 @@ left join (
 where e.valid_from <= %(as_of)s and (e.valid_to > %(as_of)s or e.valid_to is null)
   and (%(like)s::text is null or search_form(e.display_name) like search_form(%(like)s))
   and (%(entity_type_id)s::smallint is null or e.entity_type_id = %(entity_type_id)s)
+  and (%(source_id)s::smallint is null or exists (
+      select from source_key k where k.entity_uid = e.entity_uid and k.source_id = %(source_id)s))
+  and (%(key_uids)s::uuid[] is null or e.entity_uid = any (array(
+      select k.entity_uid from source_key k where k.key_uid = any (%(key_uids)s::uuid[]))))
 order by e.entity_uid
 ) to stdout (format csv, quote e'\x01', delimiter e'\x02')

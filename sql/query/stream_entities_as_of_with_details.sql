@@ -1,5 +1,5 @@
 -- Return all entities that had all given detail values at an instant, one line each in order of entity_uid.
--- In: hashdiffs (of the values), as_of, like, entity_type_id. Out: lines of JSON without control characters.
+-- In: hashdiffs (of the values), as_of, like, entity_type_id, source_id, key_uids. Out: lines of JSON without control characters.
 copy (
 with holder as materialized (
     select entity_uid
@@ -21,6 +21,10 @@ from (
     where valid_from <= %(as_of)s and (valid_to > %(as_of)s or valid_to is null)
       and (%(like)s::text is null or search_form(display_name) like search_form(%(like)s))
       and (%(entity_type_id)s::smallint is null or entity_type_id = %(entity_type_id)s)
+      and (%(source_id)s::smallint is null or exists (
+          select from source_key k where k.entity_uid = entity.entity_uid and k.source_id = %(source_id)s))
+      and (%(key_uids)s::uuid[] is null or entity.entity_uid = any (array(
+          select k.entity_uid from source_key k where k.key_uid = any (%(key_uids)s::uuid[]))))
 ) e
 join entity_type et on et.entity_type_id = e.entity_type_id
 order by e.entity_uid

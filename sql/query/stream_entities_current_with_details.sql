@@ -1,5 +1,5 @@
 -- Return all current entities that have all given detail values, one line each by display_name, then entity_uid.
--- In: hashdiffs (of the values), like, entity_type_id. Out: lines of JSON without control characters.
+-- In: hashdiffs (of the values), like, entity_type_id, source_id, key_uids. Out: lines of JSON without control characters.
 copy (
 with holder as materialized (
     select entity_uid
@@ -12,7 +12,8 @@ select entity_document(e.entity_uid, e.display_name, et.code, e.valid_from, e.va
            select string_agg(detail_document(dt.code, d.detail_value, d.valid_from, d.valid_to, d.is_current, d.hashdiff), ',' order by dt.code)
            from entity_detail d
            join detail_type dt on dt.detail_type_id = d.detail_type_id
-           where d.entity_uid = e.entity_uid and d.is_current))
+           where d.entity_uid = e.entity_uid and d.is_current), coalesce(
+           (select string_agg(k.member, ',' order by k.code) from keys_of_entity k where k.entity_uid = e.entity_uid), ''))
 from (
     select entity.*
     from holder
@@ -20,6 +21,10 @@ from (
     where is_current
       and (%(like)s::text is null or search_form(display_name) like search_form(%(like)s))
       and (%(entity_type_id)s::smallint is null or entity_type_id = %(entity_type_id)s)
+      and (%(source_id)s::smallint is null or exists (
+          select from source_key k where k.entity_uid = entity.entity_uid and k.source_id = %(source_id)s))
+      and (%(key_uids)s::uuid[] is null or entity.entity_uid = any (array(
+          select k.entity_uid from source_key k where k.key_uid = any (%(key_uids)s::uuid[]))))
 ) e
 join entity_type et on et.entity_type_id = e.entity_type_id
 order by e.display_name, e.entity_uid

@@ -1,7 +1,7 @@
 -- Return what each drop did, newest first, for the given drops or all; and whether its counts balance with the stored rows.
 -- In: sha256s (null: any), limit. Out: the fields of DropReport that are single values.
 select sha256, file_name, bytes, status, first_seen_at, merged_at, batch_id,
-       rows_read, rows_accepted, rows_rejected, rows_changed, rows_unchanged, rows_late, rows_superseded,
+       rows_read, rows_accepted, rows_rejected, rows_changed, rows_unchanged, rows_late, rows_superseded, entities_ended,
        entity_versions_added, detail_versions_added, seconds, error, rows_ending_nobody, rows_fallen_together, notes,
        rows_rejected / nullif(rows_read, 0)::float8 as reject_share,
        status <> 'merged' or (

@@ -39,6 +39,14 @@ create or replace function detail_hashdiff(detail_type text, detail_value text, 
   language sql immutable parallel safe
   return hashdiff(detail_type, case when compares = 'casefold' then case_folded(detail_value) else detail_value end);
 
+-- Return the uid of the entity that a source names by a key, unless the key is linked: a UUID of version 8 that holds the first 16 bytes
+-- of the hash of the source's code in lower case and the key.
+create or replace function key_uid(source text, source_key text) returns uuid
+  language sql immutable parallel safe
+  return (
+      select encode(set_byte(set_byte(digest, 6, get_byte(digest, 6) & 15 | 128), 8, get_byte(digest, 8) & 63 | 128), 'hex')::uuid
+      from (values (substring(hashdiff(lower(source collate "C"), source_key) from 1 for 16))) as hashed (digest));
+
 -- Return whether two changes of one entity say the same, word for word, whenever they say it.
 create or replace function is_same_change(
     op_1 text, name_1 text, type_id_1 smallint, details_1 jsonb, op_2 text, name_2 text, type_id_2 smallint, details_2 jsonb)

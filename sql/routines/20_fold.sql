@@ -1,11 +1,50 @@
 -- The fold: from a set of changes to versions, the rules of time written once. Each function reads relations by names that the
--- caller's search path resolves: `recorded_change`, the changes to fold, with the columns of the ledger; and, to compare with
--- the stored versions, `refolded` (entity_uid, since), `entity`, `entity_detail` and `ledger`. So one fold serves a merge, a request,
--- `crm check` and reads as known at an instant.
+-- caller's search path resolves: `stated_change`, the changes of the ledger, and `snapshot`, from which the ends by snapshots follow;
+-- `recorded_change`, both together, which is what is folded; and, to compare with the stored versions, `refolded` (entity_uid, since),
+-- `entity`, `entity_detail` and `ledger`. So one fold serves a merge, a request, `crm check` and reads as known at an instant.
 
--- Everything that is recorded and acts, which `crm check` folds. Other schemas hide it with a part of it.
-create or replace view recorded_change as
+-- Everything that is recorded and acts. Other schemas hide it with a part of it.
+create or replace view stated_change as
 select entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id, details from ledger where acts;
+
+-- What the batches name, as the ledger keeps it and whatever acts; of a snapshot it is what it lists.
+create or replace view named_by_batch as
+select batch_id, entity_uid from ledger
+union all
+select batch_id, entity_uid from repeat
+union all
+select batch_id, entity_uid from snapshot_reject;
+
+-- Return where snapshots end entities: since it was last begun (a turn of complete changes and deletions), the first snapshot that has
+-- its type, as of just before, in its scope and does not list it. What is listed is looked up one by one: the second condition is
+-- written so that no plan reads all that was ever named.
+create or replace function snapshot_ends() returns table (entity_uid uuid, change_ts timestamptz, batch_id bigint)
+language sql stable as $$
+    select distinct on (run.entity_uid, run.turn) run.entity_uid, s.at, s.batch_id
+    from (
+        select entity_uid, turn, change_ts, entity_type_id,
+               lead(change_ts, 1, 'infinity') over ordered as until,
+               first_value(op) over (partition by entity_uid, turn order by change_ts, batch_id, row_no) as governed_by
+        from (
+            select entity_uid, change_ts, batch_id, row_no, op, entity_type_id, count(*) filter (where op <> 'patch') over ordered as turn
+            from stated_change
+            where op <> 'patch' or entity_type_id is not null
+            window ordered as (partition by entity_uid order by change_ts, batch_id, row_no)
+        ) counted
+        window ordered as (partition by entity_uid order by change_ts, batch_id, row_no)
+    ) run
+    join snapshot s on s.acts and s.at > run.change_ts and s.at <= run.until and run.entity_type_id = any (s.entity_type_ids)
+    where run.governed_by = 'upsert'
+      and (select true from named_by_batch n where n.batch_id = s.batch_id and n.entity_uid = run.entity_uid limit 1) is null
+      and exists (select from snapshot where acts)  -- otherwise the changes are not even read
+    order by run.entity_uid, run.turn, s.at, s.batch_id
+$$;
+
+-- All changes, which `crm check` folds. An end by a snapshot comes before all else of its instant: it has the first place there.
+create or replace view recorded_change as
+select entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id, details from stated_change
+union all
+select entity_uid, change_ts, 0, 0, 'delete', null, null, null from snapshot_ends();
 
 -- Return the changes that have an effect, in the order of the walk (`step`). A patch has none unless the last complete change or
 -- deletion before it was complete; it keeps the name and type that it does not set. A change's details end where its life does.
@@ -95,13 +134,13 @@ language sql stable as $$
     where hashdiff is not null
 $$;
 
--- Return the changes to fold again for the entities of `refolded`: their state just before `since` as one complete change at
--- -infinity, and the ledger from `since` on.
+-- Return the changes to fold again for the entities of `refolded`: their state just before `since` as one complete change of the last
+-- microsecond before, and the ledger from `since` on.
 create or replace function reopened_changes() returns table (
     entity_uid uuid, change_ts timestamptz, batch_id bigint, row_no integer, op text,
     display_name text, entity_type_id smallint, details jsonb)
 language sql stable as $$
-    select r.entity_uid, '-infinity'::timestamptz, 0::bigint, 0, 'upsert',
+    select r.entity_uid, r.since - interval '1 microsecond', 0::bigint, 0, 'upsert',
            e.display_name, e.entity_type_id,
            (select jsonb_object_agg(dt.code, d.detail_value)
             from entity_detail d join detail_type dt on dt.detail_type_id = d.detail_type_id
@@ -122,7 +161,7 @@ create or replace function entity_differences() returns table (
     entity_uid uuid, action text, valid_from timestamptz, valid_to timestamptz, old_to timestamptz,
     display_name text, entity_type_id smallint, hashdiff bytea)
 language sql stable as $$
-    select entity_uid, act.action, coalesce(nullif(fold_from, '-infinity'), old_from), new_to, old_to,
+    select entity_uid, act.action, coalesce(old_from, fold_from), new_to, old_to,
            display_name, entity_type_id, hashdiff
     from (
         select entity_uid, fold_from, max(display_name) as display_name, max(entity_type_id) as entity_type_id,
@@ -134,7 +173,7 @@ language sql stable as $$
                    null::timestamptz as old_from, null::timestamptz as old_to, null::text as old_name, null::bytea as old_hashdiff
             from folded_entities()
             union all
-            select e.entity_uid, case when e.valid_from < r.since then '-infinity' else e.valid_from end,
+            select e.entity_uid, greatest(e.valid_from, r.since - interval '1 microsecond'),
                    null, null, null, null, e.valid_from, e.valid_to, e.display_name, e.hashdiff
             from refolded r
             join entity e on e.entity_uid = r.entity_uid and (e.valid_to >= r.since or e.valid_to is null)
@@ -155,7 +194,7 @@ create or replace function detail_differences() returns table (
     entity_uid uuid, detail_type_id smallint, action text, valid_from timestamptz, valid_to timestamptz, old_to timestamptz,
     detail_value text, hashdiff bytea)
 language sql stable as $$
-    select entity_uid, detail_type_id, act.action, coalesce(nullif(fold_from, '-infinity'), old_from), new_to, old_to,
+    select entity_uid, detail_type_id, act.action, coalesce(old_from, fold_from), new_to, old_to,
            detail_value, hashdiff
     from (
         select entity_uid, detail_type_id, fold_from, max(detail_value) as detail_value,
@@ -167,7 +206,7 @@ language sql stable as $$
                    null::timestamptz as old_from, null::timestamptz as old_to, null::text as old_value, null::bytea as old_hashdiff
             from folded_details()
             union all
-            select d.entity_uid, d.detail_type_id, case when d.valid_from < r.since then '-infinity' else d.valid_from end,
+            select d.entity_uid, d.detail_type_id, greatest(d.valid_from, r.since - interval '1 microsecond'),
                    null, null, null, d.valid_from, d.valid_to, d.detail_value, d.hashdiff
             from refolded r
             join entity_detail d on d.entity_uid = r.entity_uid and (d.valid_to >= r.since or d.valid_to is null)

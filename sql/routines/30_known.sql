@@ -49,8 +49,19 @@ select r.of_batch_id, r.batch_id, r.is_reinstated, r.reason
 from retraction r
 where (select b.recorded_at from batch b where b.batch_id = r.batch_id) <= current_setting('crm.known_at')::timestamptz;
 
-create or replace view known.recorded_change as
+create or replace view known.stated_change as
 select entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id, details from known.ledger where acts;
+
+create or replace view known.snapshot as
+select s.batch_id, s.at, s.entity_type_ids,
+       s.batch_id not in (select u.of_batch_id from undone_batches(current_setting('crm.known_at')::timestamptz) u) as acts
+from snapshot s
+where (select b.recorded_at from batch b where b.batch_id = s.batch_id) <= current_setting('crm.known_at')::timestamptz;
+
+create or replace view known.recorded_change as
+select entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id, details from known.stated_change
+union all
+select entity_uid, change_ts, 0, 0, 'delete', null, null, null from snapshot_ends();
 
 create or replace view known.entity as
 select entity_uid, display_name, entity_type_id, hashdiff, valid_from, valid_to, valid_to is null as is_current

@@ -34,26 +34,28 @@ $$;
 
 -- Return how a change relates to what acts of its entity in the ledger: one row.
 --   last_ts          the change_ts of the entity's last change; null if nothing is known of it
---   is_confirmation  that change is earlier and says the same, so nothing changes
+--   is_confirmation  that change is earlier and says the same, and no snapshot has come between, so nothing changes
 --   is_repeat        a change at the same instant says the same, word for word
 --   said_in, said_at the batch and row of that change
 --   is_outdated      that change is superseded by another at the same instant
 --   has_tie          there is a change at the same instant
 --   has_later_patch  there is a later partial change, which inherits what it does not name
+--   may_be_ended     a snapshot of its instant or later does not list the entity; not told of a repeat
 create or replace function compare_with_ledger(
     its_uid uuid, its_ts timestamptz, its_op text, its_name text, its_type_id smallint, its_details jsonb)
 returns table (
     last_ts timestamptz, is_confirmation boolean, is_repeat boolean, said_in bigint, said_at integer, is_outdated boolean,
-    has_tie boolean, has_later_patch boolean)
+    has_tie boolean, has_later_patch boolean, may_be_ended boolean)
 language sql stable rows 1 as $$
     select last.change_ts,
-           last.is_same and last.change_ts < its_ts,
+           last.is_same and last.change_ts < its_ts and unlisted.is_ahead is null,
            coalesce(last.is_same and last.change_ts = its_ts, false) or repeated.batch_id is not null,
            coalesce(repeated.batch_id, last.batch_id),
            coalesce(repeated.row_no, last.row_no),
            repeated.batch_id is not null and not coalesce(tied.is_same, false),
            coalesce(last.change_ts = its_ts, false) or tied.found is not null,
-           patched.found is not null
+           patched.found is not null,
+           coalesce(unlisted.is_ahead, false)
     from (values (1)) as one (row)
     left join lateral (
         select l.change_ts, l.batch_id, l.row_no,
@@ -88,4 +90,12 @@ language sql stable rows 1 as $$
         where last.change_ts > its_ts and l.entity_uid = its_uid and l.change_ts > its_ts and l.op = 'patch' and l.acts
         limit 1
     ) patched on true
+    left join lateral (  -- the snapshots since that change that do not list the entity; mostly none is as late, or it is a repeat
+        select bool_or(s.at >= its_ts) as is_ahead
+        from snapshot s
+        where (select max(at) from snapshot where acts) > least(its_ts - interval '1 microsecond', last.change_ts)
+          and repeated.batch_id is null and (last.is_same and last.change_ts = its_ts) is not true
+          and s.acts and s.at > least(its_ts - interval '1 microsecond', last.change_ts)
+          and not exists (select from named_by_batch n where n.batch_id = s.batch_id and n.entity_uid = its_uid)
+    ) unlisted on true
 $$;

@@ -10,8 +10,13 @@ begin
         entity_uid uuid, change_ts timestamptz, row_no integer, op text,
         display_name text collate "C", entity_type_id smallint, hashdiff bytea,
         detail_types text[], detail_values text[], detail_hashdiffs bytea[],
+        source_id smallint, source_key text collate "C", key_uid uuid,  -- of a row that names its entity by the key of a source
         details jsonb generated always as (jsonb_object(detail_types, detail_values)) stored
     ) on commit drop;
+
+    -- The keys of which a row says that they name its entity, and that named none before: see sql/routines/45_keys.sql.
+    create temporary table stated_key (
+        row_no integer, key_uid uuid, source_id smallint, source_key text collate "C", entity_uid uuid) on commit drop;
 
     -- The entities that the drop names: since when, in how many changes, how many of them repeat what the ledger says about the
     -- same instant (and, for one change alone, the batch and row that said it), how many of these are of what is superseded since, how many are late, whether one shares its instant
@@ -29,6 +34,7 @@ begin
     create temporary table recorded_change (
         entity_uid uuid, change_ts timestamptz, batch_id bigint, row_no integer, op text,
         display_name text collate "C", entity_type_id smallint, details jsonb) on commit drop;
+    create temporary view stated_change as table recorded_change;  -- as long as the ends by snapshots are not added
 
     -- How the stored versions must change: see the splice and the fold.
     create temporary table entity_difference (
@@ -40,10 +46,27 @@ begin
 end
 $$;
 
+-- Create the work tables of a snapshot beside them: the entities of its rejected rows, and those of its scope that it does not list;
+-- `is_ending`: they live on at its instant, as long as it does not act.
+create or replace function create_snapshot_stage() returns void language plpgsql as $$
+begin
+    create temporary table staged_reject (entity_uid uuid) on commit drop;
+    create temporary table unlisted_entity (
+        entity_uid uuid, of_batch_id bigint, at timestamptz, display_name text collate "C", is_ending boolean) on commit drop;
+end
+$$;
+
 -- Drop the work tables of a merge.
 create or replace function drop_stage() returns void language plpgsql as $$
 begin
-    drop table staged_change, named_entity, recorded_change, entity_difference, detail_difference cascade;
+    drop table staged_change, stated_key, named_entity, recorded_change, entity_difference, detail_difference cascade;
+end
+$$;
+
+-- Drop those of a snapshot.
+create or replace function drop_snapshot_stage() returns void language plpgsql as $$
+begin
+    drop table staged_reject, unlisted_entity;
 end
 $$;
 

@@ -4,8 +4,13 @@
 create or replace view single.refolded as
 select current_setting('crm.entity_uid')::uuid as entity_uid, current_setting('crm.since')::timestamptz as since;
 
-create or replace view single.recorded_change as
+create or replace view single.stated_change as
 select entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id, details from reopened_changes();
+
+create or replace view single.recorded_change as
+select entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id, details from single.stated_change
+union all
+select entity_uid, change_ts, 0, 0, 'delete', null, null, null from snapshot_ends();
 
 create or replace view single.entity_difference as
 select entity_uid, action, valid_from, valid_to, old_to, display_name, entity_type_id, hashdiff from entity_differences();
@@ -13,12 +18,22 @@ select entity_uid, action, valid_from, valid_to, old_to, display_name, entity_ty
 create or replace view single.detail_difference as
 select entity_uid, detail_type_id, action, valid_from, valid_to, old_to, detail_value, hashdiff from detail_differences();
 
--- Record one change of a locked entity and update its versions.
--- In: the change; its details as three arrays of one length (codes, values, hashdiffs), null if it lists none.
+-- Return the latest instant of which something is known of an entity, also by a snapshot from now on that does not list it.
+create or replace function last_instant(its_uid uuid) returns timestamptz language sql stable as $$
+    select greatest(
+        (select max(l.change_ts) from ledger l where l.entity_uid = its_uid),
+        (select max(s.at) from snapshot s
+         where s.acts and s.at >= now()
+           and not exists (select from named_by_batch n where n.batch_id = s.batch_id and n.entity_uid = its_uid)))
+$$;
+
+-- Record one change of a locked entity, update its versions, and return its batch.
+-- In: the change; its details as three arrays of one length (codes, values, hashdiffs), null if it lists none; the source that says it.
 create or replace function record_change(
     its_uid uuid, its_ts timestamptz, its_op text, its_name text, its_type_id smallint, its_hashdiff bytea,
-    its_codes text[], its_values text[], its_hashdiffs bytea[], its_actor text, its_request_id text)
-returns void language plpgsql as $$
+    its_codes text[], its_values text[], its_hashdiffs bytea[], its_actor text, its_request_id text,
+    its_source_id smallint)
+returns bigint language plpgsql as $$
 declare
     known record;
     batch record;
@@ -28,10 +43,10 @@ declare
 begin
     select * into known from compare_with_ledger(its_uid, its_ts, its_op, its_name, its_type_id, its_details);
     select * into batch from record_batch(its_actor, 'request', null, its_request_id);
-    insert into ledger (entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id, details)
-    values (its_uid, its_ts, batch.batch_id, 1, its_op, its_name, its_type_id, its_details);
+    insert into ledger (entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id, details, source_id)
+    values (its_uid, its_ts, batch.batch_id, 1, its_op, its_name, its_type_id, its_details, its_source_id);
 
-    if known.has_tie or known.has_later_patch then
+    if known.has_tie or known.has_later_patch or known.may_be_ended then
         perform set_config('crm.entity_uid', its_uid::text, true), set_config('crm.since', its_ts::text, true),
                 set_config('search_path', 'single, ' || current_setting('search_path'), true);
         of_entity := array(select d from single.entity_difference d);
@@ -74,6 +89,7 @@ begin
                batch.recorded_at, batch.recorded_at
         from unnest(of_details) d where d.action = 'insert';
     end if;
+    return batch.batch_id;
 end
 $$;
 
@@ -85,15 +101,18 @@ $$;
 --   stale                       its current document has none of the given MD5 sums (`only_if`; '*' means any)
 --   key_reused                  the key was used for another request
 -- A change without its_ts is later than everything known of its entity, whatever the clock says. A patch without any field
--- records nothing.
+-- records nothing. One by the key of a source creates its entity or changes it; the caller has locked what the key names
+-- (see lock_key_of_source).
 create or replace function request_change(
     its_uid uuid, its_ts timestamptz, its_op text, its_name text, its_type_id smallint, its_hashdiff bytea,
     its_codes text[], its_values text[], its_hashdiffs bytea[],
     its_actor text, its_request_id text, only_if text[], its_key text, its_fingerprint bytea,
+    its_source_id smallint, its_source_key text, its_key_uid uuid,
     out outcome text, out document text, out ended_at timestamptz, out was_replayed boolean)
 language plpgsql as $$
 declare
     answered idempotency_key;
+    its_batch_id bigint;
 begin
     was_replayed := false;
     if its_key is not null then
@@ -120,11 +139,14 @@ begin
         end if;
     end if;
     if its_op = 'upsert' then
-        if exists (select from entity e where e.entity_uid = its_uid and e.is_current) then
-            outcome := 'exists';
-            return;
-        end if;
         outcome := 'created';
+        if exists (select from entity e where e.entity_uid = its_uid and e.is_current) then
+            if its_key_uid is null then
+                outcome := 'exists';
+                return;
+            end if;
+            outcome := 'changed';
+        end if;
     else
         if not exists (
                 select from entity e
@@ -140,11 +162,15 @@ begin
         outcome := case its_op when 'delete' then 'deleted' else 'changed' end;
     end if;
 
-    its_ts := coalesce(its_ts, greatest(clock_timestamp(), (select max(l.change_ts) from ledger l where l.entity_uid = its_uid)
-                                                           + interval '1 microsecond'));
+    its_ts := coalesce(its_ts, greatest(clock_timestamp(), last_instant(its_uid) + interval '1 microsecond'));
     if its_op <> 'patch' or its_name is not null or its_type_id is not null or its_codes is not null then
-        perform record_change(its_uid, its_ts, its_op, its_name, its_type_id, its_hashdiff,
-                              its_codes, its_values, its_hashdiffs, its_actor, its_request_id);
+        its_batch_id := record_change(its_uid, its_ts, its_op, its_name, its_type_id, its_hashdiff,
+                                      its_codes, its_values, its_hashdiffs, its_actor, its_request_id, its_source_id);
+        if its_key_uid is not null then
+            insert into source_key (key_uid, source_id, source_key, entity_uid, batch_id)
+            values (its_key_uid, its_source_id, its_source_key, its_uid, its_batch_id)
+            on conflict do nothing;
+        end if;
     end if;
     document := case when its_op <> 'delete' then coalesce(document_at(its_uid, 'infinity'), document_at(its_uid, its_ts)) end;
     if its_key is not null then

@@ -15,14 +15,26 @@ returns text language sql stable parallel safe as $$
         || version_members(valid_from, valid_to, is_current, hashdiff) || '}'
 $$;
 
--- `details` are documents of details separated by commas; null means none.
+-- `details` are documents of details separated by commas; null means none. `keys` are members of an object; null leaves it out, as
+-- answers for the past do.
 create or replace function entity_document(
     entity_uid uuid, display_name text, entity_type text, valid_from timestamptz, valid_to timestamptz, is_current boolean,
-    hashdiff bytea, details text)
+    hashdiff bytea, details text, keys text default null)
 returns text language sql stable parallel safe as $$
     select '{"entity_uid":"' || entity_uid || '","display_name":' || to_json(display_name) || ',"entity_type":"' || entity_type
-        || '",' || version_members(valid_from, valid_to, is_current, hashdiff) || ',"details":[' || coalesce(details, '') || ']}'
+        || '",' || version_members(valid_from, valid_to, is_current, hashdiff)
+        || coalesce(',"keys":{' || keys || '}', '') || ',"details":[' || coalesce(details, '') || ']}'
 $$;
+
+-- The keys by which the sources name an entity, as a member of an object for each source: a text, or a list if there are several, of
+-- which the first hundred are shown.
+create or replace view keys_of_entity as
+select k.entity_uid, s.code, to_json(s.code) || ':' || case count(*)
+           when 1 then to_json(min(k.source_key))::text
+           else array_to_json((array_agg(k.source_key order by k.source_key))[:100])::text end as member
+from source_key k
+join source s on s.source_id = k.source_id
+group by k.entity_uid, s.code;
 
 -- Return one entity at an instant, for a request that has changed it; 'infinity' means now. In plpgsql its plan is cached.
 create or replace function document_at(uid uuid, instant timestamptz) returns text language plpgsql stable as $$
@@ -34,9 +46,24 @@ begin
                               ',' order by dt.code)
                    from entity_detail d
                    join detail_type dt on dt.detail_type_id = d.detail_type_id
-                   where d.entity_uid = uid and d.valid_from <= instant and (d.valid_to > instant or d.valid_to is null)))
+                   where d.entity_uid = uid and d.valid_from <= instant and (d.valid_to > instant or d.valid_to is null)),
+               case when instant = 'infinity' then coalesce(
+                   (select string_agg(k.member, ',' order by k.code) from keys_of_entity k where k.entity_uid = uid), '') end)
         from entity e
         join entity_type et on et.entity_type_id = e.entity_type_id
         where e.entity_uid = uid and e.valid_from <= instant and (e.valid_to > instant or e.valid_to is null));
 end
+$$;
+
+-- Return what a held drop would end, and what was decided of it; null for other drops.
+create or replace function held_document(sha256 text) returns json language sql stable as $$
+    select row_to_json(document)
+    from (
+        select h.would_end, h.in_scope, (
+                   select coalesce(json_agg(json_build_object('entity_uid', f.uid, 'display_name', f.name) order by f.place), '[]')
+                   from unnest(h.first_uids, h.first_names) with ordinality as f (uid, name, place)) as first,
+               utc(h.held_at) as held_at, h.sent_by, h.decision, utc(h.decided_at) as decided_at, h.decided_by, h.reason
+        from held_drop h
+        where h.drop_sha256 = sha256
+    ) document
 $$;

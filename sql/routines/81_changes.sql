@@ -1,13 +1,35 @@
 -- What changed: net changes between two instants, transitions one by one, and where a change came from.
 -- In: instants. Out: documents of JSON, each shape spelled out once; the first two are inlined where they are called.
 
--- Return where a change came from, by the columns of its batch, its drop and its row.
+-- Return where a change came from, by the columns of its batch, its drop and its row; row 0 is what a snapshot does not list.
 create or replace function origin_document(source text, drop_sha256 text, file_name text, row_no integer, request_id text)
 returns json language sql stable parallel safe as $$
     select ('{"kind":"' || source || '",' || case source
-        when 'drop' then '"sha256":"' || drop_sha256 || '","file_name":' || coalesce(to_json(file_name)::text, 'null') || ',"line":' || row_no
+        when 'drop' then '"sha256":"' || drop_sha256 || '","file_name":' || coalesce(to_json(file_name)::text, 'null') || ',"line":'
+                    || coalesce(nullif(row_no, 0)::text, 'null')
         else '"request_id":' || coalesce(to_json(request_id)::text, 'null') end || '}')::json
 $$;
+
+-- What a batch did to entities that no row of it names, one row for each entity, at the earliest instant: it undid or reinstated what
+-- names them, or is a snapshot that ended them.
+create or replace view batch_effect as
+select entity_uid, min(change_ts) as change_ts, batch_id, op
+from (
+    select l.entity_uid, l.change_ts, r.batch_id, case when r.is_reinstated then 'reinstate' else 'undo' end as op
+    from retraction r
+    join ledger l on l.batch_id = r.of_batch_id
+    union all
+    select e.entity_uid, s.at, e.batch_id,
+           case when e.of_batch_id = e.batch_id then 'snapshot' else (select b.source from batch b where b.batch_id = e.batch_id) end
+    from snapshot_effect e
+    join snapshot s on s.batch_id = e.of_batch_id
+) touched
+group by entity_uid, batch_id, op;
+
+create or replace view known.batch_effect as
+select entity_uid, change_ts, batch_id, op
+from batch_effect e
+where (select b.recorded_at from batch b where b.batch_id = e.batch_id) <= current_setting('crm.known_at')::timestamptz;
 
 -- Return how a field changed.
 create or replace function field_document(field text, value_from text, value_to text)
@@ -52,13 +74,13 @@ returns table (entity_uid uuid, document text) language sql stable as $$
 $$;
 
 -- Return one row for each moment, an instant and an entity, in (since, until]: what ended is compared with what began, and the ledger's
--- last change of the entity at that instant says when and by whom it was recorded.
+-- last change of the entity at that instant says when and by whom it was recorded; if there is none, the snapshot that ended it.
 create or replace function transitions(since timestamptz, until timestamptz)
 returns table (at timestamptz, entity_uid uuid, document text) language sql stable as $$
     select t.at, t.entity_uid,
            '{"entity_uid":"' || t.entity_uid || '","at":"' || utc(t.at) || '","action":"' || t.action || '","changes":[' || t.changes
            || '],"recorded_at":"' || utc(b.recorded_at) || '","actor":' || to_json(b.actor)
-           || ',"source":' || origin_document(b.source, b.drop_sha256, f.file_name, t.last[2]::integer, b.request_id)::text || '}'
+           || ',"source":' || origin_document(b.source, b.drop_sha256, f.file_name, origin.row_no, b.request_id)::text || '}'
     from (
         select c.at, c.entity_uid,
                case when bool_and(c.value_from is null) filter (where c.field = 'display_name') then 'created'
@@ -70,7 +92,8 @@ returns table (at timestamptz, entity_uid uuid, document text) language sql stab
                 from ledger l
                 where l.entity_uid = c.entity_uid and l.change_ts = c.at and l.acts
                 order by l.batch_id desc, l.row_no desc
-                limit 1) as last
+                limit 1) as said,
+               max(c.value_from) filter (where c.field = 'entity_type') as type_before
         from (
             select f.at, f.entity_uid, f.field,
                    max(f.value) filter (where not f.began) as value_from, max(f.value) filter (where f.began) as value_to,
@@ -95,6 +118,18 @@ returns table (at timestamptz, entity_uid uuid, document text) language sql stab
         ) c
         group by c.at, c.entity_uid
     ) t
-    join batch b on b.batch_id = t.last[1]
+    cross join lateral (
+        select coalesce(t.said[1], (
+                   select s.batch_id
+                   from snapshot s
+                   where s.acts and s.at = t.at
+                     and (select et.entity_type_id from entity_type et where et.code = t.type_before) = any (s.entity_type_ids)
+                     and (select true from named_by_batch n where n.batch_id = s.batch_id and n.entity_uid = t.entity_uid limit 1)
+                         is null
+                   order by s.batch_id
+                   limit 1)) as batch_id,
+               coalesce(t.said[2], 0)::integer as row_no
+    ) origin
+    join batch b on b.batch_id = origin.batch_id
     left join drop_file f on f.sha256 = b.drop_sha256
 $$;

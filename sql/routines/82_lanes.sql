@@ -1,5 +1,5 @@
 -- The past of one entity field by field, as pictures of it need it. A field is display_name, entity_type or details.<code>; the
--- blank one is whether the entity exists. The functions read `entity`, `entity_detail` and `recorded_change` by the caller's search path.
+-- blank one is whether the entity exists. The functions read `entity`, `entity_detail` and `stated_change` by the caller's search path.
 
 -- Return the runs of equal values of each field, in no order: a version of an entity holds its name and its type, and a field
 -- whose value goes on from one version to the next has one run. The blank field has a run for each time that the entity exists.
@@ -44,11 +44,11 @@ $$;
 create or replace function origin_of_field(uid uuid, its_field text, its_value text, its_from timestamptz)
 returns table (batch_id bigint, row_no integer) language sql stable as $$
     select l.batch_id, l.row_no
-    from recorded_change l
+    from stated_change l
     where l.entity_uid = uid and l.change_ts = its_from
       and said_of_field(its_field, l.display_name, l.entity_type_id, l.details) = its_value
       and not exists (
-          select from recorded_change o
+          select from stated_change o
           where o.entity_uid = uid and o.change_ts = its_from and (o.batch_id, o.row_no) > (l.batch_id, l.row_no)
             and (o.op = 'delete' or o.details ? substr(its_field, 9)
                  or said_of_field(its_field, o.display_name, o.entity_type_id, null) is not null)
@@ -64,7 +64,7 @@ returns table (change_ts timestamptz, batch_id bigint, row_no integer) language 
     from (
         select l.change_ts, l.batch_id, l.row_no,
                min(l.batch_id) over (order by l.change_ts desc groups between unbounded preceding and 1 preceding) as known_since
-        from recorded_change l
+        from stated_change l
         where l.entity_uid = uid
     ) l
     where l.known_since < l.batch_id

@@ -1,6 +1,6 @@
 -- Remove those from the repeats.
--- In: judged_change. Out: repeat.
+-- In: affected_change. Out: repeat.
 delete from repeat r
-using judged_change j
+using affected_change j
 where j.is_kept
   and r.entity_uid = j.entity_uid and r.change_ts = j.change_ts and r.batch_id = j.batch_id and r.row_no = j.row_no

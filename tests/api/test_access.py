@@ -91,6 +91,20 @@ def test_each_role_may_what_those_before_it_may(closed: tuple[httpx.Client, dict
         ("writer", lambda who: client.post(f"{V1}/drops", content=b"", headers={**who, "Content-Type": "text/csv"})),
         ("admin", lambda who: client.post(f"{V1}/detail-types", json={"code": code, "name": "Fax"}, headers=who)),
         ("admin", lambda who: client.patch(f"{V1}/detail-types/email", json={}, headers=who)),
+        ("reader", lambda who: client.get(f"{V1}/sources", headers=who)),
+        ("reader", lambda who: client.get(f"{V1}/sources/erp/entities/1", headers=who)),
+        ("reader", lambda who: client.get(f"{V1}/sources/erp/links/1", headers=who)),
+        ("writer", lambda who: client.put(f"{V1}/sources/erp/entities/1", json=ADA, headers=who)),
+        ("writer", lambda who: client.delete(f"{V1}/sources/erp/entities/1", headers=who)),
+        (
+            "writer",
+            lambda who: client.put(
+                f"{V1}/sources/erp/links/1", json={"entity_uid": str(uuid4()), "reason": "x"}, headers=who
+            ),
+        ),
+        ("writer", lambda who: client.delete(f"{V1}/sources/erp/links/1?reason=x", headers=who)),
+        ("admin", lambda who: client.post(f"{V1}/sources", json={"code": "erp", "name": "ERP"}, headers=who)),
+        ("admin", lambda who: client.patch(f"{V1}/sources/erp", json={}, headers=who)),
         ("admin", lambda who: client.post(f"{V1}/entity-types", json={"code": "X", "name": "X"}, headers=who)),
         ("admin", lambda who: client.patch(f"{V1}/entity-types/person", json={}, headers=who)),
     ]
@@ -378,8 +392,8 @@ def test_the_id_of_a_request_is_in_its_log_line(database: Database, caplog: pyte
     with served(database) as client:
         client.get(f"{ENTITIES}?q=x", headers={"X-Request-ID": "find-me"})
         client.get("/nope", headers={"X-Request-ID": "find-me-too"})
-    told = [record.fields for record in caplog.records if hasattr(record, "fields")]
-    assert [{**line, "ms": 0} for line in told] == [
+    found = [record.fields for record in caplog.records if hasattr(record, "fields")]
+    assert [{**line, "ms": 0} for line in found] == [
         {"request_id": "find-me", "method": "GET", "path": ENTITIES, "status": 200, "ms": 0, "actor": "anonymous"},
         {"request_id": "find-me-too", "method": "GET", "path": "/nope", "status": 404, "ms": 0, "actor": None},
     ]

@@ -10,7 +10,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,12 +36,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.api]
 
 DOCUMENT = "/openapi.json"
 FORM = "multipart/form-data; boundary=x"
-
-
-@pytest.fixture(scope="module")
-def client(database: Database) -> Iterator[httpx.Client]:
-    with served_with_types(database) as client:
-        yield client
 
 
 def bearer(database: Database, name: str) -> dict[str, str]:
@@ -95,9 +89,9 @@ def test_readiness_says_what_does_not_work(fresh_database: Database) -> None:
         with fresh_database.connect(autocommit=True) as connection:
             name = connection.info.dbname
             connection.execute(f'alter database "{name}" set default_transaction_read_only = on'.encode())
-        told = client.get("/readyz")
-        assert (told.status_code, told.json()["status"]) == (200, "degraded"), "reads go on"
-        assert "read-only" in told.json()["detail"]
+        found = client.get("/readyz")
+        assert (found.status_code, found.json()["status"]) == (200, "degraded"), "reads go on"
+        assert "read-only" in found.json()["detail"]
         assert client.get(f"{ENTITIES}/{entity['entity_uid']}").json() == entity
         with fresh_database.connect(autocommit=True) as connection:
             connection.execute("set default_transaction_read_only = off")
@@ -168,9 +162,9 @@ def test_every_call_is_answered_in_time_even_if_the_server_does_not_respond(monk
                     with ThreadPoolExecutor(len(calls)) as clients:
                         asked = [clients.submit(call, client, address) for call in calls]
                         for answer in asked:
-                            told = answer.result(28)
-                            a_problem(told, 503, "the database", "try again")
-                            assert told.headers["retry-after"]
+                            found = answer.result(28)
+                            a_problem(found, 503, "the database", "try again")
+                            assert found.headers["retry-after"]
                 finally:
                     for process in everyone:
                         process.resume()
@@ -183,11 +177,11 @@ def test_wrong_tokens_come_to_an_end_and_the_right_one_still_holds(fresh_databas
         assert client.get(ENTITIES, headers=reader).status_code == 200
         statuses = [client.get(ENTITIES, headers=wrong(number)).status_code for number in range(40)]
         assert statuses == [401] * 30 + [429] * 10
-        told = client.get(ENTITIES, headers=wrong(1))
-        a_problem(told, 429, "wrong tokens", "retry in")
-        assert 1 <= int(told.headers["retry-after"]) <= 60
+        found = client.get(ENTITIES, headers=wrong(1))
+        a_problem(found, 429, "wrong tokens", "retry in")
+        assert 1 <= int(found.headers["retry-after"]) <= 60
         assert client.get(ENTITIES, headers=reader).status_code == 200, "who has shown it before goes on"
-        assert client.get(ENTITIES).status_code == 401, "and who shows none is told what is missing"
+        assert client.get(ENTITIES).status_code == 401, "and a call without a token gets a 401"
 
 
 def test_who_is_refused_has_asked_too(fresh_database: Database) -> None:
@@ -297,9 +291,9 @@ def test_a_write_that_waits_too_long_for_others_is_refused_with_the_time_to_retr
         holder.execute("lock table ledger in access exclusive mode")
         started = time.monotonic()
         with ThreadPoolExecutor(24) as many:
-            told = list(many.map(lambda name: client.patch(address, json={"display_name": f"{name}"}), range(24)))
-        assert time.monotonic() - started < 8, "those who wait for their turn are told in time too"
-        for answer in told:
+            document = list(many.map(lambda name: client.patch(address, json={"display_name": f"{name}"}), range(24)))
+        assert time.monotonic() - started < 8, "those who wait for their turn get an answer in time too"
+        for answer in document:
             a_problem(answer, 503)
             assert answer.headers["retry-after"]
         assert client.get(address).json() == entity, "reads go on"

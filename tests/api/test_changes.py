@@ -5,26 +5,18 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from serving import ENTITIES, NDJSON, V1, Document, a_problem, create, served_with_types, values
-
-from crm_core.postgres.connection import Database
+from serving import ENTITIES, NDJSON, V1, Document, a_problem, create, values
 
 pytestmark = [pytest.mark.integration, pytest.mark.api]
 
 CHANGES = f"{V1}/changes"
 LINES = {"Content-Type": NDJSON}
-
-
-@pytest.fixture(scope="module")
-def client(database: Database) -> Iterator[httpx.Client]:
-    with served_with_types(database) as client:
-        yield client
 
 
 def events(client: httpx.Client, after: str = "", **params: str | int) -> tuple[list[Document], str]:
@@ -108,10 +100,10 @@ def test_the_end_answers_where_it_is_and_the_link_says_the_same(client: httpx.Cl
 def test_a_batch_has_one_event_an_entity_however_often_it_names_it(client: httpx.Client) -> None:
     after, uid = end(client), str(uuid4())
     rows = [{"entity_uid": uid, "display_name": f"No. {n}", "entity_type": "PERSON"} for n in range(3)]
-    told = recorded(client, *({**row, "change_ts": f"2024-01-0{3 - n}"} for n, row in enumerate(rows)))
+    shown = recorded(client, *({**row, "change_ts": f"2024-01-0{3 - n}"} for n, row in enumerate(rows)))
     found, _ = events(client, after)
     assert said(found) == [(uid, "upsert", "2024-01-01T00:00:00Z")]
-    assert found[0]["batch_id"] == told["batch_id"]
+    assert found[0]["batch_id"] == shown["batch_id"]
 
 
 def test_who_waits_is_told_as_soon_as_there_is_news(client: httpx.Client) -> None:
@@ -134,8 +126,8 @@ def test_who_waits_for_nothing_is_told_so_when_the_time_is_over(client: httpx.Cl
 
 @pytest.mark.parametrize("cursor", ["x", "1-2", f"{10**18 - 1}-1-1-{UUID(int=1).hex}", "1-1-1-" + "0" * 31 + "g"])
 def test_a_cursor_that_is_none_is_refused(client: httpx.Client, cursor: str) -> None:
-    told = a_problem(client.get(CHANGES, params={"after": cursor}), 400, "next")
-    assert told["errors"][0]["where"] == "query.after"
+    problem = a_problem(client.get(CHANGES, params={"after": cursor}), 400, "next")
+    assert problem["errors"][0]["where"] == "query.after"
 
 
 def test_what_commits_late_comes_late_and_nothing_is_missed(client: httpx.Client) -> None:
@@ -169,17 +161,17 @@ def test_what_commits_late_comes_late_and_nothing_is_missed(client: httpx.Client
 
 def test_many_changes_go_in_as_one_batch(client: httpx.Client) -> None:
     gone = create(client, "Gone", body={"change_ts": "2024-01-01"})["entity_uid"]
-    told = recorded(
+    found = recorded(
         client,
         {"display_name": "Ada", "entity_type": "person", "details": [{"detail_type": "phone", "detail_value": "1"}],
          "email": "ada@x.org", "change_ts": "2024-01-01"},
         "",
         {"entity_uid": gone, "op": "delete", "change_ts": "2024-02-01"},
     )  # fmt: skip
-    ada, second = told.pop("entity_uids")
+    ada, second = found.pop("entity_uids")
     assert second == gone
-    assert told.pop("batch_id") > 0
-    assert told == {
+    assert found.pop("batch_id") > 0
+    assert found == {
         "rows_accepted": 2, "rows_changed": 2, "rows_unchanged": 0, "rows_late": 0, "rows_superseded": 0,
         "entity_versions_added": 1, "detail_versions_added": 2,
     }  # fmt: skip
@@ -193,22 +185,22 @@ def test_many_changes_go_in_as_one_batch(client: httpx.Client) -> None:
 def test_bad_lines_are_told_and_nothing_goes_in(client: httpx.Client) -> None:
     after = end(client)
     good = {"display_name": "Good", "entity_type": "PERSON"}
-    told = a_problem(
+    problem = a_problem(
         post(client, good, {"entity_type": "ROBOT"}, {**good, "change_ts": "soon"}), 400, "2 lines are bad"
     )
-    assert [(fault["where"], fault["reason"]) for fault in told["errors"]] == [
+    assert [(fault["where"], fault["reason"]) for fault in problem["errors"]] == [
         ("line 2", "missing_display_name, unknown_entity_type"),
         ("line 3", "invalid_change_ts"),
     ]
-    assert told["errors"][0]["detail"] == '{"entity_type": "ROBOT"}'
+    assert problem["errors"][0]["detail"] == '{"entity_type": "ROBOT"}'
     assert events(client, after)[0] == []
 
 
 @pytest.mark.parametrize(
     ("line", "part"),
     [
-        ("{", "is no JSON"),
-        ("[]", "is no JSON object"),
+        ("{", "is not JSON"),
+        ("[]", "is not a JSON object"),
         ('{"a": 1, "a": 2}', "given twice"),
         ('{"display_nam": "x"}', "unknown member 'display_nam'"),
         ('{"display_name": 1}', "has no text in 'display_name'"),
@@ -216,20 +208,22 @@ def test_bad_lines_are_told_and_nothing_goes_in(client: httpx.Client) -> None:
         ('{"display_name": "\\ud800"}', "surrogate"),
         ('{"email": "x", "Email": "y"}', "has 'Email' twice"),
         ('{"details": [{"detail_type": "email", "detail_type": "email"}]}', "given twice"),
-        ("[" * 100_000, "is no JSON"),
+        ("[" * 100_000, "is not JSON"),
     ],
 )
 def test_a_line_that_is_no_change_is_told_with_its_number(client: httpx.Client, line: str, part: str) -> None:
-    told = a_problem(post(client, {"display_name": "x", "entity_type": "PERSON"}, line), 400, "1 line is bad")
-    assert [fault["where"] for fault in told["errors"]] == ["line 2"]
-    assert part in told["errors"][0]["detail"]
+    problem = a_problem(post(client, {"display_name": "x", "entity_type": "PERSON"}, line), 400, "1 line is bad")
+    assert [fault["where"] for fault in problem["errors"]] == ["line 2"]
+    assert part in problem["errors"][0]["detail"]
 
 
 def test_a_body_of_nothing_or_of_another_kind_is_refused(client: httpx.Client) -> None:
     assert a_problem(post(client), 400)["errors"][0]["where"] == "line 1"
     assert a_problem(client.post(CHANGES, json={}), 400)["errors"][0]["where"] == "header.Content-Type"
-    told = a_problem(client.post(CHANGES, content=b'{"display_name": "\xff"}', headers=LINES), 400)
-    assert told["errors"] == [{"where": "line 1", "detail": "is not UTF-8; send UTF-8", "reason": "invalid_encoding"}]
+    problem = a_problem(client.post(CHANGES, content=b'{"display_name": "\xff"}', headers=LINES), 400)
+    assert problem["errors"] == [
+        {"where": "line 1", "detail": "is not UTF-8; send UTF-8", "reason": "invalid_encoding"}
+    ]
 
 
 def test_the_same_call_under_its_key_is_made_once(client: httpx.Client) -> None:
@@ -256,8 +250,8 @@ def test_an_undated_line_is_later_than_all_that_is_known(client: httpx.Client) -
     row = {"entity_uid": uid, "entity_type": "PERSON"}
     ahead = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 200))
     recorded(client, {**row, "display_name": "Ahead", "change_ts": ahead})
-    told = recorded(client, {**row, "display_name": "Now"})
-    assert told["rows_late"] == 0
+    found = recorded(client, {**row, "display_name": "Now"})
+    assert found["rows_late"] == 0
     assert client.get(f"{ENTITIES}/{uid}").json()["display_name"] == "Now"
     later = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 250))
     recorded(client, {**row, "display_name": "Last"}, {**row, "display_name": "Later", "change_ts": later})

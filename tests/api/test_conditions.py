@@ -1,23 +1,14 @@
-"""Conditional requests as RFC 9110 has them: weak and strong tags, lists of them, and what is judged first."""
+"""Conditional requests as RFC 9110 has them: weak and strong tags, lists of them, and what is checked first."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from uuid import uuid4
 
 import httpx
 import pytest
-from serving import ENTITIES, Document, a_problem, create, served_with_types
-
-from crm_core.postgres.connection import Database
+from serving import ENTITIES, Document, a_problem, create
 
 pytestmark = [pytest.mark.integration, pytest.mark.api]
-
-
-@pytest.fixture(scope="module")
-def client(database: Database) -> Iterator[httpx.Client]:
-    with served_with_types(database) as client:
-        yield client
 
 
 def at(entity: Document) -> str:
@@ -38,8 +29,8 @@ def test_a_weak_tag_of_a_proxy_is_not_reported_as_a_change_by_somebody_else(clie
     for method in ("patch", "delete"):
         body = {"display_name": "B"} if method == "patch" else None
         refused = client.request(method, at(entity), headers={"If-Match": f"W/{tag}"}, json=body)
-        told = a_problem(refused, 412, "weak", "proxy", "without the W/")
-        assert "has changed" not in told["detail"]
+        problem = a_problem(refused, 412, "weak", "proxy", "without the W/")
+        assert "has changed" not in problem["detail"]
     assert client.get(at(entity), headers={"If-None-Match": f"W/{tag}"}).status_code == 304
     listed = f"W/{tag}, {tag}"
     assert client.patch(at(entity), json={"display_name": "B"}, headers={"If-Match": listed}).status_code == 200
@@ -105,7 +96,7 @@ def test_an_unknown_entity_is_not_found_whatever_the_condition(client: httpx.Cli
         a_problem(client.patch(at(ended), json=body, headers={"If-Match": "*"}), 412)
 
 
-def test_a_patch_that_names_nothing_is_judged_and_records_nothing(client: httpx.Client) -> None:
+def test_a_patch_that_names_nothing_is_checked_and_records_nothing(client: httpx.Client) -> None:
     entity = create(client, body={"change_ts": "2024-01-02"})
     tag = tag_of(client, entity)
     bodies: tuple[Document, ...] = (

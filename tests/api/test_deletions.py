@@ -44,8 +44,8 @@ def test_a_deleted_entity_is_gone_and_all_its_past_still_answers(client: httpx.C
     entity = create(client, email=ADA, body={"change_ts": "2024-01-01"})
     answer = client.delete(at(entity), params={"change_ts": "2024-02-01"})
     assert (answer.status_code, answer.content) == (204, b"")
-    told = a_problem(client.get(at(entity)), 410, "ended at 2024-02-01T00:00:00Z")
-    assert told["valid_to"] == "2024-02-01T00:00:00Z"
+    problem = a_problem(client.get(at(entity)), 410, "ended at 2024-02-01T00:00:00Z")
+    assert problem["valid_to"] == "2024-02-01T00:00:00Z"
     (version,) = history(client, entity)
     assert (version["valid_to"], version["is_current"]) == ("2024-02-01T00:00:00Z", False)
     assert values(read(client, entity, as_of="2024-01-31")) == {"email": ADA}

@@ -22,8 +22,8 @@ CSV = {"Content-Type": "text/csv"}
 HEADER = "entity_uid,display_name,entity_type,details,change_ts"
 BOOKS = [
     "file", "sha256", "status", "rows_read", "rows_accepted", "rows_rejected", "rows_changed", "rows_unchanged",
-    "rows_late", "rows_superseded", "entity_versions_added", "detail_versions_added", "seconds", "error",
-    "rows_ending_nobody", "rows_fallen_together", "notes", "dry_run",
+    "rows_late", "rows_superseded", "entities_ended", "entity_versions_added", "detail_versions_added", "seconds",
+    "error", "rows_ending_nobody", "rows_fallen_together", "notes", "dry_run",
 ]  # fmt: skip
 
 
@@ -50,8 +50,8 @@ def sent(client: httpx.Client, content: bytes, **params: str) -> httpx.Response:
 
 def books(answer: httpx.Response, status: int) -> Document:
     assert answer.status_code == status, answer.text
-    told = dict(answer.json())
-    assert list(told) == (BOOKS if not told["dry_run"] else [*BOOKS, "differences"])
+    document = dict(answer.json())
+    assert list(document) == (BOOKS if not document["dry_run"] else [*BOOKS, "differences"])
     return dict(answer.json())
 
 
@@ -62,18 +62,18 @@ def named(client: httpx.Client, name: str) -> int:
 def test_a_drop_is_taken_in_and_its_outcome_can_be_read_again(client: httpx.Client) -> None:
     content = a_drop(",Ada Sent,PERSON,[],2024-01-01", ",,PERSON,[],2024-01-01", ",Bo Sent,ROBOT,[],soon")
     answer = sent(client, content, file_name="first.csv")
-    told = books(answer, 201)
+    report = books(answer, 201)
     sha256 = hashlib.sha256(content).hexdigest()
-    assert {**told, "seconds": 0} == {
+    assert {**report, "seconds": 0} == {
         "file": "first.csv", "sha256": sha256, "status": "merged", "rows_read": 3, "rows_accepted": 1,
         "rows_rejected": 2, "rows_changed": 1, "rows_unchanged": 0, "rows_late": 0, "rows_superseded": 0,
-        "entity_versions_added": 1, "detail_versions_added": 0, "seconds": 0, "error": None,
+        "entities_ended": 0, "entity_versions_added": 1, "detail_versions_added": 0, "seconds": 0, "error": None,
         "rows_ending_nobody": 0, "rows_fallen_together": 0, "notes": [], "dry_run": False,
     }  # fmt: skip
     assert answer.headers["location"] == f"{DROPS}/{sha256}"
     kept = client.get(answer.headers["location"]).json()
     kept_too = [name for name in BOOKS if name not in ("seconds", "dry_run")]
-    assert {name: kept[name] for name in kept_too} == {name: told[name] for name in kept_too}
+    assert {name: kept[name] for name in kept_too} == {name: report[name] for name in kept_too}
     assert kept["bytes"] == len(content)
     assert named(client, "Ada Sent") == 1
 
@@ -95,11 +95,11 @@ def test_two_that_send_the_same_at_once_merge_it_once(client: httpx.Client) -> N
 
 
 def test_who_sent_it_is_in_the_audit(client: httpx.Client) -> None:
-    told = books(sent(client, a_drop(",Sender,PERSON,[],2024-01-01"), file_name="named.csv"), 201)
+    report = books(sent(client, a_drop(",Sender,PERSON,[],2024-01-01"), file_name="named.csv"), 201)
     (entity,) = client.get(ENTITIES, params={"q": "Sender"}).json()["results"]
     (entry,) = client.get(f"{ENTITIES}/{entity['entity_uid']}/audit").json()["results"]
     assert entry["actor"] == "anonymous"
-    assert entry["source"] == {"kind": "drop", "sha256": told["sha256"], "file_name": "named.csv", "line": 2}
+    assert entry["source"] == {"kind": "drop", "sha256": report["sha256"], "file_name": "named.csv", "line": 2}
 
 
 def test_a_form_of_a_browser_will_do(client: httpx.Client) -> None:
@@ -147,26 +147,26 @@ def test_a_name_is_a_name_and_no_path(client: httpx.Client, name: str, kept: str
     ],
 )
 def test_a_file_that_is_not_a_drop_is_refused_whole(client: httpx.Client, content: bytes, said: str) -> None:
-    told = a_problem(sent(client, content, file_name="drop.csv"), 400, "drop.csv", said)
-    assert "/tmp" not in told["detail"]
-    assert "uploads" not in told["detail"]
+    problem = a_problem(sent(client, content, file_name="drop.csv"), 400, "drop.csv", said)
+    assert "/tmp" not in problem["detail"]
+    assert "uploads" not in problem["detail"]
 
 
 def test_a_dry_run_tells_and_changes_nothing(client: httpx.Client) -> None:
     content = a_drop(",Dry,PERSON,[],2024-01-01", ",,PERSON,[],2024-01-01")
     answer = sent(client, content, dry_run="true")
-    told = books(answer, 200)
-    assert (told["rows_read"], told["rows_changed"], told["rows_rejected"], told["dry_run"]) == (2, 1, 1, True)
+    report = books(answer, 200)
+    assert (report["rows_read"], report["rows_changed"], report["rows_rejected"], report["dry_run"]) == (2, 1, 1, True)
     assert "location" not in answer.headers
     assert named(client, "Dry") == 0
-    a_problem(client.get(f"{DROPS}/{told['sha256']}"), 404)
+    a_problem(client.get(f"{DROPS}/{report['sha256']}"), 404)
     assert books(sent(client, content), 201)["status"] == "merged"
 
 
 def test_a_strict_drop_with_a_bad_row_is_refused_with_the_row(client: httpx.Client) -> None:
     content = a_drop(",Strict,PERSON,[],2024-01-01", ",Bad,ROBOT,[],2024-01-01")
-    told = a_problem(sent(client, content, strict="true"), 400)
-    assert told["errors"] == [
+    problem = a_problem(sent(client, content, strict="true"), 400)
+    assert problem["errors"] == [
         {"where": "line 3", "detail": ",Bad,ROBOT,[],2024-01-01", "reason": "unknown_entity_type"}
     ]
     assert named(client, "Strict") == 0
@@ -174,8 +174,8 @@ def test_a_strict_drop_with_a_bad_row_is_refused_with_the_row(client: httpx.Clie
 
 def test_rejected_rows_come_in_pages_and_as_a_file_to_send_again(client: httpx.Client) -> None:
     bad = [f",Row {number},ROBOT,[],2024-01-01" for number in range(25)]
-    told = books(sent(client, a_drop(*bad)), 201)
-    address = f"{DROPS}/{told['sha256']}/rejects"
+    report = books(sent(client, a_drop(*bad)), 201)
+    address = f"{DROPS}/{report['sha256']}/rejects"
     first = client.get(address).json()
     assert (first["count"], len(first["results"]), first["previous"]) == (25, 20, None)
     assert first["results"][0] == {"line": 2, "reasons": ["unknown_entity_type"], "raw": bad[0]}

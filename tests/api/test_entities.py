@@ -54,6 +54,7 @@ def test_what_is_created_is_answered_whole(client: httpx.Client) -> None:
         "entity_type": "PERSON",
         **version,
         "hashdiff": entity_hashdiff("Ada Lovelace", "PERSON").hex(),
+        "keys": {},
         "details": [
             {
                 "detail_type": "email",
@@ -117,15 +118,15 @@ def test_every_fault_of_a_change_is_named_with_its_place_and_reason(client: http
             "change_ts": "2999-01-01",
         },
     )
-    told = a_problem(answer, 400, "body.display_name", "and 2 more")
-    assert [(fault["where"], fault["reason"]) for fault in told["errors"]] == [
+    problem = a_problem(answer, 400, "body.display_name", "and 2 more")
+    assert [(fault["where"], fault["reason"]) for fault in problem["errors"]] == [
         ("body.change_ts", "future_change_ts"),
         ("body.display_name", "missing_display_name"),
         ("body.entity_type", "unknown_entity_type"),
         ("body.details[1].detail_type", "unknown_detail_type"),
         ("body.details[2].detail_type", "duplicate_detail_type"),
     ]
-    assert "INSTITUTION, PERSON" in told["errors"][2]["detail"]
+    assert "INSTITUTION, PERSON" in problem["errors"][2]["detail"]
 
 
 def test_a_patch_changes_what_it_names_and_nothing_else(client: httpx.Client) -> None:
@@ -187,8 +188,8 @@ def test_a_patch_needs_an_entity_that_exists_then(client: httpx.Client) -> None:
     entity = create(client, body={"change_ts": "2024-01-01"})
     a_problem(client.patch(at(entity), json={"display_name": "A", "change_ts": "2023-12-31"}), 409, "does not exist at")
     client.delete(at(entity), params={"change_ts": "2024-02-01"})
-    told = a_problem(client.patch(at(entity), json={"display_name": "A"}), 409, "does not exist now")
-    assert "it last ended at 2024-02-01T00:00:00Z" in told["detail"]
+    problem = a_problem(client.patch(at(entity), json={"display_name": "A"}), 409, "does not exist now")
+    assert "it last ended at 2024-02-01T00:00:00Z" in problem["detail"]
     late = client.patch(at(entity), json={"display_name": "Late", "change_ts": "2024-01-15"})
     assert (late.status_code, late.json()["display_name"]) == (200, "Late"), "in the past it did exist"
     assert late.json()["valid_to"] == "2024-02-01T00:00:00Z"
@@ -300,8 +301,8 @@ def test_names_and_values_may_be_long(client: httpx.Client) -> None:
     assert (entity["display_name"], values(entity)) == (long[:500], {"note": long})
     assert client.get(ENTITIES, params={"note": long}).json()["results"] == [entity]
     body = {"display_name": long[:501], "entity_type": "PERSON", "details": detail_list({"note": long * 6})}
-    told = a_problem(client.post(ENTITIES, json=body), 400, "at most 500", "100,000 bytes")
-    assert [fault["reason"] for fault in told["errors"]] == ["value_too_long"] * 2
+    problem = a_problem(client.post(ENTITIES, json=body), 400, "at most 500", "100,000 bytes")
+    assert [fault["reason"] for fault in problem["errors"]] == ["value_too_long"] * 2
 
 
 def test_invisible_characters_are_not_a_name_and_are_not_stored(client: httpx.Client) -> None:
@@ -310,15 +311,15 @@ def test_invisible_characters_are_not_a_name_and_are_not_stored(client: httpx.Cl
     family = "Family 👩\u200d👩\u200d👧"
     assert create(client, family)["display_name"] == family
     for nothing in ("\u200b", "\u2060 \ufeff", "\u3164"):
-        told = a_problem(client.post(ENTITIES, json={"display_name": nothing, "entity_type": "PERSON"}), 400)
-        assert [fault["reason"] for fault in told["errors"]] == ["missing_display_name"]
+        problem = a_problem(client.post(ENTITIES, json={"display_name": nothing, "entity_type": "PERSON"}), 400)
+        assert [fault["reason"] for fault in problem["errors"]] == ["missing_display_name"]
 
 
 @pytest.mark.parametrize("uid", ["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"])
 def test_a_uid_that_names_nobody_is_refused(client: httpx.Client, uid: str) -> None:
     body = {"entity_uid": uid, "display_name": "Nil", "entity_type": "PERSON"}
-    told = a_problem(client.post(ENTITIES, json=body), 400, "body.entity_uid")
-    assert [fault["reason"] for fault in told["errors"]] == ["invalid_uid"]
+    problem = a_problem(client.post(ENTITIES, json=body), 400, "body.entity_uid")
+    assert [fault["reason"] for fault in problem["errors"]] == ["invalid_uid"]
     a_problem(client.get(f"{ENTITIES}/{uid}"), 404)
     a_problem(client.patch(f"{ENTITIES}/{uid}", json={"display_name": "Nil"}), 404)
     a_problem(client.delete(f"{ENTITIES}/{uid}"), 404)

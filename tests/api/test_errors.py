@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import socket
-from collections.abc import Iterator
 from uuid import uuid4
 
 import httpx
@@ -12,37 +10,24 @@ import pytest
 from builders import NOBODY
 from serving import (
     ENTITIES,
+    JSON,
     PROBLEM,
     V1,
     a_problem,
     a_raw_problem,
     ask_raw,
     create,
+    person,
+    posted,
     read_raw,
     served,
-    served_with_types,
 )
 
 from crm_core.postgres.connection import Database
 
 pytestmark = [pytest.mark.integration, pytest.mark.api]
 
-JSON = {"Content-Type": "application/json"}
 HOST = b"Host: localhost\r\n"
-
-
-@pytest.fixture(scope="module")
-def client(database: Database) -> Iterator[httpx.Client]:
-    with served_with_types(database) as client:
-        yield client
-
-
-def posted(client: httpx.Client, content: bytes, path: str = ENTITIES, **headers: str) -> httpx.Response:
-    return client.post(path, content=content, headers=JSON | headers)
-
-
-def person(**more: object) -> bytes:
-    return json.dumps({"display_name": "A", "entity_type": "PERSON", **more}).encode()
 
 
 def test_a_problem_says_what_when_and_where(client: httpx.Client) -> None:
@@ -145,8 +130,8 @@ def test_an_invalid_body_is_refused_and_changes_nothing(client: httpx.Client, co
 def test_a_member_that_comes_twice_is_malformed(client: httpx.Client, content: bytes, where: list[str]) -> None:
     before = client.get(ENTITIES).json()["count"]
     for answer in (posted(client, content), client.patch(f"{ENTITIES}/{uuid4()}", content=content, headers=JSON)):
-        told = a_problem(answer, 400, where[0], "given twice; give it once")
-        assert [fault["where"] for fault in told["errors"]] == where
+        problem = a_problem(answer, 400, where[0], "given twice; give it once")
+        assert [fault["where"] for fault in problem["errors"]] == where
     assert client.get(ENTITIES).json()["count"] == before
 
 
@@ -203,8 +188,8 @@ def test_a_body_that_is_not_called_json_is_refused(client: httpx.Client, content
 def test_many_faults_are_reported_in_few_words(client: httpx.Client) -> None:
     details = [{"detail_type": f"unknown {number}", "detail_value": "x"} for number in range(5_000)]
     answer = posted(client, person(details=details, change_ts="9" * 100_000))
-    told = a_problem(answer, 400, "and 4998 more")
-    assert len(told["errors"]) == 20
+    problem = a_problem(answer, 400, "and 4998 more")
+    assert len(problem["errors"]) == 20
     assert len(answer.content) < 20_000, "an answer is not as long as what was sent"
 
 
@@ -271,8 +256,8 @@ def test_an_invalid_header_is_refused(client: httpx.Client, header: bytes) -> No
         uid,
         HOST,
     )
-    told = a_raw_problem(ask_raw(client, head + header + b"\r\n{}"), 400)
-    assert told["errors"][0]["where"] == f"header.{header.partition(b':')[0].decode()}"
+    problem = a_raw_problem(ask_raw(client, head + header + b"\r\n{}"), 400)
+    assert problem["errors"][0]["where"] == f"header.{header.partition(b':')[0].decode()}"
 
 
 @pytest.mark.parametrize(

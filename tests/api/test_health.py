@@ -30,12 +30,6 @@ END = b"\r\n0\r\n\r\n"  # of an answer in chunks that is whole
 
 
 @pytest.fixture(scope="module")
-def client(database: Database) -> Iterator[httpx.Client]:
-    with served_with_types(database) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
 def openapi(client: httpx.Client) -> Document:
     return dict(client.get("/openapi.json").json())
 
@@ -111,6 +105,9 @@ def test_the_documentation_needs_no_other_host(client: httpx.Client) -> None:
         for asset in assets:
             assert asset.startswith("/"), asset
             assert client.get(asset).status_code == 200, asset
+        policy = page.headers["content-security-policy"]
+        assert "script-src 'self' 'sha256-" in policy or "<script>" not in page.text
+        assert "'unsafe-inline'" not in policy.partition("script-src")[2].partition(";")[0]
     assert "http" not in page.text.replace("http-equiv", "")
 
 
@@ -201,12 +198,12 @@ def test_a_read_that_is_cut_in_the_middle_is_made_again_and_a_write_is_a_problem
             until(lambda: waiters(database), 20)
             cut(database, waiting=True)
             holder.rollback()
-        told = answer.result(20)
+        found = answer.result(20)
         if method == "get":
-            assert told.json() == entity
+            assert found.json() == entity
         else:
-            a_problem(told, 503, "try again in a moment")
-            assert told.headers["retry-after"] == "5"
+            a_problem(found, 503, "try again in a moment")
+            assert found.headers["retry-after"] == "5"
     assert client.get(address).json() == entity
 
 
@@ -216,9 +213,9 @@ def test_a_read_that_takes_too_long_is_ended_and_the_others_go_on(database: Data
         answers = [waiting.submit(own.get, ENTITIES) for _ in range(4)]
         assert own.get(f"{V1}/entity-types").status_code == 200
         for answer in answers:
-            told = answer.result(20)
-            a_problem(told, 503, "not in time", "try again")
-            assert told.headers["retry-after"] == "5"
+            found = answer.result(20)
+            a_problem(found, 503, "not in time", "try again")
+            assert found.headers["retry-after"] == "5"
         holder.rollback()
         assert own.get(ENTITIES).status_code == 200
 
@@ -282,9 +279,9 @@ def test_too_many_streams_at_once_are_refused_with_the_time_to_retry(
     asking = [stream(client, 4096) for _ in range(4)]
     for connection in asking:
         assert connection.recv(1000).startswith(b"HTTP/1.1 200")
-    told = streamed(client)
-    a_problem(told, 503, "try again in a moment")
-    assert told.headers["retry-after"] == "5"
+    found = streamed(client)
+    a_problem(found, 503, "try again in a moment")
+    assert found.headers["retry-after"] == "5"
     assert client.get(ENTITIES).status_code == 200
     for connection in asking:
         connection.close()

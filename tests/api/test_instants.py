@@ -42,8 +42,8 @@ def test_an_instant_may_be_a_little_ahead_and_no_more(client: httpx.Client) -> N
     soon = ahead(minutes=4)
     assert create(client, body={"change_ts": soon})["valid_from"] == soon.replace("+00:00", "Z")
     refused = client.post(ENTITIES, json={"display_name": "A", "entity_type": "PERSON", "change_ts": ahead(minutes=6)})
-    told = a_problem(refused, 400, "body.change_ts", "is in the future")
-    assert told["errors"][0]["reason"] == "future_change_ts"
+    problem = a_problem(refused, 400, "body.change_ts", "is in the future")
+    assert problem["errors"][0]["reason"] == "future_change_ts"
 
 
 @pytest.mark.parametrize("change_ts", ["2024-13-45", "2023-02-29", "yesterday", "2024", "24:00", "1e9", "infinity"])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from uuid import uuid4
 
 import httpx
 import pytest
-from serving import ENTITIES, Document, a_problem, create, served_with_types
+from serving import ENTITIES, Document, a_problem, create
 
 from crm_core.access.tokens import create_token
 from crm_core.postgres.connection import Database
@@ -17,12 +16,6 @@ from crm_core.postgres.connection import Database
 pytestmark = [pytest.mark.integration, pytest.mark.api, pytest.mark.idempotency]
 
 ADA = {"display_name": "Ada", "entity_type": "PERSON"}
-
-
-@pytest.fixture(scope="module")
-def client(database: Database) -> Iterator[httpx.Client]:
-    with served_with_types(database) as client:
-        yield client
 
 
 def key() -> dict[str, str]:

@@ -179,7 +179,11 @@ def test_an_unknown_parameter_is_refused_with_its_name(client: httpx.Client, que
 
 
 def test_a_refusal_lists_the_parameters_that_there_are(client: httpx.Client) -> None:
-    a_problem(client.get(f"{ENTITIES}?e_mail=x"), 400, "q, entity_type, address, email, note, phone, website")
+    a_problem(
+        client.get(f"{ENTITIES}?e_mail=x"),
+        400,
+        "q, entity_type, source, source_key, address, email, note, phone, website",
+    )
 
 
 def test_pages_lead_to_the_end_and_back(client: httpx.Client) -> None:

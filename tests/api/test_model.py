@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,21 +12,14 @@ import pytest
 from builders import day
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from serving import ENTITIES, NDJSON, V1, Document, detail_list, served_with_types, values
+from serving import ENTITIES, NDJSON, V1, Document, detail_list, values
 from timeline_model import Model
 
 from crm_core.model import Change
-from crm_core.postgres.connection import Database
 
 pytestmark = [pytest.mark.integration, pytest.mark.api, pytest.mark.temporal]
 
 ASOF, DIFF = f"{V1}/entities-asof", f"{V1}/diff"
-
-
-@pytest.fixture(scope="module")
-def client(database: Database) -> Iterator[httpx.Client]:
-    with served_with_types(database) as client:
-        yield client
 
 
 def now() -> str:

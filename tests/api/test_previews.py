@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from uuid import uuid4
 
 import httpx
 import pytest
-from serving import ENTITIES, a_problem, create, served_with_types
-
-from crm_core.postgres.connection import Database
+from serving import ENTITIES, a_problem, create
 
 pytestmark = [pytest.mark.integration, pytest.mark.api]
-
-
-@pytest.fixture(scope="module")
-def client(database: Database) -> Iterator[httpx.Client]:
-    with served_with_types(database) as client:
-        yield client
 
 
 def test_a_patch_that_is_tried_shows_what_it_would_do_to_the_past(client: httpx.Client) -> None:

@@ -65,8 +65,8 @@ def test_a_head_that_is_too_long_is_refused_early(client: httpx.Client, head: by
         received = ends(connection)
     if received:  # a reset may have overtaken it
         assert received.startswith(b"HTTP/1.1 431 ")
-        told = json.loads(received.partition(b"\r\n\r\n")[2])
-        assert (told["status"], "65,536 bytes" in told["detail"]) == (431, True)
+        document = json.loads(received.partition(b"\r\n\r\n")[2])
+        assert (document["status"], "65,536 bytes" in document["detail"]) == (431, True)
     assert client.get("/healthz").status_code == 200
 
 

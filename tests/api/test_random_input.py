@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from uuid import uuid4
 
 import httpx
@@ -13,30 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from serving import (
     ENTITIES,
+    JSON,
     PROBLEM,
     V1,
-    served_with_types,
+    person,
+    posted,
 )
 
-from crm_core.postgres.connection import Database
-
 pytestmark = [pytest.mark.integration, pytest.mark.api]
-
-JSON = {"Content-Type": "application/json"}
-
-
-@pytest.fixture(scope="module")
-def client(database: Database) -> Iterator[httpx.Client]:
-    with served_with_types(database) as client:
-        yield client
-
-
-def posted(client: httpx.Client, content: bytes, path: str = ENTITIES, **headers: str) -> httpx.Response:
-    return client.post(path, content=content, headers=JSON | headers)
-
-
-def person(**more: object) -> bytes:
-    return json.dumps({"display_name": "A", "entity_type": "PERSON", **more}).encode()
 
 
 TEXT = st.text(max_size=8) | st.sampled_from(

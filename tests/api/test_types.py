@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import httpx
 import pytest
-from serving import ENTITIES, V1, Document, a_problem, create, served, served_with_types, values
+from serving import ENTITIES, V1, Document, a_problem, create, served, values
 
 from crm_core.postgres.connection import Database
 
 pytestmark = [pytest.mark.integration, pytest.mark.api]
 
 ENTITY_TYPES, DETAIL_TYPES = f"{V1}/entity-types", f"{V1}/detail-types"
-
-
-@pytest.fixture(scope="module")
-def client(database: Database) -> Iterator[httpx.Client]:
-    with served_with_types(database) as client:
-        yield client
 
 
 def listed(client: httpx.Client, path: str) -> list[Document]:

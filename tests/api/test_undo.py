@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import httpx
 import pytest
-from serving import ENTITIES, V1, Document, a_problem, create, served_with_types
-
-from crm_core.postgres.connection import Database
+from serving import ENTITIES, V1, Document, a_problem, create
 
 pytestmark = [pytest.mark.integration, pytest.mark.api]
 
 ADA = "0b9f8a52-6c3e-4f0d-9a77-2d4e5c6b7a01"
-
-
-@pytest.fixture(scope="module")
-def client(database: Database) -> Iterator[httpx.Client]:
-    with served_with_types(database) as client:
-        yield client
 
 
 def dropped(client: httpx.Client, name: str) -> str:
@@ -85,9 +75,9 @@ def test_what_cannot_be_undone_says_so(client: httpx.Client) -> None:
     sha256 = dropped(client, "Ada Once")
     undone(client, f"drops/{sha256}")
     a_problem(client.post(f"{V1}/drops/{sha256}/undo", params={"reason": "x"}), 409, "undone already")
-    told = a_problem(client.post(f"{V1}/drops/{sha256}/undo"), 400)
-    assert told["errors"][0]["where"] == "query.reason"
-    told = a_problem(client.post(f"{V1}/drops/{sha256}/undo", params={"reason": " "}), 400, "say why")
+    problem = a_problem(client.post(f"{V1}/drops/{sha256}/undo"), 400)
+    assert problem["errors"][0]["where"] == "query.reason"
+    problem = a_problem(client.post(f"{V1}/drops/{sha256}/undo", params={"reason": " "}), 400, "say why")
 
 
 def test_the_same_bytes_go_in_again_after_an_undo(client: httpx.Client) -> None:

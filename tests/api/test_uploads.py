@@ -186,10 +186,10 @@ def test_without_room_it_is_said_and_nothing_is_left(client: httpx.Client, datab
     with served(database, home=folder) as own:
         folder.mkdir()
         (folder / "uploads").write_text("a file stands where the folder should be")
-        told = own.post(DROPS, content=a_drop("No Room"), headers=CSV)
-        a_problem(told, 503, "cannot store the file now", "make room", "send it again")
-        assert str(folder) not in told.text
-        assert told.headers["retry-after"]
+        found = own.post(DROPS, content=a_drop("No Room"), headers=CSV)
+        a_problem(found, 503, "cannot store the file now", "make room", "send it again")
+        assert str(folder) not in found.text
+        assert found.headers["retry-after"]
         (folder / "uploads").unlink()
         assert own.post(DROPS, content=a_drop("No Room"), headers=CSV).status_code == 201
 

@@ -1,4 +1,4 @@
-"""`crm bench --compare` asks every tool the same, judges all alike, and goes on without one that it cannot get."""
+"""`crm bench --compare` asks each tool the same questions, grades all alike, and goes on if one cannot be installed."""
 
 from __future__ import annotations
 

@@ -26,9 +26,14 @@ def test_it_measures_drops_reads_and_writes_beside_their_limits() -> None:
         assert figure["seconds"] > 0
         assert figure["ratio"] == pytest.approx(figure["seconds"] / figure["limit"])
     assert figures["as-of, all of it streamed"]["rows"] > 2_000
+    formats = ("CSV", "CSV by a profile", "CSV in gzip", "CSV in Zstandard", "JSON lines", "Parquet", "Excel")
+    assert {figures[f"read and validate: {each}"]["rows"] for each in formats} == {2_000}
+    assert figures["read and validate: Excel"]["limited_by"] == "CSV"
     assert figures["undo of the late rows"]["rows"] == figures["reinstatement of them"]["rows"] == 100
     assert figures["undo of the late rows"]["limit"] == figures["late rows"]["seconds"]
     assert figures["feed, all in pages of 1,000"]["rows"] > 4_000
+    assert figures["snapshot, nothing ends"]["rows"] == 2_000
+    assert figures["snapshot, nothing ends"]["limit"] == figures["replay, the same rows"]["seconds"]
     assert found["entities"] == 2_000
     assert found["peak_mib"] > 50
     assert set(Path(tempfile.gettempdir()).glob("crm-bench-*")) == before

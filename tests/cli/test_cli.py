@@ -20,11 +20,15 @@ from crm_core.postgres.connection import Database
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("nothing_around")]
 
-HEAVY = {"dagster", "polars", "pandera", "sqlalchemy", "alembic", "numpy", "psycopg", "rich", "fastapi", "pwdlib"}
+HEAVY = {
+    "dagster", "polars", "pandera", "sqlalchemy", "alembic", "numpy", "psycopg", "rich", "fastapi", "pwdlib", "dotenv",
+}  # fmt: skip
 COMMANDS = [
-    "demo", "up", "serve", "migrate", "loaddata", "types", "createsuperuser", "ingest", "rejects", "undo", "token",
-    "check", "report", "exec", "explain", "bench",
+    "demo", "up", "serve", "migrate", "loaddata", "types", "createsuperuser", "ingest", "rejects", "profile", "approve",
+    "undo", "token", "check", "report", "exec", "explain", "bench",
 ]  # fmt: skip
+
+SUBCOMMANDS = [(group, command) for group in ("token", "profile") for command in crm.commands[group].commands]  # type: ignore[attr-defined]
 
 
 def in_its_own_process(*arguments: str) -> list[str]:
@@ -51,11 +55,13 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
 def test_help_lists_the_commands_as_a_newcomer_needs_them() -> None:
     listed = CliRunner().invoke(crm, ["--help"]).stdout.partition("Commands:")[2]
     assert [line.split()[0] for line in listed.splitlines() if line.strip()] == COMMANDS
-    assert "..." not in listed, "a summary is cut off"
+    for group in ("", "token", "profile"):
+        listed = CliRunner().invoke(crm, [*group.split(), "--help"]).stdout.partition("Commands:")[2]
+        assert "..." not in listed, "a summary is cut off"
 
 
 @pytest.mark.unit
-@pytest.mark.parametrize("command", [*COMMANDS, "token create", "token list", "token revoke"])
+@pytest.mark.parametrize("command", [*COMMANDS, *(f"{group} {command}" for group, command in SUBCOMMANDS)])
 def test_the_help_of_a_command_has_an_example(command: str) -> None:
     said = CliRunner().invoke(crm, [*command.split(), "--help"]).stdout
     assert re.search(rf"Example: .*crm {command}", said)

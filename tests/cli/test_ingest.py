@@ -23,8 +23,8 @@ from crm_core.postgres.connection import Database
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("nothing_around")]
 KEYS = [
     "file", "sha256", "status", "rows_read", "rows_accepted", "rows_rejected", "rows_changed", "rows_unchanged",
-    "rows_late", "rows_superseded", "entity_versions_added", "detail_versions_added", "seconds", "error",
-    "rows_ending_nobody", "rows_fallen_together", "notes", "dry_run",
+    "rows_late", "rows_superseded", "entities_ended", "entity_versions_added", "detail_versions_added", "seconds",
+    "error", "rows_ending_nobody", "rows_fallen_together", "notes", "dry_run",
 ]  # fmt: skip
 
 
@@ -255,7 +255,7 @@ def test_ctrl_c_ends_a_merge_cleanly_and_keeps_nothing_of_it(
 
 @pytest.mark.unit
 def test_the_clock_goes_on_in_every_phase() -> None:
-    """The last phase is told once, at its start, and takes longest: the display lives on."""
+    """The last phase is reported once, at its start, and takes longest: the display goes on meanwhile."""
     master, slave = pty.openpty()
     code = (
         "import sys, time; from pathlib import Path; from crm_core.cli.console import drop_progress\n"

@@ -15,7 +15,7 @@ def test_a_drop_is_undone_reinstated_and_ingested_again(run: Run, tmp_path: Path
     drop = a_drop(tmp_path / "wrong.csv", anna("Wrong"))
     assert run("ingest", drop).exit_code == 0
     would = run("undo", "wrong.csv", "--reason", "a test", "--dry-run")
-    assert "A dry run, nothing is changed: 1 changes act no more" in would.stdout
+    assert "A dry run, nothing is changed: changes undone: 1" in would.stdout
     assert "display_name: Wrong → none" in would.stdout
     done = json.loads(run("undo", drop, "--reason", "a test", "--json").stdout)
     assert (done["kind"], done["changes"], done["entities"], done["dry_run"]) == ("undo", 1, 1, False)

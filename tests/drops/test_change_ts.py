@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crm_core.drops.contract import validate
-from crm_core.drops.reader import RawChunk
+from crm_core.formats.chunk import RawChunk
 from crm_core.model import Reason
 from crm_core.values.instants import instants, parse_instant
 

@@ -1,4 +1,4 @@
-"""Each row is judged by every rule of the drop contract, and what passes is written in one form and hashed."""
+"""Each row is checked by every rule of the drop contract, and what passes is written in one form and hashed."""
 
 from __future__ import annotations
 
@@ -149,6 +149,10 @@ def test_a_delete_of_a_uid_needs_nothing_else() -> None:
         "change_ts": datetime(2023, 12, 31, 23, tzinfo=UTC),
         "op": "delete",
         "is_derived": False,
+        "names_twice": False,
+        "source_id": None,
+        "source_key": None,
+        "key_uid": None,
         "display_name": None,
         "entity_type_id": None,
         "hashdiff": None,
@@ -161,7 +165,7 @@ def test_a_delete_without_a_uid_is_of_the_entity_with_that_content() -> None:
     result = validate_rows(Row(None, details=details), Row(" ", details=details_of(("EMAIL", " ada@x")), op="delete"))
     assert result.rejects == []
     assert result.changes["entity_uid"].n_unique() == 1
-    assert result.changes.row(1)[5:] == (None, None, None)
+    assert result.changes.row(1)[-3:] == (None, None, None)
     assert result.details["line"].to_list() == [2, 2]
     assert reasons(Row(None, None, "ALIEN", "x", op="delete")) == {
         "missing_display_name",
@@ -191,7 +195,7 @@ def test_a_derived_uid_depends_on_the_content_alone() -> None:
         assert (UUID(uid).version, UUID(uid).variant) == (8, "specified in RFC 4122")
 
 
-def test_what_reading_and_judging_reject_comes_in_the_order_of_the_lines(tmp_path: Path) -> None:
+def test_what_reading_and_validation_reject_comes_in_the_order_of_the_lines(tmp_path: Path) -> None:
     path = tmp_path / "drop.csv"
     path.write_text("display_name,entity_type,details\nAda\n,PERSON,\nBob,PERSON,\n,,\nshort\n")
     (chunk,) = read_drop(path)
@@ -270,7 +274,7 @@ def json_details(details: dict[str, str | None]) -> list[dict[str, str | None]]:
     return [{"detail_type": kind, "detail_value": value} for kind, value in details.items()]
 
 
-def test_a_judged_batch_leaves_no_column_to_the_garbage_collector() -> None:
+def test_a_validated_batch_leaves_no_column_to_the_garbage_collector() -> None:
     validate_rows(Row())
     gc.collect()
     gc.disable()

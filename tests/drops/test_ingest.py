@@ -101,9 +101,9 @@ def test_rejected_rows_are_merged_once_the_reason_has_passed(crm: Connection, tm
     assert books(take(crm, path, *lines)) == ("replayed", 5, 3, 2, 0, 3)
     cy = json.loads(reads.snapshot(crm, uid("cy")) or "")
     assert cy["valid_from"] == first_seen
-    told = kept(crm, first)
-    assert tuple(told[name] for name in BOOKS) == ("merged", 5, 3, 2, 3, 0)
-    assert (told["entity_versions_added"], told["detail_versions_added"]) == (3, 1)
+    found = kept(crm, first)
+    assert tuple(found[name] for name in BOOKS) == ("merged", 5, 3, 2, 3, 0)
+    assert (found["entity_versions_added"], found["detail_versions_added"]) == (3, 1)
     assert batches(crm) == 3
     assert breaches(crm) == []
 
@@ -152,7 +152,7 @@ def test_a_file_without_rows_says_so(crm: Connection, tmp_path: Path) -> None:
     assert report.notes == ("nothing was changed: the file has no rows; if it should have some, export it again",)
 
 
-def test_a_deletion_that_ends_nobody_is_counted_and_told(crm: Connection, tmp_path: Path) -> None:
+def test_a_deletion_that_ends_nobody_is_counted_and_named(crm: Connection, tmp_path: Path) -> None:
     ingest_on(crm, write_drop(tmp_path / "day1.csv", [an_entity("ada", at=1), an_entity("bo", at=5)]), Options())
     lines = (
         ",Ada Neu,PERSON,[],2024-01-09,delete",  # by content, which has another uid
@@ -170,7 +170,7 @@ def test_a_deletion_that_ends_nobody_is_counted_and_told(crm: Connection, tmp_pa
     assert again.rows_ending_nobody == 4, "said again it still ends nobody, and what it ended stays ended"
 
 
-def test_rows_without_a_uid_that_fall_together_are_counted_and_told(crm: Connection, tmp_path: Path) -> None:
+def test_rows_without_a_uid_that_fall_together_are_counted_and_named(crm: Connection, tmp_path: Path) -> None:
     lines = (
         ",John Smith,PERSON,[],2024-01-01,",
         ",Jane Smith,PERSON,[],2024-01-01,",
@@ -184,7 +184,7 @@ def test_rows_without_a_uid_that_fall_together_are_counted_and_told(crm: Connect
     assert kept(crm, report)["rows_fallen_together"] == 2
 
 
-def test_a_last_line_without_an_end_is_taken_and_told(crm: Connection, tmp_path: Path) -> None:
+def test_a_last_line_without_an_end_is_taken_and_noted(crm: Connection, tmp_path: Path) -> None:
     path = tmp_path / "drop.csv"
     path.write_text(f"{HEADER}\n{uid('ada')},Ada,PERSON,[],2024-01-01,")
     report = ingest_on(crm, path, Options())
@@ -206,15 +206,15 @@ def test_a_dry_run_says_that_it_is_one(crm: Connection, tmp_path: Path) -> None:
 def test_progress_is_reported_for_the_reading_in_bytes_and_for_each_step_of_the_merge(
     crm: Connection, tmp_path: Path
 ) -> None:
-    told: list[tuple[str, int, int | None]] = []
+    found: list[tuple[str, int, int | None]] = []
     drop = write_drop(tmp_path / "drop.csv", [an_entity(f"{n}") for n in range(10)])
-    ingest_on(crm, drop, Options(), lambda *progress: told.append(progress))
+    ingest_on(crm, drop, Options(), lambda *progress: found.append(progress))
     size = drop.stat().st_size
-    assert told[:2] == [("reading", 0, size), ("reading", size, size)]
-    assert [done for _, done, _ in told[2:]] == list(range(1, len(told) - 1))
-    assert {total for _, _, total in told[2:]} == {None}
-    assert "append ledger" in {phase for phase, _, _ in told}
-    assert not any(char.isdigit() or char in "/_" for phase, _, _ in told for char in phase)
+    assert found[:2] == [("reading", 0, size), ("reading", size, size)]
+    assert [done for _, done, _ in found[2:]] == list(range(1, len(found) - 1))
+    assert {total for _, _, total in found[2:]} == {None}
+    assert "append ledger" in {phase for phase, _, _ in found}
+    assert not any(char.isdigit() or char in "/_" for phase, _, _ in found for char in phase)
 
 
 def test_a_file_of_deletions_alone_ends_whom_it_names(crm: Connection, tmp_path: Path) -> None:

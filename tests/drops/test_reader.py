@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from reading import HEADER, MANY, Read, Row, read
 
 from crm_core.drops.csv_header import COLUMNS
-from crm_core.drops.csv_records import RAW_BYTES
 from crm_core.drops.reader import read_drop
+from crm_core.formats.csv_records import RAW_BYTES
 from crm_core.model import Reason, Reject
 
 pytestmark = pytest.mark.unit
@@ -58,7 +58,7 @@ def test_a_batch_has_all_columns_with_null_for_what_is_absent(path: Path) -> Non
     path.write_text("op,details,entity_type,display_name\ndelete,[],PERSON,Ada\n")
     (chunk,) = read_drop(path)
     assert chunk.frame.columns == ["line", *COLUMNS]
-    assert chunk.frame.row(0) == (2, None, "Ada", "PERSON", "[]", None, "delete")
+    assert chunk.frame.row(0) == (2, None, "Ada", "PERSON", "[]", None, "delete", None, None)
     assert chunk.raw([2]) == ["delete,[],PERSON,Ada"]
     assert chunk.bytes_read == path.stat().st_size
 
@@ -325,7 +325,7 @@ def other_python() -> str | None:
 def test_another_release_of_python_reads_the_same_rows() -> None:
     program = textwrap.dedent(r"""
         import random
-        from crm_core.drops.csv_records import Splitter
+        from crm_core.formats.csv_records import Splitter
         chosen, splitter = random.Random(1), Splitter(3, 1000)
         for _ in range(30_000):
             block = "".join(chosen.choices('"",,\n\r aé', k=chosen.randint(0, 30))).encode() + b"\n"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from reading import HEADER, MANY, read
 
-from crm_core.drops.csv_records import RAW_BYTES
 from crm_core.drops.reader import read_drop
+from crm_core.formats.csv_records import RAW_BYTES
 
 pytestmark = pytest.mark.unit
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import os
 from pathlib import Path
 
 import pytest
 
-from crm_core.drops.reader import fingerprint, read_drop
+from crm_core.drops.reader import read_drop
 from crm_core.errors import DropRefused
+from crm_core.formats.files import fingerprint
 
 pytestmark = pytest.mark.unit
 
@@ -72,7 +72,7 @@ REFUSED = {
     "remark": ("# all\ndisplay_name,entity_type,details\n", "has a line above its header; "),
     "foreign": (
         "Kunde;E-Mail\nAda;a@x.org\n",
-        "has no header row with a column of ours; is ';' the separator? a drop ",
+        "has no header row with a column that is known; is ';' the separator? a drop ",
     ),
     "no-line": ("x" * 100_000, "has no header row; "),
     "html": ("<html></html>", "has no header row; "),
@@ -86,15 +86,17 @@ def test_a_file_without_a_proper_header_is_refused(path: Path, content: str, fau
 
 
 BINARY = {
-    gzip.compress(HEADER.encode()): "is a gzip archive; unpack it first",
-    b"PK\x03\x04rest": "is a zip archive or an Excel workbook; unpack it, or save the sheet as CSV UTF-8",
-    b"PAR1rest": "is a Parquet file; export it as CSV",
-    HEADER.encode("utf-16"): "is in UTF-16; save it as UTF-8",
-    HEADER.encode("utf-32"): "is in UTF-32; save it as UTF-8",
+    b"BZh91AY": "is a bzip2 archive; unpack it, or pack it with gzip or Zstandard",
+    b"PK\x03\x04rest": "cannot be read as an Excel workbook: File is not a zip file; save it again, or export it as"
+    " CSV UTF-8",
+    HEADER.encode("utf-16"): 'is in UTF-16; save it as UTF-8, or say so in a profile: encoding = "utf-16"',
+    HEADER.encode("utf-32"): 'is in UTF-32; save it as UTF-8, or say so in a profile: encoding = "utf-32"',
     HEADER.encode("utf-16-le"): "has NUL bytes in its header; is it UTF-16? save it as UTF-8",
     HEADER.encode("utf-16-be"): "has NUL bytes in its header; is it UTF-16? save it as UTF-8",
-    "display_name,détails\n".encode("latin-1"): "has a header that is not UTF-8; save it as UTF-8",
-    b"\x89PNG\r\n\x1a\n\0": "has a header that is not UTF-8; save it as UTF-8",
+    "display_name,détails\n".encode(
+        "latin-1"
+    ): "has a header that is not UTF-8; save it as UTF-8, or name its encoding in a profile",
+    b"\x89PNG\r\n\x1a\n\0": "has a header that is not UTF-8; save it as UTF-8, or name its encoding in a profile",
 }
 
 

@@ -37,7 +37,7 @@ class Desk:
         return ingest_on(self.connection, path, Options(**options))
 
     def download(self, report: MergeReport) -> bytes:
-        return b"".join(registry.rejects_csv(self.connection, report.sha256 or ""))
+        return b"".join(registry.rejects_file(self.connection, report.sha256 or ""))
 
     def names(self) -> set[str]:
         page = reads.entities(self.connection, reference_types(self.connection), limit=200)
@@ -172,7 +172,7 @@ def test_a_drop_without_rejects_gives_the_heading_alone(desk: Desk) -> None:
 
 def test_many_rejects_come_in_blocks(desk: Desk) -> None:
     report = desk.drop(f"{HEADER}\n" + f"{'x' * 200},ROBOT,[],\n" * 5_000)
-    blocks = list(registry.rejects_csv(desk.connection, report.sha256 or ""))
+    blocks = list(registry.rejects_file(desk.connection, report.sha256 or ""))
     assert len(blocks) > 3
     assert all(len(block) < BLOCK_BYTES + 1_000 for block in blocks)
     assert b"".join(blocks).count(b"\n") == 5_001
@@ -203,7 +203,7 @@ def test_the_log_says_what_each_drop_did_the_newest_first(desk: Desk) -> None:
     times = {key: datetime.fromisoformat(first.pop(key)) for key in ("first_seen_at", "merged_at")}
     assert times["first_seen_at"].tzinfo == UTC
     assert times["first_seen_at"] > day(0)
-    assert first == {k: v for k, v in books.items() if k != "dry_run"} | {"bytes": len(HEADER) + 39}
+    assert first == {k: v for k, v in books.items() if k != "dry_run"} | {"bytes": len(HEADER) + 39, "profile": None}
     for told, report in ((second, refused), (third, strict)):
         assert (told["status"], told["error"], told["merged_at"]) == ("refused", report.error, None)
     assert registry.drop(desk.connection, merged.sha256 or "") == page.documents[2]

@@ -15,10 +15,10 @@ from servers import Server
 from serving import Document, served
 
 from crm_core.drops.ingest import ingest
-from crm_core.drops.reader import fingerprint
 from crm_core.drops.registry import rejects
 from crm_core.fixtures.django_format import read_fixtures
 from crm_core.fixtures.load import load_fixtures
+from crm_core.formats.files import fingerprint
 from crm_core.model import MergeReport
 from crm_core.postgres.connection import Database
 from crm_core.resources import DATA

@@ -65,7 +65,7 @@ def test_six_that_start_and_are_killed_at_once_share_one_server_and_lose_nothing
             for number in chance.sample(sorted(started), KILLED):
                 time.sleep(chance.uniform(0, 0.4))
                 started[number].kill()
-                if turn < 2:  # whoever comes now finds what a killed one still does
+                if turn < 2:  # the next one finds what a killed one still does
                     started |= commands(home, [1_000 + number], chance)
             for number, command in started.items():
                 said, error = command.communicate(timeout=120)

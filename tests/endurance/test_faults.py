@@ -1,4 +1,4 @@
-"""The disk fills or the connection goes in the middle of a drop: it is told, nothing goes in half, and it goes on."""
+"""The disk fills or the connection breaks in the middle of a drop: an error says so, and nothing is half recorded."""
 
 from __future__ import annotations
 
@@ -182,9 +182,9 @@ def test_a_session_that_is_ended_anywhere_in_a_drop_is_reported_and_the_drop_is_
                     under_way(command, partial(others, connection))
                     time.sleep(chance.uniform(0, 1))
                     connection.execute(f"select pg_terminate_backend(pid) {OTHERS}")
-                told = ended(command)
-                assert told.is_clear, told
-                lost += told.status
+                found = ended(command)
+                assert found.is_clear, found
+                lost += found.status
             assert run("ingest", drop, CRM_DATABASE_URL=database.conninfo).status == 0
         assert lost > 3
         assert_as(undisturbed, database)

@@ -49,8 +49,8 @@ def undisturbed(server: Server, drops: Sequence[Path]) -> Iterator[tuple[Databas
     """A database that took the drops in peace, and how long each took."""
     with server.clone("template1") as database:
         with_types(database)
-        told = [run("ingest", "--json", drop, CRM_DATABASE_URL=database.conninfo) for drop in drops]
-        yield database, {drop: json.loads(one.said)["seconds"] for drop, one in zip(drops, told, strict=True)}
+        document = [run("ingest", "--json", drop, CRM_DATABASE_URL=database.conninfo) for drop in drops]
+        yield database, {drop: json.loads(one.said)["seconds"] for drop, one in zip(drops, document, strict=True)}
 
 
 def test_clients_killed_during_drops_leave_no_trace(
@@ -95,9 +95,9 @@ def test_servers_killed_during_drops_lose_nothing(
                 if turn % 2:
                     command.kill()
                 crash(home)
-                told = ended(command)
-                assert told.status < 0 or told.is_clear, told
-                lost += told.status != 0
+                found = ended(command)
+                assert found.status < 0 or found.is_clear, found
+                lost += found.status != 0
             taken_in = run("ingest", drop, CRM_HOME=str(home))
             assert taken_in.status == 0, taken_in
             assert not servers_of(home)
@@ -128,9 +128,9 @@ def test_migrations_killed_on_either_side_happen_whole_or_not_at_all(server: Ser
                 command.kill()
             if turn % 3:
                 crash(home)
-            told = ended(command)
-            killed += told.status != 0
-            assert told.status < 0 or told.is_clear, told
+            shown = ended(command)
+            killed += shown.status != 0
+            assert shown.status < 0 or shown.is_clear, shown
         assert killed > 5
         assert run("migrate", CRM_HOME=str(home)).status == 0
         with running_server(home) as conninfo:

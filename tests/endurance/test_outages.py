@@ -256,9 +256,9 @@ def test_a_given_server_that_is_restarted_and_killed_is_waited_for(binaries: Pat
                     given.control("start")
                 else:
                     given.control(*stop)
-                told = ended(command)
-                assert told.is_clear, told
-                assert told.status == 0 or "again" in told.error, told
+                found = ended(command)
+                assert found.is_clear, found
+                assert found.status == 0 or "again" in found.error, found
                 load.until_all_goes_well()
                 assert run("ingest", drop, CRM_DATABASE_URL=given.database.conninfo).status == 0
         assert run("check", CRM_DATABASE_URL=given.database.conninfo).status == 0
@@ -285,9 +285,9 @@ def test_a_server_that_turns_read_only_answers_reads_and_says_so(binaries: Path,
                 given.alter("set default_transaction_read_only = on")
                 load.until_refused("write", "read-only")
                 load.until_refused("probe", "degraded")
-                told = run("ingest", drop, CRM_DATABASE_URL=given.database.conninfo)
-                assert (told.status, told.is_clear) == (1, True), told
-                assert "write to the primary server, or set default_transaction_read_only off" in told.error
+                found = run("ingest", drop, CRM_DATABASE_URL=given.database.conninfo)
+                assert (found.status, found.is_clear) == (1, True), found
+                assert "write to the primary server, or set default_transaction_read_only off" in found.error
                 given.alter("reset default_transaction_read_only")
                 load.until_all_goes_well()
             assert run("ingest", drop, CRM_DATABASE_URL=given.database.conninfo).status == 0
@@ -311,10 +311,10 @@ def test_a_server_without_a_connection_left_says_so_and_gives_one_later(binaries
                 load.until_refused("probe", "no room left")
                 load.until_refused("write", "try again")
                 load.until_refused("read", "try again")
-                told = run("ingest", drop, CRM_DATABASE_URL=given.database.conninfo)
-                assert (told.status, told.is_clear) == (1, True), told
-                assert "too many clients" in told.error
-                assert "raise the server's max_connections" in told.error
+                found = run("ingest", drop, CRM_DATABASE_URL=given.database.conninfo)
+                assert (found.status, found.is_clear) == (1, True), found
+                assert "too many clients" in found.error
+                assert "raise the server's max_connections" in found.error
             load.until_all_goes_well()
             assert run("ingest", drop, CRM_DATABASE_URL=given.database.conninfo).status == 0
         assert run("check", CRM_DATABASE_URL=given.database.conninfo).status == 0
@@ -339,8 +339,8 @@ def test_clients_that_stand_still_in_a_merge_keep_others_waiting_for_a_bounded_t
                     time.sleep(70)
                 finally:
                     os.kill(command.pid, signal.SIGCONT)
-                told = ended(command)
-                assert told.is_clear, told
+                found = ended(command)
+                assert found.is_clear, found
                 load.until_all_goes_well()
                 assert run("ingest", drop, CRM_DATABASE_URL=url).status == 0
         assert run("check", CRM_DATABASE_URL=url).status == 0
@@ -364,9 +364,9 @@ def test_an_embedded_server_that_a_full_disk_ends_comes_back_once_there_is_room(
             database = with_types(Database(conninfo))
         with serving(tmp_path, None, CRM_HOME=str(disk)) as serve, loaded(serve, database) as load:
             with filled(disk, MIB):
-                told = run("ingest", drop, CRM_HOME=str(disk))
-                assert (told.status, told.is_clear) == (1, True), told
-                assert "make room" in told.error
+                found = run("ingest", drop, CRM_HOME=str(disk))
+                assert (found.status, found.is_clear) == (1, True), found
+                assert "make room" in found.error
                 with suppress(psycopg.OperationalError), psycopg.connect(conninfo, autocommit=True) as connection:
                     for _ in range(40):
                         connection.execute("select pg_logical_emit_message(false, 'test', repeat('x', 1024 * 1024))")

@@ -82,7 +82,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Large]:
 
 
 def peak_of(*arguments: str | Path, home: Path) -> tuple[Ended, int]:
-    """Run a `crm` command; answer how it ended and how many bytes of memory it had at most."""
+    """Run a `crm` command; return how it ended and how many bytes of memory it had at most."""
     command = start(*arguments, CRM_HOME=str(home))
     status = Path(f"/proc/{command.pid}/status")
     peak = 0

@@ -68,7 +68,7 @@ def stands(database: Database) -> list[tuple[object, ...]]:
 
 
 def opened(page: Page, address: str, *texts: str) -> bool:
-    """Open a page anew, and answer whether it shows all of the texts."""
+    """Open a page again, and return whether it shows all of the texts."""
     page.goto(address)
     page.wait_for_timeout(3000)
     return all(page.get_by_text(text).first.is_visible() for text in texts)
@@ -124,7 +124,7 @@ def test_a_repeat_byte_for_byte_is_seen_to_change_nothing(up: Up, ui: Page) -> N
 
 def test_the_report_is_made_and_opens(up: Up, ui: Page) -> None:
     asset = f"{up.address}/assets/data_quality_report"
-    until(lambda: opened(ui, asset, "Passing", "data-quality.html"), SECONDS)  # freshness is judged now and then
+    until(lambda: opened(ui, asset, "Passing", "data-quality.html"), SECONDS)  # freshness is computed now and then
     keep(ui, "report-asset")
     ui.goto((up.home / "reports" / "data-quality.html").as_uri())
     for name in (INITIAL.name, LATE.name, DIRTY.name):

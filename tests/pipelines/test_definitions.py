@@ -14,6 +14,7 @@ from servers import Server
 
 from crm_core.postgres.connection import Database
 from pipelines import table_schemas
+from pipelines.assets import DROP_ASSETS
 from pipelines.definitions import defs
 from pipelines.partitions import drop_key
 
@@ -109,3 +110,20 @@ def test_the_workspace_and_dg_name_the_definitions() -> None:
     assert 'code_location_target_module = "pipelines.definitions"' in (root / "pyproject.toml").read_text(
         encoding="utf-8"
     )
+
+
+@pytest.mark.unit
+def test_the_columns_that_lineage_names_are_columns_of_these_assets() -> None:
+    columns = {
+        spec.key.to_user_string(): {column.name for column in spec.metadata["dagster/column_schema"].columns}
+        for spec in DROP_ASSETS
+    }
+    named = {
+        (asset, column, dep.asset_key.to_user_string(), dep.column_name)
+        for asset, lineage in table_schemas.LINEAGE.items()
+        for column, deps in lineage.deps_by_column.items()
+        for dep in deps
+    }
+    assert {(asset, column) for asset, column, *_ in named} <= {(a, c) for a in columns for c in columns[a]}
+    assert {(asset, column) for *_, asset, column in named} <= {(a, c) for a in columns for c in columns[a]}
+    assert ("entity_versions", "hashdiff", "staged_changes", "display_name") in named

@@ -1,4 +1,4 @@
-"""A run is of the content that it was asked for: what changed, went or came back meanwhile is told, and never lost."""
+"""A run is of the content that it was requested for; what changed, went or came back meanwhile is never lost."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def project(server: Server, tmp_path: Path) -> Iterator[Project]:
 
 
 def write(project: Project, name: str, *people: str) -> str:
-    """Write a drop of some people, and answer its partition."""
+    """Write a drop of some people, and return its partition."""
     write_drop(project.folder / name, [an_entity(who, name=who) for who in people])
     return project.know(name)
 
@@ -144,9 +144,9 @@ def test_a_file_that_was_cut_off_is_refused_and_merged_when_it_is_complete(proje
 def test_two_files_with_equal_bytes_are_two_green_partitions(project: Project) -> None:
     first, second = write(project, "a.csv", "Vera"), write(project, "b.csv", "Vera")
     assert project.ingest(first).told["staged_changes"]["rows_changed"] == 1
-    told = project.ingest(second).told
-    assert (told["staged_changes"]["status"], told["staged_changes"]["rows_changed"]) == ("replayed", 0)
-    assert told["drop_file"]["same_bytes_as"] == "a.csv"
+    found = project.ingest(second).told
+    assert (found["staged_changes"]["status"], found["staged_changes"]["rows_changed"]) == ("replayed", 0)
+    assert found["drop_file"]["same_bytes_as"] == "a.csv"
 
 
 # A file that is gone

@@ -20,9 +20,10 @@ from samples import CONTACTS, DELTA, DIRTY, INITIAL, LAST, LATE, REPLAY
 from servers import Server
 
 from crm_core.drops.ingest import ingest
-from crm_core.drops.reader import fingerprint
+from crm_core.formats.files import fingerprint
 from crm_core.model import Change, MergeReport
 from crm_core.postgres.connection import Connection, Database
+from pipelines import table_schemas
 from pipelines.runs import REPORT, run_drops
 
 pytestmark = pytest.mark.integration
@@ -53,19 +54,19 @@ def told_of(report: MergeReport, told: Told) -> dict[str, object]:
 def test_the_assets_tell_what_the_merge_of_each_sample_reported(project: Project, server: Server) -> None:
     with a_database(server) as beside:
         for path in CONTACTS:
-            told = project.materialize(project.arrive(path))
+            found = project.materialize(project.arrive(path))
             report = ingest(beside, path)
-            assert list(told) == OF_DROPS
-            assert told_of(report, told) | {"dry_run": False} == report.as_json()
-            file = told["drop_file"]
+            assert list(found) == OF_DROPS
+            assert told_of(report, found) | {"dry_run": False} == report.as_json()
+            file = found["drop_file"]
             assert (file["path"], file["bytes"]) == (str(project.folder / path.name), path.stat().st_size)
 
 
 def test_an_initial_a_delta_and_a_late_drop_add_versions_and_a_replay_adds_none(project: Project) -> None:
-    told = {path: project.materialize(project.arrive(path)) for path in (INITIAL, DELTA, LATE)}
-    assert told[INITIAL]["entity_versions"]["entity_versions_added"] == 25, "the fixtures know the other 8 of 33"
-    assert int(str(told[DELTA]["staged_changes"]["rows_unchanged"])) > 15
-    assert int(str(told[LATE]["staged_changes"]["rows_late"])) > 0
+    found = {path: project.materialize(project.arrive(path)) for path in (INITIAL, DELTA, LATE)}
+    assert found[INITIAL]["entity_versions"]["entity_versions_added"] == 25, "the fixtures know the other 8 of 33"
+    assert int(str(found[DELTA]["staged_changes"]["rows_unchanged"])) > 15
+    assert int(str(found[LATE]["staged_changes"]["rows_late"])) > 0
     before = project.versions()
     replay = project.materialize(project.arrive(REPLAY))
     assert replay["staged_changes"]["status"] == "replayed"
@@ -75,16 +76,22 @@ def test_an_initial_a_delta_and_a_late_drop_add_versions_and_a_replay_adds_none(
 
 
 def test_row_counts_of_the_drop_and_of_the_tables_are_where_dagster_looks_for_them(project: Project) -> None:
-    told = project.materialize(project.arrive(INITIAL))
+    found = project.materialize(project.arrive(INITIAL))
     with project.database.connect() as connection:
         for asset, table, rows in (
             ("staged_changes", "ledger", "rows_accepted"),
             ("entity_versions", "entity", "entity_versions_added"),
             ("detail_versions", "entity_detail", "detail_versions_added"),
         ):
-            assert told[asset]["dagster/partition_row_count"] == told[asset][rows]
+            assert found[asset]["dagster/partition_row_count"] == found[asset][rows]
             count = connection.execute(SQL("select count(*) from {}").format(Identifier(table))).fetchone()
-            assert (told[asset]["dagster/row_count"],) == count
+            assert (found[asset]["dagster/row_count"],) == count
+
+
+def test_each_table_shows_which_columns_its_columns_come_from(project: Project) -> None:
+    found = project.materialize(project.arrive(INITIAL))
+    for asset, lineage in table_schemas.LINEAGE.items():
+        assert found[asset]["dagster/column_lineage"] == lineage
 
 
 @pytest.mark.idempotency
@@ -120,8 +127,8 @@ def test_a_dirty_drop_shows_lines_and_reasons_and_no_value_of_its_rows_in_any_ev
 
 def test_the_changes_of_a_drop_are_counted_by_field(project: Project) -> None:
     project.materialize(project.arrive(INITIAL))
-    told = project.materialize(project.arrive(DELTA))
-    of_entities, of_details = told["entity_versions"]["changed_fields"], told["detail_versions"]["changed_fields"]
+    found = project.materialize(project.arrive(DELTA))
+    of_entities, of_details = found["entity_versions"]["changed_fields"], found["detail_versions"]["changed_fields"]
     assert isinstance(of_entities, dg.TableMetadataValue)
     assert isinstance(of_details, dg.TableMetadataValue)
     assert {record.data["field"] for record in of_entities.records} <= {"display_name", "entity_type"}
@@ -194,9 +201,9 @@ def test_a_range_is_merged_in_one_run_and_a_refused_drop_does_not_stop_the_other
     went_in = sorted(set(keys) - {"nothing.csv", "gone.csv"})
     for asset in OF_DROPS:
         assert partitions(project.instance, asset) == went_in
-    told = {(asset, key): metadata for asset, key, metadata in outcome.materializations}
-    assert told["rejected_rows", DIRTY.name]["rows_rejected"] == 13, "each partition has its own numbers"
-    assert told["rejected_rows", INITIAL.name]["rows_rejected"] == 0
+    found = {(asset, key): metadata for asset, key, metadata in outcome.materializations}
+    assert found["rejected_rows", DIRTY.name]["rows_rejected"] == 13, "each partition has its own numbers"
+    assert found["rejected_rows", INITIAL.name]["rows_rejected"] == 0
     failed = {(check.partition, check.check_name) for check in outcome.checks if not check.passed}
     assert failed == {(DIRTY.name, "reject_rate")}, "no check is red for a drop of which nothing was changed"
     with project.database.connect() as connection:
@@ -278,14 +285,14 @@ def test_the_report_is_a_page_and_numbers_in_the_home(project: Project) -> None:
         project.materialize(project.arrive(path))
     outcome = project.run("data_quality")
     assert (outcome.failures, outcome.failed_checks) == ([], set())
-    told = outcome.told["data_quality_report"]
+    found = outcome.told["data_quality_report"]
     folder = project.folder / ".crm" / "reports"
-    assert (told["page"], told["json"]) == (str(folder / "data-quality.html"), str(folder / "data-quality.json"))
+    assert (found["page"], found["json"]) == (str(folder / "data-quality.html"), str(folder / "data-quality.json"))
     assert DIRTY.name in (folder / "data-quality.html").read_text(encoding="utf-8")
     numbers = json.loads((folder / "data-quality.json").read_text(encoding="utf-8"))
-    assert numbers["totals"]["rows_rejected"] == told["rows_rejected"] == 13
+    assert numbers["totals"]["rows_rejected"] == found["rows_rejected"] == 13
     assert sorted(path.name for path in folder.iterdir()) == ["data-quality.html", "data-quality.json"]
-    assert told["drops_merged"] == 5, "the replay is no drop of its own"
+    assert found["drops_merged"] == 5, "the replay is no drop of its own"
 
 
 def test_the_report_is_made_after_drops_also_when_one_was_refused(project: Project) -> None:
@@ -319,5 +326,5 @@ def test_run_drops_answers_a_report_for_each_drop_also_a_refused_one(project: Pr
 
 
 def test_a_drop_with_an_awkward_name_is_found_by_its_key(project: Project) -> None:
-    told = project.materialize(project.arrive(LATE, "März, neu.csv"))
-    assert told["drop_file"]["path"] == str(project.folder / "März, neu.csv")
+    found = project.materialize(project.arrive(LATE, "März, neu.csv"))
+    assert found["drop_file"]["path"] == str(project.folder / "März, neu.csv")

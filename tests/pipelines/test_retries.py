@@ -5,31 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-import dagster as dg
 import pytest
 from servers import Server
 from ticks import ENDED, FAILED, Ticks
 
 from crm_core.postgres.connection import Database
 from pipelines.sensors import LONGEST_PAUSE, MAX_RUNS
-
-
-@pytest.fixture
-def ticks(tmp_path: Path) -> Iterator[Ticks]:
-    folder = tmp_path / "drops"
-    folder.mkdir()
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield Ticks(folder, instance)
-
-
-@pytest.fixture
-def given(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
-    """A database that the sensor asks, too."""
-    with server.clone() as database:
-        monkeypatch.setenv("CRM_DATABASE_URL", database.conninfo)
-        yield database
 
 
 @contextmanager
@@ -45,11 +27,11 @@ def later(seconds: float) -> Iterator[None]:
 
 
 @pytest.mark.integration
-def test_what_the_database_has_judged_is_not_asked_for_again(ticks: Ticks, given: Database) -> None:
+def test_what_the_database_has_validated_is_not_asked_for_again(ticks: Ticks, given: Database) -> None:
     (ticks.folder / "a.csv").touch()
     assert ticks.ticks(2) == ["a.csv"]
     assert ticks.reason() == "Under way, or waiting for those that are: 1."
-    ticks.judge(given, "a.csv")
+    ticks.read(given, "a.csv")
     with later(10 * LONGEST_PAUSE):
         assert ticks.ticks(3) == []
     assert ticks.reason() == f"Nothing new: each of the 1 files in {ticks.folder} was taken in or refused."
@@ -59,7 +41,7 @@ def test_what_the_database_has_judged_is_not_asked_for_again(ticks: Ticks, given
 def test_what_a_restored_database_holds_no_more_is_asked_for_again(ticks: Ticks, given: Database) -> None:
     (ticks.folder / "a.csv").touch()
     ticks.ticks(2)
-    ticks.judge(given, "a.csv")
+    ticks.read(given, "a.csv")
     assert ticks.ticks(2) == []
     with given.transaction() as connection:
         connection.execute("delete from drop_file")
@@ -69,10 +51,10 @@ def test_what_a_restored_database_holds_no_more_is_asked_for_again(ticks: Ticks,
 
 
 @pytest.mark.integration
-def test_a_drop_that_was_begun_and_not_judged_is_asked_for_again(ticks: Ticks, given: Database) -> None:
+def test_a_drop_that_was_begun_and_not_validated_is_asked_for_again(ticks: Ticks, given: Database) -> None:
     (ticks.folder / "a.csv").touch()
     ticks.ticks(2)
-    ticks.judge(given, "a.csv", status="seen")
+    ticks.read(given, "a.csv", status="seen")
     with later(61):
         assert ticks.ticks(2) == ["a.csv"]
 
@@ -153,7 +135,7 @@ def test_while_the_database_cannot_be_asked_the_sensor_says_so_and_goes_on_when_
 ) -> None:
     (ticks.folder / "a.csv").touch()
     ticks.ticks(2)
-    ticks.judge(given, "a.csv")
+    ticks.read(given, "a.csv")
     (ticks.folder / "b.csv").touch()
     with server.clone("template0") as empty:
         monkeypatch.setenv("CRM_DATABASE_URL", empty.conninfo if away == "unmigrated" else away)

@@ -1,16 +1,14 @@
-"""The sensor of the drop folder: a content gets runs until the database has judged it, and never many at a time."""
+"""The sensor of the drop folder: a file gets runs until the database has validated it, and never many at a time."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from builders import an_entity, reference_data, write_drop
-from servers import Server
 from ticks import Ticks
 
 from crm_core.drops.ingest import ingest
@@ -18,28 +16,19 @@ from crm_core.drops.undo import undo_drop
 from crm_core.postgres.connection import Database
 from crm_core.timeline.undo import Kind, Who
 from pipelines.definitions import defs
-from pipelines.folder import DropFolder
+from pipelines.folder import OTHERWISE, DropFolder
 from pipelines.ingestion import FILE_TAG
 from pipelines.partitions import drops
 from pipelines.resources import CrmDatabase
-from pipelines.sensors import MAX_RUNS, MAX_WAITING, Cursor, drop_folder, report_after_drops, undone_drops
-
-
-@pytest.fixture
-def ticks(tmp_path: Path) -> Iterator[Ticks]:
-    folder = tmp_path / "drops"
-    folder.mkdir()
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield Ticks(folder, instance)
-
-
-@pytest.fixture
-def given(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
-    """A database that the sensor asks, too."""
-    with server.clone() as database:
-        monkeypatch.setenv("CRM_DATABASE_URL", database.conninfo)
-        yield database
-
+from pipelines.sensors import (
+    MAX_RUNS,
+    MAX_WAITING,
+    Cursor,
+    approved_snapshots,
+    drop_folder,
+    report_after_drops,
+    undone_drops,
+)
 
 # A file that arrives
 
@@ -60,7 +49,7 @@ def test_a_file_renamed_into_place_is_taken_and_its_beginnings_are_not(ticks: Ti
     for name in (".a.csv", "a.csv.tmp", "a.csv.part"):
         (ticks.folder / name).touch()
     assert ticks.ticks(2) == []
-    assert ticks.reason() == f"There is no CSV file in {ticks.folder}: drop one there."
+    assert ticks.reason() == f"There is no drop in {ticks.folder}: put one there."
     (ticks.folder / "a.csv.part").rename(ticks.folder / "a.csv")
     assert [ticks.tick(), ticks.tick()] == [[], ["a.csv"]]
 
@@ -122,7 +111,7 @@ def test_a_file_that_disappears_is_not_a_failure_and_may_come_back(ticks: Ticks)
 
 @pytest.mark.unit
 def test_a_skipped_entry_is_shown_with_the_cure_and_logged_once(ticks: Ticks) -> None:
-    for name in ("book.xlsx", "a.csv.gz", "notes.txt"):
+    for name in ("book.xls", "a.csv.bz2", "notes.txt"):
         (ticks.folder / name).touch()
     (ticks.folder / "inner").mkdir()
     (ticks.folder / "dangling.csv").symlink_to(ticks.folder / "nowhere")
@@ -130,17 +119,17 @@ def test_a_skipped_entry_is_shown_with_the_cure_and_logged_once(ticks: Ticks) ->
     (ticks.folder / "folder.csv").mkdir()
     assert ticks.ticks(3) == []
     assert sorted(ticks.said) == [
-        "a.csv.gz is skipped: an archive is not a drop; unpack it",
-        "book.xlsx is skipped: a spreadsheet is not a drop; save it as CSV UTF-8",
+        "a.csv.bz2 is skipped: an archive is not a drop; unpack it",
+        "book.xls is skipped: not a spreadsheet that can be read; save it as .xlsx, or as CSV UTF-8",
         "dangling.csv is skipped: a link that leads nowhere; put the file itself here",
-        "folder.csv is skipped: subfolders are not read; put its files here",
-        "inner is skipped: subfolders are not read; put its files here",
-        "notes.txt is skipped: only files that end with .csv are drops; rename it if it is one",
+        "folder.csv is skipped: no profile has the name of this subfolder; make one, or put its files here",
+        "inner is skipped: no profile has the name of this subfolder; make one, or put its files here",
+        f"notes.txt is skipped: {OTHERWISE}",
         "pipe.csv is skipped: not a regular file; save it as one",
     ]
     assert ticks.reason().endswith(
-        " Skipped: a.csv.gz (an archive is not a drop; unpack it), book.xlsx (a spreadsheet is not a drop; save it"
-        " as CSV UTF-8), dangling.csv (a link that leads nowhere; put the file itself here) and 4 more."
+        " Skipped: a.csv.bz2 (an archive is not a drop; unpack it), book.xls (not a spreadsheet that can be read; save"
+        " it as .xlsx, or as CSV UTF-8), dangling.csv (a link that leads nowhere; put the file itself here) and 4 more."
     )
     (ticks.folder / "notes.txt").write_text("more")
     (ticks.folder / "inner" / "a.csv").touch()
@@ -229,7 +218,7 @@ def test_ten_thousand_files_take_less_than_a_second_a_tick_and_leave_a_small_cur
         assert ticks.tick() == []
         seconds.append(time.process_time() - began)
     assert min(seconds) < 1
-    assert len(ticks.cursor or "") < 100, "10,000 files that were judged are not in it"
+    assert len(ticks.cursor or "") < 100, "10,000 files that were validated are not in it"
 
 
 @pytest.mark.unit
@@ -247,6 +236,7 @@ def test_the_sensors_run_unless_somebody_stops_them_and_know_their_targets() -> 
     assert {sensor.name for sensor in repository.sensor_defs} == {
         drop_folder.name,
         undone_drops.name,
+        approved_snapshots.name,
         "alerts",
         report_after_drops.name,
     }
@@ -272,10 +262,10 @@ def test_an_undone_drop_says_so_on_its_partition_once(given: Database, tmp_path:
                 result = undone_drops(context)
             assert isinstance(result, dg.SensorResult)
             cursor = result.cursor
-            told = [{name: value.value for name, value in event.metadata.items()} for event in result.asset_events]
+            found = [{name: value.value for name, value in event.metadata.items()} for event in result.asset_events]
             return [
                 (event.partition, said["status"], said["by"], said["reason"])
-                for event, said in zip(result.asset_events, told, strict=True)
+                for event, said in zip(result.asset_events, found, strict=True)
             ]
 
         assert seen() == []

@@ -30,7 +30,7 @@ async def passed(scope: Scope, receive: Receive, send: Send) -> None:
 def asked(
     method: str = "POST", *, host: str | None = "127.0.0.1:3000", origin: str | None = None, path: str = "/graphql"
 ) -> int | str:
-    """Ask, and answer the status; of a web socket (WS) the type of the message that came."""
+    """Ask, and return the status; of a web socket (WS) the type of the message that came."""
     address, _, query = path.partition("?")
     headers = [(name, value.encode()) for name, value in ((b"host", host), (b"origin", origin)) if value is not None]
     scope: Scope = {

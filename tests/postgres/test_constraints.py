@@ -1,4 +1,4 @@
-"""The database refuses what would make a timeline untrue, whoever writes it; each constraint by its name."""
+"""The database refuses any write that would make a timeline untrue; each constraint by its name."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Command:
         return self.process.stdout.readline().strip()
 
     def ends(self) -> str:
-        """Let it end, and answer what it says last."""
+        """Let it end, and return what it says last."""
         said, _ = self.process.communicate("\n", timeout=60)
         assert self.process.returncode == 0
         return said.strip()
@@ -223,7 +223,7 @@ def test_a_server_that_is_kept_is_started_again_when_it_is_killed_and_stops_with
             assert postmaster(home) not in (before, None)
         assert query(conninfo, "select count(*) from pg_class where relname ~ '^note_'") == [(2,)]
     assert postmaster(home) is None
-    assert caplog.text.count("is gone, and is started again") == 2, "one of the two that keep it does it"
+    assert caplog.text.count("is gone, and is being started again") == 2, "one of the two that keep it does it"
 
 
 def test_a_server_that_is_kept_and_cannot_be_started_is_tried_again(

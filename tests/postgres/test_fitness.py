@@ -1,4 +1,4 @@
-"""A database is looked at before it is used: what is not fit, or not whole, is told in one line with its cure."""
+"""A database is checked before it is used: one line says what does not fit or is missing, and what to do."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def crm(database: Database, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 def refused(database: Database, *arguments: str) -> list[str]:
-    """Run a command that fails, and answer the lines of its error."""
+    """Run a command that fails, and return the lines of its error."""
     done = crm(database, *arguments)
     assert done.returncode == 1, done.stdout + done.stderr
     return done.stderr.splitlines()
@@ -50,7 +50,7 @@ def libc(server: Server) -> str:
 
 
 def as_role(database: Database, role: str, *granted: str) -> Database:
-    """Make a role anew that may do nothing but what is granted, and answer the database as it sees it."""
+    """Replace a role by one that may do only what is granted, and return the database as it sees it."""
     with psycopg.connect(database.conninfo, autocommit=True) as connection:
         connection.execute(f"drop role if exists {role}".encode())
         connection.execute(f"create role {role} login".encode())
@@ -134,9 +134,9 @@ def test_a_part_of_a_backup_is_named_by_what_it_lacks(
     (line,) = refused(empty, "ingest", "x.csv")
     assert re.search("the schema is incomplete: |no schema of crm: access_token, ", line)
     assert "pg_restore without --table" in line
-    told = crm(empty, "check")
-    assert (told.returncode, "Traceback" in told.stderr) == (1, False), told.stderr
-    assert f"    {lacking}\n" in told.stdout
+    found = crm(empty, "check")
+    assert (found.returncode, "Traceback" in found.stderr) == (1, False), found.stderr
+    assert f"    {lacking}\n" in found.stdout
 
 
 def test_an_index_that_was_not_finished_is_named(any_connection: Connection) -> None:
@@ -193,9 +193,9 @@ def test_a_role_with_the_documented_grants_writes_and_one_with_less_reads(
         assert client.get(ENTITIES).json()["count"] == 1 + BULK_LOAD_AT_LEAST
         known = {"as_of": "2999-01-01T00:00:00Z", "known_at": "2999-01-01T00:00:00Z"}
         assert client.get("/api/v1/entities-asof", params=known).json()["count"] == 1 + BULK_LOAD_AT_LEAST
-        told = a_problem(client.post(ENTITIES, json={"display_name": "C", "entity_type": "PERSON"}), 503)
-        assert "grant" in told["detail"]
-        assert "permission denied" not in told["detail"], "strangers learn no names"
+        problem = a_problem(client.post(ENTITIES, json={"display_name": "C", "entity_type": "PERSON"}), 503)
+        assert "grant" in problem["detail"]
+        assert "permission denied" not in problem["detail"], "strangers learn no names"
     for command in (["check"], ["report", "--output", str(tmp_path / "r.html")]):
         done = crm(reader, *command)
         assert done.returncode == 0, done.stderr + done.stdout
@@ -266,8 +266,8 @@ def test_a_read_only_database_answers_reads_and_refuses_writes_until_it_may_be_w
                 client.post(ENTITIES, json={"display_name": "C", "entity_type": "PERSON"}),
                 client.post("/api/v1/drops", content=Path(drop).read_bytes(), headers={"Content-Type": "text/csv"}),
             ):
-                told = a_problem(answer, 503)
-                assert "read-only" in told["detail"]
+                problem = a_problem(answer, 503)
+                assert "read-only" in problem["detail"]
                 assert answer.headers["retry-after"]
         for command in (["ingest", drop], ["token", "create", "x", "--role", "reader"]):
             (line,) = refused(any_fresh_database, *command)

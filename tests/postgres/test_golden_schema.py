@@ -1,6 +1,6 @@
 """The tables, constraints and indexes are those of tests/golden/schema.sql, which a reviewer reads as one page.
 
-So are all objects those of sql/objects.txt, by which a partial restore is told. After a change of sql/ddl or
+So are all objects those of sql/objects.txt, which show that a restore was only partial. After a change of sql/ddl or
 sql/routines: `CRM_TEST_WRITE_GOLDEN=1 uv run pytest tests/postgres/test_golden_schema.py`, then review.
 """
 

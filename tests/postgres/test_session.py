@@ -76,7 +76,7 @@ ROWS = (
 
 
 def crm(*arguments: str, folder: Path, **environment: str) -> str:
-    """Run a command as a user does, and answer what it writes; it must succeed and say no traceback."""
+    """Run a command as a user does, and return what it writes; it must succeed and say no traceback."""
     command = [sys.executable, "-c", "from crm_core.cli.main import main; main()", *arguments]
     libpq = {name: value for name, value in clean_environment().items() if not name.startswith("PG")}
     ended = subprocess.run(
@@ -111,8 +111,10 @@ def everything_works(folder: Path, fixtures: Path, **environment: str) -> None:
     file = file_of(folder)
     crm("migrate", folder=folder, **environment)
     crm("loaddata", *map(str, sorted(fixtures.glob("*types.json"))), folder=folder, **environment)
-    told = json.loads(crm("ingest", "--json", str(file), folder=folder, **environment))
-    assert (told["status"], told["rows_read"], told["rows_accepted"]) == ("merged", 3, 2), "03/04 is not ISO 8601"
+    document = json.loads(crm("ingest", "--json", str(file), folder=folder, **environment))
+    assert (document["status"], document["rows_read"], document["rows_accepted"]) == ("merged", 3, 2), (
+        "03/04 is not ISO 8601"
+    )
     crm("check", folder=folder, **environment)
     crm("report", "--json", folder=folder, **environment)
     crm("migrate", "base", "--yes", folder=folder, **environment)

@@ -38,7 +38,8 @@ ANSWERS = {
     "σίσυφος": {"ΣΊΣΥΦΟΣ", "Σίσυφος"}, "ΣΊΣΥΦΟΣ": {"ΣΊΣΥΦΟΣ", "Σίσυφος"}, "жук": {"ЖУКОВ"}, "Жук": {"ЖУКОВ"},
     "NGUYỄN": {"Nguyễn Thị"}, "thị": {"Nguyễn Thị"}, "佐藤": {"佐藤 花子"}, "花": {"佐藤 花子"}, "0%": {"100% Juice"},
     "e_c": {"Snake_case"}, "ǆUN": {"ǅungla"}, "მთავ": {"ᲛᲗᲐᲕᲠᲣᲚᲘ"}, "  zola ": {"Émile Zola"},
-    "le\u00a0 zo": {"Émile Zola"}, "kelvin smith": {"\u212aelvin \u017fmith"}, "RQO": {"Rq\u0307o"}, "gross": {"GRO\u1e9e"},
+    "le\u00a0 zo": {"Émile Zola"}, "kelvin smith": {"\u212aelvin \u017fmith"}, "RQO": {"Rq\u0307o"},
+    "gross": {"GRO\u1e9e"},
 }  # fmt: skip
 LOCALES = {
     "C": "lc_collate 'C' lc_ctype 'C'",

@@ -37,8 +37,10 @@ def counts(changes: Iterable[FieldChanges]) -> dict[str, tuple[int, int, int]]:
 
 
 def test_a_new_entity_creates_its_name_type_and_details(crm_connection: Connection, tmp_path: Path) -> None:
-    told = drop_report(crm_connection, take(crm_connection, tmp_path / "d.csv", an_entity(email="a@x.org", phone=None)))
-    assert counts(told.field_changes) == {
+    found = drop_report(
+        crm_connection, take(crm_connection, tmp_path / "d.csv", an_entity(email="a@x.org", phone=None))
+    )
+    assert counts(found.field_changes) == {
         "display_name": (1, 0, 0),
         "entity_type": (1, 0, 0),
         "details.email": (1, 0, 0),
@@ -47,13 +49,13 @@ def test_a_new_entity_creates_its_name_type_and_details(crm_connection: Connecti
 
 def test_only_what_differs_in_the_fields_own_comparison_has_changed(crm_connection: Connection, tmp_path: Path) -> None:
     take(crm_connection, tmp_path / "1.csv", an_entity(at=1, email="a@x.org", phone="1", note="a"))
-    told = drop_report(
+    found = drop_report(
         crm_connection,
         take(
             crm_connection, tmp_path / "2.csv", an_entity(at=2, name="Ada King", email="A@X.org", phone=None, note="A")
         ),
     )
-    assert counts(told.field_changes) == {
+    assert counts(found.field_changes) == {
         "display_name": (0, 1, 0),
         "details.note": (0, 1, 0),
         "details.phone": (0, 0, 1),
@@ -122,10 +124,10 @@ def test_random_drops_changed_and_superseded_what_the_model_says(
             for field, (before, after) in changes.items():
                 expected[by][field, "created" if before is None else "ended" if after is None else "changed"] += 1
     for number, report in enumerate(merged):
-        told = drop_report(any_connection, report)
-        found = Counter({(c.field, kind): getattr(c, kind) for c in told.field_changes for kind in KINDS})
+        shown = drop_report(any_connection, report)
+        found = Counter({(c.field, kind): getattr(c, kind) for c in shown.field_changes for kind in KINDS})
         assert +found == expected[number], report.file
-        assert report.rows_superseded == superseded[number] == len(told.superseded), report.file
+        assert report.rows_superseded == superseded[number] == len(shown.superseded), report.file
 
 
 KINDS = ("created", "changed", "ended")
@@ -159,9 +161,9 @@ def test_superseded_changes_are_named_with_what_superseded_them(crm_connection: 
         an_entity("eve", at=5, name="Eve"),
         an_entity(at=1, name="C"),
     )
-    told = drop_report(crm_connection, second)
-    assert told.rows_superseded == 3
-    assert told.superseded == (
+    found = drop_report(crm_connection, second)
+    assert found.rows_superseded == 3
+    assert found.superseded == (
         Superseded(uid("ada"), day(1), "drop", "first.csv", 2, by_line=4),
         Superseded(uid("eve"), day(5), "request", None, 1, by_line=3),
         Superseded(uid("ada"), day(1), "drop", "second.csv", 2, by_line=4),
@@ -175,6 +177,6 @@ def test_of_many_superseded_changes_the_first_are_named_with_the_true_total(
     crm_connection: Connection, tmp_path: Path
 ) -> None:
     merged = take(crm_connection, tmp_path / "d.csv", *(an_entity(at=1, name=f"N{number}") for number in range(40)))
-    told = drop_report(crm_connection, merged)
-    assert (told.rows_superseded, [change.line for change in told.superseded]) == (39, list(range(2, 12)))
-    assert {change.by_line for change in told.superseded} == {41}
+    found = drop_report(crm_connection, merged)
+    assert (found.rows_superseded, [change.line for change in found.superseded]) == (39, list(range(2, 12)))
+    assert {change.by_line for change in found.superseded} == {41}

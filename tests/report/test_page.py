@@ -59,7 +59,7 @@ def hostile(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Rep
 
 
 def opened(page: Page, html: str, folder: Path) -> list[str]:
-    """Open a page as a file with every drop unfolded, and answer what it complained of or tried to load."""
+    """Open a page as a file with every drop unfolded, and return what it complained of or tried to load."""
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))

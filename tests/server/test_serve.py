@@ -68,7 +68,7 @@ def test_others_do_not_reach_it_before_there_is_a_token(
         ended = run(fresh_database, "--host", "0.0.0.0", "--port", "0")
         assert (ended.exit_code, ended.stdout) == (1, "")
         (line,) = ended.stderr.splitlines()
-        assert line.startswith("error: others can reach 0.0.0.0, but no token exists yet")
+        assert line.startswith("error: others can reach 0.0.0.0, but there is no token and no account yet")
         assert "crm token create" in line
 
     refused()
@@ -162,15 +162,15 @@ def test_a_line_of_json_is_logged_for_each_request_and_no_secret(fresh_database:
         assert who["Authorization"][7:] not in serve.log() + serve.said()
         assert who["Authorization"].rpartition("_")[2] not in serve.log()
     assert audit["results"][0]["source"]["request_id"] == "one"
-    told = [line for line in lines if "request_id" in line]
-    assert [(line["request_id"], line["status"], line["actor"]) for line in told] == [
+    found = [line for line in lines if "request_id" in line]
+    assert [(line["request_id"], line["status"], line["actor"]) for line in found] == [
         ("one", 201, "ann"),
         ("two", 401, None),
         ("three", 404, None),
         ("four", 200, "ann"),
     ]
-    assert told[0].keys() == {"time", "level", "logger", "request_id", "method", "path", "status", "ms", "actor"}
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", told[0]["time"])
+    assert found[0].keys() == {"time", "level", "logger", "request_id", "method", "path", "status", "ms", "actor"}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", found[0]["time"])
     assert "private" not in json.dumps(lines)
 
 
@@ -199,7 +199,7 @@ def test_the_metrics_are_those_of_all_workers(database: Database, tmp_path: Path
 
 
 def _ask(client: httpx.Client, address: str) -> int:
-    """Ask until nobody listens any more; answer how often there was an answer, -1 if one of them was not whole."""
+    """Ask until nobody listens any more; return how often there was an answer, -1 if one of them was not whole."""
     answered = 0
     while True:
         try:

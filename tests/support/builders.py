@@ -13,6 +13,7 @@ from timeline_model import COMPARES
 
 from crm_core.model import Change, Op
 from crm_core.postgres.connection import Connection
+from crm_core.reading.keys import SourceKey
 from crm_core.timeline.single_change import NO_PRECONDITIONS, ChangeRequest, Preconditions, Provenance
 
 EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
@@ -63,6 +64,7 @@ def a_request(
     is_dated: bool = True,
     provenance: Provenance = ANN,
     preconditions: Preconditions = NO_PRECONDITIONS,
+    named_by: SourceKey | None = None,
 ) -> ChangeRequest:
     """The request that asks for a change; undated it is of the moment when it is recorded."""
     return ChangeRequest(
@@ -74,6 +76,7 @@ def a_request(
         change.entity_type,
         tuple(change.details.items()),
         preconditions,
+        named_by,
     )
 
 

@@ -33,6 +33,11 @@ DAMAGE = {
     "13_what_is_undone_does_not_act": (
         "update ledger set acts = false where batch_id = (select max(batch_id) from batch)"
     ),
+    "17_keys_name_what_was_linked": (
+        "insert into source (code, name) values ('erp', 'ERP');"
+        "insert into source_key (key_uid, source_id, source_key, entity_uid, batch_id)"
+        " select gen_random_uuid(), 1, entity_uid::text, entity_uid, 1 from entity where is_current"
+    ),
     "14_schema_is_whole": "drop index entity_by_time; alter table entity drop constraint entity_named",
     "15_indexes_are_sound": (  # an index that misses a row, as one of another operating system may
         "create extension amcheck;"

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from crm_core.drops.contract import ValidChunk, validate
 from crm_core.drops.csv_header import COLUMNS
-from crm_core.drops.reader import RawChunk
-from crm_core.model import DetailType, EntityType, Reason, ReferenceTypes
+from crm_core.formats.chunk import RawChunk
+from crm_core.model import DetailType, EntityType, Reason, ReferenceTypes, Source
 
 UID = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"
 NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)
@@ -32,6 +32,11 @@ TYPES = ReferenceTypes(
         DetailType(7, "Straße", "Street", "", is_active=True, compares="text"),
         DetailType(8, "fax", "Fax", "", is_active=False, compares="text"),
     ),
+    (
+        Source(9, "ERP", "Enterprise resources", "", is_active=True),
+        Source(10, "shop", "Shop", "", is_active=True),
+        Source(11, "old", "Old", "", is_active=False),
+    ),
 )
 
 
@@ -45,6 +50,8 @@ class Row:
     details: str | None = "[]"
     change_ts: str | None = "2024-01-01"
     op: str | None = None
+    source: str | None = None
+    source_key: str | None = None
 
 
 def validate_rows(*rows: Row, time_zone: ZoneInfo = BERLIN, types: ReferenceTypes = TYPES) -> ValidChunk:

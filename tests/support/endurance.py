@@ -56,10 +56,10 @@ class Ended:
 
     @property
     def is_clear(self) -> bool:
-        """Say whether it did what it should, or told in a line of ours why not."""
+        """Say whether it did what it should, or found in a line of ours why not."""
         lines = self.error.splitlines() or [""]  # psycopg may warn first that the rollback failed too
-        told = self.status == 1 and lines[-1].startswith("error: ") and "Traceback" not in self.error
-        return self.status == 0 or told
+        found = self.status == 1 and lines[-1].startswith("error: ") and "Traceback" not in self.error
+        return self.status == 0 or found
 
 
 def start(*arguments: str | Path, output: int = subprocess.PIPE, **environ: str) -> subprocess.Popen[str]:
@@ -97,7 +97,7 @@ def a_home() -> Iterator[Path]:
 
 
 def crash(home: Path) -> bool:
-    """Kill every process of the embedded server of a home, as a power cut would; answer whether there was one."""
+    """Kill every process of the embedded server of a home, as a power cut would; return whether there was one."""
     killed: list[psutil.Process] = []
     for server in servers_of(home):
         with suppress(psutil.NoSuchProcess):

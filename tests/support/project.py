@@ -85,7 +85,7 @@ class Project:
     instance: dg.DagsterInstance
 
     def arrive(self, path: Path, name: str | None = None) -> str:
-        """Put a copy into the folder, and answer its partition."""
+        """Put a copy into the folder, and return its partition."""
         if path.parent != self.folder:
             shutil.copyfile(path, self.folder / (name or path.name))
         return self.know(name or path.name)
@@ -138,7 +138,7 @@ class Reports:
         self.before: dg.EvaluateAutomationConditionsResult | None = None
 
     def requested(self, asset: str = "data_quality_report") -> bool:
-        """Look at the conditions, and answer whether they ask for the asset."""
+        """Look at the conditions, and return whether they ask for the asset."""
         cursor = self.before.cursor if self.before else None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", dg.BetaWarning)  # of what Dagster calls itself

@@ -48,7 +48,7 @@ class Server:
 
     @contextmanager
     def clone(self, template: str = TEMPLATE) -> Iterator[Database]:
-        """Yield a new database like the template; it is dropped afterwards, whoever is still connected."""
+        """Yield a new database like the template; it is dropped afterwards, even if others are still connected."""
         name = f"test_{next(self.numbers)}"
         if template in ("template0", "template1"):
             self.run(f"create database {{}} {self.made_with}", name)

@@ -26,6 +26,7 @@ V1 = "/api/v1"
 ENTITIES = f"{V1}/entities"
 PROBLEM = "application/problem+json"
 NDJSON = "application/x-ndjson"
+JSON = {"Content-Type": "application/json"}
 DETAIL_KEYS = ["detail_type", "detail_value", "valid_from", "valid_to", "is_current", "hashdiff"]
 ENTITY_KEYS = [
     "entity_uid",
@@ -35,6 +36,7 @@ ENTITY_KEYS = [
     "valid_to",
     "is_current",
     "hashdiff",
+    "keys",
     "details",
 ]
 STOP_SECONDS = 1  # that a request under way has when the server stops
@@ -105,21 +107,31 @@ def create(client: httpx.Client, name: str = "Ada Lovelace", *, type_: str = "PE
     return dict(answer.json())
 
 
+def posted(client: httpx.Client, content: bytes, path: str = ENTITIES, **headers: str) -> httpx.Response:
+    """The answer to a POST of these bytes as JSON."""
+    return client.post(path, content=content, headers=JSON | headers)
+
+
+def person(**more: object) -> bytes:
+    """The body of a POST that creates a person."""
+    return json.dumps({"display_name": "A", "entity_type": "PERSON", **more}).encode()
+
+
 def a_problem(answer: httpx.Response, status: int, *parts: str) -> Document:
     """The problem document of an answer, which has the status and says the parts."""
     assert answer.status_code == status, (answer.status_code, answer.text)
     assert answer.headers["content-type"] == PROBLEM
-    told = dict(answer.json())
-    assert told["status"] == status
-    assert told["title"]
-    assert told["request_id"] == answer.headers["x-request-id"]
+    answered = dict(answer.json())
+    assert answered["status"] == status
+    assert answered["title"]
+    assert answered["request_id"] == answer.headers["x-request-id"]
     for part in parts:
-        assert part in told["detail"], told["detail"]
-    return told
+        assert part in answered["detail"], answered["detail"]
+    return answered
 
 
 def ask_raw(client: httpx.Client, request: bytes, *, seconds: float = 10) -> tuple[int, dict[str, str], bytes]:
-    """Send bytes as they are on a connection of their own; answer status, headers and body."""
+    """Send bytes as they are on a connection of their own; return status, headers and body."""
     with socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=seconds) as connection:
         connection.sendall(request)
         return read_raw(connection)
@@ -143,11 +155,11 @@ def a_raw_problem(answer: tuple[int, dict[str, str], bytes], status: int, *parts
     found, headers, body = answer
     assert found == status, (found, body)
     assert headers["content-type"] == PROBLEM
-    told = dict(json.loads(body))
-    assert (told["status"], told["request_id"]) == (status, headers["x-request-id"])
+    document = dict(json.loads(body))
+    assert (document["status"], document["request_id"]) == (status, headers["x-request-id"])
     for part in parts:
-        assert part in told["detail"], told["detail"]
-    return told
+        assert part in document["detail"], document["detail"]
+    return document
 
 
 def _some(connection: socket.socket) -> bytes:

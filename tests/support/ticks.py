@@ -30,7 +30,7 @@ class Ticks:
         self.said: list[str] = []  # in the log
 
     def tick(self, *, dies: bool = False) -> list[str | None]:
-        """Tick, and answer the partitions that were asked for; one that dies has added partitions and no more."""
+        """Tick, and return the partitions that were asked for; one that dies has added partitions and no more."""
         result = self.evaluate()
         for added in result.dynamic_partitions_requests or []:
             self.instance.add_dynamic_partitions(added.partitions_def_name, list(added.partition_keys))
@@ -78,8 +78,8 @@ class Ticks:
             )
         )  # fmt: skip
 
-    def judge(self, database: Database, name: str, status: str = "refused") -> None:
-        """Do what a run does that reads a file: the database judges its bytes."""
+    def read(self, database: Database, name: str, status: str = "refused") -> None:
+        """Do what a run does that reads a file: the database has validated its bytes then."""
         file = next(file for file in DropFolder(folder=str(self.folder)).listing().files if file.path.name == name)
         with database.transaction() as connection:
             connection.execute(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
@@ -25,6 +25,7 @@ COMPARES: dict[str, Compares] = {
 
 
 Moment = tuple[UUID, datetime]
+FOREVER = datetime.max.replace(tzinfo=UTC)
 
 
 def _moment(change: Change) -> Moment:
@@ -34,6 +35,15 @@ def _moment(change: Change) -> Moment:
 def compared(detail_type: str, value: str) -> str:
     """What of a value decides whether it equals another."""
     return value.casefold() if COMPARES.get(detail_type) == "casefold" else value
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a snapshot says besides its rows: of its scope there is nothing else at its instant."""
+
+    at: datetime
+    types: frozenset[str]
+    listed: frozenset[UUID]
 
 
 @dataclass
@@ -61,6 +71,11 @@ class State:
             else:
                 self.details[detail_type] = value
 
+    def meet(self, snapshot: Snapshot, uid: UUID) -> None:
+        """Rule 6 of the walk."""
+        if self.exists and self.entity_type in snapshot.types and uid not in snapshot.listed:
+            self.exists, self.display_name, self.entity_type, self.details = False, "", "", {}
+
 
 @dataclass
 class Batch:
@@ -69,7 +84,8 @@ class Batch:
     said: list[Change] = field(default_factory=list)  # in order
     repeats: set[int] = field(default_factory=set)  # the places in `said` of what was a repeat then
     undoes: set[int] = field(default_factory=set)  # the places of batches that do not act from now on
-    reinstates: set[int] = field(default_factory=set)  # and of those that act again
+    reinstates: set[int] = field(default_factory=set)  # and of those that are reinstated
+    snapshot: Snapshot | None = None
 
     @property
     def news(self) -> list[Change]:
@@ -115,14 +131,19 @@ class Model:
         """The changes that act, in the order in which they were recorded."""
         return [self.batches[place].said[number] for place, number in self.acting]
 
-    def record(self, *changes: Change) -> list[Change]:
+    @property
+    def snapshots(self) -> list[Snapshot]:
+        """The snapshots that act."""
+        return [b.snapshot for place, b in enumerate(self.batches) if b.snapshot and place not in self.undone]
+
+    def record(self, *changes: Change, snapshot: Snapshot | None = None) -> list[Change]:
         """Record a batch of a drop or of fixtures: its changes in order; return those that are no repeats.
 
         A change is a repeat if an earlier batch said the same of the same instant and nothing before it in this batch
         is news of that instant. A change that says what the change before it at its instant says is recorded once.
         """
         earlier = [c for place, batch in enumerate(self.batches) if place not in self.undone for c in batch.said]
-        batch, news = Batch(), set[Moment]()
+        batch, news = Batch(snapshot=snapshot), set[Moment]()
         last: dict[Moment, Change] = {}  # of this batch
         for change in changes:
             moment = _moment(change)
@@ -144,18 +165,18 @@ class Model:
             self.batches.append(Batch(said))
 
     def undo(self, *places: int) -> None:
-        """Let batches act no more."""
+        """Undo batches."""
         self.batches.append(Batch(undoes={*places}))
 
     def reinstate(self, *places: int) -> None:
-        """Let batches that are undone act again."""
+        """Reinstate batches that are undone."""
         self.batches.append(Batch(reinstates={*places}))
 
     def refuses(self, change: Change) -> str | None:
         """Say why a request is refused; None if it is not."""
         of_entity = self.walk(change.entity_uid)
         if change.op == "upsert":
-            return "exists" if of_entity and self.state(change.entity_uid, of_entity[-1].change_ts).exists else None
+            return "exists" if self.state(change.entity_uid, FOREVER).exists else None
         if not of_entity:
             return "unknown"
         if change.op == "delete" and any(c.op == "delete" and c.change_ts == change.change_ts for c in of_entity):
@@ -172,21 +193,30 @@ class Model:
         """The feed: for each batch its entities by uid, since when, and what was said of the latest instant.
 
         A batch that undoes others, or reinstates them, has an event for each entity of which one of them said anything
-        that acted at any time so far.
+        that acted at any time so far. A snapshot, and a batch that undoes one, has events of the entities too that it
+        does not list and that differ because of it.
         """
         events = []
         for place, batch in enumerate(self.batches):
-            parts: list[tuple[list[Change], str | None]] = [(batch.news, None)]
+            parts: list[tuple[list[Change], Snapshot | None, str | None]] = [(batch.news, batch.snapshot, None)]
             acted = {at for count in range(place + 2) for at in self.known_after(count).acting}
             for kind, others in (("undo", batch.undoes), ("reinstate", batch.reinstates)):
                 for other in sorted(others):
-                    said = self.batches[other].said
-                    parts.append(([change for number, change in enumerate(said) if (other, number) in acted], kind))
-            for changes, op in parts:
-                for uid in sorted({change.entity_uid for change in changes}):
+                    said, snapshot = self.batches[other].said, self.batches[other].snapshot
+                    changes = [change for number, change in enumerate(said) if (other, number) in acted]
+                    parts.append((changes, snapshot, kind))
+            for changes, snapshot, told in parts:
+                found: dict[UUID, tuple[datetime, str]] = {}
+                for uid in {change.entity_uid for change in changes}:
                     said = [change for change in changes if change.entity_uid == uid]
                     last = max(reversed(said), key=lambda change: change.change_ts)
-                    events.append((uid, min(change.change_ts for change in said), op or last.op))
+                    found[uid] = min(change.change_ts for change in said), told or last.op
+                if snapshot is not None:
+                    before, after = self.known_after(place), self.known_after(place + 1)
+                    for uid in {*after.uids(), *before.uids()} - snapshot.listed:
+                        if before.versions(uid) != after.versions(uid):
+                            found[uid] = snapshot.at, told or "snapshot"
+                events += [(uid, *found[uid]) for uid in sorted(found)]
         return events
 
     def uids(self) -> list[UUID]:
@@ -200,10 +230,20 @@ class Model:
     def state(self, uid: UUID, at: datetime) -> State:
         """What is true of an entity at an instant."""
         state = State()
-        for change in self.walk(uid):
-            if change.change_ts <= at:
-                state.apply(change)
+        steps: list[tuple[datetime, Change | Snapshot]] = [(each.at, each) for each in self.snapshots]
+        steps += [(change.change_ts, change) for change in self.walk(uid)]
+        for instant, step in sorted(steps, key=lambda each: each[0]):  # stable: a snapshot comes before its instant
+            if instant > at:
+                break
+            if isinstance(step, Snapshot):
+                state.meet(step, uid)
+            else:
+                state.apply(step)
         return state
+
+    def versions(self, uid: UUID) -> list[object]:
+        """All versions of an entity and its details."""
+        return [self.entity_versions(uid), *(self.detail_versions(uid, detail_type) for detail_type in COMPARES)]
 
     def entity_versions(self, uid: UUID) -> list[tuple[str, str, datetime, datetime | None]]:
         """(display_name, entity_type, valid_from, valid_to) in order."""
@@ -259,7 +299,7 @@ class Model:
         ]
 
     def _instants(self, uid: UUID) -> list[datetime]:
-        return sorted({change.change_ts for change in self.walk(uid)})
+        return sorted({change.change_ts for change in self.walk(uid)} | {each.at for each in self.snapshots})
 
 
 def _runs(

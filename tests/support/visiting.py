@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import httpx
+from playwright.sync_api import Page, expect
 
 from crm_core.access.accounts import create_account
 from crm_core.access.principal import Role
 from crm_core.postgres.connection import Database
 
+ROLES: dict[str, Role] = {"ann": "admin", "rita": "reader", "walt": "writer"}  # of the accounts that tests sign in with
 PASSWORD = "correct horse battery staple"
 _FORM_TOKEN = re.compile(r'name="csrf" value="([0-9a-f]{64})"')
 
@@ -50,3 +52,14 @@ def a_browser(client: httpx.Client, username: str | None = None) -> Iterator[htt
             answer = sign_in(browser, username)
             assert answer.status_code == 303, answer.text
         yield browser
+
+
+def log_in(page: Page, address: str, username: str) -> None:
+    """Sign in with an account, as a person does."""
+    page.goto(address)
+    if not page.url.partition("?")[0].endswith("/login"):
+        page.goto(f"{address.partition('/admin')[0]}/login")
+    page.get_by_label("Username").fill(username)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_text(username).first).to_be_visible()

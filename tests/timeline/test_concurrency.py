@@ -15,15 +15,18 @@ from pathlib import Path
 
 import pytest
 from builders import an_entity, day, reference_data, uid, write_drop
-from timeline_model import COMPARES, Model
+from timeline_model import COMPARES, Model, Snapshot
 
-from crm_core.drops.ingest import ingest
+from crm_core.drops.held import approve
+from crm_core.drops.ingest import Options, ingest
+from crm_core.drops.snapshots import SnapshotOptions
 from crm_core.model import Change
 from crm_core.postgres.connection import Connection, Database
 from crm_core.reading import reads
 from crm_core.reference import reference_types
 from crm_core.timeline.invariants import check
 from crm_core.timeline.merge import Origin, record
+from crm_core.timeline.undo import Who
 
 pytestmark = [pytest.mark.integration, pytest.mark.scd2]
 
@@ -71,7 +74,50 @@ def test_writers_and_drops_beside_each_other_end_as_one_writer_would(fresh_datab
     model = Model()
     for changes in (*requests, *complete):
         model.record(*changes)
-    with fresh_database.connect() as connection:
+    agrees(fresh_database, model)
+
+
+def test_snapshots_beside_other_writers_end_all_that_they_do_not_list(fresh_database: Database, tmp_path: Path) -> None:
+    """Whether a change is recorded before a snapshot, after it or meanwhile makes no difference."""
+    with fresh_database.transaction() as connection:
+        reference_data(connection)
+        types = reference_types(connection)
+    requests = [[c for c in shuffled_changes(seed, 25) if c.op != "patch"] for seed in range(3)]
+    listed = [PEOPLE[:4], PEOPLE[2:7], PEOPLE[5:], []]
+    times = [5.5, 11.5, 17.5, 21.5]
+    rows = [[an_entity(who, at=at, name="S") for who in some] for some, at in zip(listed, times, strict=True)]
+
+    def write(changes: Sequence[Change]) -> None:
+        with fresh_database.connect(autocommit=True) as connection:
+            for change in changes:
+                with connection.transaction():
+                    record(connection, types, [change], Origin("test", "request", request_id="r"))
+
+    def snapshot(number: int) -> None:
+        of = SnapshotOptions("PERSON", day(times[number]))
+        drop = write_drop(tmp_path / f"{number}.csv", rows[number])
+        report = ingest(fresh_database, drop, Options(snapshot=of, snapshot_limit=1.0))
+        if report.status == "held":  # it has no rows
+            with fresh_database.connect(autocommit=True) as connection:
+                report = approve(connection, report.sha256 or "", Who("test", "so it is"))
+        assert report.status == "merged", report
+
+    with ThreadPoolExecutor(5) as pool:
+        asked = [pool.submit(write, changes) for changes in requests]
+        for done in [*asked, *[pool.submit(snapshot, number) for number in (2, 0, 3, 1)]]:
+            done.result(timeout=120)
+
+    model = Model()
+    for changes in requests:
+        model.record(*changes)
+    for some, at, said in zip(listed, times, rows, strict=True):
+        model.record(*said, snapshot=Snapshot(day(at), frozenset({"PERSON"}), frozenset(map(uid, some))))
+    agrees(fresh_database, model)
+
+
+def agrees(database: Database, model: Model) -> None:
+    """Compare the histories of all entities, and recompute every invariant."""
+    with database.connect() as connection:
         assert [c.name for c in check(connection) if not c.holds] == []
         for person in model.uids():
             documents = [json.loads(document) for document in reads.history(connection, person)]

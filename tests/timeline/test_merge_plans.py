@@ -68,6 +68,7 @@ def stage_changes(connection: Connection, number: int) -> None:
         pl.lit("Changed").alias("display_name"),
         pl.lit(1).cast(pl.Int16).alias("entity_type_id"),
         pl.lit("ab" * 32).alias("hashdiff"),
+        *(pl.lit(None).alias(name) for name in ("source_id", "source_key", "key_uid")),
     )
     details = pl.DataFrame({"line": range(number)}).with_columns(
         pl.lit("email").alias("detail_type"), pl.lit("x").alias("detail_value"), pl.lit("cd" * 32).alias("hashdiff")

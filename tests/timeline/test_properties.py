@@ -7,18 +7,20 @@ import os
 import random
 from collections.abc import Sequence
 from contextlib import nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 from uuid import UUID
 
 import pytest
 from builders import a_request, day, reference_data, write_drop
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from timeline_model import COMPARES, Model
+from timeline_model import COMPARES, Model, Snapshot
 
+from crm_core.drops.held import approve
 from crm_core.drops.ingest import Options, ingest_on
+from crm_core.drops.snapshots import SnapshotOptions
 from crm_core.drops.undo import undo_batch, undo_drop
 from crm_core.errors import EntityAbsent, EntityExists, UndoRefused, UnknownEntity
 from crm_core.model import Change, ReferenceTypes
@@ -53,13 +55,24 @@ requests = st.tuples(st.just("request"), st.lists(upserts | patches | deletions,
 fixtures = st.tuples(st.just("fixture"), st.lists(upserts | patches | deletions, min_size=1, max_size=4))
 replays = st.tuples(st.just("replay"), st.integers(0, 9), st.lists(upserts | deletions, max_size=3))
 retractions = st.tuples(st.sampled_from(["undo", "undo", "reinstate"]), st.integers(0, 9))
-steps_taken = st.lists(drops | requests | fixtures | replays | retractions | retractions, min_size=1, max_size=8)
+SCOPES = st.sampled_from(["PERSON", "institution", "PERSON,INSTITUTION"])
+snapshots = st.tuples(
+    st.just("snapshot"),
+    SCOPES,
+    INSTANTS,
+    st.lists(upserts | upserts | deletions, max_size=4),
+    st.sets(st.sampled_from(PEOPLE), max_size=1),  # of rows that are rejected
+)
+steps_taken = st.lists(
+    drops | requests | fixtures | replays | snapshots | snapshots | retractions | retractions, min_size=1, max_size=8
+)
 REFUSALS = {"exists": EntityExists, "unknown": UnknownEntity, "absent": EntityAbsent}
 Kind = Literal["drop", "request", "fixture"]
 Step = (
     tuple[Kind, list[Change]]
     | tuple[Literal["replay"], int, list[Change]]  # again, with some that are new
     | tuple[Literal["undo", "reinstate"], int]
+    | tuple[Literal["snapshot"], str, datetime, list[Change], set[UUID]]
 )
 
 
@@ -81,6 +94,10 @@ class Product:
         for number, step in enumerate(steps):
             if step[0] == "undo" or step[0] == "reinstate":
                 self.retract(step[0], step[1])
+                self.note()
+                continue
+            if step[0] == "snapshot":
+                self.take_snapshot(f"{number}.csv", *step[1:])
                 self.note()
                 continue
             if step[0] == "replay":
@@ -106,6 +123,25 @@ class Product:
             else:
                 self.ask_for(changes)
             self.note()
+
+    def take_snapshot(self, name: str, scope: str, at: datetime, changes: list[Change], rejected: set[UUID]) -> None:
+        """Take in a snapshot, however much it ends; an empty one has to be approved."""
+        bad = [
+            {"entity_uid": str(uid), "display_name": "Ada", "entity_type": "NONE", "details": ""} for uid in rejected
+        ]
+        drop = write_drop(self.folder / name, [*changes, *bad])
+        report = ingest_on(self.connection, drop, Options(snapshot=SnapshotOptions(scope, at), snapshot_limit=1.0))
+        assert (report.status == "held") == (not changes and not bad and report.status != "replayed"), report
+        if report.status == "held":
+            report = approve(self.connection, report.sha256 or "", Who("test", "so it is"))
+        assert report.rows_accepted == len(changes)
+        if report.status == "merged":
+            self.sources[len(self.model.batches)] = report.sha256
+            before = {uid: self.model.versions(uid) for uid in PEOPLE}
+            listed = frozenset(change.entity_uid for change in changes) | rejected
+            self.model.record(*changes, snapshot=Snapshot(at, frozenset(scope.upper().split(",")), listed))
+            ended = [uid for uid in PEOPLE if uid not in listed and before[uid] != self.model.versions(uid)]
+            assert report.entities_ended == len(ended)
 
     def note(self) -> None:
         """Take note of when a step was recorded, and have the follower go on."""
@@ -183,10 +219,10 @@ class Product:
             assert _transitions(page) == model.transitions(from_, to)
             assert b"".join(reads.stream_transitions(self.connection, from_, to, known_at=known_at)) == _lines(page)
             assert reads.count_transitions(self.connection, from_, to, known_at=known_at) == len(page.documents)
-            self.agree_with_the_audit(page, known_at)
+            self.agree_with_the_audit(page, model, known_at)
 
-    def agree_with_the_audit(self, page: Page, known_at: datetime | None) -> None:
-        """A transition is recorded with the last change of its instant that acts."""
+    def agree_with_the_audit(self, page: Page, model: Model, known_at: datetime | None) -> None:
+        """A transition is recorded with the last change of its instant that acts, or with the snapshot that ends it."""
         query = (
             "select utc(l.change_ts), l.entity_uid::text, utc(b.recorded_at) from ledger l"
             " join batch b on b.batch_id = l.batch_id where l.acts order by l.batch_id, l.row_no"
@@ -200,9 +236,24 @@ class Product:
         }
         for document in map(json.loads, page.documents):
             at, uid = document["at"], document["entity_uid"]
+            if (at, uid) not in last:
+                assert document["source"]["sha256"] == self.ended_by(model, UUID(uid), datetime.fromisoformat(at))
+                assert document["source"]["line"] is None
+                continue
             entry = ledger[at, uid, last[at, uid]]
             for origin in ("recorded_at", "actor", "source"):
                 assert document[origin] == entry[origin]
+
+    def ended_by(self, model: Model, uid: UUID, at: datetime) -> str | None:
+        """The first snapshot of an instant that ends an entity."""
+        before = model.state(uid, at - timedelta.resolution)
+        for place, batch in enumerate(model.batches):
+            said = batch.snapshot
+            if said is None or place in model.undone or said.at != at or uid in said.listed:
+                continue
+            if before.entity_type in said.types:
+                return self.sources[place]
+        raise AssertionError(at, uid)
 
 
 class Follower:
@@ -262,19 +313,30 @@ def _take_and_compare(database: Database, folders: pytest.TempPathFactory, steps
 
 
 @examples(25)
-@given(changes=st.lists(upserts | deletions, min_size=2, max_size=8), data=st.data())
+@given(
+    changes=st.lists(upserts | deletions, min_size=2, max_size=8),
+    said=st.lists(snapshots, max_size=3),
+    data=st.data(),
+)
 def test_order_of_arrival_does_not_matter(
-    database: Database, tmp_path_factory: pytest.TempPathFactory, changes: list[Change], data: st.DataObject
+    database: Database,
+    tmp_path_factory: pytest.TempPathFactory,
+    changes: list[Change],
+    said: list[Step],
+    data: st.DataObject,
 ) -> None:
     apart = {(change.entity_uid, change.change_ts): change for change in changes}  # no ties
+    own = [change for step in said if step[0] == "snapshot" for change in step[3]]
+    assume(len({(c.entity_uid, c.change_ts) for c in [*apart.values(), *own]}) == len(apart) + len(own))
     orders = [list(apart.values()), data.draw(st.permutations(list(apart.values())))]
     histories = []
     for order in orders:
         cut = data.draw(st.integers(0, len(order)))
+        steps: list[Step] = [("drop", part) for part in (order[:cut], order[cut:]) if part]
         with database.connect() as connection:
             reference_data(connection)
             product = Product(connection, tmp_path_factory.mktemp("drops"))
-            product.take([("drop", part) for part in (order[:cut], order[cut:]) if part])
+            product.take(data.draw(st.permutations([*steps, *said])))
             histories.append([reads.history(connection, uid) for uid in PEOPLE])
             connection.rollback()
     assert histories[0] == histories[1]

@@ -172,7 +172,7 @@ def test_no_acknowledged_change_is_lost_among_many_writers(database: Database) -
                 change = Change(uid(who), day(0), "patch", None, None, {"note": f"{writer}/{number}"})
                 answer = make_now(connection, change)
                 note = json.loads(answer.document or "")["details"][0]["detail_value"]
-                assert note == f"{writer}/{number}", "the answer shows what was asked for, whoever else writes"
+                assert note == f"{writer}/{number}", "the answer shows what was asked for, although others write too"
                 done.append(note)
         return done
 

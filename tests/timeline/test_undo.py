@@ -252,11 +252,11 @@ def test_the_audit_of_all_has_undos_too(drops: Drops) -> None:
                 break
         assert tuple(walked) == whole.documents
     entries = map(json.loads, audit_of_all(drops.connection, Recorded(entity_uid=ADA)).documents)
-    told = [
+    found = [
         (e["op"], e["before"] and e["before"]["display_name"], e["after"] and e["after"]["display_name"])
         for e in entries
     ]
-    assert told == [("reinstate", None, "A"), ("undo", "A", None), ("upsert", None, "A")]
+    assert found == [("reinstate", None, "A"), ("undo", "A", None), ("upsert", None, "A")]
 
 
 def test_what_cannot_be_undone_is_refused(drops: Drops) -> None:

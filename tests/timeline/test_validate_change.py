@@ -1,48 +1,31 @@
-"""One change by request is judged and written as a row of a drop is: two implementations of one contract agree."""
+"""One change by request is validated and written as a row of a drop is: two implementations of one contract agree."""
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
+from drop_rows import BERLIN, NOW, TYPES, UID
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from crm_core.drops.contract import validate
 from crm_core.drops.csv_header import COLUMNS
-from crm_core.drops.reader import RawChunk
 from crm_core.errors import ChangeRefused
-from crm_core.model import Change, DetailType, EntityType, Op, Reason, ReferenceTypes
+from crm_core.formats.chunk import RawChunk
+from crm_core.model import Change, Op, Reason
 from crm_core.timeline.single_change import ChangeRequest, Provenance, validate_change
 from crm_core.values.hashing import detail_hashdiff, entity_hashdiff
 
 pytestmark = pytest.mark.unit
 
-UID = UUID("a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11")
-NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)
-BERLIN = ZoneInfo("Europe/Berlin")
 TESTER = Provenance("test", "r")
-TYPES = ReferenceTypes(
-    (
-        EntityType(1, "PERSON", "Person", "", is_active=True),
-        EntityType(2, "INSTITUTION", "Institution", "", is_active=True),
-        EntityType(3, "ROBOT", "Robot", "", is_active=False),
-    ),
-    (
-        DetailType(4, "website", "Website", "", is_active=True, compares="text"),
-        DetailType(5, "email", "Email", "", is_active=True, compares="casefold"),
-        DetailType(6, "key", "Key", "", is_active=True, compares="exact"),
-        DetailType(7, "Straße", "Street", "", is_active=True, compares="text"),
-        DetailType(8, "fax", "Fax", "", is_active=False, compares="text"),
-    ),
-)
 Details = list[tuple[str, str | None]]
 Row = tuple[Op, str, str, Details, str | None]
-Judged = tuple[set[str], Change | None, dict[str, str | None]]  # reasons, or the change and its hashdiffs
+Outcome = tuple[set[str], Change | None, dict[str, str | None]]  # reasons, or the change and its hashdiffs
 
 CHARS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 ODD = [
@@ -88,10 +71,10 @@ def validated(request: ChangeRequest) -> Change:
     return validate_change(request, TYPES, now=NOW, time_zone=BERLIN)
 
 
-def by_request(op: Op, name: str, entity_type: str, details: Details, change_ts: str | None) -> Judged:
+def by_request(op: Op, name: str, entity_type: str, details: Details, change_ts: str | None) -> Outcome:
     said = () if op == "delete" else (name, entity_type, details)
     try:
-        change = validated(ChangeRequest(op, UID, TESTER, change_ts, *said))
+        change = validated(ChangeRequest(op, UUID(UID), TESTER, change_ts, *said))
     except ChangeRefused as refused:
         return {str(code) for code, _, _ in refused.faults}, None, {}
     if change.op == "delete":
@@ -105,18 +88,18 @@ def by_request(op: Op, name: str, entity_type: str, details: Details, change_ts:
     return set(), change, hashes
 
 
-def by_drop(rows: list[Row]) -> list[Judged]:
-    """Each row as a drop of all of them has it judged and written."""
+def by_drop(rows: list[Row]) -> list[Outcome]:
+    """Return each row as a drop of all of them validates and writes it."""
     cells = []
     for op, name, entity_type, details, change_ts in rows:
         listed = json.dumps([{"detail_type": code, "detail_value": value} for code, value in details])
-        row = {"entity_uid": str(UID), "display_name": name, "entity_type": entity_type, "details": listed}
-        cells.append([(row | {"change_ts": change_ts, "op": op})[column] for column in COLUMNS])
+        row = {"entity_uid": UID, "display_name": name, "entity_type": entity_type, "details": listed}
+        cells.append([(row | {"change_ts": change_ts, "op": op}).get(column) for column in COLUMNS])
     frame = pl.DataFrame(cells, dict.fromkeys(COLUMNS, pl.String), orient="row")
     frame = frame.select(pl.int_range(pl.len(), dtype=pl.Int64).alias("line"), *COLUMNS)
     chunk = RawChunk(frame, block=b"x\n" * len(rows), first_line=0)
     valid = validate(chunk, TYPES, first_seen=NOW, now=NOW, time_zone=BERLIN)
-    judged: dict[int, Judged] = {
+    outcomes: dict[int, Outcome] = {
         reject.line: ({str(reason) for reason in reject.reasons}, None, {}) for reject in valid.rejects
     }
     entity_types = {kind.entity_type_id: kind.code for kind in TYPES.entity_types}
@@ -124,14 +107,14 @@ def by_drop(rows: list[Row]) -> list[Judged]:
         details_of = [detail for detail in valid.details.rows(named=True) if detail["line"] == change["line"]]
         stored = {detail["detail_type"]: detail["detail_value"] for detail in details_of}
         kind = entity_types.get(change["entity_type_id"])
-        made = Change(UID, change["change_ts"], change["op"], change["display_name"], kind, stored)
+        made = Change(UUID(UID), change["change_ts"], change["op"], change["display_name"], kind, stored)
         hashes = {detail["detail_type"]: detail["hashdiff"] for detail in details_of}
-        judged[change["line"]] = (
+        outcomes[change["line"]] = (
             set(),
             made,
             hashes | ({} if made.op == "delete" else {"": change["hashdiff"]}),
         )
-    return [judged[line] for line in range(len(rows))]
+    return [outcomes[line] for line in range(len(rows))]
 
 
 ROWS = st.tuples(
@@ -148,7 +131,7 @@ ROWS = st.tuples(
 @example([("upsert", "Ada", "PERSON", [("email", "\0"), ("email", "x")], None)])
 @example([("upsert", "Ada", "PERSON", [("nope", None), ("nope", "\0")], None)])
 @example([("upsert", "Ada", "PERSON", [("email", " "), ("key", " "), ("website", None)], "2024-06-01T12:05:00Z")])
-def test_a_request_and_a_row_are_judged_and_written_alike(rows: list[Row]) -> None:
+def test_a_request_and_a_row_are_validated_and_written_alike(rows: list[Row]) -> None:
     rows = [
         (op, name, kind, [] if op == "delete" else details, at) for op, name, kind, details, at in rows
     ]  # the details of a delete are not read
@@ -156,16 +139,16 @@ def test_a_request_and_a_row_are_judged_and_written_alike(rows: list[Row]) -> No
 
 
 def patched(**said: object) -> Change:
-    return validated(ChangeRequest("patch", UID, TESTER, **said))  # type: ignore[arg-type]
+    return validated(ChangeRequest("patch", UUID(UID), TESTER, **said))  # type: ignore[arg-type]
 
 
 def test_a_patch_sets_what_it_names_alone() -> None:
-    assert patched() == Change(UID, NOW, "patch")
-    assert patched(display_name=" B ") == Change(UID, NOW, "patch", "B")
-    assert patched(entity_type="person") == Change(UID, NOW, "patch", None, "PERSON")
+    assert patched() == Change(UUID(UID), NOW, "patch")
+    assert patched(display_name=" B ") == Change(UUID(UID), NOW, "patch", "B")
+    assert patched(entity_type="person") == Change(UUID(UID), NOW, "patch", None, "PERSON")
     said = patched(details=[("EMAIL", None), ("key", "")], change_ts="2024-01-01")
     midnight = datetime(2023, 12, 31, 23, tzinfo=UTC)
-    assert said == Change(UID, midnight, "patch", None, None, {"email": None, "key": None})
+    assert said == Change(UUID(UID), midnight, "patch", None, None, {"email": None, "key": None})
 
 
 @pytest.mark.parametrize(

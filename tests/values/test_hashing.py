@@ -23,6 +23,8 @@ from crm_core.values.hashing import (
     entity_hashdiff,
     folded_forms,
     hashdiff,
+    key_uid,
+    key_uids,
     normal_form,
     normal_forms,
     stored_form,
@@ -97,6 +99,28 @@ def test_one_row_and_whole_columns_give_the_published_uids() -> None:
     assert frame.select(derived_uids(pl.col("hashdiffs"))).to_series().to_list() == [
         vector["entity_uid"] for vector in VECTORS["uids"]
     ]
+
+
+@pytest.mark.unit
+def test_one_row_and_whole_columns_give_the_published_uids_of_keys() -> None:
+    for vector in VECTORS["keys"]:
+        assert normal_form(vector["source_key"]) == vector["stored"]
+        uid = key_uid(vector["source"], vector["stored"])
+        assert str(uid) == vector["uid"]
+        assert (uid.version, uid.variant) == (8, RFC_4122)
+    frame = pl.DataFrame(VECTORS["keys"])
+    found = frame.select(key_uids(pl.col("source"), pl.col("stored"))).to_series()
+    assert found.to_list() == frame["uid"].to_list()
+    nothing = pl.DataFrame({"source": ["erp", None], "stored": [None, "1"]}, {"source": pl.String, "stored": pl.String})
+    assert nothing.select(key_uids(pl.col("source"), pl.col("stored"))).to_series().to_list() == [None, None]
+
+
+@pytest.mark.integration
+def test_sql_gives_the_published_uids_of_keys(any_database: Database) -> None:
+    with any_database.connect() as connection:
+        for vector in VECTORS["keys"]:
+            row = connection.execute("select key_uid(%s, %s)::text", (vector["source"], vector["stored"])).fetchone()
+            assert row == (vector["uid"],)
 
 
 @pytest.mark.integration

@@ -72,7 +72,7 @@ async def show_new(opened: Page) -> Response:
 
 
 async def create(opened: Page) -> Response:
-    """Make an account; the first closes what was open to everybody, so it has to be an admin."""
+    """Create an account; the first one closes the open access, so it has to be an admin."""
     form = await opened.form()
     values = {name: str(form.get(name, "")) for name in ("username", "role", "password", "again")}
     username, role = values["username"].strip(), _role(values["role"])
@@ -118,10 +118,10 @@ async def change(opened: Page) -> Response:
     except LastAdmin as error:
         return await _show(opened, {"role" if role else "active": str(error)})
     _forget(opened)
-    told = f"The account {account.username} has the role {account.role}"
-    told += "." if account.is_active else ", and cannot sign in. Its sessions have ended."
+    message = f"The account {account.username} has the role {account.role}"
+    message += "." if account.is_active else ", and cannot sign in. Its sessions have ended."
     is_away = _is_own(opened, username) and not (account.is_active and account.role == "admin")
-    return opened.go(opened.url("/") if is_away else _place(opened, username), told)
+    return opened.go(opened.url("/") if is_away else _place(opened, username), message)
 
 
 async def change_password(opened: Page) -> Response:
@@ -171,10 +171,8 @@ def _made(opened: Page, made: Account) -> Response:
     was_open = opened.visitor.is_open and opened.state.settings.auth != "off"
     _forget(opened)
     if was_open:
-        told = (
-            f"The account {made.username} is made, and nobody can come in without signing in any more. Sign in with it."
-        )
-        return opened.go(opened.url("/login", next="/admin/"), told)
+        message = f"The account {made.username} is made, and from now on everybody has to sign in. Sign in with it."
+        return opened.go(opened.url("/login", next="/admin/"), message)
     return opened.go(_place(opened, made.username), f"The account {made.username} is made, with the role {made.role}.")
 
 
@@ -222,7 +220,7 @@ def _known(connection: Connection, *, username: str, now: datetime) -> Known:
 
 
 def _forget(opened: Page) -> None:
-    """Look at accounts and sessions again: this process has changed some."""
+    """Forget the accounts and sessions in memory, because this process has changed some."""
     opened.visitors.forget_all()
     opened.request.app.state.gate.forget()
 

@@ -45,7 +45,7 @@ async def show_index(opened: Page) -> Response:
 
 
 async def lead_to_index(opened: Page) -> Response:
-    """Lead to the panel from its address without the slash."""
+    """Redirect to the panel from its address without the slash."""
     return opened.go(opened.url("/admin/"))
 
 

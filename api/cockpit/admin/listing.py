@@ -27,13 +27,13 @@ class Listed(Generic[T]):
 
 
 def fitting(opened: Page, found: Iterable[T], texts: Callable[[T], Iterable[str]]) -> list[T]:
-    """Return the rows that have what the address searches for, `q`, in one of their texts, whatever the case."""
+    """Return the rows in which a text contains the `q` of the address, in upper or lower case."""
     part = _q(opened).casefold()
     return [row for row in found if any(part in text.casefold() for text in texts(row))]
 
 
 def listed(opened: Page, found: Sequence[T], key: Callable[[T], str]) -> Listed[T]:
-    """Return the page that the address asks for with `after`, in order of the key, which each row has alone."""
+    """Return the page after the key in `after` of the address; rows are in order of their unique key."""
     after = opened.request.query_params.get("after", "")
     rows = sorted((row for row in found if key(row) > after), key=key)
     shown = rows[:PAGE_SIZE]
@@ -41,7 +41,7 @@ def listed(opened: Page, found: Sequence[T], key: Callable[[T], str]) -> Listed[
 
 
 def as_file(name: str, columns: Sequence[str], rows: Iterable[Row]) -> Response:
-    """Return rows as a file of CSV to download."""
+    """Return rows as a CSV file to download."""
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
     return Response(written([columns, *rows]), headers=headers, media_type=CSV)
 

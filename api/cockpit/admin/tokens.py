@@ -1,4 +1,4 @@
-"""API tokens: which there are, a form for a new one, whose text is shown this once, and how to revoke them."""
+"""API tokens: the list, a form for a new one, whose text is shown only once, and how to revoke one."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ async def _show_new(opened: Page, values: Mapping[str, str], faults: Mapping[str
 def _make(
     connection: Connection, *, name: str, role: Role, now: datetime, expires_at: datetime | None, is_off: bool
 ) -> tuple[Token, str]:
-    """Make a token; it closes what was open to everybody, so there has to be somebody who can still sign in here."""
+    """Create a token. The first one closes the open access, so an account that can sign in has to exist already."""
     with connection.transaction():
         if not is_off:
             require_admin(connection)

@@ -1,4 +1,4 @@
-"""Entity types and detail types: the list of each, a form for a new one, and one to change it."""
+"""Entity types, detail types and sources: the list of each, a form for a new one, and one to change it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,18 @@ from starlette.routing import Route
 from api.cockpit.admin.listing import as_file, fitting, listed
 from api.cockpit.page import Page, page
 from api.problems import Refusal
-from api.routers.reference import TAKEN_SAID, DetailTypeDocument, Kind, TypeDocument, is_taken, put_type
+from api.routers.reference import (
+    CALLED,
+    TAKEN_SAID,
+    DetailTypeDocument,
+    Kind,
+    TypeDocument,
+    is_taken,
+    known_of,
+    put_type,
+)
 from crm_core.errors import DetailTypeInUse
-from crm_core.model import DetailType, EntityType
+from crm_core.model import DetailType, EntityType, Source
 
 Values = Mapping[str, object]
 FAULTS: Mapping[str, str] = {
@@ -26,20 +35,25 @@ FAULTS: Mapping[str, str] = {
     "description": "The description has more than 10,000 characters, or a NUL.",
     "compares": "Choose one of the three.",
 }
+PATHS: Mapping[Kind, str] = {
+    "entity": "/admin/entity-types",
+    "detail": "/admin/detail-types",
+    "source": "/admin/sources",
+}
 NEW: Values = {"code": "", "name": "", "description": "", "is_active": True, "compares": "text"}
 
 
 async def show_types(opened: Page, *, kind: Kind) -> Response:
     """Show the types of a kind, by code."""
     found = listed(opened, await _fitting(opened, kind), _code)
-    return opened.show("admin/types.html", kind=kind, found=found)
+    return opened.show("admin/types.html", kind=kind, called=CALLED[kind], path=PATHS[kind], found=found)
 
 
 async def download(opened: Page, *, kind: Kind) -> Response:
     """Send the types of a kind as CSV."""
     columns = [name for name in NEW if kind == "detail" or name != "compares"]
     rows = [asdict(one) for one in await _fitting(opened, kind)]
-    return as_file(f"{kind}_types.csv", columns, ([row[name] for name in columns] for row in rows))
+    return as_file(f"{CALLED[kind].replace(' ', '_')}s.csv", columns, ([row[name] for name in columns] for row in rows))
 
 
 async def show_new(opened: Page, *, kind: Kind) -> Response:
@@ -70,7 +84,7 @@ async def create(opened: Page, *, kind: Kind) -> Response:
     if faults:
         return _show(opened, kind, values, faults)
     opened.has_written()
-    return opened.go(opened.url(f"/admin/{kind}-types"), f"The {kind} type {code} is made.")
+    return opened.go(opened.url(PATHS[kind]), f"The {CALLED[kind]} {code} is made.")
 
 
 async def change(opened: Page, *, kind: Kind) -> Response:
@@ -86,11 +100,11 @@ async def change(opened: Page, *, kind: Kind) -> Response:
     if faults:
         return _show(opened, kind, values, faults)
     opened.has_written()
-    return opened.go(opened.url(f"/admin/{kind}-types"), f"The {kind} type {code} is changed.")
+    return opened.go(opened.url(PATHS[kind]), f"The {CALLED[kind]} {code} is changed.")
 
 
 def _routes(kind: Kind) -> list[Route]:
-    path = f"/admin/{kind}-types"
+    path = PATHS[kind]
     return [
         Route(path, page("admin", partial(show_types, kind=kind)), methods=["GET"]),
         Route(f"{path}.csv", page("admin", partial(download, kind=kind)), methods=["GET"]),
@@ -101,29 +115,29 @@ def _routes(kind: Kind) -> list[Route]:
     ]
 
 
-routes = [*_routes("entity"), *_routes("detail")]
+routes = [*_routes("entity"), *_routes("detail"), *_routes("source")]
 
 
 def _show(opened: Page, kind: Kind, values: Values, faults: Mapping[str, str] | None = None) -> Response:
     code = str(opened.request.path_params.get("code", ""))
     status = HTTPStatus.BAD_REQUEST if faults else HTTPStatus.OK
-    return opened.show("admin/type.html", status=status, kind=kind, code=code, values=values, faults=faults or {})
+    about = {"kind": kind, "called": CALLED[kind], "path": PATHS[kind], "code": code}
+    return opened.show("admin/type.html", status=status, **about, values=values, faults=faults or {})
 
 
-async def _types(opened: Page, kind: Kind) -> Sequence[EntityType | DetailType]:
-    types = await opened.read(opened.state.types)
-    return types.entity_types if kind == "entity" else types.detail_types
+async def _types(opened: Page, kind: Kind) -> Sequence[EntityType | DetailType | Source]:
+    return known_of(await opened.read(opened.state.types), kind)
 
 
-async def _fitting(opened: Page, kind: Kind) -> list[EntityType | DetailType]:
+async def _fitting(opened: Page, kind: Kind) -> list[EntityType | DetailType | Source]:
     return fitting(opened, await _types(opened, kind), lambda one: (one.code, one.name, one.description))
 
 
-async def _known(opened: Page, kind: Kind) -> EntityType | DetailType:
+async def _known(opened: Page, kind: Kind) -> EntityType | DetailType | Source:
     code = str(opened.request.path_params["code"])
     found = next((one for one in await _types(opened, kind) if one.code.lower() == code.lower()), None)
     if found is None:
-        said = f"there is no {kind} type {code[:100]!r}; go back to the list of types"
+        said = f"there is no {CALLED[kind]} {code[:100]!r}; go back to the list"
         raise Refusal(HTTPStatus.NOT_FOUND, said)
     return found
 
@@ -135,13 +149,13 @@ def _values(form: FormData, kind: Kind) -> dict[str, object]:
 
 
 def _faults(kind: Kind, values: Values) -> dict[str, str]:
-    """Return what is wrong with the fields, by their names, as the API would judge them."""
+    """Return what is wrong with the fields, by their names and by the rules of the API."""
     try:
-        (TypeDocument if kind == "entity" else DetailTypeDocument).model_validate(values)
+        (DetailTypeDocument if kind == "detail" else TypeDocument).model_validate(values)
     except ValidationError as error:
         return {name: FAULTS[name] for name in (str(fault["loc"][0]) for fault in error.errors())}
     return {}
 
 
-def _code(one: EntityType | DetailType) -> str:
+def _code(one: EntityType | DetailType | Source) -> str:
     return one.code

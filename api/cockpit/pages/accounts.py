@@ -34,7 +34,7 @@ async def show_login(opened: Page) -> Response:
 
 
 async def log_in(opened: Page) -> Response:
-    """Begin a session, if name and password are right; who fails too often has to wait."""
+    """Begin a session if name and password are right; after too many failures one has to wait."""
     form = await opened.form()
     username, password = str(form.get("username", "")), str(form.get("password", ""))
     then = _inside(form.get("next"))
@@ -60,12 +60,12 @@ async def log_out(opened: Page) -> Response:
 
 
 async def show_account(opened: Page) -> Response:
-    """Show the account of who asks, with its sessions."""
+    """Show the visitor's own account, with its sessions."""
     return await _account(opened, [])
 
 
 async def change_password(opened: Page) -> Response:
-    """Set a new password, for who knows the old one; all other sessions end."""
+    """Set a new password if the old one is right; all other sessions end."""
     form = await opened.form()
     who = _owner(opened)
     old, new, again = (str(form.get(name, "")) for name in ("old", "new", "again"))
@@ -112,7 +112,7 @@ routes = [
 
 
 async def _verified(opened: Page, username: str, password: str) -> Account | None:
-    """Return the account of this name and password, or None; who fails too often has to wait: raises Refusal.
+    """Return the account with this name and password, or None; raises Refusal after too many failures.
 
     Passwords are looked at two at a time, and whether one has to wait is asked right before: many attempts at once are
     no way around it.
@@ -133,7 +133,7 @@ async def _verified(opened: Page, username: str, password: str) -> Account | Non
 
 
 def _begin(opened: Page, account: Account, address: str, connection: Connection) -> str:
-    """Begin a session in place of the one there may be: what was known before the login is worth nothing after it."""
+    """Begin a session and end the previous one, so that a session known before the login is useless after it."""
     before = opened.visitor.who
     if before is not None and before.session_id:
         end_session(connection, before.name, before.session_id)
@@ -148,7 +148,7 @@ async def _account(opened: Page, faults: list[str] | tuple[str, ...]) -> Respons
 
 
 def _owner(opened: Page) -> str:
-    """Return the name of the account of who asks; raises Refusal for who has none."""
+    """Return the name of the visitor's account; raises Refusal if nobody is signed in."""
     if opened.who.session_id is None:
         said = "nobody is signed in, so there is no account to show; sign in first"
         raise Refusal(HTTPStatus.NOT_FOUND, said)
@@ -156,7 +156,7 @@ def _owner(opened: Page) -> str:
 
 
 def _inside(there: object) -> str:
-    """Return an address of ours to go to, without the prefix; what could lead elsewhere becomes the first page."""
+    """Return an address of the site, without the prefix; one that could lead elsewhere becomes the first page."""
     text = there if isinstance(there, str) else ""
     is_ours = text.startswith("/") and not text.startswith("//") and "\\" not in text and text.isprintable()
     return text if is_ours else "/"

@@ -15,17 +15,18 @@ from api.cockpit.page import Page, page
 from api.cockpit.time_bar import instant_of
 from api.problems import refuse
 from api.wire.tables import changed_fields
-from crm_core.model import Op, Retracting
+from crm_core.model import Effect, Op
 from crm_core.reading.audit import Recorded, RecordedPosition, audit_of_all
 from crm_core.reading.compare import FieldChange
 
 PAGE_SIZE = 50
-OPS: Mapping[str, Op | Retracting] = {
+OPS: Mapping[str, Op | Effect] = {
     "upsert": "upsert",
     "patch": "patch",
     "delete": "delete",
     "undo": "undo",
     "reinstate": "reinstate",
+    "snapshot": "snapshot",
 }
 FILTERS: tuple[str, ...] = ("actor", "from", "to", "drop", "detail_type", "op", "entity")
 
@@ -58,7 +59,7 @@ def changes_of(before: Mapping[str, object] | None, after: Mapping[str, object] 
 
 
 def recorded_of(opened: Page) -> Recorded:
-    """Return which changes the address asks for; raises Refusal for what cannot be read."""
+    """Return which changes the address asks for; raises Refusal for a value that cannot be read."""
     query, zone = opened.request.query_params, opened.state.settings.time_zone
     op = query.get("op", "")
     if op and op not in OPS:
@@ -81,7 +82,7 @@ def place_of(position: RecordedPosition) -> str:
 
 
 def place_after(text: str) -> RecordedPosition | None:
-    """Return the place that an address names, None for the beginning; raises Refusal for what cannot be read."""
+    """Return the place that an address names, None for the beginning; raises Refusal for one that cannot be read."""
     if not text:
         return None
     try:

@@ -56,7 +56,7 @@ def belief_picture(field: str, found: Beliefs, window: Window) -> BeliefPicture:
 
 
 def _gathered(runs: Sequence[Stretch], window: Window) -> Iterator[Stretch]:
-    """Return the stretches in the window; those too short to be seen are one for each column of the picture."""
+    """Return the times in the window; those too short to be seen are joined, one for each column of the picture."""
     short: list[Stretch] = []
     for run in (*runs, None):
         is_short = run is not None and window.place(run[2]) - window.place(run[1]) < SHORT
@@ -73,7 +73,7 @@ def _gathered(runs: Sequence[Stretch], window: Window) -> Iterator[Stretch]:
 
 
 def _blocks(rows: tuple[Belief, ...], window: Window) -> Iterator[Block]:
-    """Return a block for each stretch, through all the rows in which it stays the same."""
+    """Return a block for each time, as high as the rows in which it stays the same."""
     shades: dict[str, int] = {}
     stretches = [list(_gathered(row.runs, window)) for row in rows]
     sets = [set(row) for row in stretches]

@@ -1,4 +1,4 @@
-"""Two instants beside each other: which entities differ, in what, and how many in all."""
+"""Two instants side by side: which entities differ, in what, and how many in all."""
 
 from __future__ import annotations
 

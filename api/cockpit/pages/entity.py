@@ -24,6 +24,7 @@ from crm_core.model import ReferenceTypes
 from crm_core.postgres.connection import Connection
 from crm_core.reading import history, reads
 from crm_core.reading.compare import FieldChange, Which, compared
+from crm_core.reading.keys import KeyOfEntity, keys_of
 from crm_core.reading.lanes import Extent, Run, beliefs, extent, lanes, moments_of, values_page
 
 ROWS = 20  # of a page of a table
@@ -32,7 +33,7 @@ JUST = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the address of the page says, beside the instants of the bar."""
+    """The parameters of the page's address, except for the instants of the bar."""
 
     uid: UUID
     as_of: datetime | None
@@ -48,9 +49,9 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A change as the audit tells it."""
+    """A change as the audit shows it."""
 
-    told: Mapping[str, Any]  # the document of the API
+    entry: Mapping[str, Any]  # the document of the API
     changes: Sequence[FieldChange]
 
 
@@ -70,6 +71,7 @@ class Found:
     moments: Sequence[datetime]
     differences: Sequence[FieldChange] | None
     believed: BeliefPicture | None
+    keys: Sequence[KeyOfEntity]  # as they are now
 
 
 async def show_entity(opened: Page) -> Response:
@@ -106,7 +108,7 @@ def _unknown(opened: Page) -> Response:
 
 
 def _asked(opened: Page, uid: UUID) -> Asked:
-    """Read the address; raises Refusal for what makes no sense."""
+    """Read the address; raises Refusal for a parameter that makes no sense."""
     query, zone = opened.request.query_params, opened.state.settings.time_zone
     since, until, from_, to = (instant_of(query, name, zone) for name in ("since", "until", "from", "to"))
     if since is not None and until is not None and since >= until:
@@ -130,7 +132,7 @@ def _number(text: str, name: str) -> int:
 
 
 def _found(opened: Page, asked: Asked, connection: Connection) -> Found | None:
-    """Read the page; None of an entity of which nothing was ever recorded."""
+    """Read what the page shows; None if nothing was ever recorded of the entity."""
     uid, known_at = asked.uid, asked.known_at
     if history.count_audit(connection, uid) == 0:
         return None
@@ -156,6 +158,7 @@ def _found(opened: Page, asked: Asked, connection: Connection) -> Found | None:
         moments_of(connection, uid, known_at=known_at),
         _differences(connection, asked, opened.state.types(connection)),
         _believed(connection, asked, whole, window),
+        keys_of(connection, uid),
     )
 
 
@@ -168,7 +171,7 @@ def _differences(connection: Connection, asked: Asked, types: ReferenceTypes) ->
 
 
 def _name(connection: Connection, asked: Asked, whole: Extent, runs: Sequence[Run]) -> str | None:
-    """Return what the entity is called at the instant, or at the nearest at which it existed."""
+    """Return the entity's name at the instant, or at the nearest instant at which it existed."""
     for run in runs:
         if run.field == "display_name" and run.holds:
             return run.value
@@ -192,7 +195,8 @@ def _audit(connection: Connection, asked: Asked) -> tuple[list[Recorded], int]:
     offset = max(0, end - ROWS)
     page = history.audit_page(connection, asked.uid, known_at=asked.known_at, offset=offset, limit=end - offset)
     return [
-        Recorded(told, changes_of(told["before"], told["after"])) for told in map(json.loads, reversed(page.documents))
+        Recorded(entry, changes_of(entry["before"], entry["after"]))
+        for entry in map(json.loads, reversed(page.documents))
     ], count
 
 

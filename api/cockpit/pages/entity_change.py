@@ -72,7 +72,7 @@ async def show_new(opened: Page) -> Response:
 async def show_change(opened: Page) -> Response:
     """Show the form to change an entity that exists, or to revive one that has ended.
 
-    The address may say values to begin with, such as `display_name=`, and from when on: `change_ts=`.
+    The address may give values to fill in, such as `display_name=`, and the instant of the change: `change_ts=`.
     """
     uid = _uid(opened)
     types, (now, last) = await opened.read(opened.state.types), await opened.read(partial(_states, uid=uid))
@@ -208,7 +208,7 @@ def _request(opened: Page, form: Form) -> ChangeRequest:
 
 
 def _states(connection: Connection, *, uid: UUID) -> tuple[State | None, State | None]:
-    """Read what an entity is now (None: it does not exist), and what it was last (None: it never existed)."""
+    """Read the entity's state now (None: it does not exist), and its last state (None: it never existed)."""
     document = reads.snapshot(connection, uid)
     if document is not None:
         state = _state(document)

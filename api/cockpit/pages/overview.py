@@ -33,7 +33,7 @@ EARLY = 0.02  # the share of all changes that the picture leaves out at its begi
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """The changes of some days in a row, as a bar."""
+    """The changes of some consecutive days, as a bar."""
 
     x: float
     width: float
@@ -79,8 +79,8 @@ async def show_overview(opened: Page) -> Response:
         against=against,
         bars=bars(shown),
         earlier=sum(day.begun + day.ended for day in days) - sum(day.begun + day.ended for day in shown),
-        intake=await opened.kept("intake", partial(_intake, now)),
-        late=await opened.kept("late", partial(_late, now)),
+        intake=await opened.cached("intake", partial(_intake, now)),
+        late=await opened.cached("late", partial(_late, now)),
         height=HEIGHT,
         foot=FOOT,
         line=place_of(shown, as_of),
@@ -127,7 +127,7 @@ def bars(days: Sequence[DayOfChange], most: int = MOST_BARS) -> list[Bar]:
 
 
 def _top(changes: Collection[int]) -> float:
-    """Return how many changes the highest bar shows: of a first load that towers over all else, only a part."""
+    """Return how many changes the highest bar stands for; a first load that is far larger than all else is cut off."""
     highest, second, *_ = [*sorted(changes, reverse=True), 0]
     return second * 1.25 if second and highest > second * TOWERING else highest
 

@@ -12,7 +12,7 @@ from crm_core.reading.lanes import Extent, Run
 MARGIN = timedelta(days=40)  # so that neither zones nor ticks lead beyond the years that there are
 EARLIEST, LATEST = datetime.min.replace(tzinfo=UTC) + MARGIN, datetime.max.replace(tzinfo=UTC) - MARGIN
 BEYOND = 2.0  # per cent at the end, for bars that go on
-EDGE = -0.2  # per cent at the beginning, likewise: the text of a bar is to be seen
+EDGE = -0.2  # per cent at the beginning, so that the text of a bar can be seen there too
 NARROWEST = timedelta(milliseconds=1)  # window
 BEFORE, AFTER = 0.02, 0.06  # parts of the whole that are left free at its sides
 MOST_TICKS = 8
@@ -48,11 +48,11 @@ class Window:
         return at is not None and self.since <= at <= self.until
 
     def moved(self, by: float) -> Window:
-        """Return the window moved by a part of itself."""
+        """Return the window moved by a fraction of its width."""
         return Window(_shifted(self.since, self.width * by), _shifted(self.until, self.width * by))
 
     def zoomed(self, by: float, around: datetime | None = None) -> Window:
-        """Return the window with its width multiplied, around an instant in it or else its middle."""
+        """Return the window with its width multiplied by `times`, around an instant in it or else around its middle."""
         centre = around if around is not None and self.has(around) else self.since + self.width / 2
         wide = Window(_shifted(centre, (self.since - centre) * by), _shifted(centre, (self.until - centre) * by))
         return wide if wide.width >= NARROWEST else self
@@ -146,7 +146,7 @@ def ticks(window: Window, zone: ZoneInfo) -> Iterator[Tick]:
 
 
 def _clocks(first: datetime, unit: str, size: float) -> Iterator[datetime]:
-    """Return what clocks on the wall show at ticks, from before `first` on."""
+    """Yield the local times of ticks, from one before `first` on."""
     midnight = first.replace(hour=0, minute=0, second=0, microsecond=0)
     if unit == "month":
         months = first.year * 12 + first.month - 1
@@ -184,7 +184,7 @@ def _bars(runs: Iterable[Run], window: Window, now: datetime) -> Iterator[Bar]:
 
 
 def _gaps(lives: Sequence[Run], extent: Extent, window: Window) -> Iterator[Gap]:
-    """Return the times between the lives that are in the window, and before and after them."""
+    """Return the times in the window in which the entity did not exist: between its lives, before and after them."""
     began = extent.began_at
     if began is None or began >= window.until:
         return
@@ -209,7 +209,7 @@ def _overlaps(run: Run, window: Window) -> bool:
 
 
 def _shifted(at: datetime, by: timedelta) -> datetime:
-    """Return an instant moved by a time, within the years that there are."""
+    """Return an instant moved by a duration, within the years that datetime supports."""
     try:
         return min(max(at + by, EARLIEST), LATEST)
     except OverflowError:

@@ -41,7 +41,7 @@ async def recompute(opened: Page) -> Response:
 
 async def download(opened: Page) -> Response:
     """Send the report as one file that opens anywhere."""
-    report = await opened.kept("quality", partial(collect, now=datetime.now(UTC), last=DROPS))
+    report = await opened.cached("quality", partial(collect, now=datetime.now(UTC), last=DROPS))
     response = HTMLResponse(await run_in_threadpool(as_html, report))
     response.headers["Content-Disposition"] = 'attachment; filename="data-quality.html"'
     return response

@@ -1,4 +1,4 @@
-"""Search: as one types, over names and details; and the list of all entities, by name, type and detail."""
+"""Search while typing, over names, details and keys; and the list of all entities, by name, type, detail and key."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ class Asked:
     entity_type: str
     detail_type: str
     detail_value: str
+    source: str
+    source_key: str
     sort: str  # best or name
 
     @property
@@ -41,7 +43,12 @@ class Asked:
         """Return the filter of the list."""
         has_detail = self.detail_type and self.detail_value
         details = {self.detail_type: self.detail_value} if has_detail else None
-        return Filter(self.q or None, self.entity_type or None, details)
+        return Filter(self.q or None, self.entity_type or None, details, self.source or None, self.source_key or None)
+
+    @property
+    def is_for_text(self) -> bool:
+        """Return whether a text is looked for, and the best matches are wanted of all entities."""
+        return bool(self.q) and self.sort == "best" and not (self.detail_value or self.source or self.source_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,7 @@ async def show_search(opened: Page) -> Response:
     is_now = not opened.bar.is_past
     hits: list[Hit] | None = None
     found = Found([], None)
-    if is_now and asked.q and not asked.detail_value and asked.sort == "best":
+    if is_now and asked.is_for_text:
         hits = await opened.read(partial(search, text=asked.q, limit=HITS + 1))
         if asked.entity_type:
             hits = [hit for hit in hits if hit.entity_type == asked.entity_type]
@@ -102,9 +109,8 @@ def _asked(opened: Page) -> Asked:
     if len(q) > LONGEST or "\0" in q:
         refuse("q", f"is longer than {LONGEST:,} characters, or has a NUL; search for less")
     sort = "name" if query.get("sort") == "name" else "best"
-    return Asked(
-        q, query.get("entity_type", ""), query.get("detail_type", ""), query.get("detail_value", "").strip(), sort
-    )
+    names = ("entity_type", "detail_type", "detail_value", "source", "source_key")
+    return Asked(q=q, sort=sort, **{name: query.get(name, "").strip() for name in names})
 
 
 def _list(connection: Connection, *, opened: Page, asked: Asked, types: ReferenceTypes) -> Found:
@@ -121,7 +127,7 @@ def _list(connection: Connection, *, opened: Page, asked: Asked, types: Referenc
 
 
 def _as_of(opened: Page) -> datetime | None:
-    """Return the instant of the list; one that is known at an instant needs one."""
+    """Return the instant of the list; with `known_at` an instant is needed, so it is now unless given."""
     return opened.bar.as_of or (datetime.now(UTC) if opened.bar.known_at else None)
 
 

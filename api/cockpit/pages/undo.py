@@ -34,7 +34,7 @@ async def undo(opened: Page) -> Response:
     who = Who(opened.who.name, reason, opened.request.state.request_id)
     done = await opened.state.merge(partial(undo_drop, sha256=sha256, kind=kind, who=who))
     opened.has_written()
-    what = "The drop is undone" if kind == "undo" else "The drop acts again"
+    what = "The drop is undone" if kind == "undo" else "The drop is reinstated"
     return opened.go(opened.url(f"/drops/{sha256}"), f"{what}: {done.entities:,} entities differ.")
 
 

@@ -103,9 +103,9 @@
     }
     const [now, then] = [form.querySelector("#time-now"), next.querySelector("#time-now")];
     now.replaceWith(then);
-    form.querySelector("#time-told")?.remove();
-    const told = next.querySelector("#time-told");
-    if (told) form.append(told);
+    form.querySelector("#time-note")?.remove();
+    const note = next.querySelector("#time-note");
+    if (note) form.append(note);
     for (const name of ["as_of", "known_at"]) {
       const field = form.elements[name];
       if (document.activeElement !== field) field.value = next.elements[name].value;

@@ -331,8 +331,8 @@ def test_dragging_the_picture_moves_it_and_sets_no_instant(site: Page) -> None:
 
 def test_two_handles_give_the_difference(site: Page) -> None:
     site.locator("#compare").click()
-    told = site.locator(".compare-body")
-    expect(told).to_contain_text("Ada Lovelace")
+    found = site.locator(".compare-body")
+    expect(found).to_contain_text("Ada Lovelace")
     left, right, _ = bar_of(site, "Augusta Ada")
     handle = site.locator("#handle-from circle").bounding_box()
     assert handle is not None
@@ -340,15 +340,15 @@ def test_two_handles_give_the_difference(site: Page) -> None:
     site.mouse.down()
     site.mouse.move((left + right) / 2, handle["y"], steps=5)
     site.mouse.up()
-    expect(told.locator("del").first).to_contain_text("Augusta Ada")
+    expect(found.locator("del").first).to_contain_text("Augusta Ada")
     assert "2024-02-20" < asked(site)["from"] < "2024-04-10"
     assert "as_of" not in asked(site)
     site.locator("#handle-from").focus()
     site.keyboard.press("ArrowRight")  # to the next instant at which something changed
-    expect(told.locator("del").first).to_contain_text("Ada King")
+    expect(found.locator("del").first).to_contain_text("Ada King")
     assert asked(site)["from"].startswith("2024-04-10")
     site.locator("#compare").click()
-    expect(told).to_have_count(0)
+    expect(found).to_have_count(0)
 
 
 def test_a_click_into_what_was_believed_sets_both_instants(site: Page) -> None:
@@ -373,7 +373,7 @@ def test_the_slider_stops_at_the_entitys_own_instants(site: Page) -> None:
     site.keyboard.press("ArrowLeft")
     expect(site).to_have_url(re.compile("as_of=2024-10-27"))
     site.keyboard.press("ArrowLeft")
-    expect(site.locator(".entity-told")).to_contain_text("gap")
+    expect(site.locator(".entity-note")).to_contain_text("gap")
 
 
 def test_without_scripts_the_picture_leads_on_and_the_table_is_there(client: httpx.Client, browser: Browser) -> None:

@@ -201,9 +201,18 @@ def test_paper_is_light_and_says_of_which_instant_it_is(page: Page, site: httpx.
     expect(page.locator("html")).to_have_attribute("data-bs-theme", "dark")
     page.emulate_media(media="print", color_scheme="dark")
     expect(page.locator("html")).to_have_attribute("data-bs-theme", "light")
-    expect(page.locator("#time-told")).to_have_text("You see the past: how things were at 2022-01-01.")
+    expect(page.locator("#time-note")).to_have_text("You see the past: how things were at 2022-01-01.")
     expect(page.locator("tr", has_text="Meta Platforms, Inc.")).to_be_visible()
     for hidden in ("#menu", "input[name=known_at]:not([type=hidden])", "form.filters", "text=Download as CSV"):
         expect(page.locator(hidden)).to_be_hidden()
     page.emulate_media(media="screen", color_scheme="dark")
     expect(page.locator("html")).to_have_attribute("data-bs-theme", "dark")
+
+
+def test_the_documentation_of_the_api_works_under_its_policy(page: Page, site: httpx.Client) -> None:
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    for path in ("/docs", "/redoc"):
+        page.goto(at(site, path))
+        page.get_by_text("/api/v1/entities").first.wait_for()
+    assert [text for text in said if "cdn.redoc.ly" not in text] == []  # a logo of the library, which is not loaded

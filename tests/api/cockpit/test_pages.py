@@ -24,8 +24,10 @@ PAGES = (
     "/search?detail_type=capital&detail_value=astana", "/compare", "/compare?from=2021-10-01&to=2021-11-01",
     "/compare?from=2015-06-01&action=changed&field=display_name", "/drops", "/drops/{dirty}", "/quality", "/audit",
     "/audit?op=delete", "/audit?drop=2025-03-01_late.csv", "/entities/{meta}", "/entities/{meta}?as_of=2016-01-01",
-    "/entities/{meta}?field=display_name", "/entities/{meta}/change", "/entities/{meta}/end", "/entities/new", "/login",
-    "/admin/", "/admin/entity-types", "/admin/entity-types/of/PERSON", "/admin/detail-types/new", "/admin/accounts",
+    "/entities/{meta}?field=display_name", "/entities/{meta}/change", "/entities/{meta}/end", "/entities/{meta}/keys",
+    "/entities/new", "/login",
+    "/admin/", "/admin/entity-types", "/admin/entity-types/of/PERSON", "/admin/detail-types/new", "/admin/sources",
+    "/admin/accounts",
     "/admin/accounts/new", "/admin/tokens", "/admin/tokens/new", "/admin/rejects", "/admin/ledger",
 )  # fmt: skip
 
@@ -89,8 +91,8 @@ def test_nothing_serious_bars_anybody_from_a_page(
         expect(seen.locator("html")).to_have_attribute("data-bs-theme", scheme)
         found = Axe().run(seen, options=rules).response["violations"]
         serious = [fault for fault in found if fault["impact"] in ("serious", "critical")]
-        told = [(fault["id"], [node["html"][:200] for node in fault["nodes"][:3]]) for fault in serious]
-        assert told == [], f"{path} in {scheme}"
+        shown = [(fault["id"], [node["html"][:200] for node in fault["nodes"][:3]]) for fault in serious]
+        assert shown == [], f"{path} in {scheme}"
     seen.set_viewport_size({"width": 390, "height": 844})
     width = seen.evaluate("document.documentElement.scrollWidth")
     assert width <= 390, f"{path} scrolls sideways on a phone"
@@ -133,7 +135,7 @@ def test_the_time_bar_moves_a_page_by_slider_by_key_and_by_hand(
     slider.press("Home")
     expect(seen.locator("h1")).to_contain_text("Facebook, Inc.")
     assert "as_of=2015-01-01" in seen.url
-    expect(seen.locator("#time-told")).to_contain_text("You see the past")
+    expect(seen.locator("#time-note")).to_contain_text("You see the past")
     expect(seen.locator("input[name=as_of]")).to_have_value("2015-01-01")
     expect(slider).to_have_attribute("aria-valuetext", "2015-01-01")
     seen.locator("h1").click()
@@ -247,7 +249,7 @@ def test_a_drop_is_undone_with_a_preview_and_reinstated(seen: Page, site: httpx.
     sha256 = drop(site, "2025-07-01_changes.csv")
     seen.goto(at(site, f"/drops/{sha256}"))
     seen.click("text=Undo")
-    expect(seen.locator("main")).to_contain_text("changes act no more")
+    expect(seen.locator("main")).to_contain_text("changes undone")
     seen.fill("#reason", "it was the wrong file")
     seen.click("button:has-text('Undo it')")
     expect(seen.locator("main")).to_contain_text("The drop is undone")
@@ -256,6 +258,6 @@ def test_a_drop_is_undone_with_a_preview_and_reinstated(seen: Page, site: httpx.
     seen.click("text=Reinstate")
     seen.fill("#reason", "it was right after all")
     seen.click("button:has-text('Reinstate it')")
-    expect(seen.locator("main")).to_contain_text("The drop acts again")
+    expect(seen.locator("main")).to_contain_text("The drop is reinstated")
     now = site.get(f"/api/v1/entities/{uid}", headers={"Accept": "application/json"}).json()
     assert now["display_name"] == "Pope Leo XIV"

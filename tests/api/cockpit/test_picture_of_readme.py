@@ -34,7 +34,7 @@ def test_the_page_in_the_picture_is_still_there(browser: Browser, site: httpx.Cl
         page.goto(f"{str(site.base_url).rstrip('/')}/entities/{uid}?as_of=2021-10-27")
         expect(page.locator("h1")).to_have_text("Facebook, Inc.")
         expect(page.locator("#timeline")).to_contain_text("Meta Platforms, Inc.")
-        expect(page.locator("#time-told")).to_be_in_viewport()
+        expect(page.locator("#time-note")).to_be_in_viewport()
         expect(page.locator("#timeline-help")).to_be_in_viewport()
         if os.environ.get("CRM_TEST_WRITE_PICTURE"):
             page.screenshot(path=PICTURE)

@@ -1,0 +1,14 @@
+-- A key of a source has the uid that follows from source and key, and names what its last link says that is not undone.
+-- In: uids (null: all entities). Out: one line for each breach.
+select format('key %%s of source %%s names %%s', k.source_key, coalesce(s.code, k.source_id::text), k.entity_uid)
+from source_key k
+left join source s on s.source_id = k.source_id
+left join lateral (
+    select l.entity_uid
+    from key_link l
+    where l.key_uid = k.key_uid and l.batch_id not in (select u.of_batch_id from undone_batches('infinity') u)
+    order by l.batch_id desc
+    limit 1
+) linked on true
+where (%(uids)s::uuid[] is null or k.entity_uid = any (%(uids)s::uuid[]))
+  and (s.code is null or k.key_uid <> key_uid(s.code, k.source_key) or k.entity_uid <> coalesce(linked.entity_uid, k.key_uid))

@@ -1,0 +1,3 @@
+-- Drop the work tables of a snapshot.
+-- In, out: nothing.
+select drop_snapshot_stage()

@@ -1,0 +1,3 @@
+-- Drop the work table.
+-- In, out: nothing.
+drop table affected_change

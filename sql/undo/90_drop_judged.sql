@@ -1,3 +1,0 @@
--- Drop the work table.
--- In, out: nothing.
-drop table judged_change

@@ -1,0 +1,78 @@
+"""`crm ingest --mode snapshot` and `crm approve` as they are used."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from commands import ANNA, Run, a_drop, anna
+
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("nothing_around")]
+
+BOB = "0b9f8a52-6c3e-4f0d-9a77-2d4e5c6b7a02"
+AS_SNAPSHOT = ("--mode", "snapshot", "--scope", "person")
+
+
+def bob(change_ts: str = "2024-01-01") -> list[str]:
+    return [BOB, "Bob", "PERSON", "[]", change_ts, ""]
+
+
+@pytest.fixture
+def held(run: Run, tmp_path: Path) -> Path:
+    """A snapshot that would end one of two, and was held."""
+    assert run("ingest", a_drop(tmp_path / "all.csv", anna(), bob())).exit_code == 0
+    drop = a_drop(tmp_path / "today.csv", bob("2024-03-01"))
+    found = run("ingest", drop, *AS_SNAPSHOT, "--at", "2024-03-01")
+    assert found.exit_code == 1
+    assert "1 of 2 entities would end (Anna), which is more than 5 % (CRM_SNAPSHOT_LIMIT)" in found.stderr
+    assert f"  {ANNA}  Anna" in found.stdout
+    return drop
+
+
+def test_a_held_snapshot_goes_in_when_it_is_approved(run: Run, held: Path) -> None:
+    again = json.loads(run("ingest", "--json", held, *AS_SNAPSHOT, "--at", "2024-03-01").stdout)
+    assert (again["status"], again["rows_read"], again["entities_ended"]) == ("held", 1, 0)
+    assert again["unlisted"] == {
+        "would_end": 1,
+        "in_scope": 2,
+        "first": [{"entity_uid": ANNA, "display_name": "Anna"}],
+    }
+    held.unlink()
+    done = run("approve", "today.csv", "--reason", "she has left")
+    assert done.exit_code == 0
+    assert "entities that it does not list, and that ended: 1 of 2" in done.stdout
+    assert run("approve", "today.csv").exit_code == 1
+    assert run("check").exit_code == 0
+
+
+def test_a_declined_snapshot_says_so_when_it_comes_again(run: Run, held: Path) -> None:
+    assert run("approve", held, "--decline").exit_code == 2
+    assert run("approve", held, "--decline", "--reason", "half a file").exit_code == 0
+    again = run("ingest", held, *AS_SNAPSHOT, "--at", "2024-03-01")
+    assert again.exit_code == 1
+    assert "(half a file), so nothing was changed; to let it in after all, approve it: crm approve" in again.stderr
+    assert run("approve", held).exit_code == 0
+
+
+def test_a_limit_of_the_settings_lets_more_end(run: Run, held: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRM_SNAPSHOT_LIMIT", "50")
+    found = json.loads(run("ingest", "--json", held, *AS_SNAPSHOT, "--at", "2024-03-01").stdout)
+    assert (found["status"], found["entities_ended"]) == ("merged", 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--mode", "snapshot"), "needs --scope"),
+        (("--scope", "PERSON"), "add --mode snapshot"),
+        (("--at", "2024-01-01"), "add --mode snapshot"),
+        ((*AS_SNAPSHOT, "--at", "soon"), "is not ISO 8601"),
+    ],
+)
+def test_options_that_do_not_go_together_are_wrong_usage(
+    run: Run, tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    found = run("ingest", a_drop(tmp_path / "a.csv", anna()), *options)
+    assert found.exit_code == 2
+    assert said in " ".join(found.stderr.split())
