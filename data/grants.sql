@@ -19,4 +19,5 @@ grant execute on all functions in schema public, known to :"reader";
 -- And the same of what later migrations make.
 alter default privileges in schema public grant select, insert, update, delete on tables to :"writer";
 alter default privileges in schema public grant usage on sequences to :"writer";
-alter default privileges in schema public grant select on tables to :"reader";
+alter default privileges in schema known, single grant select on tables to :"writer";
+alter default privileges in schema public, known grant select on tables to :"reader";
