@@ -1,5 +1,5 @@
 -- Find the entities of the scope that exist just before a snapshot and are not listed by it.
--- In: at, entity_type_ids; staged_change, staged_reject, source_key, entity. Out: unlisted_entity; the number of all entities of the scope.
+-- In: at, entity_type_ids; staged_change, staged_reject, entity. Out: unlisted_entity; the number of all entities of the scope.
 with existing as (
     select entity_uid, display_name, valid_to is null or valid_to > %(at)s as goes_on
     from entity
@@ -12,7 +12,5 @@ with existing as (
     from existing x
     where not exists (select from staged_change s where s.entity_uid = x.entity_uid)
       and not exists (select from staged_reject r where r.entity_uid = x.entity_uid)
-      and not exists (  -- by a key that is linked
-          select from source_key k join staged_reject r on r.entity_uid = k.key_uid where k.entity_uid = x.entity_uid)
 )
 select count(*) from existing

@@ -132,9 +132,9 @@ def test_who_waits_for_a_table_lets_readers_pass(any_fresh_database: Database) -
         any_fresh_database.connect(autocommit=True) as other,
         ThreadPoolExecutor(1) as pool,
     ):
-        reader.execute("select from ledger")
+        reader.execute("select from drop_file")
         migrating = pool.submit(migrate, any_fresh_database, "-1")
-        blocked = "select exists (select from pg_locks where not granted and relation = 'ledger'::regclass)"
+        blocked = "select exists (select from pg_locks where not granted and relation = 'drop_file'::regclass)"
         seen = [False]
         deadline = time.monotonic() + 60
         while seen[-4:] != [False, True, False, True]:  # it waits, lets others pass, and waits again
