@@ -18,7 +18,7 @@ from pipelines.resources import CrmDatabase, one_line
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Sends what went wrong to CRM_ALERT_WEBHOOK and CRM_ALERT_MAIL_TO: a failed run, a refused or held "
-    "drop, a failed check, no drop for 36 hours. Each fault is sent once, and again when it is mended.",
+    "drop, a failed check, no drop for 36 hours. Each fault is reported once, and once more when it is mended.",
 )
 def alerts(context: dg.SensorEvaluationContext, crm_database: CrmDatabase) -> dg.SensorResult:
     """Tell what is wrong since the last tick, and what is mended since; request no runs."""

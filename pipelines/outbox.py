@@ -1,6 +1,6 @@
-"""What is wrong now, what of it was told, and what still has to be sent: the cursor of the sensor of alerts.
+"""What is wrong now, what of it was reported, and what still has to be sent: the cursor of the sensor of alerts.
 
-Each fault is sent once, and again when it is mended; what one channel does not take waits for it, with growing
+Each fault is reported once, and once more when it is mended; what one channel does not take waits for it, with growing
 pauses.
 """
 

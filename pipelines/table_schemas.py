@@ -51,6 +51,7 @@ LEDGER = dg.TableSchema(
         _column(
             "promoted_by", "bigint", "Of a repeat that came in when another was undone: the batch of it.", nullable=True
         ),
+        _column("source_id", "smallint", "The source whose key names the entity in it.", nullable=True),
     ]
 )
 REJECT = dg.TableSchema(

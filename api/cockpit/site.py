@@ -11,7 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 from api import problems
 from api.auth import Gate
 from api.cockpit.admin import accounts as admin_accounts
-from api.cockpit.admin import index, ledger, rejects, tokens, types
+from api.cockpit.admin import index, ledger, profiles, rejects, tokens, types
 from api.cockpit.answer_cache import AnswerCache
 from api.cockpit.page import not_found
 from api.cockpit.pages import (
@@ -51,7 +51,7 @@ PAGES = (
     audit,
     accounts,
 )
-PANEL = (index, types, admin_accounts, tokens, rejects, ledger)
+PANEL = (index, types, profiles, admin_accounts, tokens, rejects, ledger)
 NOT_PAGES = ("/api/", "/docs", "/redoc", "/openapi.json", "/healthz", "/readyz", "/metrics", "/static/")
 
 

@@ -15,9 +15,14 @@ select batch_id, entity_uid from repeat
 union all
 select batch_id, entity_uid from snapshot_reject;
 
+-- Return whether there ever was a snapshot: if not, nothing is looked for.
+create or replace function has_snapshots() returns boolean language sql stable begin atomic
+    select exists (select from snapshot);
+end;
+
 -- Return where snapshots end entities: since it was last begun (a turn of complete changes and deletions), the first snapshot that has
--- its type, as of just before, in its scope and does not list it. What is listed is looked up one by one: the second condition is
--- written so that no plan reads all that was ever named.
+-- its type, as of just before, in its scope and does not list it. What is listed is looked up pair by pair: the condition is written so
+-- that no plan reads all that was ever named.
 create or replace function snapshot_ends() returns table (entity_uid uuid, change_ts timestamptz, batch_id bigint)
 language sql stable as $$
     select distinct on (run.entity_uid, run.turn) run.entity_uid, s.at, s.batch_id
@@ -36,7 +41,7 @@ language sql stable as $$
     join snapshot s on s.acts and s.at > run.change_ts and s.at <= run.until and run.entity_type_id = any (s.entity_type_ids)
     where run.governed_by = 'upsert'
       and (select true from named_by_batch n where n.batch_id = s.batch_id and n.entity_uid = run.entity_uid limit 1) is null
-      and exists (select from snapshot where acts)  -- otherwise the changes are not even read
+      and (select has_snapshots())  -- otherwise the changes are not even read
     order by run.entity_uid, run.turn, s.at, s.batch_id
 $$;
 

@@ -52,11 +52,19 @@ where (select b.recorded_at from batch b where b.batch_id = r.batch_id) <= curre
 create or replace view known.stated_change as
 select entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id, details from known.ledger where acts;
 
+-- Return the snapshots that were known at an instant, and whether each acted. It is strict, so that it is planned alone and not as a
+-- part of each fold.
+create or replace function snapshots_as_known(known_at timestamptz)
+returns table (batch_id bigint, at timestamptz, entity_type_ids smallint[], acts boolean)
+language sql stable strict rows 10 begin atomic
+    select s.batch_id, s.at, s.entity_type_ids, s.batch_id not in (select u.of_batch_id from undone_batches(known_at) u)
+    from snapshot s
+    join batch b on b.batch_id = s.batch_id
+    where b.recorded_at <= known_at;
+end;
+
 create or replace view known.snapshot as
-select s.batch_id, s.at, s.entity_type_ids,
-       s.batch_id not in (select u.of_batch_id from undone_batches(current_setting('crm.known_at')::timestamptz) u) as acts
-from snapshot s
-where (select b.recorded_at from batch b where b.batch_id = s.batch_id) <= current_setting('crm.known_at')::timestamptz;
+select batch_id, at, entity_type_ids, acts from snapshots_as_known(current_setting('crm.known_at')::timestamptz);
 
 create or replace view known.recorded_change as
 select entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id, details from known.stated_change

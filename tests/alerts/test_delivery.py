@@ -1,4 +1,4 @@
-"""Alerts go to a real web server and a real mail server, and what is not taken is told."""
+"""Alerts go to a real web server and a real mail server, and what they do not take is reported."""
 
 from __future__ import annotations
 

@@ -128,9 +128,9 @@ def test_every_command_of_the_section_is_looked_at() -> None:
 
 @pytest.mark.parametrize(("part", "holds"), EXPECTED, ids=[part for part, _ in EXPECTED])
 def test_a_command_answers_what_its_reader_expects(
-    shown: list[Told], part: str, holds: Callable[[Told], object]
+    told: list[Told], part: str, holds: Callable[[Told], object]
 ) -> None:
-    answer, *again = [found for found in shown if part in found.command and found.command.startswith("curl")]
+    answer, *again = [found for found in told if part in found.command and found.command.startswith("curl")]
     assert holds(answer), answer
     if part == "Jane Roe":
         assert [found.text for found in again] == [answer.text], "what was sent twice is made once"

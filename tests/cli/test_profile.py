@@ -155,3 +155,9 @@ def test_a_profile_that_nobody_knows_is_refused_before_anything_happens(run: Run
 
 def test_without_profiles_the_list_says_how_to_make_one(run: Run) -> None:
     assert "crm profile infer FILE --write NAME" in run("profile", "list").stderr
+
+
+def test_the_rejects_of_a_file_are_found_by_the_file_itself(run: Run, erp: Path, profiles: Path) -> None:
+    run("ingest", "--profile", "erp", erp)
+    assert "missing_display_name;;P;" in run("rejects", erp).stdout
+    assert "missing_display_name;;P;" in run("rejects", erp.name).stdout

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 from builders import day, reference_data, uid, write_drop
 from drop_rows import Row, reasons, validate_rows
 from tables import FORMATS, write_table
 
 from crm_core.drops import registry
-from crm_core.drops.ingest import Options, ingest_on
+from crm_core.drops.ingest import Options, ingest, ingest_on
 from crm_core.drops.snapshots import SnapshotOptions
 from crm_core.drops.undo import undo_drop
+from crm_core.errors import Contended
 from crm_core.model import MergeReport, Reason
 from crm_core.postgres.connection import Connection, Database
+from crm_core.postgres.sqlstates import domain_error
 from crm_core.profiles.toml import read_profile
 from crm_core.reading import reads
 from crm_core.reading.keys import KeyOfEntity, find_key, keys_of
@@ -363,6 +367,38 @@ class TestASnapshot:
 
 
 @pytest.mark.integration
+class TestALinkThatIsMadeWhileADropIsRead:
+    """By another connection, when all rows are staged and nothing is locked yet."""
+
+    def ingest(self, database: Database, path: Path, *rows: Mapping[str, str]) -> MergeReport:
+        def link_first(phase: str, _done: int, _all: int | None) -> None:
+            if phase == "follow keys":
+                with database.connect(autocommit=True) as other:
+                    link(other, find_key(reference_types(other), "erp", "A"), uid("bob"), ANN)
+
+        write_drop(path, rows, dict.fromkeys(name for one in rows for name in [*one, "details"]))
+        return ingest(database, path, progress=link_first)
+
+    def test_has_its_rows_go_to_the_linked_entity(self, crm: Connection, fresh_database: Database, path: Path) -> None:
+        take(crm, path, row("", "Bob", entity_uid=str(uid("bob"))))
+        report = self.ingest(fresh_database, path, row("A", "Linked", 2))
+        assert report.rows_changed == 1
+        assert names(crm, uid("bob")) == ["Bob", "Linked"]
+
+    def test_stops_a_drop_that_gives_the_key_to_another(
+        self, crm: Connection, fresh_database: Database, path: Path
+    ) -> None:
+        take(crm, path, row("", "Bob", entity_uid=str(uid("bob"))))
+        with pytest.raises(psycopg.errors.SerializationFailure, match="given to another entity") as raised:
+            self.ingest(fresh_database, path, row("A", "Ada", 2, entity_uid=str(ADA)))
+        assert isinstance(domain_error(raised.value), Contended), "so it can be tried again"
+        assert names(crm, ADA) == []
+        assert rejected(crm, take(crm, path, row("A", "Ada", 2, entity_uid=str(ADA)))) == {
+            2: (Reason.KEY_OF_ANOTHER_ENTITY,)
+        }
+
+
+@pytest.mark.integration
 class TestALink:
     def test_gives_later_rows_to_another_entity_until_it_ends(self, crm: Connection, path: Path) -> None:
         key = find_key(reference_types(crm), "erp", "A")
@@ -394,6 +430,8 @@ class TestALink:
             assert streamed == list(listed)
             then = reads.entities(crm, types, which, as_of=day(5)).documents
             assert reads.count_entities(crm, types, which, as_of=day(5)) == len(then) == len(listed)
+            known = reads.entities(crm, types, which, as_of=day(5), known_at=datetime.now(UTC)).documents
+            assert known == then
             return [document.split('"')[7] for document in listed]
 
         assert found(source="erp") == ["Ada", "Bob"]

@@ -1,3 +1,12 @@
+CREATE TABLE snapshot (
+    batch_id bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    entity_type_ids smallint[],
+    acts boolean DEFAULT true NOT NULL,
+    CONSTRAINT snapshot_finite CHECK (isfinite(at)),
+    CONSTRAINT snapshot_has_a_scope CHECK ((cardinality(entity_type_ids) > 0))
+);
+
 CREATE TABLE batch (
     batch_id bigint NOT NULL,
     recorded_at timestamp with time zone NOT NULL,
@@ -34,15 +43,6 @@ CREATE TABLE ledger (
     CONSTRAINT ledger_finite CHECK (isfinite(change_ts)),
     CONSTRAINT ledger_op_known CHECK ((op = ANY (ARRAY['upsert'::text, 'patch'::text, 'delete'::text]))),
     CONSTRAINT ledger_upsert_is_complete CHECK (((op <> 'upsert'::text) OR ((display_name IS NOT NULL) AND (entity_type_id IS NOT NULL))))
-);
-
-CREATE TABLE snapshot (
-    batch_id bigint NOT NULL,
-    at timestamp with time zone NOT NULL,
-    entity_type_ids smallint[],
-    acts boolean DEFAULT true NOT NULL,
-    CONSTRAINT snapshot_finite CHECK (isfinite(at)),
-    CONSTRAINT snapshot_has_a_scope CHECK ((cardinality(entity_type_ids) > 0))
 );
 
 CREATE TABLE snapshot_effect (

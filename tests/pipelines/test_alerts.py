@@ -1,4 +1,4 @@
-"""The sensor of alerts: each fault is told once, and once more when it is mended, whatever becomes of the webhook."""
+"""The sensor of alerts: each fault is reported once, and once more when it is mended, whatever the webhook does."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def a_bad_file(project: Project, name: str = "bad.csv") -> str:
     return project.know(name)
 
 
-# What is told
+# What is reported
 
 
 def test_a_refused_drop_is_one_fault_and_mended_when_its_name_comes_again(project: Project, watch: Watch) -> None:
@@ -192,7 +192,7 @@ def test_many_faults_at_once_are_one_message(project: Project, watch: Watch) -> 
     assert f"(and {ALONE:,} more)" in json.loads(watch.hook.posts[0][1])["text"]
 
 
-# How it is told
+# How it is reported
 
 
 def test_a_webhook_that_is_down_gets_it_later_and_is_asked_at_growing_pauses(project: Project, watch: Watch) -> None:

@@ -30,10 +30,15 @@ HEADER = "Vorname;Name;E-Mail;Telefon"
 
 
 @pytest.fixture(scope="module")
-def client(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def profiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("profiles")
     store.save(folder, "erp", PROFILE)
-    with served_with_types(database, profile_dir=folder, home=tmp_path_factory.mktemp("home")) as client:
+    return folder
+
+
+@pytest.fixture(scope="module")
+def client(database: Database, profiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    with served_with_types(database, profile_dir=profiles, home=tmp_path_factory.mktemp("home")) as client:
         client.headers["Accept"] = "text/html"
         yield client
 
@@ -99,6 +104,15 @@ def test_a_proposed_profile_is_corrected_downloaded_and_sent(client: httpx.Clien
     assert emails(client, "Bo Proposed") == ["bo@x.org"]
     (drop, *_) = client.get(f"{V1}/drops", headers={"Accept": "application/json"}).json()["results"]
     assert (drop["file"], drop["profile"]) == ("shop_1.csv", "shop")
+    assert "read by the profile shop" in client.get(f"/drops/{drop['sha256']}").text
+
+
+def test_the_panel_shows_each_profile_and_what_is_wrong_with_it(client: httpx.Client, profiles: Path) -> None:
+    (profiles / "broken.toml").write_text("[columns]\nname = 1\n")
+    page = html.unescape(client.get("/admin/profiles").text)
+    assert PROFILE in page
+    assert "broken.toml:2: columns.name is neither a text nor a table" in page
+    (profiles / "broken.toml").unlink()
 
 
 def test_rejected_rows_are_corrected_by_the_profile_of_their_drop(client: httpx.Client, tmp_path: Path) -> None:

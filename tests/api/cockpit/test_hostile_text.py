@@ -19,7 +19,7 @@ from visiting import PASSWORD, ROLES, a_browser, an_account, form_token, send, s
 from api.cockpit.site import PAGES, PANEL
 from crm_core.access.tokens import create_token
 from crm_core.postgres.connection import Database
-from crm_core.reference import put_detail_type, put_entity_type
+from crm_core.reference import put_detail_type, put_entity_type, put_source
 
 pytest_plugins = ("browser",)
 pytestmark = [pytest.mark.integration, pytest.mark.api]
@@ -51,7 +51,7 @@ class Site:
         found = []
         for route in (route for part in (*PAGES, *PANEL) for route in part.routes):
             if "GET" in (route.methods or ()) and not route.path.endswith((".csv", ".html")) and route.path != "/admin":
-                code = "PERSON" if "entity-types" in route.path else "email"
+                code = "PERSON" if "entity-types" in route.path else "bad" if "sources" in route.path else "email"
                 path = re.sub(r"\{(\w+)(:\w+)?\}", r"{\1}", route.path)
                 found.append(path.format(**values, code=code))
         return found
@@ -65,6 +65,7 @@ def site(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
             reference_data(connection)
             put_entity_type(connection, code="BAD", name=NAME, description=NAME)
             put_detail_type(connection, code="bad", name=NAME, description=NAME)
+            put_source(connection, code="bad", name=NAME, description=NAME)
         for username, role in ROLES.items():
             an_account(database, username, role)
         with database.connect(autocommit=True) as connection:

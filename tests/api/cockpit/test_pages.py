@@ -27,7 +27,7 @@ PAGES = (
     "/entities/{meta}?field=display_name", "/entities/{meta}/change", "/entities/{meta}/end", "/entities/{meta}/keys",
     "/entities/new", "/login",
     "/admin/", "/admin/entity-types", "/admin/entity-types/of/PERSON", "/admin/detail-types/new", "/admin/sources",
-    "/admin/accounts",
+    "/admin/profiles", "/admin/accounts",
     "/admin/accounts/new", "/admin/tokens", "/admin/tokens/new", "/admin/rejects", "/admin/ledger",
 )  # fmt: skip
 
