@@ -1,6 +1,6 @@
 -- Return which entities some keys name: by what was staged, by a link, or because the entity of their own is in use.
 -- In: key_uids; stated_key, staged_change, source_key, ledger. Out: key_uid, entity_uid, for those that name one.
-with wanted as materialized (
+with wanted as (
     select key_uid from unnest(%(key_uids)s::uuid[]) as given (key_uid)
 )
 select w.key_uid, coalesce(s.entity_uid, k.entity_uid, w.key_uid)

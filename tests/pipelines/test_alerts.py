@@ -9,14 +9,17 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from builders import an_entity, reference_data, write_drop
+from builders import an_entity, day, reference_data, write_drop
 from project import Project, a_project
 from receiving import Hook, a_hook, a_mail_server
 from servers import Server
 
 from crm_core.alerts.delivery import Webhook
 from crm_core.alerts.message import Fault
-from crm_core.drops.ingest import ingest
+from crm_core.drops.held import approve, decline
+from crm_core.drops.ingest import Options, ingest
+from crm_core.drops.snapshots import SnapshotOptions
+from crm_core.timeline.undo import Who
 from pipelines.alerts import alerts
 from pipelines.definitions import defs
 from pipelines.outbox import ALONE, FIRST_PAUSE, MAX_WAITING, Outbox
@@ -162,6 +165,23 @@ def test_that_no_drop_comes_any_more_is_told(project: Project, watch: Watch) -> 
     write_drop(project.folder / "b.csv", [an_entity("bob")])
     project.materialize(project.know("b.csv"))
     assert watch.tick() == [("mended", "nothing_fresh", "No drop has come for more than 36 hours")]
+
+
+@pytest.mark.parametrize("decide", ["approve", "decline"])
+def test_a_held_drop_is_told_until_somebody_decides(project: Project, watch: Watch, decide: str) -> None:
+    ingest(project.database, write_drop(project.folder / "all.csv", [an_entity("ada"), an_entity("bob")]))
+    only_ada = write_drop(project.folder / "snapshot.csv", [an_entity("ada", at=4)])
+    held = ingest(project.database, only_ada, Options(snapshot=SnapshotOptions("PERSON", day(5))))
+    assert held.status == "held"
+    what = "The drop snapshot.csv is held until somebody approves or declines it"
+    assert watch.tick() == [("fault", "drop_held", what)]
+    assert watch.tick() == []
+    with project.database.connect(autocommit=True) as connection:
+        if decide == "approve":
+            approve(connection, held.sha256 or "", Who("ann", "it is so"))
+        else:
+            decline(connection, held.sha256 or "", Who("ann", "it is so"))
+    assert watch.tick() == [("mended", "drop_held", what)]
 
 
 def test_many_faults_at_once_are_one_message(project: Project, watch: Watch) -> None:

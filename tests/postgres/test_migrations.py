@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -125,16 +126,18 @@ def test_routines_of_another_form_are_replaced_and_rights_to_them_stay(any_fresh
         connection.execute("drop role looker")
 
 
-def test_who_waits_for_a_table_lets_readers_pass(any_fresh_database: Database) -> None:
+def test_who_waits_for_a_table_lets_readers_pass(any_server: Server, empty_database: Database, folder: Path) -> None:
     """Whoever comes after one that waits for a table waits too, so a migration gives up now and then."""
+    migrate(empty_database, "0002", folder=folder)
+    (folder / "0003_c.up.sql").write_text("alter table a add y int")
     with (
-        any_fresh_database.connect() as reader,
-        any_fresh_database.connect(autocommit=True) as other,
+        empty_database.connect() as reader,
+        empty_database.connect(autocommit=True) as other,
         ThreadPoolExecutor(1) as pool,
     ):
-        reader.execute("select from drop_file")
-        migrating = pool.submit(migrate, any_fresh_database, "-1")
-        blocked = "select exists (select from pg_locks where not granted and relation = 'drop_file'::regclass)"
+        reader.execute("select from a")
+        migrating = pool.submit(partial(migrate, empty_database, folder=folder))
+        blocked = "select exists (select from pg_locks where not granted and relation = 'a'::regclass)"
         seen = [False]
         deadline = time.monotonic() + 60
         while seen[-4:] != [False, True, False, True]:  # it waits, lets others pass, and waits again
@@ -144,7 +147,7 @@ def test_who_waits_for_a_table_lets_readers_pass(any_fresh_database: Database) -
             time.sleep(0.02)
         assert not migrating.done()
         reader.rollback()
-        assert migrating.result(60) != []
+        assert migrating.result(60) == ["0003_c"]
 
 
 def test_what_is_locked_is_told(any_fresh_database: Database, folder: Path) -> None:
