@@ -13,10 +13,10 @@ from pathlib import Path
 import polars as pl
 
 from crm_core.bench.generator import START
-from crm_core.drops.contract import validate
-from crm_core.drops.reader import Form, read_drop
 from crm_core.model import ReferenceTypes
 from crm_core.profiles.toml import read_profile
+from crm_core.rows.contract import validate
+from crm_core.rows.reader import Form, read_drop
 
 if sys.version_info >= (3, 14):
     from compression import zstd

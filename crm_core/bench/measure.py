@@ -29,9 +29,7 @@ from crm_core.bench.compare import lines as lines_of_compared
 from crm_core.bench.formats import read_formats
 from crm_core.bench.generator import DAY, MONTH, START, Drops, write_drops
 from crm_core.bench.pages import measure_pages, take_in
-from crm_core.drops.contract import validate
 from crm_core.drops.ingest import Options, ingest
-from crm_core.drops.reader import read_drop
 from crm_core.drops.snapshots import SnapshotOptions
 from crm_core.drops.undo import undo_drop
 from crm_core.fixtures.load import with_types
@@ -43,6 +41,8 @@ from crm_core.reading import reads
 from crm_core.reading.feed import feed
 from crm_core.reference import reference_types
 from crm_core.resources import statement
+from crm_core.rows.contract import validate
+from crm_core.rows.reader import read_drop
 from crm_core.timeline.single_change import ChangeRequest, Provenance, apply_change
 from crm_core.timeline.undo import Kind, Who
 

@@ -15,10 +15,10 @@ from crm_core.settings import Settings
 from crm_core.values.text import one_line
 
 if TYPE_CHECKING:
-    from crm_core.drops.reader import Form
-    from crm_core.drops.trial import Trial, TriedRow
     from crm_core.model import ReferenceTypes
     from crm_core.profiles.profile import Profile
+    from crm_core.rows.reader import Form
+    from crm_core.rows.trial import Trial, TriedRow
 
 WIDEST = 36  # characters of a cell that are shown
 
@@ -76,9 +76,9 @@ def check(name: str, file: Path, rows: int) -> None:
     Nothing is recorded. NAME is a profile, or the path of one. The exit status is 1 if the file is refused or one
     of its rows is bad.
     """
-    from crm_core.drops.trial import try_file
     from crm_core.postgres.connection import open_migrated
     from crm_core.reference import reference_types
+    from crm_core.rows.trial import try_file
 
     settings = Settings.from_environment()
     chosen = profile_of(settings, name)
@@ -100,13 +100,13 @@ def infer(file: Path, name: str | None, rows: int) -> None:
     It also shows what the first rows become by the proposal. The proposal goes to standard output and everything
     else to standard error, so that it can be redirected to a file.
     """
-    from crm_core.drops.trial import try_file
     from crm_core.errors import DropRefused, ProfileRefused
     from crm_core.postgres.connection import open_migrated
     from crm_core.profiles import store
     from crm_core.profiles.infer import infer as propose
     from crm_core.profiles.toml import read_profile
     from crm_core.reference import reference_types
+    from crm_core.rows.trial import try_file
 
     settings = Settings.from_environment()
     with open_migrated(settings) as database, database.connect() as connection:
@@ -145,7 +145,7 @@ def source_of(file: Path) -> str:
 
 
 def _form(chosen: Profile, settings: Settings, types: ReferenceTypes) -> Form:
-    from crm_core.drops.reader import Form
+    from crm_core.rows.reader import Form
 
     sources = [source.code for source in types.sources if source.is_active]
     return Form(profile=chosen, time_zone=settings.time_zone, sources=sources)

@@ -12,10 +12,8 @@ from functools import partial
 from itertools import count, islice
 from pathlib import Path
 
-from crm_core.drops.contract import validate
 from crm_core.drops.noted_rows import NotedRows, notes_on, outdated_repeats
 from crm_core.drops.prepared import Prepared, prepared_ahead
-from crm_core.drops.reader import Form, drop_id, read_drop
 from crm_core.drops.registry import keep_rejects, rejected_lines
 from crm_core.drops.snapshots import (
     LIMIT,
@@ -40,6 +38,8 @@ from crm_core.profiles.profile import Profile
 from crm_core.reading.reads import transitions_at
 from crm_core.reference import held_types, reference_types
 from crm_core.resources import statement
+from crm_core.rows.contract import validate
+from crm_core.rows.reader import Form, drop_id, read_drop
 from crm_core.timeline.merge import (
     Merged,
     Origin,

@@ -6,13 +6,13 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
-from crm_core.drops.contract import ValidChunk, validate
-from crm_core.drops.json_lines import LinesOfJson, read_lines
 from crm_core.drops.stated_keys import stage_keys
 from crm_core.errors import ChangesRefused, KeyReused, LineFault
 from crm_core.postgres.connection import Connection
 from crm_core.reference import held_types
 from crm_core.resources import statement
+from crm_core.rows.contract import ValidChunk, validate
+from crm_core.rows.json_lines import LinesOfJson, read_lines
 from crm_core.timeline.merge import Origin, encoded, merge, stage, staging
 from crm_core.values.hashing import normal_forms
 

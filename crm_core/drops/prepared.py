@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count, islice
 
-from crm_core.drops.contract import ValidChunk
 from crm_core.formats.chunk import RawChunk
+from crm_core.rows.contract import ValidChunk
 from crm_core.timeline.merge import encoded
 
 PREFETCHED_BATCHES = 2  # batches that are validated while one is staged

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 from psycopg.rows import TupleRow
 
-from crm_core.drops.csv_header import COLUMNS
 from crm_core.formats.csv_records import COMMA, UTF_8_MARK
 from crm_core.formats.remarks import REMARKS
 from crm_core.model import Reason, Reject
@@ -20,6 +19,7 @@ from crm_core.postgres.streams import in_blocks
 from crm_core.profiles.profile import Profile
 from crm_core.profiles.toml import read_profile
 from crm_core.resources import statement
+from crm_core.rows.header import COLUMNS
 
 Document = str  # one JSON object
 PART = 1_000  # drops that a stream reads at once

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import polars as pl
 
-from crm_core.drops.contract import ValidChunk
 from crm_core.formats.chunk import RawChunk
 from crm_core.model import Reason, Reject
 from crm_core.postgres.connection import Connection
 from crm_core.resources import statement
+from crm_core.rows.contract import ValidChunk
 
 
 class _Named(NamedTuple):

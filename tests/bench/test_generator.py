@@ -14,8 +14,8 @@ import polars as pl
 import pytest
 
 from crm_core.bench.generator import START, Drops, write_dirty, write_drops, write_wide
-from crm_core.drops.reader import read_drop
 from crm_core.model import Reason
+from crm_core.rows.reader import read_drop
 
 pytestmark = pytest.mark.unit
 

@@ -14,13 +14,13 @@ from drop_rows import BERLIN, FIRST_SEEN, NOW, TYPES
 from openpyxl import Workbook
 from tables import FORMATS, write_table
 
-from crm_core.drops.contract import validate
-from crm_core.drops.csv_header import COLUMNS
-from crm_core.drops.reader import Form, read_drop
 from crm_core.errors import DropRefused
 from crm_core.formats import files, workbook
 from crm_core.formats.chunk import RawChunk
 from crm_core.model import Reason, Reject
+from crm_core.rows.contract import validate
+from crm_core.rows.header import COLUMNS
+from crm_core.rows.reader import Form, read_drop
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tables import FORMATS, write_table
 
-from crm_core.drops.contract import validate
-from crm_core.drops.reader import Form, read_drop
 from crm_core.errors import DropRefused
 from crm_core.formats.csv_records import end_of_text
 from crm_core.profiles.infer import infer
 from crm_core.profiles.toml import read_profile
+from crm_core.rows.contract import validate
+from crm_core.rows.reader import Form, read_drop
 
 pytestmark = pytest.mark.unit
 

@@ -11,14 +11,14 @@ import pytest
 from drop_rows import FIRST_SEEN, NOW
 from openpyxl import Workbook
 
-from crm_core.drops.contract import ValidChunk, validate
-from crm_core.drops.reader import Form, read_drop
 from crm_core.errors import DropRefused
 from crm_core.model import DetailType, EntityType, ReferenceTypes, Source
 from crm_core.profiles.guess_columns import dates_of, meaning
 from crm_core.profiles.guess_layout import guess_encoding, guess_separator
 from crm_core.profiles.infer import infer
 from crm_core.profiles.toml import read_profile
+from crm_core.rows.contract import ValidChunk, validate
+from crm_core.rows.reader import Form, read_drop
 
 pytestmark = pytest.mark.unit
 

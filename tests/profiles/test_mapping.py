@@ -12,12 +12,12 @@ import pytest
 from drop_rows import FIRST_SEEN, NOW, TYPES, UID
 from tables import FORMATS, write_table
 
-from crm_core.drops.contract import ValidChunk, validate
-from crm_core.drops.reader import Form, drop_id, read_drop
 from crm_core.errors import DropRefused
 from crm_core.model import Reason
 from crm_core.profiles.profile import Profile
 from crm_core.profiles.toml import read_profile
+from crm_core.rows.contract import ValidChunk, validate
+from crm_core.rows.reader import Form, drop_id, read_drop
 from crm_core.values.hashing import normal_form
 
 pytestmark = pytest.mark.unit

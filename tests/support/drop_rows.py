@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 import polars as pl
 from hypothesis import strategies as st
 
-from crm_core.drops.contract import ValidChunk, validate
-from crm_core.drops.csv_header import COLUMNS
 from crm_core.formats.chunk import RawChunk
 from crm_core.model import DetailType, EntityType, Reason, ReferenceTypes, Source
+from crm_core.rows.contract import ValidChunk, validate
+from crm_core.rows.header import COLUMNS
 
 UID = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"
 NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)

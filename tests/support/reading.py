@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from crm_core.drops.reader import read_drop
 from crm_core.model import Reject
+from crm_core.rows.reader import read_drop
 
 HEADER = "display_name,entity_type,details\n"
 MANY = 8 << 20

@@ -12,11 +12,11 @@ from drop_rows import BERLIN, NOW, TYPES, UID
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from crm_core.drops.contract import validate
-from crm_core.drops.csv_header import COLUMNS
 from crm_core.errors import ChangeRefused
 from crm_core.formats.chunk import RawChunk
 from crm_core.model import Change, Op, Reason
+from crm_core.rows.contract import validate
+from crm_core.rows.header import COLUMNS
 from crm_core.timeline.single_change import ChangeRequest, Provenance, validate_change
 from crm_core.values.hashing import detail_hashdiff, entity_hashdiff
 

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from crm_core.drops.csv_header import COLUMNS
-from crm_core.drops.details_json import read_details
-from crm_core.drops.source_keys import further_keys, has_long_key, read_keys
 from crm_core.formats.chunk import ENDS, RawChunk
 from crm_core.model import FURTHER_KEY, DetailType, Reason, ReferenceTypes, Reject
+from crm_core.rows.details_json import read_details
+from crm_core.rows.header import COLUMNS
+from crm_core.rows.source_keys import further_keys, has_long_key, read_keys
 from crm_core.values.columns import map_distinct, map_where
 from crm_core.values.hashing import (
     NAME_CHARACTERS,

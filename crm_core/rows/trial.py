@@ -10,9 +10,9 @@ from pathlib import Path
 
 import polars as pl
 
-from crm_core.drops.contract import validate
-from crm_core.drops.reader import Form, read_drop
 from crm_core.model import Reason, ReferenceTypes, Reject
+from crm_core.rows.contract import validate
+from crm_core.rows.reader import Form, read_drop
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,9 +28,9 @@ from drop_rows import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crm_core.drops.contract import validate
-from crm_core.drops.reader import read_drop
 from crm_core.model import Reason, ReferenceTypes, Reject
+from crm_core.rows.contract import validate
+from crm_core.rows.reader import read_drop
 from crm_core.values.hashing import derived_uid, detail_hashdiff, entity_hashdiff, stored_form
 
 pytestmark = pytest.mark.unit

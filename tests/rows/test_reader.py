@@ -17,10 +17,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reading import HEADER, MANY, Read, Row, read
 
-from crm_core.drops.csv_header import COLUMNS
-from crm_core.drops.reader import read_drop
 from crm_core.formats.csv_records import RAW_BYTES
 from crm_core.model import Reason, Reject
+from crm_core.rows.header import COLUMNS
+from crm_core.rows.reader import read_drop
 
 pytestmark = pytest.mark.unit
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from crm_core.drops.csv_header import further_key
 from crm_core.model import ReferenceTypes
+from crm_core.rows.header import further_key
 from crm_core.values.columns import map_distinct
 from crm_core.values.hashing import KEY_CHARACTERS, code_key, key_uids, normal_forms
 

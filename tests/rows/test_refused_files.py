@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from crm_core.drops.reader import read_drop
 from crm_core.errors import DropRefused
 from crm_core.formats.files import fingerprint
+from crm_core.rows.reader import read_drop
 
 pytestmark = pytest.mark.unit
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from reading import HEADER, MANY, read
 
-from crm_core.drops.reader import read_drop
 from crm_core.formats.csv_records import RAW_BYTES
+from crm_core.rows.reader import read_drop
 
 pytestmark = pytest.mark.unit
 
@@ -53,7 +53,7 @@ def test_memory_does_not_grow_with_the_file(path: Path) -> None:
         program = """
             import resource, sys
             from pathlib import Path
-            from crm_core.drops.reader import read_drop
+            from crm_core.rows.reader import read_drop
             for chunk in read_drop(Path(sys.argv[1]), block_bytes=1 << 20):
                 pass
             print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -21,9 +21,9 @@ from drop_rows import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crm_core.drops.contract import validate
 from crm_core.formats.chunk import RawChunk
 from crm_core.model import Reason
+from crm_core.rows.contract import validate
 from crm_core.values.instants import instants, parse_instant
 
 pytestmark = pytest.mark.unit

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from crm_core.drops.csv_header import COLUMNS, further_key
 from crm_core.errors import ChangesRefused, LineFault
 from crm_core.formats.chunk import RawChunk
 from crm_core.formats.csv_records import raw_of
 from crm_core.model import Reason
+from crm_core.rows.header import COLUMNS, further_key
 from crm_core.values.hashing import code_key
 
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")  # PostgreSQL stores neither NUL nor half a surrogate pair

@@ -16,8 +16,8 @@ from drop_rows import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crm_core.drops.details_json import read_details
 from crm_core.model import Reason
+from crm_core.rows.details_json import read_details
 
 pytestmark = pytest.mark.unit
 NO_JSON = [

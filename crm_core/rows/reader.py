@@ -9,7 +9,6 @@ from pathlib import Path
 
 import polars as pl
 
-from crm_core.drops.csv_header import COLUMNS, KNOWN, standard_columns, standard_member
 from crm_core.errors import DropRefused
 from crm_core.formats.chunk import RawChunk
 from crm_core.formats.csv_records import RECORD_BYTES
@@ -18,6 +17,7 @@ from crm_core.formats.reading import BLOCK_BYTES, read_file
 from crm_core.formats.remarks import NAMELESS
 from crm_core.profiles.mapping import ProfileNaming, instant_of, mapped
 from crm_core.profiles.profile import Profile
+from crm_core.rows.header import COLUMNS, KNOWN, standard_columns, standard_member
 
 
 @dataclass(frozen=True, slots=True)
