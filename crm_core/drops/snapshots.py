@@ -9,6 +9,7 @@ from datetime import datetime, tzinfo
 from pathlib import Path
 
 from crm_core.errors import DropRefused, DropUnreadable, SnapshotRefused
+from crm_core.formats.remarks import is_of_rejects
 from crm_core.model import MergeReport, ReferenceTypes, Unlisted
 from crm_core.postgres.connection import Connection
 from crm_core.profiles.mapping import instant_of
@@ -43,9 +44,9 @@ class Approval:
 def snapshot_of(profile: Profile | None, path: Path, name: str, time_zone: tzinfo) -> SnapshotOptions | None:
     """Return the snapshot that a file is by its profile, perhaps of the instant in its name; None if it is none.
 
-    Raises DropRefused if there is no such instant.
+    A file of corrected rejects is none. Raises DropRefused if there is no such instant.
     """
-    if profile is None or profile.mode == "delta":
+    if profile is None or profile.mode == "delta" or is_of_rejects(path):
         return None
     instant = instant_of(profile, path, name)
     try:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import reduce
 from operator import or_
+from pathlib import Path
 
 import polars as pl
 
@@ -17,6 +18,16 @@ from crm_core.values.hashing import normal_forms
 LINE, REASONS = "reject_line", "reject_reasons"
 REMARKS = (LINE, REASONS)  # the further columns; they are for people and say nothing about the entity
 NAMELESS = "\0"  # the beginning of the name that a nameless column gets; nothing may be in such a column
+
+
+def is_of_rejects(path: Path) -> bool:
+    """Return whether a file is one of rejected rows: CSV whose first column is reject_line."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(LINE) + 8)
+    except OSError:
+        return False  # whoever reads it says why
+    return start.removeprefix(b"\xef\xbb\xbf").lstrip(b'"').lower().startswith(LINE.encode())
 
 
 def distinct(columns: tuple[str, ...]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from crm_core.fixtures.load import load_fixtures
 from crm_core.model import MergeReport
 from crm_core.postgres.connection import Database
 from crm_core.profiles import store
-from crm_core.profiles.toml import read_profile
+from crm_core.profiles.toml import as_changes, read_profile
 from crm_core.resources import DATA
 from crm_core.timeline.invariants import check
 
@@ -152,3 +152,19 @@ def test_a_full_list_ends_who_is_not_in_it_as_of_the_instant_in_its_name(known: 
     assert rows(known, lives) == [("Café Zur Post", "2025-07-31 22:00:00+00", "2025-08-31 22:00:00+00")]
     again = ingest(known, first, Options(profile=profile, snapshot_limit=1.0))
     assert (again.status, again.sha256) == ("replayed", reports[1].sha256)
+
+
+def test_corrected_rows_of_a_full_list_are_no_full_list(known: Database, tmp_path: Path) -> None:
+    partner = DATA / "profiles" / "partner.toml"
+    text = 'mode = "snapshot"\nscope = [\n  "INSTITUTION",\n]\n' + partner.read_text()
+    profile = read_profile("partner", text, "partner.toml")
+    first = min((DATA / "sources" / "partner").iterdir())
+    ingest(known, first, Options(profile=profile, snapshot_limit=1.0))
+    columns = list(dict.fromkeys(column for column in profile.needed))
+    corrected = tmp_path / f"{first.stem}.csv"
+    corrected.write_text(f"reject_line,reject_reasons,{','.join(columns)}\n")
+    report = ingest(known, corrected, Options(profile=profile))
+    assert (report.status, report.rows_read, report.entities_ended) == ("merged", 0, 0)
+    changes = read_profile("partner", as_changes(text), "partner.toml")
+    assert (changes.mode, changes.scope) == ("delta", ())
+    assert as_changes(partner.read_text()) == partner.read_text()

@@ -29,6 +29,7 @@ from crm_core.formats.files import fingerprint
 from crm_core.model import MergeReport
 from crm_core.postgres.connection import Connection
 from crm_core.profiles import store
+from crm_core.profiles.toml import as_changes
 from crm_core.reading.summaries import names_of
 from crm_core.report.numbers import DropReport, collect_drop
 from crm_core.report.page import MEANING
@@ -114,7 +115,7 @@ async def correct(opened: Page) -> Response:
     if document is None:
         raise _unknown(sha256)
     profile = await opened.read(partial(registry.profile_of, sha256=sha256))
-    chosen = Chosen(profile.name, profile.text) if profile else Chosen()
+    chosen = Chosen(profile.name, as_changes(profile.text)) if profile else Chosen()
     name = f"{Path(json.loads(document)['file']).stem}_corrected{'.csv' if header else '.ndjson'}"
     async with opened.state.uploads.folder() as folder:
         path = folder / name
