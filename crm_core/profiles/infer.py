@@ -98,6 +98,10 @@ def infer(path: Path, source: str, detail_types: Iterable[str], sources: Iterabl
     return Proposal("\n".join([*lines, *body, ""]), (*guess.notes, *columns.notes))
 
 
+# What later files may give, though it is blank in each row looked at.
+OF_DETAILS = {"email", "phone", "website", "address", "street", "zip", "city", "country"}
+
+
 class _Columns:
     """The columns of a file and what they may be."""
 
@@ -108,9 +112,10 @@ class _Columns:
         self.is_partial = False  # the source knows entities by their keys, and not by their names
         self.notes: list[str] = []
         self.by_meaning: dict[str, str] = {}
-        for name in frame.columns:
+        blank = [name for name in frame.columns if frame[name].null_count() == frame.height]
+        for name in (*(name for name in frame.columns if name not in blank), *blank):
             what = meaning(name)
-            if what and "{" not in name and "}" not in name and frame[name].null_count() < frame.height:
+            if what and "{" not in name and "}" not in name and (name not in blank or what in OF_DETAILS):
                 self.by_meaning.setdefault(what, name)
 
     def entity_lines(self, source: str) -> list[str]:
@@ -124,7 +129,7 @@ class _Columns:
         lines = []
         for code in self.detail_types:
             exact = next((name for name in self.frame.columns if plain(name) == plain(code) and plain(code)), None)
-            if exact is not None and exact not in self.used and self.frame[exact].null_count() < self.frame.height:
+            if exact is not None and exact not in self.used:
                 lines.append(f"{_key(code)} = {self._of(exact)}")
             elif code in ("email", "phone", "website") and (name := self._take(code)):
                 lines.append(f"{_key(code)} = {self._of(name)}")

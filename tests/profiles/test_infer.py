@@ -235,6 +235,13 @@ def test_names_of_columns_are_known_in_several_languages() -> None:
         assert meaning(name) == what
 
 
+def test_a_blank_column_of_a_detail_is_mapped_for_later_files(tmp_path: Path) -> None:
+    made = proposed(a_file(tmp_path / "erp.csv", "Id,Name,Phone Number,Mobile\n1,Ada,,\n"))
+    assert 'phone = "{Phone Number}"' in made.toml
+    made = proposed(a_file(tmp_path / "erp.csv", "Id,Name,Phone Number,Mobile\n1,Ada,,+1 2\n"))
+    assert 'phone = "{Mobile}"' in made.toml, "a column with values is preferred"
+
+
 def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
     for text in ("a,b\n", "", "\n"):
         with pytest.raises(DropRefused, match="has no rows to look at"):
