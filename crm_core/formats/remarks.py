@@ -26,7 +26,7 @@ def is_of_rejects(path: Path) -> bool:
         with path.open("rb") as file:
             start = file.read(len(LINE) + 8)
     except OSError:
-        return False  # whoever reads it says why
+        return False  # reading it will say why
     return start.removeprefix(b"\xef\xbb\xbf").lstrip(b'"').lower().startswith(LINE.encode())
 
 

@@ -8,19 +8,27 @@ create or replace function entity_of_key(its_key_uid uuid) returns uuid language
 $$;
 
 -- Lock a key, the entity that it names, and one more if given, for a request until the transaction ends; return what the key names.
+-- All are locked in one order, as by a merge, so that nobody waits in a circle. If the key was linked meanwhile, the locks are given
+-- back, and it begins again.
 create or replace function lock_key_of_source(its_key_uid uuid, another uuid default null) returns uuid language plpgsql as $$
 declare
-    its_uid uuid := entity_of_key(its_key_uid);
+    its_uid uuid;
     uid uuid;
 begin
-    for uid in select distinct u from unnest(array[its_key_uid, its_uid, another]) as u where u is not null order by u loop
-        perform lock_entity(uid);
+    loop
+        begin
+            its_uid := entity_of_key(its_key_uid);
+            for uid in select distinct u from unnest(array[its_key_uid, its_uid, another]) as u where u is not null order by u loop
+                perform lock_entity(uid);
+            end loop;
+            if entity_of_key(its_key_uid) = its_uid then
+                return its_uid;
+            end if;
+            raise exception using errcode = 'CR001', message = 'the key was linked meanwhile';
+        exception when sqlstate 'CR001' then
+            continue;
+        end;
     end loop;
-    if entity_of_key(its_key_uid) <> its_uid then  -- it was linked meanwhile
-        its_uid := entity_of_key(its_key_uid);
-        perform lock_entity(its_uid);
-    end if;
-    return its_uid;
 end
 $$;
 

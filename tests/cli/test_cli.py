@@ -25,7 +25,7 @@ HEAVY = {
 }  # fmt: skip
 COMMANDS = [
     "demo", "up", "serve", "migrate", "loaddata", "types", "createsuperuser", "ingest", "rejects", "profile", "approve",
-    "undo", "token", "check", "report", "exec", "explain", "bench",
+    "undo", "token", "check", "backup", "restore", "clean", "report", "exec", "explain", "bench",
 ]  # fmt: skip
 
 SUBCOMMANDS = [(group, command) for group in ("token", "profile") for command in crm.commands[group].commands]  # type: ignore[attr-defined]

@@ -151,7 +151,7 @@ def test_a_program_of_postgresql_finds_the_database(run: Run, fresh_database: Da
 
 
 def test_loaddata_counts_objects_and_files(run: Run, fresh_database: Database) -> None:
-    assert run("loaddata", *FIXTURES).stdout == "Installed 48 object(s) from 5 fixture(s)\n"
+    assert run("loaddata", *FIXTURES).stdout == "Installed 50 object(s) from 6 fixture(s)\n"
     before = rows_of(fresh_database, b"select e::text from entity e union all select d::text from entity_detail d")
     assert run("loaddata", *FIXTURES).exit_code == 0
     assert before == rows_of(

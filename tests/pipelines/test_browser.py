@@ -135,7 +135,7 @@ def test_the_report_is_made_and_opens(up: Up, ui: Page) -> None:
 def test_the_automation_is_on(up: Up, ui: Page) -> None:
     ui.goto(f"{up.address}/automation")
     expect(ui.get_by_text("drop_folder")).to_be_visible()
-    expect(ui.locator("input[type=checkbox]:checked")).to_have_count(5)
+    expect(ui.locator("input[type=checkbox]:checked")).to_have_count(8)
     keep(ui, "automation")
 
 

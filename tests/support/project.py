@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -164,6 +165,7 @@ def a_project(database: Database, folder: Path) -> Iterator[Project]:
         patch.setenv("CRM_DATABASE_URL", database.conninfo)
         patch.setenv("CRM_DROP_DIR", str(folder))
         patch.setenv("CRM_HOME", str(folder / ".crm"))
+        patch.setenv("CRM_PROFILE_DIR", os.environ.get("CRM_PROFILE_DIR", str(folder / "profiles")))
         yield Project(database, folder, instance)
 
 
