@@ -223,7 +223,7 @@ def test_an_interrupt_in_a_run_of_the_job_that_waits_for_a_lock_ends_it_at_once(
         while not observer.execute(waiting).fetchall() and process.poll() is None:
             time.sleep(0.05)
         process.send_signal(number)
-        _, stderr = process.communicate(timeout=20)
+        _, stderr = process.communicate(timeout=60)
         assert observer.execute(waiting).fetchall() == [], "nor does the server wait any more"
     assert process.returncode == status
     assert stderr == "interrupted: what was under way has been rolled back\n"

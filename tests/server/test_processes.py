@@ -162,6 +162,6 @@ def test_who_cannot_wait_leaves_a_stubborn_process_to_the_watchman(tmp_path: Pat
         time.sleep(0.5)
         assert parent.poll() is None, "it waits for the process"
         parent.send_signal(signal.SIGINT)
-        assert parent.wait(3) != 0
+        assert parent.wait(20) != 0
         assert runs(pid)
         until(lambda: not runs(pid), GRACE_SECONDS + 5, pause=0.05)
