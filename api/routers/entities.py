@@ -14,7 +14,7 @@ from fastapi import APIRouter, Query, Request, Response
 from api.auth import Reader, Writer
 from api.fast_path import FastRoute
 from api.problems import documented, refuse
-from api.wire.one_entity import answer_state, make, preconditions, provenance, request_of
+from api.wire.one_entity import answer_state, deletion_of, make, request_of, require_no_body
 from api.wire.paging import (
     CSV,
     JSON,
@@ -47,7 +47,6 @@ from crm_core.postgres.connection import Connection
 from crm_core.reading import history, reads
 from crm_core.reading.history import VersionPosition
 from crm_core.reading.lists import Page, PageOf, Position
-from crm_core.timeline.single_change import ChangeRequest
 
 router = APIRouter(prefix="/api/v1", tags=["entities"], route_class=FastRoute)
 MIN_INDEXED_CHARACTERS = 3  # the fewest characters of q that an index can find
@@ -151,10 +150,8 @@ async def delete_entity(
     idempotency_key: Key = None,
 ) -> Response:
     """End an entity and its details; its history, audit and as-of can still be read."""
-    if await http.body():
-        refuse("body", "is ignored in a DELETE; write the instant into the address: ?change_ts=2024-01-31")
-    conditions = await preconditions(http, idempotency_key)
-    request = ChangeRequest("delete", uid, provenance(http, call), params.change_ts, preconditions=conditions)
+    await require_no_body(http)
+    request = await deletion_of(http, call, uid, params.change_ts, idempotency_key)
     return await make(http, call, request, params)
 
 

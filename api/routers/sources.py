@@ -15,7 +15,7 @@ from api.auth import Call, Reader, Writer
 from api.fast_path import FastRoute
 from api.problems import Refusal, documented, refuse
 from api.routers.reference import CodeInPath
-from api.wire.one_entity import answer_state, make, preconditions, provenance, request_of
+from api.wire.one_entity import answer_state, deletion_of, make, request_of, require_no_body
 from api.wire.paging import JSON, Params
 from api.wire.parameters import Deletion, IfMatch, Instants, Key, Trial
 from api.wire.schemas import Entity, Instant, KeyedEntity, Preview, Source, Uid
@@ -24,7 +24,6 @@ from crm_core.model import Reason as ReasonCode
 from crm_core.postgres.connection import Connection
 from crm_core.reading.keys import SourceKey, entity_of, find_key, links_of
 from crm_core.timeline.links import link
-from crm_core.timeline.single_change import ChangeRequest
 from crm_core.timeline.undo import Who
 from crm_core.values.hashing import normal_form
 
@@ -131,18 +130,9 @@ async def delete_entity_by_key(
     idempotency_key: Key = None,
 ) -> Response:
     """End the entity that a source names by a key, and its details; the key goes on naming it."""
-    if await http.body():
-        refuse("body", "is ignored in a DELETE; write the instant into the address: ?change_ts=2024-01-31")
+    await require_no_body(http)
     named_by = await call.state.read(lambda connection: _found(call, connection, source, key))
-    conditions = await preconditions(http, idempotency_key)
-    request = ChangeRequest(
-        "delete",
-        named_by.key_uid,
-        provenance(http, call),
-        params.change_ts,
-        preconditions=conditions,
-        named_by=named_by,
-    )
+    request = await deletion_of(http, call, named_by.key_uid, params.change_ts, idempotency_key, named_by)
     return await make(http, call, request, params)
 
 

@@ -60,7 +60,7 @@ async def make(http: Request, call: Call, request: ChangeRequest, params: Trial)
         raise
 
 
-def provenance(http: Request, call: Call) -> Provenance:
+def _provenance(http: Request, call: Call) -> Provenance:
     """Return who makes a change, and by which request."""
     return Provenance(call.who.name, http.state.request_id)
 
@@ -79,17 +79,37 @@ async def request_of(
     return ChangeRequest(
         op,
         uid,
-        provenance(http, call),
+        _provenance(http, call),
         body.change_ts,
         display_name=body.display_name or "" if "display_name" in named else None,
         entity_type=body.entity_type or "" if "entity_type" in named else None,
         details=[(detail.detail_type, detail.detail_value) for detail in body.details],
-        preconditions=await preconditions(http, key),
+        preconditions=await _preconditions(http, key),
         named_by=named_by,
     )
 
 
-async def preconditions(http: Request, key: str | None) -> Preconditions:
+async def require_no_body(http: Request) -> None:
+    """Raise Refusal for a DELETE with a body."""
+    if await http.body():
+        refuse("body", "is ignored in a DELETE; write the instant into the address: ?change_ts=2024-01-31")
+
+
+async def deletion_of(
+    http: Request, call: Call, uid: UUID, change_ts: str | None, key: str | None, named_by: SourceKey | None = None
+) -> ChangeRequest:
+    """Return the deletion that a request asks for."""
+    return ChangeRequest(
+        "delete",
+        uid,
+        _provenance(http, call),
+        change_ts,
+        preconditions=await _preconditions(http, key),
+        named_by=named_by,
+    )
+
+
+async def _preconditions(http: Request, key: str | None) -> Preconditions:
     """Read the conditions of a change; raises Refusal for malformed ones."""
     tags, unless = tags_of(http, "If-Match"), tags_of(http, "If-None-Match")
     # A POST creates an entity or is refused.
