@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import TypeVar
 
 import polars as pl
 
@@ -14,6 +15,8 @@ from crm_core.formats.chunk import LineChunk
 from crm_core.formats.csv_records import UTF_8_MARK, raw_of
 from crm_core.formats.files import Stream
 from crm_core.model import Reason, Reject
+
+V = TypeVar("V")
 
 Select = Callable[[str, int], str | None]  # the name of a member and its line → the column that it fills, or None
 NO_TEXT = re.compile("[\0\ud800-\udfff]")  # PostgreSQL stores neither NUL nor half a surrogate pair
@@ -90,11 +93,11 @@ def members_of(record: bytes) -> dict[str, str] | Reason:
     """Read one line: the members of its object as texts, by their paths; or why it is rejected."""
     try:
         value: object = json.loads(
-            record.decode(), object_pairs_hook=_each_once, parse_float=Decimal, parse_constant=_refuse
+            record.decode(), object_pairs_hook=each_once, parse_float=Decimal, parse_constant=_refuse
         )
         if not isinstance(value, dict):
             return Reason.WRONG_FIELD_COUNT
-        members = dict(_each_once([*_flat(value, "")]))
+        members = dict(each_once([*_flat(value, "")]))
     except UnicodeDecodeError:
         return Reason.INVALID_ENCODING
     except (ValueError, RecursionError):
@@ -104,11 +107,17 @@ def members_of(record: bytes) -> dict[str, str] | Reason:
     return members
 
 
-def _each_once(pairs: list[tuple[str, str]]) -> dict[str, str]:
+def each_once(pairs: list[tuple[str, V]]) -> dict[str, V]:
+    """Return the members of an object; raise ValueError for one that is given twice."""
     members = dict(pairs)
-    if len(members) < len(pairs):
-        message = "a member is given twice"
-        raise ValueError(message)
+    if len(members) == len(pairs):
+        return members
+    seen = set[str]()
+    for name, _ in pairs:
+        if name in seen:
+            message = f"the member {name[:40]!r} is given twice"
+            raise ValueError(message)
+        seen.add(name)
     return members
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from crm_core.formats.chunk import RawChunk
-from crm_core.formats.csv_records import CUT
+from crm_core.formats.csv_records import CUT, UTF_8_MARK
 from crm_core.model import Reason, Reject
 from crm_core.values.hashing import normal_forms
 
@@ -27,7 +27,7 @@ def is_of_rejects(path: Path) -> bool:
             start = file.read(len(LINE) + 8)
     except OSError:
         return False  # reading it will say why
-    return start.removeprefix(b"\xef\xbb\xbf").lstrip(b'"').lower().startswith(LINE.encode())
+    return start.removeprefix(UTF_8_MARK).lstrip(b'"').lower().startswith(LINE.encode())
 
 
 def distinct(columns: tuple[str, ...]) -> tuple[str, ...]:

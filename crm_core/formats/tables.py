@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from crm_core.errors import DropRefused
-from crm_core.formats.chunk import MARK, TableChunk, as_raw, csv_record
+from crm_core.formats.chunk import MARK, RawChunk, TableChunk, as_raw, csv_record
 from crm_core.formats.csv_records import COMMA
+from crm_core.formats.remarks import without_faulty
 from crm_core.model import Reason, Reject
 
 ROWS = 20_000  # of a part
@@ -34,7 +35,7 @@ class Table:
     height: int  # about how many rows it has, to tell how far it was read
 
 
-def read_table(path: Path, table: Table, columns: Sequence[str], separator: str = COMMA) -> Iterator[TableChunk]:
+def read_table(path: Path, table: Table, columns: Sequence[str], separator: str = COMMA) -> Iterator[RawChunk]:
     """Read a table in chunks; `columns` are distinct names for its columns, in their order.
 
     Rejects become records of CSV with the separator.
@@ -66,12 +67,7 @@ def broken(path: Path, kind: str, error: Exception) -> DropRefused:
     return DropRefused(path, f"cannot be read as {kind}: {said}; save it again, or export it as CSV UTF-8")
 
 
-def _without_nul(chunk: TableChunk) -> TableChunk:
+def _without_nul(chunk: TableChunk) -> RawChunk:
     """Reject rows with the character NUL, which PostgreSQL cannot store."""
     has_nul = chunk.frame.select(pl.any_horizontal(pl.exclude("line").str.contains("\0", literal=True))).to_series()
-    if not has_nul.any():
-        return chunk
-    lines = chunk.frame["line"].filter(has_nul.fill_null(value=False)).to_list()
-    bad = [Reject(line, (Reason.INVALID_ENCODING,), raw) for line, raw in zip(lines, chunk.raw(lines), strict=True)]
-    rejects = sorted([*chunk.rejects, *bad], key=lambda reject: reject.line)
-    return replace(chunk, frame=chunk.frame.filter(~pl.col("line").is_in(lines)), rejects=rejects)
+    return without_faulty(chunk, {Reason.INVALID_ENCODING: has_nul.fill_null(value=False)})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,11 +11,10 @@ import polars as pl
 from crm_core.errors import ChangesRefused, LineFault
 from crm_core.formats.chunk import RawChunk
 from crm_core.formats.csv_records import raw_of
+from crm_core.formats.json_text import NO_TEXT, each_once
 from crm_core.model import Reason
 from crm_core.rows.header import COLUMNS, further_key
 from crm_core.values.hashing import code_key
-
-_NO_TEXT = re.compile("[\0\ud800-\udfff]")  # PostgreSQL stores neither NUL nor half a surrogate pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +52,7 @@ def read_lines(body: bytes, detail_types: Iterable[str], sources: Iterable[str] 
 def _members(record: bytes, columns: Sequence[str]) -> tuple[dict[str, str], list[tuple[str, Reason | None]]]:
     """Return the members of one line as the cells of a drop, and what is wrong with the line."""
     try:
-        value: object = json.loads(record.decode(), object_pairs_hook=_each_once)
+        value: object = json.loads(record.decode(), object_pairs_hook=each_once)
     except UnicodeDecodeError:
         return {}, [("is not UTF-8; send UTF-8", Reason.INVALID_ENCODING)]
     except (ValueError, RecursionError) as error:
@@ -62,16 +60,6 @@ def _members(record: bytes, columns: Sequence[str]) -> tuple[dict[str, str], lis
     if not isinstance(value, dict):
         return {}, [("is not a JSON object; send one on each line", None)]
     return {code_key(name): _cell(item) for name, item in value.items()}, list(_faults(value, columns))
-
-
-def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    members: dict[str, object] = {}
-    for name, value in pairs:
-        if name in members:
-            message = f"the member {name[:40]!r} is given twice"
-            raise ValueError(message)
-        members[name] = value
-    return members
 
 
 def _faults(members: Mapping[str, object], columns: Sequence[str]) -> Iterator[tuple[str, Reason | None]]:
@@ -82,7 +70,7 @@ def _faults(members: Mapping[str, object], columns: Sequence[str]) -> Iterator[t
             yield f"has an unknown member {shown}; there are: {', '.join(columns)}", None
         elif key in seen:
             yield f"has {shown} twice; give it once", None
-        elif isinstance(value, str) and _NO_TEXT.search(value):
+        elif isinstance(value, str) and NO_TEXT.search(value):
             yield f"has a NUL or half a surrogate pair in {shown}; remove it", Reason.INVALID_ENCODING
         elif key != "details" and value is not None and not isinstance(value, str):
             yield f"has no text in {shown}; write it as a JSON string", None
