@@ -9,7 +9,7 @@ import dagster as dg
 
 from crm_core.drops.ingest import MAX_SHOWN, Options, ingest_on
 from crm_core.drops.registry import merged_as, rejects, validated
-from crm_core.errors import DropRefused, ProfileRefused, UnknownProfile
+from crm_core.errors import DropRefused, ProfileRefused, SnapshotRefused, UnknownProfile
 from crm_core.formats.files import fingerprint
 from crm_core.model import MergeReport
 from crm_core.postgres.connection import Connection
@@ -121,7 +121,7 @@ def _read(
         )
         report = ingest_on(connection, file.path, options)
         sha256 = report.sha256 or sha256  # with a profile the drop is known by both
-    except (DropRefused, ProfileRefused, UnknownProfile) as refusal:
+    except (DropRefused, ProfileRefused, SnapshotRefused, UnknownProfile) as refusal:
         return Refused(shown(str(refusal)), file, sha256)
     except FileNotFoundError:
         return Refused(f"{name}: disappeared while it was read, so nothing was changed; put it back", file, sha256)

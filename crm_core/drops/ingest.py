@@ -99,9 +99,6 @@ def ingest_on(
     started = time.monotonic()
     now = datetime.now(UTC)
     drop, content = None, ""
-    if options.snapshot is not None:
-        scope_of(options.snapshot.scope, reference_types(connection))
-        require_past(options.snapshot.at or now, now)
 
     def whole(report: MergeReport) -> MergeReport:
         return replace(
@@ -115,6 +112,9 @@ def ingest_on(
     try:
         of_profile = snapshot_of(options.profile, path, options.shown_as or path.name, options.time_zone)
         options = replace(options, snapshot=options.snapshot or of_profile)
+        if options.snapshot is not None:
+            scope_of(options.snapshot.scope, reference_types(connection))
+            require_past(options.snapshot.at or now, now)
         content = options.sha256 or fingerprint(path)
         read_as = drop_id(content, path, options.profile, options.shown_as)
         drop = _Drop(path, content, options.known_as or known_as(read_as, options.snapshot))

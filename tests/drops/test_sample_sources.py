@@ -12,6 +12,7 @@ from servers import Server
 
 from crm_core.drops import registry
 from crm_core.drops.ingest import Options, ingest
+from crm_core.errors import SnapshotRefused
 from crm_core.fixtures.django_format import read_fixtures
 from crm_core.fixtures.load import load_fixtures
 from crm_core.model import MergeReport
@@ -168,3 +169,17 @@ def test_corrected_rows_of_a_full_list_are_no_full_list(known: Database, tmp_pat
     changes = read_profile("partner", as_changes(text), "partner.toml")
     assert (changes.mode, changes.scope) == ("delta", ())
     assert as_changes(partner.read_text()) == partner.read_text()
+
+
+@pytest.mark.parametrize(
+    ("scope", "year", "said"), [("INSTITUTION", "2125", "is in the future"), ("NOBODY", "2025", "is no entity type")]
+)
+def test_a_full_list_of_the_future_or_of_no_type_is_refused_by_a_profile_too(
+    known: Database, scope: str, year: str, said: str
+) -> None:
+    partner = DATA / "profiles" / "partner.toml"
+    profile = read_profile("partner", f'mode = "snapshot"\nscope = ["{scope}"]\n{partner.read_text()}', "partner.toml")
+    first = min((DATA / "sources" / "partner").iterdir())
+    with pytest.raises(SnapshotRefused, match=said):
+        ingest(known, first, Options(profile=profile, shown_as=first.name.replace("2025", year)))
+    assert rows(known, "select count(*) from drop_file where status <> 'seen'") == [(0,)]

@@ -130,6 +130,15 @@ def test_a_profile_that_is_broken_fails_the_run_with_its_line(project: Project, 
 
 
 @pytest.mark.integration
+def test_a_profile_whose_scope_is_no_type_fails_the_run_with_the_choice(project: Project, profiles: Path) -> None:
+    (profiles / "erp.toml").write_text(f'mode = "snapshot"\nscope = ["NOBODY"]\n{PROFILE}')
+    key = project.know("erp/2024-01-31.txt")
+    deliver(project.folder, "2024-01-31.txt")
+    (said,) = project.ingest(key).failures
+    assert "'NOBODY' in the scope is no entity type, choose from: " in said
+
+
+@pytest.mark.integration
 def test_a_held_snapshot_warns_on_its_partition_until_it_is_approved(project: Project, profiles: Path) -> None:
     (profiles / "erp.toml").write_text(f'mode = "snapshot"\nscope = ["PERSON"]\n{PROFILE}')
     key = project.know("erp/2024-01-31.txt")
