@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
+from typing import TypeVar
 
-from crm_core.errors import DetailTypeInUse
+from crm_core.errors import DetailTypeInUse, UnknownType
 from crm_core.model import (
     Compares,
     DetailType,
@@ -20,6 +21,8 @@ from crm_core.postgres.connection import Connection
 from crm_core.resources import statement
 from crm_core.values.hashing import code_key
 
+K = TypeVar("K", EntityType, DetailType, Source)
+
 
 def reference_types(connection: Connection) -> ReferenceTypes:
     """Read the types and sources that changes may name, including inactive ones, in order of their codes."""
@@ -28,6 +31,14 @@ def reference_types(connection: Connection) -> ReferenceTypes:
         detail_types=tuple(DetailType(*row) for row in connection.execute(statement("query/detail_types"))),
         sources=tuple(Source(*row) for row in connection.execute(statement("query/sources"))),
     )
+
+
+def find_known(what: str, code: str, known: Sequence[K]) -> K:
+    """Return the type or source with a code, in upper or lower case, also an inactive one; raise UnknownType."""
+    for one in known:
+        if one.code.lower() == code.strip().lower():
+            return one
+    raise UnknownType(what, code, [one.code for one in known])
 
 
 def held_types(

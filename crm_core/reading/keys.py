@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
-from crm_core.errors import ChangeRefused, UnknownType
+from crm_core.errors import ChangeRefused
 from crm_core.model import Reason, ReferenceTypes, Source
 from crm_core.postgres.connection import Connection
 from crm_core.resources import statement
@@ -26,15 +26,6 @@ class SourceKey:
     def key_uid(self) -> UUID:
         """Return the uid of the entity that it names unless it is linked to another."""
         return key_uid(self.source.code, self.source_key)
-
-
-def find_source(types: ReferenceTypes, code: str) -> Source:
-    """Return the source with a code, in upper or lower case, also an inactive one; raise UnknownType."""
-    for known in types.sources:
-        if known.code.lower() == code.strip().lower():
-            return known
-    kind = "source"
-    raise UnknownType(kind, code, [known.code for known in types.sources])
 
 
 def find_key(types: ReferenceTypes, source: str, source_key: str) -> SourceKey:

@@ -10,9 +10,8 @@ from datetime import datetime
 from typing import Generic, TypeVar
 from uuid import UUID
 
-from crm_core.errors import UnknownType
-from crm_core.model import DetailType, ReferenceTypes
-from crm_core.reading.keys import find_source
+from crm_core.model import ReferenceTypes
+from crm_core.reference import find_known
 from crm_core.values.hashing import detail_hashdiff, key_uid, normal_form, stored_form
 
 Document = str  # one JSON object, as PostgreSQL writes it
@@ -39,15 +38,17 @@ class Filter:
     def values(self, types: ReferenceTypes) -> Values:
         """Return the filter as parameters of the statements; raise UnknownType."""
         part = None if self.name_contains is None else normal_form(self.name_contains)
+        code = self.entity_type
+        kind = None if code is None else find_known("entity type", code, types.entity_types)
         return {
             "like": None if part is None else like_pattern(part),
-            "entity_type_id": None if self.entity_type is None else _entity_type_id(types, self.entity_type),
+            "entity_type_id": None if kind is None else kind.entity_type_id,
             "hashdiffs": [_hashdiff(types, code, value) for code, value in (self.details or {}).items()],
             **self._keys(types),
         }
 
     def _keys(self, types: ReferenceTypes) -> Values:
-        sources = types.sources if self.source is None else [find_source(types, self.source)]
+        sources = types.sources if self.source is None else [find_known("source", self.source, types.sources)]
         if self.source_key is not None:
             key = normal_form(self.source_key) or ""
             return {"source_id": None, "key_uids": [key_uid(source.code, key) for source in sources]}
@@ -106,22 +107,6 @@ def _size(name: str) -> int:
 
 
 def _hashdiff(types: ReferenceTypes, code: str, value: str) -> bytes:
-    detail_type = _detail_type(types, code)
+    detail_type = find_known("detail type", code, types.detail_types)
     stored = stored_form(value, detail_type.compares)
     return detail_hashdiff(detail_type.code, stored or "", detail_type.compares)
-
-
-def _detail_type(types: ReferenceTypes, code: str) -> DetailType:
-    for known in types.detail_types:
-        if known.code.lower() == code.strip().lower():
-            return known
-    kind = "detail type"
-    raise UnknownType(kind, code, [known.code for known in types.detail_types])
-
-
-def _entity_type_id(types: ReferenceTypes, code: str) -> int:
-    for known in types.entity_types:
-        if known.code.lower() == code.strip().lower():
-            return known.entity_type_id
-    kind = "entity type"
-    raise UnknownType(kind, code, [known.code for known in types.entity_types])
