@@ -103,7 +103,8 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores SIGHUP
             signal.signal(number, _terminate)
-    logging.getLogger("psycopg").addFilter(_matters)
+    for name in ("psycopg", "psycopg.transaction"):  # a filter of the first does not hold for the second
+        logging.getLogger(name).addFilter(_matters)
     crm()
 
 

@@ -254,6 +254,22 @@ def test_ctrl_c_ends_a_merge_cleanly_and_keeps_nothing_of_it(
 
 
 @pytest.mark.unit
+@pytest.mark.parametrize("module", ["connection", "transaction"])
+def test_a_rollback_that_failed_because_the_connection_is_busy_is_not_reported(module: str) -> None:
+    """Ctrl-C may come while a statement is sent: the server rolls back by itself when the connection ends."""
+    code = (
+        f"import sys; from psycopg.{module} import logger; from crm_core.cli.main import main\n"
+        "sys.argv = ['crm', '--version']\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "logger.warning('error ignored in rollback of a transaction: another command is already in progress')\n"
+        "logger.warning('something else')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert ended.stderr == "something else\n"
+
+
+@pytest.mark.unit
 def test_the_clock_goes_on_in_every_phase() -> None:
     """The last phase is reported once, at its start, and takes longest: the display goes on meanwhile."""
     master, slave = pty.openpty()
