@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import Server, Servers, older_binaries
+from servers import CITUS, Server, Servers, older_binaries
 
 from crm_core.postgres.connection import Connection, Database
 from crm_core.postgres.embedded import bundled_binaries
@@ -65,13 +65,17 @@ def servers() -> Iterator[Servers]:
 
 @pytest.fixture(scope="session")
 def server(servers: Servers) -> Server:
-    """The server that ships with the product."""
-    return servers.over(bundled_binaries())
+    """The server that ships with the product, or the cluster that CRM_TEST_CITUS_URL names."""
+    return servers.cluster() if CITUS else servers.over(bundled_binaries())
 
 
 @pytest.fixture(scope="session", params=["pg18", "pg15"])
 def any_server(request: pytest.FixtureRequest, servers: Servers) -> Server:
     """Each server in turn: the bundled one and, where there is one, an older one of the system."""
+    if CITUS:
+        if request.param == "pg18":
+            return servers.cluster()
+        pytest.skip("with CRM_TEST_CITUS_URL there is one cluster")
     binaries = bundled_binaries() if request.param == "pg18" else older_binaries()
     if binaries is None:
         pytest.skip("no older PostgreSQL: install one, or set CRM_TEST_PG_BIN to its bin folder")

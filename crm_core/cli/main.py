@@ -17,6 +17,7 @@ from crm_core.cli.access import createsuperuser, token
 from crm_core.cli.backup import backup, restore
 from crm_core.cli.console import say_error
 from crm_core.cli.database import exec_, loaddata, migrate, types
+from crm_core.cli.distribute import distribute
 from crm_core.cli.drops import ingest, rejects, report
 from crm_core.cli.held import approve
 from crm_core.cli.housekeeping import clean
@@ -73,6 +74,7 @@ for _command in (
     up,
     serve,
     migrate,
+    distribute,
     loaddata,
     types,
     createsuperuser,

@@ -29,10 +29,11 @@ from crm_core.postgres.schema_version import (
     routines,
     too_new,
 )
+from crm_core.postgres.spread import is_spread, spread_routines
 from crm_core.postgres.sqlstates import domain_error
 from crm_core.resources import SQL, statement
 
-__all__ = ["Part", "current_revision", "head_revision", "migrate", "migrate_on", "plan"]
+__all__ = ["Part", "current_revision", "head_revision", "migrate", "migrate_on", "plan", "remove_routines"]
 
 WAITING = "-c lock_timeout=3s"  # who waits for a table keeps all out who come after
 PAUSE_SECONDS = 1.0  # before it is asked for again
@@ -84,6 +85,12 @@ def migrate_on(
         if watch:
             watch.look(connection, begun)
     return [part.name for part in parts if part.name]
+
+
+def remove_routines(connection: Connection) -> None:
+    """Drop the functions and views of the routines; `migrate_on` makes them again."""
+    for part in _dropped_routines(connection):
+        _run(connection, part.text)
 
 
 def plan(connection: Connection, revision: str = "head", *, folder: Path = SQL / "ddl") -> Sequence[Part]:
@@ -142,8 +149,11 @@ def _applied_routines(connection: Connection) -> list[Part]:
     books = ("server/create_schema_routine", "server/forget_routines", "server/leave_bodies_unchecked")
     parts = [*_drops(connection), *(Part(statement(name)) for name in books)]
     for each in wanted:
-        parts.append(Part(each.text, f"routines/{each.name}"))
+        text = spread_routines(each.text) if is_spread(connection) else each.text
+        parts.append(Part(text, f"routines/{each.name}"))
         parts.append(_with_values(connection, "server/record_routines", {"name": each.name, "sha256": each.sha256}))
+    if is_spread(connection):
+        parts.append(Part(statement("spread/routines"), "spread/routines"))
     views = {name for each in wanted for kind, name in _ROUTINE.findall(each.text) if kind == "view"}
     grants = connection.execute(statement("server/grants_of_views")).fetchall()
     return parts + [Part(command) for view, command in grants if view in views]

@@ -14,6 +14,7 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from crm_core.errors import DatabaseUnfit
+from crm_core.postgres.spread import look
 from crm_core.resources import statement
 
 ENCODING = "UTF8"
@@ -93,4 +94,6 @@ def pin(connection: psycopg.Connection[TupleRow], settings: Mapping[str, str]) -
         )
         raise DatabaseUnfit(cause, "upgrade the server, or use another")
     newer = {"transaction_timeout": "0"} if info.server_version >= 170_000 else {}
-    connection.execute(statement("server/pin_session"), {"settings": json.dumps({**settings, **newer})})
+    pinned = connection.execute(statement("server/pin_session"), {"settings": json.dumps({**settings, **newer})})
+    if pinned.fetchall()[-1] == ("citus",):
+        look(connection)

@@ -6,11 +6,9 @@ from (
     from entity
     where %(uids)s::uuid[] is null or entity_uid = any (%(uids)s)
 ) neighbours
-where valid_to is distinct from follower_from and valid_to is not null
+left join snapshot s on s.acts and s.at = neighbours.valid_to
+    and (select true from named_by_batch n where n.batch_id = s.batch_id and n.entity_uid = neighbours.entity_uid limit 1) is null
+where s.batch_id is null and valid_to is distinct from follower_from and valid_to is not null
   and not exists (
       select from ledger l
       where l.entity_uid = neighbours.entity_uid and l.change_ts = neighbours.valid_to and l.op = 'delete' and l.acts)
-  and not exists (
-      select from snapshot s
-      where s.acts and s.at = neighbours.valid_to
-        and not exists (select from named_by_batch n where n.batch_id = s.batch_id and n.entity_uid = neighbours.entity_uid))

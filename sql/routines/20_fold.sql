@@ -166,10 +166,10 @@ create or replace function entity_differences() returns table (
     entity_uid uuid, action text, valid_from timestamptz, valid_to timestamptz, old_to timestamptz,
     display_name text, entity_type_id smallint, hashdiff bytea)
 language sql stable as $$
-    select entity_uid, act.action, coalesce(old_from, fold_from), new_to, old_to,
+    select entity_uid, action, coalesce(old_from, fold_from), new_to, old_to,
            display_name, entity_type_id, hashdiff
     from (
-        select entity_uid, fold_from, max(display_name) as display_name, max(entity_type_id) as entity_type_id,
+        select entity_uid, fold_from, unnest(array['delete', 'end', 'insert']) as action, max(display_name) as display_name, max(entity_type_id) as entity_type_id,
                max(new_to) as new_to, (array_agg(hashdiff) filter (where hashdiff is not null))[1] as hashdiff,
                max(old_from) as old_from, max(old_to) as old_to, max(old_name) as old_name,
                (array_agg(old_hashdiff) filter (where old_hashdiff is not null))[1] as old_hashdiff
@@ -185,12 +185,11 @@ language sql stable as $$
         ) both_sides
         group by entity_uid, fold_from
     ) paired
-    cross join lateral (values ('delete'), ('end'), ('insert')) as act (action)
     where case
-              when old_from is null then act.action = 'insert'
-              when hashdiff is null then act.action = 'delete'
-              when hashdiff <> old_hashdiff or display_name <> old_name then act.action <> 'end'
-              else act.action = 'end' and new_to is distinct from old_to
+              when old_from is null then action = 'insert'
+              when hashdiff is null then action = 'delete'
+              when hashdiff <> old_hashdiff or display_name <> old_name then action <> 'end'
+              else action = 'end' and new_to is distinct from old_to
           end
 $$;
 
@@ -199,10 +198,10 @@ create or replace function detail_differences() returns table (
     entity_uid uuid, detail_type_id smallint, action text, valid_from timestamptz, valid_to timestamptz, old_to timestamptz,
     detail_value text, hashdiff bytea)
 language sql stable as $$
-    select entity_uid, detail_type_id, act.action, coalesce(old_from, fold_from), new_to, old_to,
+    select entity_uid, detail_type_id, action, coalesce(old_from, fold_from), new_to, old_to,
            detail_value, hashdiff
     from (
-        select entity_uid, detail_type_id, fold_from, max(detail_value) as detail_value,
+        select entity_uid, detail_type_id, fold_from, unnest(array['delete', 'end', 'insert']) as action, max(detail_value) as detail_value,
                max(new_to) as new_to, (array_agg(hashdiff) filter (where hashdiff is not null))[1] as hashdiff,
                max(old_from) as old_from, max(old_to) as old_to, max(old_value) as old_value,
                (array_agg(old_hashdiff) filter (where old_hashdiff is not null))[1] as old_hashdiff
@@ -218,11 +217,10 @@ language sql stable as $$
         ) both_sides
         group by entity_uid, detail_type_id, fold_from
     ) paired
-    cross join lateral (values ('delete'), ('end'), ('insert')) as act (action)
     where case
-              when old_from is null then act.action = 'insert'
-              when hashdiff is null then act.action = 'delete'
-              when hashdiff <> old_hashdiff or detail_value <> old_value then act.action <> 'end'
-              else act.action = 'end' and new_to is distinct from old_to
+              when old_from is null then action = 'insert'
+              when hashdiff is null then action = 'delete'
+              when hashdiff <> old_hashdiff or detail_value <> old_value then action <> 'end'
+              else action = 'end' and new_to is distinct from old_to
           end
 $$;

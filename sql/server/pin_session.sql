@@ -1,5 +1,5 @@
 -- Pin the settings of a session. The search path is the schema of the product's tables, public for a new database, and those
--- of its extensions. In: settings (a JSON object of names and values). Out: one row for each setting.
+-- of its extensions. In: settings (a JSON object of names and values). Out: one row for each setting, and last of all whether there is Citus.
 select set_config(name, value, false) from jsonb_each_text(%(settings)s::jsonb) as pinned (name, value)
 union all
 select set_config('client_connection_check_interval', '1s', false) where version() like '%%linux%%'
@@ -19,3 +19,5 @@ from (
             join pg_namespace n on n.oid = extnamespace
             where extname in ('amcheck', 'btree_gist', 'pg_trgm') and nspname not in ('public', 'pg_catalog')) as extensions
 ) schemas
+union all
+select case when to_regclass('pg_catalog.pg_dist_partition') is not null then 'citus' else '' end

@@ -17,6 +17,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from crm_core.postgres.connection import Database
+from crm_core.postgres.distribution import distribute
 from crm_core.postgres.embedded import bundled_binaries, major_version, running_server
 from crm_core.postgres.migrations import migrate
 
@@ -24,6 +25,8 @@ TEMPLATE = "migrated"
 
 
 LOCALE = os.environ.get("CRM_TEST_LOCALE")
+CITUS = os.environ.get("CRM_TEST_CITUS_URL")  # of a superuser at a coordinator that knows its workers
+SHARDS = 4
 
 
 CARELESS = {  # a test server need not survive a power cut
@@ -84,6 +87,61 @@ class Server:
             connection.execute(sql.SQL(command).format(*map(sql.Identifier, names)))
 
 
+class Cluster(Server):
+    """The machines of a Citus cluster, through its coordinator: each database is made on all of them."""
+
+    @cached_property
+    def machines(self) -> list[str]:
+        """The addresses of all machines, the coordinator first."""
+        with psycopg.connect(self.conninfo, autocommit=True) as connection:
+            nodes = connection.execute("select nodename, nodeport from pg_dist_node where shouldhaveshards").fetchall()
+        return [self.conninfo, *(make_conninfo(self.conninfo, host=host, port=port) for host, port in nodes)]
+
+    def everywhere(self, command: str, *names: str) -> None:
+        for conninfo in self.machines:
+            with psycopg.connect(conninfo, autocommit=True) as connection:
+                connection.execute(sql.SQL(command).format(*map(sql.Identifier, names)))
+
+    @contextmanager
+    def clone(self, template: str = TEMPLATE) -> Iterator[Database]:
+        name = f"test_{os.getpid()}_{next(self.numbers)}"
+        made_from = f"{template}_{os.getpid()}" if template == TEMPLATE else template
+        self.everywhere("create database {} template {} strategy file_copy", name, made_from)
+        try:
+            yield self.database(name)
+        finally:
+            self.everywhere("drop database {} with (force)", name)
+
+    @contextmanager
+    def with_template(self) -> Iterator[Server]:
+        """Make the database to clone: migrated and distributed."""
+        name = f"{TEMPLATE}_{os.getpid()}"
+        self.everywhere("create database {}", name)
+        for conninfo in self.machines:
+            with psycopg.connect(make_conninfo(conninfo, dbname=name), autocommit=True) as connection:
+                connection.execute("create extension citus")
+        with psycopg.connect(self.conninfo, autocommit=True) as connection:
+            nodes = connection.execute(
+                "select nodename, nodeport, groupid from pg_dist_node order by groupid"
+            ).fetchall()
+        with psycopg.connect(make_conninfo(self.conninfo, dbname=name), autocommit=True) as connection:
+            for host, port, group in nodes:
+                adding = "citus_set_coordinator_host(%s, %s)" if group == 0 else "citus_add_node(%s, %s)"
+                connection.execute(f"select {adding}".encode(), (host, port))
+        migrate(self.database(name))
+        for _ in distribute(self.database(name), SHARDS):
+            pass
+        self.everywhere("alter database {} allow_connections false", name)
+        self.everywhere(
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = "
+            + sql.Literal(name).as_string()
+        )
+        try:
+            yield self
+        finally:
+            self.everywhere("drop database {} with (force)", name)
+
+
 class Servers:
     """The servers of a session, each started when the first test asks for it."""
 
@@ -92,6 +150,15 @@ class Servers:
         self.stack = ExitStack()
         self.folder = Path(tempfile.mkdtemp(prefix="crm-tests-"))  # short, so that a socket's path fits
         self.stack.callback(shutil.rmtree, self.folder)
+
+    def cluster(self) -> Server:
+        """The cluster that CRM_TEST_CITUS_URL names."""
+        assert CITUS is not None
+        if Path() not in self.started:
+            self.started[Path()] = self.stack.enter_context(
+                Cluster(CITUS, bundled_binaries(), count(1)).with_template()
+            )
+        return self.started[Path()]
 
     def over(self, binaries: Path) -> Server:
         if LOCALE and LOCALE.startswith("icu:"):

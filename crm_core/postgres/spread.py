@@ -1,0 +1,278 @@
+"""Several machines (Citus): the same SQL, with the functions of sql/routines that read tables written out.
+
+A worker has only its part of each table, so a function that reads tables cannot be called there. Where the database is
+distributed, each call of such a function is replaced by its body before a statement is sent, and in the routines when
+they are created: then Citus sees which tables a statement reads, and sends it to where the rows are. One server does
+the same by itself when it plans a statement, so nothing of this concerns it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any
+
+import psycopg
+from psycopg.rows import TupleRow
+
+from crm_core.postgres.schema_version import routines
+from crm_core.resources import SQL, statement
+
+_FUNCTION = re.compile(
+    r"function (\w+)\((.*?)\)\s*returns (.*?)\s*language sql\b.*?"
+    r"(?:as \$\$(?P<quoted>.*?)\$\$;|begin atomic(?P<atomic>.*?);\s*end;)",
+    re.DOTALL,
+)
+_READS = re.compile(r"(?<!distinct )\b(?:from|join)\s+[a-z]")
+_EMPTY_LIST = re.compile(r"\bselect\s+from\b")
+_ATOMIC = re.compile(r"begin atomic\n(.*?);\s*end;", re.DOTALL)
+_TEMPORARY = re.compile(r"\btemporary (?=view)|(?<=\)) on commit drop")
+_COMMENT = re.compile(r"--[^\n]*")
+_ALIAS = re.compile(
+    r"(?:\s+as)?\s+(?!(?:on|where|cross|left|join|order|group|union|limit|window|having|intersect|except|offset)\b)(\w+)(?!\()"
+)
+# Nor does it look anything up for a row of no distributed table: there the caller's own row of a drop is read.
+# It does not return what an INSERT of many shards returns under an alias: such rows are counted where they went.
+_COUNTED_INSERT = re.compile(
+    r"with (\w+) as \(\s*(?P<insert>insert into (?P<table>\w+) .*)\s+returning [^()]*\n\)\n(?P<select>select .*?)\s+from \1",
+    re.DOTALL,
+)
+_OWN = "staged_change own where own.entity_uid = {caller}.entity_uid and own.row_no = {caller}.row_no"
+_OWN_ROW = {
+    r"as is_ahead\s+from snapshot (\w+)\s+where": "as is_ahead from snapshot \\1 cross join {own} and",
+    r"from snapshot where acts\)": "from snapshot where acts and {caller}.entity_uid is not null)",
+    r"select true as is_new\s+where": "select true as is_new from {own} and",
+    r"end as hashdiff\s+\) asserted": "end as hashdiff from {own}) asserted",
+    r"from unnest\(.*?\) as listed \(code, detail_value, hashdiff\)": "from (select unnest(own.detail_types) as code, unnest(own.detail_values) as detail_value,"
+    " unnest(own.detail_hashdiffs) as hashdiff from {own}) as listed",
+}
+# Citus does not join laterally to a row that comes from no table: where the caller has a table, it is joined to that.
+_ONE_ROW = re.compile(
+    r"select (?P<values>.*?)\s+from \(values \(1\)\) as one \(row\)\s+(?P<joins>.*?)(?P<where>\n    where .*)?",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Routine:
+    """A function of one SELECT that reads tables."""
+
+    name: str
+    parameters: tuple[tuple[str, str], ...]  # name and type
+    columns: tuple[str, ...]  # of what it returns; none if it returns one value
+    body: str
+
+
+@cache
+def _readers() -> dict[str, Routine]:
+    """Return the functions to write out, by name."""
+    found = {}
+    for each in routines():
+        for part in _COMMENT.sub("", each.text).split("create or replace "):
+            match = _FUNCTION.match(part)
+            if match is None:
+                continue
+            name, parameters, returns = match[1], match[2], match[3]
+            body = (match["quoted"] or match["atomic"]).strip()
+            table = re.fullmatch(r"table\s*\((.*)\)", returns, re.DOTALL)
+            columns = tuple(declared for declared, _ in _declarations(table[1])) if table else ()
+            found[name] = Routine(name, _declarations(parameters), columns, body)
+    readers = {name for name, each in found.items() if each.body.startswith("select") and _READS.search(each.body)}
+    return {name: found[name] for name in readers}
+
+
+def _definitions(text: str) -> list[str]:
+    """Return the statements of a file of routines."""
+    return ["create or replace " + part for part in _COMMENT.sub("", text).split("create or replace ")[1:]]
+
+
+def spread_routines(text: str) -> str:
+    """Return a file of routines as a distributed database gets it: what is written out elsewhere is left out.
+
+    The names in a view are resolved when it is made, as if the schema in which it is were in force.
+    """
+    made = []
+    for definition in _definitions(text):
+        kind, name = definition.split(maxsplit=5)[3:5]
+        if kind == "function" and name.partition("(")[0] in _readers():
+            made.append(_ATOMIC.sub(r"as $$\1\n$$;", definition))  # it is there, but nothing calls it
+            continue
+        schema, dot, _ = name.rpartition(".")
+        if dot:
+            made += [
+                f"select set_config('search_path', '{schema}, ' || current_setting('search_path'), true);",
+                definition,
+            ]
+            made.append(
+                f"select set_config('search_path', regexp_replace(current_setting('search_path'), '^{schema}, ', ''), true);"
+            )
+        else:
+            made.append(definition)
+    return _TEMPORARY.sub("", written_out("\n".join(made))).replace("temporary table", "unlogged table")
+
+
+@cache
+def _instead() -> dict[str, str]:
+    """Return the statements that a distributed database needs in another form: those of sql/spread."""
+    names = [
+        path.relative_to(SQL / "spread").with_suffix("").as_posix() for path in (SQL / "spread").glob("*/**/*.sql")
+    ]
+    return {statement(name): statement(f"spread/{name}") for name in names}
+
+
+class _WritesOut:
+    """What a cursor of a distributed database sends."""
+
+    def execute(self, query: Any, params: Any = None, **more: Any) -> Any:
+        sent = _sent(query, params)
+        if isinstance(sent, str) and (parts := _COUNTED_INSERT.fullmatch(sent)):
+            super().execute(parts["insert"], params, **more)  # type: ignore[misc]
+            sent = f"{parts['select']} from {parts['table']}"
+            params = params if "%(" in sent else None
+        return super().execute(sent, params, **more)  # type: ignore[misc]
+
+    def executemany(self, query: Any, params_seq: Any, **more: Any) -> Any:
+        return super().executemany(_sent(query, ()), params_seq, **more)  # type: ignore[misc]
+
+    def copy(self, query: Any, params: Any = None, **more: Any) -> Any:
+        return super().copy(_sent(query, params), params, **more)  # type: ignore[misc]
+
+
+class SpreadCursor(_WritesOut, psycopg.Cursor[TupleRow]):
+    """A cursor of a distributed database."""
+
+
+class SpreadServerCursor(_WritesOut, psycopg.ServerCursor[TupleRow]):
+    """The same of results that stay at the server."""
+
+
+def _sent(query: Any, params: Any) -> Any:
+    if not isinstance(query, str):
+        return query
+    return written_out(_instead().get(query, query), has_values=params is not None)
+
+
+def write_out(connection: psycopg.Connection[TupleRow]) -> None:
+    """Let a connection send what a distributed database can run."""
+    connection.cursor_factory = SpreadCursor
+    connection.server_cursor_factory = SpreadServerCursor
+
+
+def is_spread(connection: psycopg.Connection[TupleRow]) -> bool:
+    """Return whether the database of a connection is distributed."""
+    return connection.cursor_factory is SpreadCursor
+
+
+def look(connection: psycopg.Connection[TupleRow]) -> None:
+    """Find out whether the database has Citus and its tables are distributed; if so, write out what is sent."""
+    row = connection.execute(statement("server/is_spread")).fetchone()
+    if row and row[0]:
+        write_out(connection)
+
+
+def _declarations(text: str) -> tuple[tuple[str, str], ...]:
+    """Return the names and types in a list of parameters or columns."""
+    parts = [part.split(" default ")[0].split(maxsplit=1) for part in _arguments(text)]
+    return tuple((name, type_.strip()) for name, type_ in parts)
+
+
+def _arguments(text: str) -> list[str]:
+    """Split at the commas that stand in no bracket and in no quotes."""
+    parts, depth, quoted, begin = [], 0, False, 0
+    for place, letter in enumerate(text):
+        if letter == "'":
+            quoted = not quoted
+        elif quoted:
+            continue
+        elif letter in "([":
+            depth += 1
+        elif letter in ")]":
+            depth -= 1
+        elif letter == "," and depth == 0:
+            parts.append(text[begin:place].strip())
+            begin = place + 1
+    last = text[begin:].strip()
+    return [*parts, last] if last else parts
+
+
+def _closing(text: str, opening: int) -> int:
+    """Return the place of the bracket that closes the one at a place."""
+    depth, quoted = 0, False
+    for place in range(opening, len(text)):
+        letter = text[place]
+        if letter == "'":
+            quoted = not quoted
+        elif not quoted and letter == "(":
+            depth += 1
+        elif not quoted and letter == ")":
+            depth -= 1
+            if depth == 0:
+                return place
+    message = f"a bracket is not closed: {text[opening : opening + 60]}"
+    raise ValueError(message)
+
+
+@lru_cache(maxsize=1024)
+def written_out(text: str, *, has_values: bool = False) -> str:
+    """Return SQL with every call of a function that reads tables replaced by the function's body.
+
+    `has_values`: the text has placeholders of psycopg, so that a percent sign is doubled.
+    """
+    calls = re.compile(rf"(?<![\w.])(?<!function )({'|'.join(map(re.escape, _readers()))})\(")
+    text = _COMMENT.sub("", text)
+    begin = 0
+    while match := calls.search(text, begin):
+        closing = _closing(text, match.end() - 1)
+        routine = _readers()[match[1]]
+        before = text[: match.start()]
+        caller = text[match.end() : closing].partition(".")[0].strip()
+        body = _body(routine, _arguments(text[match.end() : closing]), has_values=has_values)
+        after = closing + 1
+        if routine.columns:
+            alias = _ALIAS.match(text, after)
+            name = alias[1] if alias else routine.name
+            after = alias.end() if alias else after
+            if before.rstrip().endswith("cross join lateral"):
+                body = _of_a_staged_row(body, caller)
+                joined = _ONE_ROW.fullmatch(body)
+                if joined:
+                    before = before.rstrip().removesuffix("cross join lateral")
+                    body = (
+                        f"{joined['joins']}\n    cross join lateral (select {joined['values']}{joined['where'] or ''})"
+                    )
+                else:
+                    body = f"({body})"
+            else:
+                body = f"({body})"
+            body += f" as {name} ({', '.join(routine.columns)})"
+        else:
+            body = f"({body})"
+        text = before + body + text[after:]
+        begin = len(before)  # the body may call others
+    return _EMPTY_LIST.sub("select 1 from", text)
+
+
+def _of_a_staged_row(body: str, caller: str) -> str:
+    own = _OWN.format(caller=caller)
+    for pattern, instead in _OWN_ROW.items():
+        body = re.sub(pattern, instead.replace("{own}", own).replace("{caller}", caller), body)
+    return body
+
+
+def _body(routine: Routine, arguments: list[str], *, has_values: bool) -> str:
+    """Return a function's body with the arguments in the place of its parameters."""
+    if len(arguments) != len(routine.parameters):
+        message = f"{routine.name} takes {len(routine.parameters)} arguments and is given {len(arguments)}"
+        raise ValueError(message)
+    body = routine.body.replace("%", "%%") if has_values else routine.body
+    for alias in {alias for argument in arguments for alias in re.findall(r"\b([a-z]\w*)\.\w", argument)}:
+        body = re.sub(rf"(?<![\w.'%]){alias}(?![\w'(])", f"{alias}_", body)  # what it means in the body is another
+    given = {
+        name: f"({argument})::{type_}" for (name, type_), argument in zip(routine.parameters, arguments, strict=True)
+    }
+    if not given:
+        return body
+    names = re.compile(rf"(?<![\w.%])(?:{routine.name}\.)?({'|'.join(given)})(?![\w(])")
+    return names.sub(lambda match: given[match[1]], body)

@@ -1,0 +1,3 @@
+-- Drop the work tables of this merge.
+-- In, out: nothing.
+select drop_spread_stage()
