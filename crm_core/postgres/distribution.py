@@ -13,7 +13,7 @@ from crm_core.postgres.schema_version import require_schema
 from crm_core.postgres.spread import is_spread, write_out
 from crm_core.resources import statement
 
-WHOLE = ("entity_type", "detail_type", "source", "batch", "retraction", "snapshot", "source_key")
+WHOLE = ("entity_type", "detail_type", "source", "batch", "retraction", "snapshot", "source_key", "key_link")
 BY_ENTITY = ("entity", "entity_detail", "ledger", "repeat", "snapshot_reject", "snapshot_effect")
 
 

@@ -30,6 +30,7 @@ _EMPTY_LIST = re.compile(r"\bselect\s+from\b")
 _ATOMIC = re.compile(r"begin atomic\n(.*?);\s*end;", re.DOTALL)
 _TEMPORARY = re.compile(r"\btemporary (?=view)|(?<=\)) on commit drop")
 _COMMENT = re.compile(r"--[^\n]*")
+_KNOWN_AT = re.compile(r"set_config\('crm\.known_at', ((?:[^(),]|\([^()]*\))*), true\)")  # the workers are told too
 _ALIAS = re.compile(
     r"(?:\s+as)?\s+(?!(?:on|where|cross|left|join|order|group|union|limit|window|having|intersect|except|offset)\b)(\w+)(?!\()"
 )
@@ -94,7 +95,8 @@ def spread_routines(text: str) -> str:
     The names in a view are resolved when it is made, as if the schema in which it is were in force.
     """
     made = []
-    for definition in _definitions(text):
+    for part in _definitions(text):
+        definition = _FOLD_OF_ONE.sub(_fold_of_one, part)
         kind, name = definition.split(maxsplit=5)[3:5]
         if kind == "function" and name.partition("(")[0] in _readers():
             made.append(_ATOMIC.sub(r"as $$\1\n$$;", definition))  # it is there, but nothing calls it
@@ -113,13 +115,52 @@ def spread_routines(text: str) -> str:
     return _TEMPORARY.sub("", written_out("\n".join(made))).replace("temporary table", "unlogged table")
 
 
+# Statements about few entities that Citus does not take: their rows are fetched first, and it is finished at the coordinator.
+_FETCHED = ("query/audit_walk", "query/audit_entries", "query/diff")
+_ENTITY_TABLES = ("entity", "entity_detail", "ledger", "repeat", "snapshot_reject")
+_LIST = re.compile(
+    r"from \(\n(    select (?:entity\.)?\*\n.*limit %\(limit\)s offset %\(offset\)s)\n\) e\n(join entity_type .*)\n(order by .*)",
+    re.DOTALL,
+)
+_OF_THEN = "e.valid_from <= %(as_of)s and (e.valid_to > %(as_of)s or e.valid_to is null)"
+
+
+def _fetch(which: str) -> str:
+    """Return common table expressions that hide the tables with their rows of some entities."""
+    tables = [f"{name} as materialized (select * from {name} where {which})" for name in _ENTITY_TABLES]
+    named = " union all ".join(f"select batch_id, entity_uid from {name}" for name in _ENTITY_TABLES[2:])
+    return "with " + ", ".join([*tables, f"named_by_batch as ({named})"])
+
+
+# A request that is folded: its entity is fetched, and folded at the coordinator.
+_FOLD_OF_ONE = re.compile(r"array\(select d from single\.(entity|detail)_difference d\)")
+
+
+def _fold_of_one(match: re.Match[str]) -> str:
+    return f"""array({_fetch("entity_uid = its_uid")},
+        refolded as materialized (select its_uid as entity_uid, its_ts as since),
+        stated_change as materialized (select * from reopened_changes() reopened),
+        recorded_change as materialized (
+            select * from stated_change
+            union all select entity_uid, change_ts, 0, 0, 'delete', null, null, null from snapshot_ends())
+        select row(d.*)::single.{match[1]}_difference from {match[1]}_differences() d)"""
+
+
 @cache
 def _instead() -> dict[str, str]:
-    """Return the statements that a distributed database needs in another form: those of sql/spread."""
-    names = [
-        path.relative_to(SQL / "spread").with_suffix("").as_posix() for path in (SQL / "spread").glob("*/**/*.sql")
-    ]
-    return {statement(name): statement(f"spread/{name}") for name in names}
+    """Return the statements that a distributed database needs in another form."""
+    names = [path.relative_to(SQL / "spread").with_suffix("").as_posix() for path in (SQL / "spread").glob("*/**/*.sql")]
+    instead = {statement(name): statement(f"spread/{name}") for name in names}
+    for name in _FETCHED:
+        instead[statement(name)] = _fetch("entity_uid = any (%(entity_uids)s::uuid[])") + "\n" + statement(name)
+    for path in (SQL / "query").glob("entities_*.sql"):  # the page is found first, then read where its entities are
+        text = statement(f"query/{path.stem}")
+        which = _OF_THEN if "as_of" in path.stem else "e.is_current"
+        page = rf"from entity e\n\2\nwhere {which} and e.entity_uid = any (array(select entity_uid from (\n\1\n) page))\n\3"
+        instead[text] = _LIST.sub(page, text)
+    instead[statement("query/audit_of_all")] = statement("query/audit_of_few")
+    instead[statement("query/count_audit_of_all")] = statement("query/count_audit_of_few")
+    return instead
 
 
 class _WritesOut:
@@ -251,7 +292,7 @@ def written_out(text: str, *, has_values: bool = False) -> str:
             body = f"({body})"
         text = before + body + text[after:]
         begin = len(before)  # the body may call others
-    return _EMPTY_LIST.sub("select 1 from", text)
+    return _KNOWN_AT.sub(r"set_known_at(\1)", _EMPTY_LIST.sub("select 1 from", text))
 
 
 def _of_a_staged_row(body: str, caller: str) -> str:

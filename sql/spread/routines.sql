@@ -71,3 +71,20 @@ begin
     return null;
 end
 $$;
+
+-- Set crm.known_at for this transaction, also at the workers; see query/as_known.
+create or replace function set_known_at(known_at text) returns void language plpgsql
+set citus.propagate_set_commands = 'local' as $$
+begin
+    execute format('set local crm.known_at = %L', known_at);
+end
+$$;
+
+-- Return detail types in order of their codes, behind a lock that all share who write values. Citus would lock the rows on one machine
+-- after the other, so that two could wait for each other.
+create or replace function hold_detail_types(codes text[]) returns setof detail_type language plpgsql as $$
+begin
+    perform pg_advisory_xact_lock_shared(3141592, 66);
+    return query select t.* from detail_type t where codes is null or lower(t.code) = any (codes) order by t.code;
+end
+$$;
