@@ -9,12 +9,14 @@ the same by itself when it plans a statement, so nothing of this concerns it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 
 from crm_core.postgres.schema_version import routines
@@ -97,6 +99,8 @@ def spread_routines(text: str) -> str:
     made = []
     for part in _definitions(text):
         definition = _FOLD_OF_ONE.sub(_fold_of_one, part)
+        if definition.startswith("create or replace function field_runs_as_known"):
+            definition = definition.replace("as $$\n", "as $$\n#variable_conflict use_column\n", 1)
         kind, name = definition.split(maxsplit=5)[3:5]
         if kind == "function" and name.partition("(")[0] in _readers():
             made.append(_ATOMIC.sub(r"as $$\1\n$$;", definition))  # it is there, but nothing calls it
@@ -116,7 +120,26 @@ def spread_routines(text: str) -> str:
 
 
 # Statements about few entities that Citus does not take: their rows are fetched first, and it is finished at the coordinator.
-_FETCHED = ("query/audit_walk", "query/audit_entries", "query/diff")
+_OF_SOME = "entity_uid = any (%(entity_uids)s::uuid[])"
+_OF_ONE = "entity_uid = %(entity_uid)s::uuid"
+_WITHIN = "(valid_from > %(from)s and valid_from <= %(to)s) or (valid_to > %(from)s and valid_to <= %(to)s)"
+_FETCHED = {
+    "query/audit_walk": _OF_SOME,
+    "query/audit_entries": _OF_SOME,
+    "query/diff": _OF_SOME,
+    "query/compared": _OF_SOME,
+    "query/last_names": _OF_SOME,
+    "query/transitions": _OF_SOME,
+    "query/lanes": _OF_ONE,
+    "query/field_values": _OF_ONE,
+    "query/stream_transitions": f"entity_uid in (select entity_uid from entity where {_WITHIN}"
+    f" union select entity_uid from entity_detail where {_WITHIN})",
+}
+_BEGINNINGS = re.compile(
+    r"from unnest\(%\(beginnings\)s::text\[\]\) as wanted \(beginning\)\s+cross join lateral \(\s+select ([^()]*?)\s+from entity\s+"
+    r"where is_current\s+and (display_name >= .*?)\n\s+order by ([^()]*?)\n\s+limit %\(limit\)s\s+\) e",
+    re.DOTALL,
+)
 _ENTITY_TABLES = ("entity", "entity_detail", "ledger", "repeat", "snapshot_reject")
 _LIST = re.compile(
     r"from \(\n(    select (?:entity\.)?\*\n.*limit %\(limit\)s offset %\(offset\)s)\n\) e\n(join entity_type .*)\n(order by .*)",
@@ -125,9 +148,11 @@ _LIST = re.compile(
 _OF_THEN = "e.valid_from <= %(as_of)s and (e.valid_to > %(as_of)s or e.valid_to is null)"
 
 
-def _fetch(which: str) -> str:
+def _fetch(which: str, *, is_stated: bool = True) -> str:
     """Return common table expressions that hide the tables with their rows of some entities."""
     tables = [f"{name} as materialized (select * from {name} where {which})" for name in _ENTITY_TABLES]
+    if is_stated:
+        tables.append(f"stated_change as materialized (select * from stated_change where {which})")
     named = " union all ".join(f"select batch_id, entity_uid from {name}" for name in _ENTITY_TABLES[2:])
     return "with " + ", ".join([*tables, f"named_by_batch as ({named})"])
 
@@ -137,7 +162,7 @@ _FOLD_OF_ONE = re.compile(r"array\(select d from single\.(entity|detail)_differe
 
 
 def _fold_of_one(match: re.Match[str]) -> str:
-    return f"""array({_fetch("entity_uid = its_uid")},
+    return f"""array({_fetch("entity_uid = its_uid", is_stated=False)},
         refolded as materialized (select its_uid as entity_uid, its_ts as since),
         stated_change as materialized (select * from reopened_changes() reopened),
         recorded_change as materialized (
@@ -146,13 +171,30 @@ def _fold_of_one(match: re.Match[str]) -> str:
         select row(d.*)::single.{match[1]}_difference from {match[1]}_differences() d)"""
 
 
+def _with(tables: str, text: str) -> str:
+    """Put common table expressions before those that a statement has already."""
+    copied, opening, rest = text.partition("copy (\n") if text.startswith("copy (") else ("", "", text)
+    joint = ", " if rest.startswith("with ") else "\n"
+    return copied + opening + tables + joint + rest.removeprefix("with ")
+
+
 @cache
 def _instead() -> dict[str, str]:
     """Return the statements that a distributed database needs in another form."""
-    names = [path.relative_to(SQL / "spread").with_suffix("").as_posix() for path in (SQL / "spread").glob("*/**/*.sql")]
+    names = [
+        path.relative_to(SQL / "spread").with_suffix("").as_posix() for path in (SQL / "spread").glob("*/**/*.sql")
+    ]
     instead = {statement(name): statement(f"spread/{name}") for name in names}
-    for name in _FETCHED:
-        instead[statement(name)] = _fetch("entity_uid = any (%(entity_uids)s::uuid[])") + "\n" + statement(name)
+    for name, which in _FETCHED.items():
+        instead[statement(name)] = _with(_fetch(which), statement(name))
+    for name in ("query/search", "query/search_by_beginning"):
+        wanted = "exists (select 1 from unnest(%(beginnings)s::text[]) as wanted (beginning) where \\2)"
+        found = f"from (select \\1 from entity where is_current and {wanted} order by \\3 limit %(limit)s * cardinality(%(beginnings)s::text[])) e"
+        instead[statement(name)] = _BEGINNINGS.sub(found, statement(name))
+    name = "query/count_transitions"
+    instead[statement(name)] = statement(name).replace(
+        "(select count(*) from detail_type)", "32767"
+    )  # as many as can be
     for path in (SQL / "query").glob("entities_*.sql"):  # the page is found first, then read where its entities are
         text = statement(f"query/{path.stem}")
         which = _OF_THEN if "as_of" in path.stem else "e.is_current"
@@ -163,22 +205,52 @@ def _instead() -> dict[str, str]:
     return instead
 
 
+_SEVERAL = re.compile(r"(stream_|count_)?(entities_|diff|transition|compare|search|sample|by_type)")
+
+
+@cache
+def _gates() -> dict[str, str]:
+    """Return what a statement waits for: one that reads several entities for the drops that are being committed.
+
+    The feed waits for all that is being committed, and keeps more from it meanwhile.
+    """
+    names = [path.stem for path in (SQL / "query").glob("*.sql") if _SEVERAL.match(path.stem)]
+    gates = {statement(f"query/{name}"): statement("spread/pass_gate") for name in names}
+    return gates | {statement("query/changes"): statement("spread/stop_commits")}
+
+
 class _WritesOut:
     """What a cursor of a distributed database sends."""
 
+    connection: psycopg.Connection[TupleRow]
+
     def execute(self, query: Any, params: Any = None, **more: Any) -> Any:
-        sent = _sent(query, params)
-        if isinstance(sent, str) and (parts := _COUNTED_INSERT.fullmatch(sent)):
-            super().execute(parts["insert"], params, **more)  # type: ignore[misc]
-            sent = f"{parts['select']} from {parts['table']}"
-            params = params if "%(" in sent else None
-        return super().execute(sent, params, **more)  # type: ignore[misc]
+        with self._behind_gate(query):
+            sent = _sent(query, params)
+            if isinstance(sent, str) and (parts := _COUNTED_INSERT.fullmatch(sent)):
+                super().execute(parts["insert"], params, **more)  # type: ignore[misc]
+                sent = f"{parts['select']} from {parts['table']}"
+                params = params if "%(" in sent else None
+            return super().execute(sent, params, **more)  # type: ignore[misc]
 
     def executemany(self, query: Any, params_seq: Any, **more: Any) -> Any:
         return super().executemany(_sent(query, ()), params_seq, **more)  # type: ignore[misc]
 
-    def copy(self, query: Any, params: Any = None, **more: Any) -> Any:
-        return super().copy(_sent(query, params), params, **more)  # type: ignore[misc]
+    @contextmanager
+    def copy(self, query: Any, params: Any = None, **more: Any) -> Iterator[psycopg.Copy]:
+        with self._behind_gate(query), super().copy(_sent(query, params), params, **more) as copy:  # type: ignore[misc]
+            yield copy
+
+    @contextmanager
+    def _behind_gate(self, query: Any) -> Iterator[None]:
+        gate = _gates().get(query) if isinstance(query, str) else None
+        if gate is None:
+            yield
+            return
+        is_within = self.connection.info.transaction_status == TransactionStatus.INTRANS
+        with nullcontext() if is_within else self.connection.transaction():
+            psycopg.Cursor(self.connection).execute(gate)
+            yield
 
 
 class SpreadCursor(_WritesOut, psycopg.Cursor[TupleRow]):

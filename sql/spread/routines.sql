@@ -7,7 +7,7 @@ declare
     stage text := 'stage_' || pg_current_xact_id();
     home text := current_schema();
 begin
-    perform set_config('citus.multi_shard_modify_mode', 'sequential', true);
+    perform set_config('citus.multi_shard_modify_mode', 'sequential', true), set_config('crm.shuts_gate', 'yes', true);
     execute format('create schema %I', stage);
     perform set_config('search_path', stage || ', ' || current_setting('search_path'), true);
     perform create_stage();
@@ -52,13 +52,13 @@ end
 $$;
 
 -- Give a batch the moment when it is committed (see stamp_batch). Each machine commits by itself: so who reads several entities passes
--- a gate first, which what is more than a request shuts until all have committed.
+-- a gate first, which a merge shuts until all have committed.
 create or replace function stamp_spread_batch() returns trigger language plpgsql
 set citus.all_modifications_commutative = on as $$
 declare
     moment timestamptz;
 begin
-    if new.source <> 'request' then
+    if current_setting('crm.shuts_gate', true) = 'yes' then
         perform pg_advisory_xact_lock(3141592, 65);
     end if;
     perform pg_advisory_xact_lock_shared(3141592, 64);
