@@ -101,6 +101,7 @@ def spread_routines(text: str) -> str:
         definition = _FOLD_OF_ONE.sub(_fold_of_one, part)
         if definition.startswith("create or replace function field_runs_as_known"):
             definition = definition.replace("as $$\n", "as $$\n#variable_conflict use_column\n", 1)
+            definition = definition.replace("force_generic_plan", "force_custom_plan")
         kind, name = definition.split(maxsplit=5)[3:5]
         if kind == "function" and name.partition("(")[0] in _readers():
             made.append(_ATOMIC.sub(r"as $$\1\n$$;", definition))  # it is there, but nothing calls it
@@ -200,8 +201,8 @@ def _instead() -> dict[str, str]:
         which = _OF_THEN if "as_of" in path.stem else "e.is_current"
         page = rf"from entity e\n\2\nwhere {which} and e.entity_uid = any (array(select entity_uid from (\n\1\n) page))\n\3"
         instead[text] = _LIST.sub(page, text)
-    instead[statement("query/audit_of_all")] = statement("query/audit_of_few")
-    instead[statement("query/count_audit_of_all")] = statement("query/count_audit_of_few")
+    for name in ("audit_of", "count_audit_of"):
+        instead[statement(f"query/{name}_all")] = statement(f"spread/query/{name}_few")
     return instead
 
 

@@ -13,7 +13,7 @@ begin
     perform create_stage();
     create index on staged_change (entity_uid, row_no);
     perform create_distributed_table(stage || '.' || name, 'entity_uid', colocate_with => home || '.entity')
-    from unnest(array['staged_change', 'stated_key', 'named_entity', 'recorded_change', 'entity_difference', 'detail_difference']) as name;
+    from unnest(array['staged_change', 'named_entity', 'recorded_change', 'entity_difference', 'detail_difference']) as name;
 end
 $$;
 
@@ -86,5 +86,148 @@ create or replace function hold_detail_types(codes text[]) returns setof detail_
 begin
     perform pg_advisory_xact_lock_shared(3141592, 66);
     return query select t.* from detail_type t where codes is null or lower(t.code) = any (codes) order by t.code;
+end
+$$;
+
+-- Lock what the staged changes name, and give those that name it by a linked key the entity of the link, as the same function of one
+-- server: but a row of another entity can lie on another machine, so it is taken out and put in again.
+create or replace function follow_keys(out has_keys boolean, out has_stated boolean) language plpgsql as $$
+begin
+    has_stated := exists (select 1 from stated_key limit 1);
+    has_keys := has_stated or (select count(*) from staged_change where key_uid is not null) > 0;
+    if not has_keys then
+        return;
+    end if;
+    create temporary table moved_change on commit drop as
+    select s.row_no, s.key_uid, s.entity_uid as former, k.entity_uid, s.change_ts, s.op, s.display_name, s.entity_type_id, s.hashdiff,
+           s.detail_types, s.detail_values, s.detail_hashdiffs, s.source_id, s.source_key
+    from staged_change s
+    join source_key k on k.key_uid = s.key_uid and k.entity_uid <> k.key_uid
+    where s.entity_uid = s.key_uid;
+    insert into moved_change
+    select s.row_no, s.key_uid, s.entity_uid, k.entity_uid, s.change_ts, s.op, s.display_name, s.entity_type_id, s.hashdiff,
+           s.detail_types, s.detail_values, s.detail_hashdiffs, s.source_id, s.source_key
+    from (
+        select * from staged_change c where c.key_uid = any (array(select key_uid from stated_key))
+    ) s
+    join stated_key k on k.key_uid = s.key_uid
+    where s.entity_uid = s.key_uid and not exists (select 1 from moved_change m where m.row_no = s.row_no);
+    perform lock_buckets(array(
+        select distinct get_byte(uuid_send(uid), 0) >> 2 as bucket
+        from (
+            select distinct entity_uid as uid from staged_change
+            union all
+            select distinct key_uid from staged_change where key_uid is not null
+            union all
+            select entity_uid from moved_change
+            union all
+            select key_uid from stated_key
+        ) named
+        order by bucket));
+    delete from staged_change s using moved_change m where s.entity_uid = m.former and s.row_no = m.row_no;
+    insert into staged_change (row_no, entity_uid, change_ts, op, display_name, entity_type_id, hashdiff,
+                               detail_types, detail_values, detail_hashdiffs, source_id, source_key, key_uid)
+    select row_no, entity_uid, change_ts, op, display_name, entity_type_id, hashdiff,
+           detail_types, detail_values, detail_hashdiffs, source_id, source_key, key_uid
+    from moved_change;
+    drop table moved_change;
+    if not has_stated then
+        return;
+    end if;
+    if 0 < (
+        with stated as materialized (select row_no, key_uid, entity_uid from stated_key),
+        named as materialized (
+            select row_no, entity_uid from staged_change where row_no = any (array(select row_no from stated_key))
+        ),
+        recorded as materialized (
+            select distinct l.entity_uid
+            from ledger l
+            where l.entity_uid = any (array(select key_uid from stated_key)) and l.acts and l.op <> 'patch'
+        )
+        select count(*)
+        from stated s
+        join named c on c.row_no = s.row_no
+        left join source_key k on k.key_uid = s.key_uid and k.entity_uid <> k.key_uid
+        left join recorded on recorded.entity_uid = s.key_uid and k.key_uid is null
+        where c.entity_uid <> s.entity_uid or coalesce(k.entity_uid, recorded.entity_uid) <> s.entity_uid
+    ) then
+        raise serialization_failure using message = 'a key was given to another entity meanwhile';
+    end if;
+end
+$$;
+
+-- Give the rejected rows of a snapshot that name their entity by a linked key the entity of the link, in the same way.
+create or replace function follow_keys_of_rejects() returns void language plpgsql as $$
+begin
+    create temporary table moved_reject on commit drop as
+    select r.entity_uid as former, k.entity_uid
+    from staged_reject r
+    join source_key k on k.key_uid = r.entity_uid and k.entity_uid <> k.key_uid;
+    delete from staged_reject r using moved_reject m where r.entity_uid = m.former;
+    insert into staged_reject (entity_uid) select entity_uid from moved_reject;
+    drop table moved_reject;
+end
+$$;
+
+-- Create the work table of an undo (see sql/undo/30_create_affected.sql), distributed.
+create or replace function create_spread_affected() returns void language plpgsql as $$
+declare
+    stage text := current_schema();
+begin
+    create unlogged table affected_change (
+        entity_uid uuid, change_ts timestamptz, batch_id bigint, row_no integer, acts boolean,
+        is_kept boolean, of_batch_id bigint, of_row_no integer);
+    perform create_distributed_table(stage || '.affected_change', 'entity_uid', colocate_with => stage || '.staged_change');
+end
+$$;
+
+-- Date staged changes as sql/change/date_undated.sql does.
+create or replace function date_undated(lines integer[]) returns void language plpgsql as $$
+begin
+    create temporary table undated on commit drop as
+    select s.row_no, s.entity_uid, s.change_ts from staged_change s where s.row_no = any (lines);
+    create temporary table dated (row_no integer, entity_uid uuid, change_ts timestamptz) on commit drop;
+    insert into dated
+    with known as materialized (
+        select l.entity_uid, max(l.change_ts) as at
+        from ledger l where l.entity_uid = any (array(select entity_uid from undated)) group by l.entity_uid
+    ),
+    staged as materialized (
+        select s.entity_uid, max(s.change_ts) as at
+        from staged_change s
+        where s.entity_uid = any (array(select entity_uid from undated)) and s.row_no <> all (lines)
+        group by s.entity_uid
+    ),
+    ahead as materialized (
+        select n.entity_uid, max(s.at) as at
+        from (select distinct entity_uid from undated) n
+        join snapshot s on s.acts and s.at >= now()
+        group by n.entity_uid
+    )
+    select u.row_no, u.entity_uid, greatest(u.change_ts, known.at + interval '1 microsecond', staged.at + interval '1 microsecond',
+                                            ahead.at + interval '1 microsecond')
+    from undated u
+    left join known using (entity_uid)
+    left join staged using (entity_uid)
+    left join ahead using (entity_uid);
+    update staged_change s set change_ts = d.change_ts from dated d where s.entity_uid = d.entity_uid and s.row_no = d.row_no;
+    drop table undated, dated;
+end
+$$;
+
+-- Find what sql/merge/22_find_unlisted.sql finds.
+create or replace function find_unlisted(its_at timestamptz, its_types smallint[]) returns bigint language plpgsql as $$
+begin
+    insert into unlisted_entity (entity_uid, at, display_name, is_ending)
+    select x.entity_uid, its_at, x.display_name,
+           x.valid_to is null or x.valid_to > its_at
+           or exists (select 1 from entity e where e.entity_uid = x.entity_uid and e.valid_from = its_at)
+    from entity x
+    where x.valid_from < its_at and (x.valid_to >= its_at or x.valid_to is null) and x.entity_type_id = any (its_types)
+      and not exists (select 1 from staged_change s where s.entity_uid = x.entity_uid)
+      and not exists (select 1 from staged_reject r where r.entity_uid = x.entity_uid);
+    return (
+        select count(*) from entity x
+        where x.valid_from < its_at and (x.valid_to >= its_at or x.valid_to is null) and x.entity_type_id = any (its_types));
 end
 $$;

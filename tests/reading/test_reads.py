@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -42,10 +43,10 @@ def crowd(any_connection: Connection) -> Connection:
     ]
     changes += [an_entity("who 0", at=3, op="delete"), an_entity("who 1", at=3, name="ada", email=None)]
     changes += [an_entity("who 8", at=4, type_="INSTITUTION", name="Zoë", email="8@x.org")]
+    changes = [
+        replace(change, entity_uid=NOBODY) if change.entity_uid == uid("who 8") else change for change in changes
+    ]
     record(any_connection, types, changes, Origin("tester", "fixture"))
-    any_connection.execute("update entity set entity_uid = %s where entity_uid = %s", (NOBODY, uid("who 8")))
-    any_connection.execute("update entity_detail set entity_uid = %s where entity_uid = %s", (NOBODY, uid("who 8")))
-    any_connection.execute("update ledger set entity_uid = %s where entity_uid = %s", (NOBODY, uid("who 8")))
     return any_connection
 
 
