@@ -98,7 +98,8 @@ def spread_routines(text: str) -> str:
     """
     made = []
     for part in _definitions(text):
-        definition = _FOLD_OF_ONE.sub(_fold_of_one, part)
+        definition = _ASSIGNED.sub(r"select array_agg(each) into \1 from (\2) as found (each);", part)
+        definition = _FOLD_OF_ONE.sub(_fold_of_one, definition)
         if definition.startswith("create or replace function field_runs_as_known"):
             definition = definition.replace("as $$\n", "as $$\n#variable_conflict use_column\n", 1)
             definition = definition.replace("force_generic_plan", "force_custom_plan")
@@ -159,11 +160,12 @@ def _fetch(which: str, *, is_stated: bool = True) -> str:
 
 
 # A request that is folded: its entity is fetched, and folded at the coordinator.
-_FOLD_OF_ONE = re.compile(r"array\(select d from single\.(entity|detail)_difference d\)")
+_FOLD_OF_ONE = re.compile(r"\(select d from single\.(entity|detail)_difference d\)")
+_ASSIGNED = re.compile(r"(of_entity|of_details) := array\((.*?)\);\n", re.DOTALL)  # its type is not known to a worker as a parameter
 
 
 def _fold_of_one(match: re.Match[str]) -> str:
-    return f"""array({_fetch("entity_uid = its_uid", is_stated=False)},
+    return f"""({_fetch("entity_uid = its_uid", is_stated=False)},
         refolded as materialized (select its_uid as entity_uid, its_ts as since),
         stated_change as materialized (select * from reopened_changes() reopened),
         recorded_change as materialized (

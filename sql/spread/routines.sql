@@ -231,3 +231,15 @@ begin
         where x.valid_from < its_at and (x.valid_to >= its_at or x.valid_to is null) and x.entity_type_id = any (its_types));
 end
 $$;
+
+-- Lock batches without locking their rows, which lie on all machines, and let this transaction use one connection for each machine.
+create or replace function lock_batches(batches bigint[]) returns void language plpgsql as $$
+declare
+    batch bigint;
+begin
+    perform set_config('citus.multi_shard_modify_mode', 'sequential', true);
+    for batch in select distinct b from unnest(batches) as b order by b loop
+        perform pg_advisory_xact_lock(hashtextextended(batch::text, 3));
+    end loop;
+end
+$$;
