@@ -6,7 +6,6 @@ too, as far as it does not need one server.
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 from collections.abc import Iterator
@@ -146,8 +145,9 @@ def answers(connection: Connection) -> dict[str, object]:
     """What the reads answer, without the moments of recording."""
     types = reference_types(connection)
 
-    def without_moments(documents: object) -> str:
-        return re.sub(r'"(recorded_at|request_id)": ?"[^"]*"', "", json.dumps(documents))
+    def without_moments(answer: object) -> str:
+        text = "\n".join(answer) if isinstance(answer, list | tuple) else str(answer)
+        return re.sub(r'"recorded_at":"[^"]*"', "", text)
 
     (middle,) = connection.execute("select recorded_at from batch where batch_id = 4").fetchone() or ()
     found: dict[str, object] = {}
@@ -180,5 +180,7 @@ def test_drops_requests_a_snapshot_and_an_undo_give_the_tables_and_answers_of_on
         for name, rows in expected.items():
             assert found[name] == rows, name
         assert all(len(rows) > 0 for rows in expected.values())
-        assert answers(spread) == answers(one)
+        asked, answered = answers(one), answers(spread)
+        for name, answer in asked.items():
+            assert answered[name] == answer, name
         assert [(c.name, c.examples) for c in check(spread) if not c.holds] == []
