@@ -18,7 +18,7 @@ CODE = "\n".join(
 STATEMENTS = sorted(
     str(path.relative_to(SQL).with_suffix(""))
     for path in SQL.rglob("*.sql")
-    if path.parent.name not in ("ddl", "routines")
+    if path.parent.name not in ("ddl", "routines") and "spread" not in path.parts
 )
 MERGE = [name for name in STATEMENTS if name.startswith("merge/")]
 SHARED = [f"routines/{path.stem}" for path in sorted((SQL / "routines").glob("[2-6]*.sql"))]  # what merges run

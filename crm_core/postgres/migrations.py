@@ -154,6 +154,7 @@ def _applied_routines(connection: Connection) -> list[Part]:
         parts.append(_with_values(connection, "server/record_routines", {"name": each.name, "sha256": each.sha256}))
     if is_spread(connection):
         parts.append(Part(statement("spread/routines"), "spread/routines"))
+        parts.append(Part(statement("spread/stamp_batches")))  # what it calls was dropped, and the trigger with it
     views = {name for each in wanted for kind, name in _ROUTINE.findall(each.text) if kind == "view"}
     grants = connection.execute(statement("server/grants_of_views")).fetchall()
     return parts + [Part(command) for view, command in grants if view in views]
@@ -167,7 +168,12 @@ def _dropped_routines(connection: Connection) -> list[Part]:
 
 
 def _drops(connection: Connection) -> list[Part]:
-    names = [name for each in routines() for _, name in _ROUTINE.findall(each.text) if "." not in name]
+    names = [
+        name
+        for text in (*(each.text for each in routines()), statement("spread/routines"))
+        for _, name in _ROUTINE.findall(text)
+        if "." not in name
+    ]
     drops = connection.execute(statement("server/drop_routines"), {"names": names}).fetchall()
     return [Part(str(command)) for (command,) in drops]
 

@@ -17,6 +17,7 @@ begin
 end
 $$;
 
+-- Create those of a snapshot, in the same way.
 create or replace function create_spread_snapshot_stage() returns void language plpgsql as $$
 declare
     stage text := current_schema();
@@ -27,6 +28,7 @@ begin
 end
 $$;
 
+-- Drop the work tables, with their schema.
 create or replace function drop_spread_stage() returns void language plpgsql as $$
 declare
     stage text := 'stage_' || pg_current_xact_id();

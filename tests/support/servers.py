@@ -132,10 +132,10 @@ class Cluster(Server):
         for _ in distribute(self.database(name), SHARDS):
             pass
         self.everywhere("alter database {} allow_connections false", name)
-        self.everywhere(
-            "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = "
-            + sql.Literal(name).as_string()
-        )
+        for conninfo in self.machines:
+            with psycopg.connect(conninfo, autocommit=True) as connection:
+                others = "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s"
+                connection.execute(others, (name,))
         try:
             yield self
         finally:

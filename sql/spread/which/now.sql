@@ -1,0 +1,3 @@
+-- The versions that hold now.
+-- In: nothing. Out: a condition.
+e.is_current

@@ -1,0 +1,3 @@
+-- One entity.
+-- In: entity_uid. Out: a condition.
+entity_uid = %(entity_uid)s::uuid
