@@ -20,10 +20,11 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from crm_core.backup.archive import DUMP, MANIFEST, Manifest, copied, written_beside
 from crm_core.backup.programs import Program, program
 from crm_core.backup.tables import NOT_KEPT, count_rows, hold, tables
-from crm_core.errors import BackupFailed, BackupRefused, SchemaTooOld
+from crm_core.errors import BackupFailed, BackupRefused, DatabaseUnfit, SchemaTooOld
 from crm_core.postgres.connection import Connection, Database
 from crm_core.postgres.fitness import EXTENSIONS
 from crm_core.postgres.schema_version import current_revision, head_revision, too_new
+from crm_core.postgres.spread import is_spread
 from crm_core.resources import statement
 
 Progress = Callable[[str, int, int | None], None]  # the phase, how many bytes are done, and of how many if known
@@ -91,6 +92,9 @@ def _snapshot(database: Database) -> Iterator[_Snapshot]:
     The tables are locked before, for what changes their form would fit neither side of the snapshot; so are migrations.
     """
     with database.connect(autocommit=True) as gate, database.connect(options=UNBOUNDED) as connection:
+        if is_spread(gate):
+            cause = "the tables are distributed over several machines, and one file cannot hold them"
+            raise DatabaseUnfit(cause, "back up each machine: docs/operations.md, More than one machine")
         gate.execute(statement("backup/hold_schema"))
         _revision(gate)
         connection.execute(statement("query/one_snapshot"))

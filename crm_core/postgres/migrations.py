@@ -103,6 +103,9 @@ def plan(connection: Connection, revision: str = "head", *, folder: Path = SQL /
     if current and current > steps[-1].number:
         raise too_new(current, steps[-1].number)
     begin, end = int(current or 0), _goal(steps, current, revision)
+    if end < begin and is_spread(connection):
+        cause = "the tables are distributed over several machines, and their schema only goes up"
+        raise DatabaseError(cause, "to go back, restore the backups of the machines")
     if begin < end:
         require_fit(connection, is_new=current is None)
     parts = _steps(connection, steps, begin, end)

@@ -18,11 +18,12 @@ from builders import a_request, an_entity, day, reference_data, uid, write_drop
 from click.testing import CliRunner
 from servers import CITUS, SHARDS, Servers
 
+from crm_core.backup.taking import back_up
 from crm_core.cli.main import crm
 from crm_core.drops.ingest import Options, ingest_on
 from crm_core.drops.snapshots import SnapshotOptions
 from crm_core.drops.undo import undo_drop
-from crm_core.errors import DatabaseUnfit
+from crm_core.errors import DatabaseError, DatabaseUnfit
 from crm_core.model import Change
 from crm_core.postgres import spread
 from crm_core.postgres.connection import Connection, Database
@@ -131,8 +132,8 @@ TABLES = {  # all but when rows were written
     "snapshot": "select * from snapshot",
     "snapshot_effect": "select * from snapshot_effect",
     "batch": "select batch_id, actor, source, drop_sha256 from batch",
-    "drop_file": "select sha256, status, batch_id, rows_accepted, rows_changed, rows_unchanged, rows_late, rows_superseded,"
-    " entities_ended, entity_versions_added, detail_versions_added from drop_file",
+    "drop_file": "select sha256, status, batch_id, rows_accepted, rows_changed, rows_unchanged, rows_late,"
+    " rows_superseded, entities_ended, entity_versions_added, detail_versions_added from drop_file",
 }
 
 
@@ -291,3 +292,12 @@ def test_to_distribute_again_changes_nothing_and_a_migration_leaves_the_tables_w
     kinds = {str(name): str(kind) for name, kind, _ in before}
     assert {name for name, kind in kinds.items() if kind == "reference"} == {*WHOLE}
     assert {name for name, kind in kinds.items() if kind == "distributed"} == {*BY_ENTITY}
+
+
+@on_citus
+@pytest.mark.citus
+def test_what_is_not_for_several_machines_says_so(fresh_database: Database, tmp_path: Path) -> None:
+    with pytest.raises(DatabaseUnfit, match="back up each machine"):
+        back_up(fresh_database, tmp_path / "all.crm")
+    with pytest.raises(DatabaseError, match="only goes up"):
+        migrate(fresh_database, "-1")
