@@ -35,7 +35,8 @@ def distribute(database: Database, shards: int) -> Iterator[str]:
         kinds = dict(connection.execute(statement("spread/kinds")).fetchall())
         remove_routines(connection)
         connection.execute(statement("spread/make_room_for_stamps"))
-        connection.execute(statement("spread/stop_stamping"))
+        if "batch" not in kinds:
+            connection.execute(statement("spread/stop_stamping"))
         for name in (*WHOLE, *BY_ENTITY):
             if name not in kinds:
                 yield _place(connection, name)

@@ -83,7 +83,7 @@ def written_out(text: str, *, has_values: bool = False) -> str:
 
     `has_values`: it has placeholders of psycopg, so that a percent sign of a body is doubled.
     """
-    calls = re.compile(rf"(?<![\w.])(?<!function )({'|'.join(readers())})\(")
+    calls = re.compile(rf"(?<![\w.])(?<!function )(?<!if exists )({'|'.join(readers())})\(")
     text, begin = _COMMENT.sub("", text), 0
     while match := calls.search(text, begin):
         before, closing = text[: match.start()], _closing(text, match.end() - 1)

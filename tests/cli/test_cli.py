@@ -24,8 +24,8 @@ HEAVY = {
     "dagster", "polars", "pandera", "sqlalchemy", "alembic", "numpy", "psycopg", "rich", "fastapi", "pwdlib", "dotenv",
 }  # fmt: skip
 COMMANDS = [
-    "demo", "up", "serve", "migrate", "distribute", "loaddata", "types", "createsuperuser", "ingest", "rejects", "profile",
-    "approve", "undo", "token", "check", "backup", "restore", "clean", "report", "exec", "explain", "bench",
+    "demo", "up", "serve", "migrate", "distribute", "loaddata", "types", "createsuperuser", "ingest", "rejects",
+    "profile", "approve", "undo", "token", "check", "backup", "restore", "clean", "report", "exec", "explain", "bench",
 ]  # fmt: skip
 
 SUBCOMMANDS = [(group, command) for group in ("token", "profile") for command in crm.commands[group].commands]  # type: ignore[attr-defined]
