@@ -42,6 +42,8 @@ create or replace function link_key(
 language plpgsql as $$
 declare
     former uuid := lock_key_of_source(its_key_uid, its_uid);
+    of_both record;
+    moment timestamptz;
 begin
     if its_uid <> its_key_uid and not exists (select from ledger l where l.entity_uid = its_uid and l.acts and l.op <> 'patch') then
         outcome := 'unknown';
@@ -55,11 +57,13 @@ begin
         insert into source_key (key_uid, source_id, source_key, entity_uid, batch_id)
         values (its_key_uid, its_source_id, its_source_key, its_uid, link_key.batch_id)
         on conflict (key_uid) do update set entity_uid = excluded.entity_uid;
-        insert into ledger (entity_uid, change_ts, batch_id, row_no, op)
-        select of_both.uid, greatest(clock_timestamp(), last_instant(of_both.uid) + interval '1 microsecond'), link_key.batch_id,
-               of_both.row_no, 'patch'
-        from (values (its_uid, 1), (former, 2)) as of_both (uid, row_no)
-        where exists (select from ledger l where l.entity_uid = of_both.uid and l.acts);
+        for of_both in select v.uid, v.row_no from (values (its_uid, 1), (former, 2)) as v (uid, row_no) loop
+            if exists (select from ledger l where l.entity_uid = of_both.uid and l.acts) then
+                moment := greatest(clock_timestamp(), last_instant(of_both.uid) + interval '1 microsecond');
+                insert into ledger (entity_uid, change_ts, batch_id, row_no, op)
+                values (of_both.uid, moment, link_key.batch_id, of_both.row_no, 'patch');
+            end if;
+        end loop;
     end if;
 end
 $$;

@@ -106,14 +106,18 @@ begin
     from staged_change s
     join source_key k on k.key_uid = s.key_uid and k.entity_uid <> k.key_uid
     where s.entity_uid = s.key_uid;
-    insert into moved_change
-    select s.row_no, s.key_uid, s.entity_uid, k.entity_uid, s.change_ts, s.op, s.display_name, s.entity_type_id, s.hashdiff,
+    create temporary table keyed_change on commit drop as
+    select s.row_no, s.key_uid, s.entity_uid as former, s.change_ts, s.op, s.display_name, s.entity_type_id, s.hashdiff,
            s.detail_types, s.detail_values, s.detail_hashdiffs, s.source_id, s.source_key
-    from (
-        select * from staged_change c where c.key_uid = any (array(select key_uid from stated_key))
-    ) s
+    from staged_change s
+    where s.key_uid = any (array(select k.key_uid from stated_key k)) and s.entity_uid = s.key_uid;
+    insert into moved_change
+    select s.row_no, s.key_uid, s.former, k.entity_uid, s.change_ts, s.op, s.display_name, s.entity_type_id, s.hashdiff,
+           s.detail_types, s.detail_values, s.detail_hashdiffs, s.source_id, s.source_key
+    from keyed_change s
     join stated_key k on k.key_uid = s.key_uid
-    where s.entity_uid = s.key_uid and not exists (select 1 from moved_change m where m.row_no = s.row_no);
+    where not exists (select 1 from moved_change m where m.row_no = s.row_no);
+    drop table keyed_change;
     perform lock_buckets(array(
         select distinct get_byte(uuid_send(uid), 0) >> 2 as bucket
         from (
@@ -126,7 +130,7 @@ begin
             select key_uid from stated_key
         ) named
         order by bucket));
-    delete from staged_change s using moved_change m where s.entity_uid = m.former and s.row_no = m.row_no;
+    delete from staged_change s where s.row_no = any (array(select m.row_no from moved_change m));
     insert into staged_change (row_no, entity_uid, change_ts, op, display_name, entity_type_id, hashdiff,
                                detail_types, detail_values, detail_hashdiffs, source_id, source_key, key_uid)
     select row_no, entity_uid, change_ts, op, display_name, entity_type_id, hashdiff,
@@ -165,7 +169,7 @@ begin
     select r.entity_uid as former, k.entity_uid
     from staged_reject r
     join source_key k on k.key_uid = r.entity_uid and k.entity_uid <> k.key_uid;
-    delete from staged_reject r using moved_reject m where r.entity_uid = m.former;
+    delete from staged_reject r where r.entity_uid = any (array(select m.former from moved_reject m));
     insert into staged_reject (entity_uid) select entity_uid from moved_reject;
     drop table moved_reject;
 end
@@ -212,8 +216,15 @@ begin
     left join known using (entity_uid)
     left join staged using (entity_uid)
     left join ahead using (entity_uid);
-    update staged_change s set change_ts = d.change_ts from dated d where s.entity_uid = d.entity_uid and s.row_no = d.row_no;
-    drop table undated, dated;
+    create temporary table redated on commit drop as select s.* from staged_change s where s.row_no = any (lines);
+    delete from staged_change s where s.row_no = any (lines);
+    insert into staged_change (row_no, entity_uid, change_ts, op, display_name, entity_type_id, hashdiff,
+                               detail_types, detail_values, detail_hashdiffs, source_id, source_key, key_uid)
+    select r.row_no, r.entity_uid, d.change_ts, r.op, r.display_name, r.entity_type_id, r.hashdiff,
+           r.detail_types, r.detail_values, r.detail_hashdiffs, r.source_id, r.source_key, r.key_uid
+    from redated r
+    join dated d on d.row_no = r.row_no;
+    drop table undated, dated, redated;
 end
 $$;
 
