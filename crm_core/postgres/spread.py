@@ -69,7 +69,7 @@ def is_spread(connection: psycopg.Connection[TupleRow]) -> bool:
 
 def look(connection: psycopg.Connection[TupleRow]) -> None:
     """Find out whether the tables of a database that has Citus are distributed."""
-    row = connection.execute(statement("server/is_spread")).fetchone()
+    row = connection.execute(statement("spread/is_spread")).fetchone()
     if row and row[0]:
         write_out(connection)
 

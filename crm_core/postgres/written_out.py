@@ -27,6 +27,8 @@ _ALIAS = re.compile(
     r"(?:\s+as)?\s+(?!(?:on|where|cross|left|join|order|group|union|limit|window|having|intersect|except|offset)\b)"
     r"(\w+)(?!\()"
 )
+# A look-up that Citus would make a join, and fetch all that was ever named for it.
+_LISTED_NOWHERE = re.compile(r"not exists \(select from named_by_batch n where ([^()]*)\)")
 # A row that comes from no table: Citus joins nothing laterally to it, so its joins become the caller's.
 _ONE_ROW = re.compile(
     r"select (?P<values>.*?)\s+from \(values \(1\)\) as one \(row\)\s+(?P<joins>.*?)(?P<where>\n    where .*)?",
@@ -100,7 +102,8 @@ def written_out(text: str, *, has_values: bool = False) -> str:
 
 def _body(reader: Reader, arguments: Sequence[str], *, has_values: bool) -> str:
     """Return a function's body with the arguments in the place of its parameters."""
-    body = reader.body.replace("%", "%%") if has_values else reader.body
+    body = _LISTED_NOWHERE.sub(r"(select true from named_by_batch n where \1 limit 1) is null", reader.body)
+    body = body.replace("%", "%%") if has_values else body
     for alias in {alias for argument in arguments for alias in re.findall(r"\b([a-z]\w*)\.\w", argument)}:
         body = re.sub(rf"(?<![\w.'%]){alias}(?![\w'(])", f"{alias}_", body)  # in the body it means something else
     pairs = zip(reader.parameters, arguments, strict=True)

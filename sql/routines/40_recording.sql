@@ -96,6 +96,6 @@ language sql stable rows 1 as $$
         where (select max(at) from snapshot where acts) > least(its_ts - interval '1 microsecond', last.change_ts)
           and repeated.batch_id is null and (last.is_same and last.change_ts = its_ts) is not true
           and s.acts and s.at > least(its_ts - interval '1 microsecond', last.change_ts)
-          and (select true from named_by_batch n where n.batch_id = s.batch_id and n.entity_uid = its_uid limit 1) is null
+          and not exists (select from named_by_batch n where n.batch_id = s.batch_id and n.entity_uid = its_uid)
     ) unlisted on true
 $$;
