@@ -231,6 +231,9 @@ $$;
 -- Find what sql/merge/22_find_unlisted.sql finds.
 create or replace function find_unlisted(its_at timestamptz, its_types smallint[]) returns bigint language plpgsql as $$
 begin
+    if its_types is null then
+        raise feature_not_supported using message = 'a snapshot whose scope is not of types cannot be taken in on several machines';
+    end if;
     insert into unlisted_entity (entity_uid, at, display_name, is_ending)
     select x.entity_uid, its_at, x.display_name,
            x.valid_to is null or x.valid_to > its_at
