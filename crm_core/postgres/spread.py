@@ -53,6 +53,7 @@ _ATOMIC = re.compile(r"begin atomic\n(.*?);\s*end;", re.DOTALL)
 _TEMPORARY = re.compile(r"\btemporary (?=view)|(?<=\)) on commit drop")
 _DIFFERENCES = re.compile(r"(of_entity|of_details) := array\((.*?)\);\n", re.DOTALL)
 _FOLD_OF_ONE = re.compile(r"select d from single\.(entity|detail)_difference d")
+_COMPARED = re.compile(r"select \* into known from compare_with_ledger\(")
 _MOST_TYPES = "32767"  # that there can be
 
 
@@ -89,6 +90,7 @@ def spread_routines(text: str) -> str:
             continue
         definition = _DIFFERENCES.sub(r"select array_agg(each) into \1 from (\2) as found (each);\n", definition)
         definition = _FOLD_OF_ONE.sub(_fold_of_one, definition)
+        definition = _COMPARED.sub(lambda match: statement("spread/of_one") + "\n" + match[0], definition)
         if name == "field_runs_as_known":  # what is written out has columns of the same names
             definition = definition.replace("as $$\n", "as $$\n#variable_conflict use_column\n", 1)
             definition = definition.replace("force_generic_plan", "force_custom_plan")
@@ -98,7 +100,8 @@ def spread_routines(text: str) -> str:
 
 
 def _fold_of_one(match: re.Match[str]) -> str:
-    return statement("spread/fold_of_one").replace("{kind}", match[1])
+    fold = statement("spread/fold_of_one").replace("{kind}", match[1])
+    return statement("spread/of_one") + ",\n" + fold
 
 
 def _path(schema: str | None) -> str:

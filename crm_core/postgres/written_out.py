@@ -38,7 +38,7 @@ _ONE_ROW = re.compile(
 _OWN = "staged_change own where own.entity_uid = {caller}.entity_uid and own.row_no = {caller}.row_no"
 _OWN_ROW: Mapping[str, str] = {
     r"as is_ahead\s+from snapshot (\w+)\s+where": r"as is_ahead from snapshot \1 cross join {own} and",
-    r"from snapshot where acts\)": "from snapshot where acts and {caller}.entity_uid is not null)",
+    r"(from snapshot where (?:acts|source_id is not null))\)": r"\1 and {caller}.entity_uid is not null)",
     r"select true as is_new\s+where": "select true as is_new from {own} and",
     r"end as hashdiff\s+\) asserted": "end as hashdiff from {own}) asserted",
     r"from unnest\(.*?\) as listed \(code, detail_value, hashdiff\)": (
