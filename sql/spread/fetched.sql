@@ -6,6 +6,7 @@ ledger as materialized (select * from ledger where {which}),
 repeat as materialized (select * from repeat where {which}),
 snapshot_reject as materialized (select * from snapshot_reject where {which}),
 stated_change as materialized (select * from stated_change where {which}),
+drop_file as materialized (select * from drop_file),
 named_by_batch as (
     select batch_id, entity_uid from ledger
     union all
