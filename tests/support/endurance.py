@@ -214,6 +214,15 @@ def backends(database: Database) -> int:
         return 0
 
 
+def is_up(database: Database) -> bool:
+    """Say whether the server lets one in."""
+    try:
+        with database.connect():
+            return True
+    except (DatabaseError, psycopg.OperationalError):
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class Written:
     """A PATCH that was answered."""
