@@ -33,6 +33,7 @@ from types import MappingProxyType
 from typing import IO
 
 import psycopg
+from psycopg import errors
 from psycopg.conninfo import make_conninfo
 
 from crm_core.errors import EmbeddedServerFailed
@@ -291,7 +292,10 @@ class _Server:
             raise connection_error(error) from None
         with closing(connection):
             if connection.execute(statement("server/has_database"), {"name": DATABASE}).fetchone() == (False,):
-                connection.execute(statement("server/create_database"))
+                try:
+                    connection.execute(statement("server/create_database"))
+                except (errors.DuplicateDatabase, errors.UniqueViolation):  # for a command that was killed meanwhile
+                    return False
         return True
 
     def _conninfo(self, socket: Path, database: str) -> str:
