@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from psycopg.rows import TupleRow
@@ -84,12 +86,21 @@ class Past:
     ]  # a page of what the fields have had, the newest first; Extent.count says how many there are
 
 
+class Stretch(NamedTuple):
+    """A time for which one value was believed, or several such times that are too short to be shown each."""
+
+    value: str | None  # None of several; cut after LONGEST characters
+    valid_from: datetime
+    valid_to: datetime | None  # None: until further notice
+    runs: int = 1  # how many there are
+
+
 @dataclass(frozen=True, slots=True)
 class Belief:
     """What was believed of a field from one recording on, until the next."""
 
     source: Source
-    runs: tuple[tuple[str, datetime, datetime | None], ...]  # value, valid_from, valid_to; in order of time
+    runs: tuple[Stretch, ...]  # in order of time
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,28 +154,37 @@ def _extent(fields: Sequence[TupleRow], moments: Sequence[datetime]) -> Extent:
     return Extent(moments[0], moments[-1], before, after, tuple(sorted(lives, key=_in_order)), count, is_open)
 
 
-def beliefs(connection: Connection, entity_uid: UUID, field: str) -> Beliefs:
+def beliefs(
+    connection: Connection,
+    entity_uid: UUID,
+    field: str,
+    *,
+    window: tuple[datetime, datetime] | None = None,
+    shape: Shape | None = None,
+) -> Beliefs:
     """Read what was believed of a field after each recording that changed it, the newest first.
 
-    Only the last recordings are looked at: MOST_BELIEFS of them, or fewer of an entity with many changes.
+    Of a window `[since, until)`, that is the runs that overlap it, with those gathered that are too short to be told
+    apart; without one, all runs. Only the last recordings are looked at: MOST_BELIEFS of them, or fewer of an entity
+    with many changes.
     """
-    values: Values = {"entity_uid": entity_uid, "field": field, "limit": MOST_BELIEFS + 1}
-    found = rows(connection, "recordings", values)
-    most = max(FEWEST_BELIEFS, min(MOST_BELIEFS, MOST_FOLDED // max(1, found[0][-1] if found else 1)))
-    recordings = [_source(row[:-1]) for row in found[:most]]
-    by_recording: dict[datetime, list[tuple[str, datetime, datetime | None]]] = {}
-    instants = [recording.recorded_at for recording in recordings]
+    shape = shape or Shape()
+    since, until = window or (None, None)
+    values: Values = {"entity_uid": entity_uid, "field": field, "since": since, "until": until, "longest": LONGEST}
+    values |= {"columns": shape.columns, "parts": shape.parts}
+    values |= {"fewest": FEWEST_BELIEFS, "most": MOST_BELIEFS, "most_folded": MOST_FOLDED}
     with connection.transaction():
-        for at, value, valid_from, valid_to in rows(
-            connection, "beliefs", {"entity_uid": entity_uid, "field": field, "instants": instants, "longest": LONGEST}
-        ):
-            by_recording.setdefault(at, []).append((value, valid_from, valid_to))
+        found = rows(connection, "beliefs", values)
+    last, looked_at, recordings = None, 0, 0
     distinct: list[Belief] = []  # the oldest first
-    for recording in reversed(recordings):
-        belief = Belief(recording, tuple(by_recording.get(recording.recorded_at, ())))
-        if belief.runs != (distinct[-1].runs if distinct else ()):
-            distinct.append(belief)
-    return Beliefs(tuple(reversed(distinct)), len(found) <= most, len(recordings))
+    for recording, some in groupby(reversed(found), key=itemgetter(slice(0, 9))):
+        *source, recordings, digest = recording
+        looked_at += 1
+        if digest != last:
+            runs = [Stretch(*run) for run in (row[9:] for row in some) if run[1] is not None]
+            distinct.append(Belief(_source(source), tuple(reversed(runs))))
+        last = digest
+    return Beliefs(tuple(reversed(distinct)), recordings <= looked_at, looked_at)
 
 
 def _run(row: TupleRow) -> Run:

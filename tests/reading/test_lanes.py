@@ -14,7 +14,7 @@ from timeline_model import COMPARES, Model
 from crm_core.drops.undo import undo_batch
 from crm_core.model import Change
 from crm_core.postgres.connection import Connection, Database
-from crm_core.reading.lanes import Belief, Run, Shape, beliefs, past
+from crm_core.reading.lanes import Belief, Run, Shape, Stretch, beliefs, past
 from crm_core.reference import reference_types
 from crm_core.timeline.merge import Origin, record
 from crm_core.timeline.single_change import apply_change
@@ -25,7 +25,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.temporal]
 ADA = uid("ada")
 ALWAYS, NOW = (day(-100), day(100)), day(100)
 FIELDS = ("display_name", "entity_type", *(f"details.{code}" for code in COMPARES))
-Stretch = tuple[str, datetime, datetime | None]
 
 
 def take(connection: Connection, *changes: Change) -> datetime:
@@ -175,9 +174,23 @@ def test_beliefs_are_the_rows_of_what_was_known_the_newest_first(ada: Connection
     found = beliefs(ada, ADA, "display_name")
     assert found.is_all
     assert [(belief.source.recorded_at, belief.runs) for belief in found.beliefs] == [
-        (late, (("A", day(1), day(2)), ("B", day(2), day(3)), ("C", day(3), None))),
-        (first, (("A", day(1), day(3)), ("C", day(3), None))),
+        (late, (Stretch("A", day(1), day(2)), Stretch("B", day(2), day(3)), Stretch("C", day(3), None))),
+        (first, (Stretch("A", day(1), day(3)), Stretch("C", day(3), None))),
     ]
+
+
+def test_short_beliefs_of_a_window_are_gathered_and_a_difference_among_them_is_still_another_belief(
+    ada: Connection,
+) -> None:
+    many = [an_entity(at=1 + number / 100, name=f"name {number}") for number in range(100)]
+    first = take(ada, *many, an_entity(at=50))
+    second = take(ada, an_entity(at=1.5, name="name 50, corrected"))
+    found = beliefs(ada, ADA, "display_name", window=(day(0), day(100))).beliefs
+    last = (Stretch("name 99", day(1.99), day(50)), Stretch("Ada Lovelace", day(50), None))
+    runs = (Stretch(None, day(1), day(1.99), 99), *last)
+    assert [(belief.source.recorded_at, belief.runs) for belief in found] == [(second, runs), (first, runs)]
+    later = beliefs(ada, ADA, "display_name", window=(day(60), day(70))).beliefs
+    assert [belief.runs for belief in later] == [(last[1],)] * 2
 
 
 def test_what_is_undone_is_believed_no_more_and_nothing_comes_from_it(ada: Connection) -> None:
@@ -242,10 +255,10 @@ def test_lanes_and_beliefs_are_those_of_the_model(database: Database, batches: l
         connection.rollback()
 
 
-def runs_of_model(model: Model, field: str) -> list[Stretch]:
+def runs_of_model(model: Model, field: str) -> list[tuple[str, datetime, datetime | None]]:
     if field.startswith("details."):
         return model.detail_versions(ADA, field.removeprefix("details."))
-    runs: list[Stretch] = []
+    runs: list[tuple[str, datetime, datetime | None]] = []
     for name, code, start, end in model.entity_versions(ADA):
         value = name if field == "display_name" else code
         if runs and runs[-1][0] == value and runs[-1][2] == start:
@@ -282,7 +295,7 @@ def believed_in(known: list[tuple[datetime, list[Change]]], field: str, connecti
     sources = {b.source.recorded_at: b.source for b in beliefs(connection, ADA, field).beliefs}
     for recorded_at, changes in known:
         model.record(*changes)
-        runs = tuple(runs_of_model(model, field))
+        runs = tuple(Stretch(*run) for run in runs_of_model(model, field))
         if runs != (rows[-1].runs if rows else ()):
             rows.append(Belief(sources[recorded_at], runs))
     return tuple(reversed(rows))

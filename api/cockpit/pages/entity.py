@@ -208,4 +208,6 @@ def _believed(connection: Connection, asked: Asked, whole: Extent, window: Windo
     fields = whole.fields if asked.known_at is None else past(connection, asked.uid, asked.now).extent.fields
     if asked.field not in fields:
         refuse("field", f"{asked.field!r} is not a field of this entity; there are: {', '.join(fields)}")
-    return belief_picture(asked.field, beliefs(connection, asked.uid, asked.field), window)
+    return belief_picture(
+        asked.field, beliefs(connection, asked.uid, asked.field, window=(window.since, window.until)), window
+    )
