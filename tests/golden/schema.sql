@@ -1,3 +1,22 @@
+CREATE TABLE ledger (
+    entity_uid uuid NOT NULL,
+    change_ts timestamp with time zone NOT NULL,
+    batch_id bigint NOT NULL,
+    row_no integer NOT NULL,
+    op text NOT NULL,
+    display_name text COLLATE pg_catalog."C",
+    entity_type_id smallint,
+    details jsonb,
+    acts boolean DEFAULT true NOT NULL,
+    promoted_by bigint,
+    source_id smallint,
+    CONSTRAINT ledger_delete_is_bare CHECK (((op <> 'delete'::text) OR ((display_name IS NULL) AND (entity_type_id IS NULL) AND (details IS NULL)))),
+    CONSTRAINT ledger_details_are_an_object CHECK ((jsonb_typeof(details) = 'object'::text)),
+    CONSTRAINT ledger_finite CHECK (isfinite(change_ts)),
+    CONSTRAINT ledger_op_known CHECK ((op = ANY (ARRAY['upsert'::text, 'patch'::text, 'delete'::text]))),
+    CONSTRAINT ledger_upsert_is_complete CHECK (((op <> 'upsert'::text) OR ((display_name IS NOT NULL) AND (entity_type_id IS NOT NULL))))
+);
+
 CREATE TABLE snapshot (
     batch_id bigint NOT NULL,
     at timestamp with time zone NOT NULL,
@@ -24,25 +43,6 @@ CREATE TABLE retraction (
     is_reinstated boolean NOT NULL,
     reason text NOT NULL,
     CONSTRAINT retraction_has_a_reason CHECK ((reason <> ''::text))
-);
-
-CREATE TABLE ledger (
-    entity_uid uuid NOT NULL,
-    change_ts timestamp with time zone NOT NULL,
-    batch_id bigint NOT NULL,
-    row_no integer NOT NULL,
-    op text NOT NULL,
-    display_name text COLLATE pg_catalog."C",
-    entity_type_id smallint,
-    details jsonb,
-    acts boolean DEFAULT true NOT NULL,
-    promoted_by bigint,
-    source_id smallint,
-    CONSTRAINT ledger_delete_is_bare CHECK (((op <> 'delete'::text) OR ((display_name IS NULL) AND (entity_type_id IS NULL) AND (details IS NULL)))),
-    CONSTRAINT ledger_details_are_an_object CHECK ((jsonb_typeof(details) = 'object'::text)),
-    CONSTRAINT ledger_finite CHECK (isfinite(change_ts)),
-    CONSTRAINT ledger_op_known CHECK ((op = ANY (ARRAY['upsert'::text, 'patch'::text, 'delete'::text]))),
-    CONSTRAINT ledger_upsert_is_complete CHECK (((op <> 'upsert'::text) OR ((display_name IS NOT NULL) AND (entity_type_id IS NOT NULL))))
 );
 
 CREATE TABLE snapshot_effect (
