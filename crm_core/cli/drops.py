@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,19 +26,39 @@ from crm_core.cli.console import (
 )
 from crm_core.cli.database import how_to_load_types
 from crm_core.cli.profile import profile_of
+from crm_core.model import CloudPath, MergeReport
 from crm_core.settings import Settings
 from crm_core.values.text import json_line, one_line
 
 if TYPE_CHECKING:
+    from crm_core.drops.ingest import Options, Progress
     from crm_core.drops.snapshots import SnapshotOptions
-    from crm_core.model import MergeReport
     from crm_core.postgres.connection import Connection, Database
 
 REJECTS_SHOWN = 1_000  # on a terminal; all of them go to a file
 
 
+class DropPath(click.ParamType["Path | CloudPath"]):
+    """The path of a file of this machine, or an address in the cloud."""
+
+    name = "file"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Path | CloudPath:
+        """Return the path; fail for an address without a bucket."""
+        try:
+            return CloudPath.parse(value) or Path(value)
+        except ValueError:
+            self.fail(f"{value!r} is no address in the cloud; write s3://bucket/file or gs://bucket/file", param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[click.shell_completion.CompletionItem]:
+        """Return what a shell completes a path with."""
+        return click.Path().shell_complete(ctx, param, incomplete)
+
+
 @click.command(epilog="Example: crm ingest data/sample_ingest.csv")
-@click.argument("files", metavar="FILE…", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", metavar="FILE…", nargs=-1, required=True, type=DropPath())
 @click.option("--dry-run", is_flag=True, help="Show what would happen, but change nothing.")
 @click.option("--strict", is_flag=True, help="Refuse a whole file if one of its rows is bad.")
 @click.option("--profile", "profile_name", metavar="NAME", help="How the files are read; default: the standard form.")
@@ -51,7 +73,7 @@ REJECTS_SHOWN = 1_000  # on a terminal; all of them go to a file
 @click.option("--scope", metavar="TYPE,…", help="Of a snapshot: the entity types that it lists completely.")
 @click.option("--at", metavar="INSTANT", help="Of a snapshot: when it is true; default: when the file was first seen.")
 def ingest(
-    files: Sequence[Path],
+    files: Sequence[Path | CloudPath],
     *,
     dry_run: bool,
     strict: bool,
@@ -63,7 +85,8 @@ def ingest(
 ) -> None:
     """Take in drops: files of changes.
 
-    A file is CSV, also packed with gzip or Zstandard, or JSON lines, Parquet or Excel. The files are taken in one
+    A file is CSV, also packed with gzip or Zstandard, or JSON lines, Parquet or Excel; s3://bucket/file and
+    gs://bucket/file are read from there (with the extra s3). The files are taken in one
     after the other, each in one transaction. Bad rows are set aside with their reasons, and the good rows are still
     recorded; `crm rejects` writes the bad rows as a file to correct. A refused file does not stop the others.
 
@@ -88,7 +111,6 @@ def ingest(
     rows as a failure, add --strict.
     """
     from crm_core.drops.ingest import Options
-    from crm_core.drops.ingest import ingest as ingest_file
     from crm_core.postgres.connection import open_migrated
 
     failed = without_types = False
@@ -109,7 +131,7 @@ def ingest(
             click.secho(f"{HEADING}{' (dry run: nothing is changed)' if dry_run else ''}", bold=True)
         for path in files:
             with drop_progress(path) as progress:
-                report = ingest_file(database, path, options, progress)
+                report = _taken_in(database, path, options, progress, settings.home)
             failed = failed or report.error is not None
             if as_json:
                 click.echo(json_line(report.as_json()))
@@ -185,6 +207,24 @@ def report(drops: Sequence[str], *, output: Path | None, as_json: bool, last: in
     except OSError as error:
         raise click.FileError(one_line(output), error.strerror) from None
     click.echo(f"The report on {len(found.drops)} drop(s) is in {one_line(output)}")
+
+
+def _taken_in(
+    database: Database, path: Path | CloudPath, options: Options, progress: Progress, home: Path
+) -> MergeReport:
+    """Take in a file of this machine, or one in the cloud; a refusal is returned too."""
+    from crm_core.drops.ingest import ingest as ingest_file
+    from crm_core.errors import DropUnreadable
+    from crm_core.formats.cloud import copied
+
+    if isinstance(path, Path):
+        return ingest_file(database, path, options, progress)
+    try:
+        with copied(path, home, on_bytes=partial(progress, "downloading")) as copy:
+            report = ingest_file(database, copy, replace(options, shown_as=path.name), progress)
+    except DropUnreadable as error:
+        return MergeReport(file=str(path), sha256=None, status="refused", error=str(error))
+    return replace(report, file=str(path))
 
 
 def _snapshot(mode: str, scope: str | None, at: str | None, settings: Settings) -> SnapshotOptions | None:

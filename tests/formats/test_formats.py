@@ -181,6 +181,25 @@ def test_a_line_that_is_no_object_is_rejected_alone(tmp_path: Path, block_bytes:
     assert not chunks[-1].is_whole
 
 
+@pytest.mark.parametrize("block_bytes", [1, 1 << 20])
+def test_a_line_with_two_members_of_one_column_is_rejected_and_each_of_them_may_stand_alone(
+    tmp_path: Path, block_bytes: int
+) -> None:
+    path = tmp_path / "drop.ndjson"
+    twice = '{"display_name": "Bo", "entity_type": "PERSON", "email": "b@x.org", "Email": null}'
+    path.write_text(
+        '{"display_name": "Ada", "entity_type": "PERSON", "EMAIL": "a@x.org"}\n'
+        f"{twice}\n"
+        '{"display_name": "Cy", "entity_type": "PERSON", "email": "c@x.org"}\n'
+        '{"display_name": "Di", "entity_type": "PERSON"}\n'
+    )
+    chunks = read(path, block_bytes=block_bytes)
+    rows = pl.concat([chunk.frame for chunk in chunks], how="diagonal")
+    assert rows["email"].to_list() == ["a@x.org", "c@x.org", None]
+    rejects = [reject for chunk in chunks for reject in chunk.rejects]
+    assert rejects == [Reject(2, (Reason.WRONG_FIELD_COUNT,), twice)]
+
+
 @pytest.mark.parametrize("block_bytes", [1, 50, 1 << 20])
 def test_a_line_of_json_beyond_the_largest_size_is_rejected_wherever_the_blocks_end(
     tmp_path: Path, block_bytes: int
