@@ -201,7 +201,7 @@ def _read_and_merge(
     snapshot = None
     if options.snapshot is not None and not known.is_merged:
         at = known.snapshot_at or options.snapshot.at or now
-        snapshot = Snapshot(at, tuple(scope_of(options.snapshot.scope, types).values()))
+        snapshot = Snapshot(at, scope_of(options.snapshot.scope, types))
     is_blank = snapshot is not None and not path.stat().st_size  # it says that there is nothing
     batches = iter(()) if is_blank else read_drop(path, form, sha256=drop.content)
     if known.is_merged:
@@ -354,7 +354,7 @@ def _see(connection: Connection, drop: _Drop, options: Options, now: datetime) -
         "profile_toml": profile and profile.text,
     }
     if snapshot is not None:
-        values |= {"scope": ",".join(scope_of(snapshot.scope, reference_types(connection))), "at": snapshot.at}
+        values |= {"scope": scope_of(snapshot.scope, reference_types(connection)).written, "at": snapshot.at}
     connection.execute(statement("drop/see"), values)
 
 
