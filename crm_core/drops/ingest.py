@@ -12,7 +12,7 @@ from functools import partial
 from itertools import count, islice
 from pathlib import Path
 
-from crm_core.drops.noted_rows import NotedRows, notes_on, outdated_repeats
+from crm_core.drops.noted_rows import NotedRows, note_on_ended, notes_on, outdated_repeats
 from crm_core.drops.prepared import Prepared, prepared_ahead
 from crm_core.drops.registry import keep_rejects, rejected_lines
 from crm_core.drops.snapshots import (
@@ -257,6 +257,7 @@ def _read_and_merge(
         is_whole=staged.is_whole,
     )
     notes += (f"it would be held: {why}",) if why else ()
+    notes += (note_on_ended(report.entities_ended),) if report.entities_ended and snapshot is None else ()
     return replace(report, notes=notes, differences=differences, unlisted=unlisted), merged
 
 

@@ -213,7 +213,9 @@ class _Walk:
 
     changes: list[_Change] = field(default_factory=list)
     snapshots: list[_Snapshot] = field(default_factory=list)  # that do not list the entity
-    names: list[tuple[int, datetime, int]] = field(default_factory=list)  # source_id, change_ts, batch_id of rows of sources
+    names: list[tuple[int, datetime, int]] = field(
+        default_factory=list
+    )  # source_id, change_ts, batch_id of rows of sources
     undone: set[int] = field(default_factory=set)  # batches
 
     deletions: _Said = field(default_factory=_Said)
