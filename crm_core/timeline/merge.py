@@ -69,9 +69,7 @@ class Merged:
     rows_superseded: int  # changes that a later recorded one at the same instant supersedes
     entity_versions_added: int
     detail_versions_added: int
-    entities_ended: int = (
-        0  # entities that differ because a snapshot ends them, before anything new that is said of them
-    )
+    entities_ended: int = 0  # entities that a snapshot ends, this one or an earlier one, before anything new of them
     repeats_outdated: int = 0  # repeats of a change that another at the same instant supersedes: they change nothing
 
 

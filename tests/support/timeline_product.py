@@ -39,9 +39,7 @@ REFUSALS = {"exists": EntityExists, "unknown": UnknownEntity, "absent": EntityAb
 Kind = Literal["drop", "request", "fixture"]
 Step = (
     tuple[Kind, list[Change]]
-    | tuple[
-        Literal["replay"], int, list[Change], str | None
-    ]  # again, with some that are new, perhaps by another source
+    | tuple[Literal["replay"], int, list[Change], str | None]  # again, with some that are new, by a source or the same
     | tuple[Literal["undo", "reinstate"], int]
     | tuple[Literal["snapshot"], str, datetime, list[Change], set[UUID]]
 )

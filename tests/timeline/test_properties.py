@@ -8,7 +8,7 @@ import pytest
 from builders import day, reference_data
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from timeline_model import SaidBy
+from timeline_model import SaidBy, said_by
 from timeline_product import PEOPLE, Product, Step
 
 from crm_core.model import Change
@@ -94,6 +94,7 @@ def _take_and_compare(database: Database, folders: pytest.TempPathFactory, steps
 @examples(25)
 @given(
     changes=st.lists(upserts | deletions, min_size=2, max_size=8),
+    again=st.lists(st.tuples(st.integers(0, 7), SOURCES), max_size=3),
     said=st.lists(snapshots, max_size=3),
     data=st.data(),
 )
@@ -101,17 +102,20 @@ def test_order_of_arrival_does_not_matter(
     database: Database,
     tmp_path_factory: pytest.TempPathFactory,
     changes: list[Change],
+    again: list[tuple[int, str | None]],
     said: list[Step],
     data: st.DataObject,
 ) -> None:
     apart = {(change.entity_uid, change.change_ts): change for change in changes}  # no ties
     own = [change for step in said if step[0] == "snapshot" for change in step[3]]
     assume(len({(c.entity_uid, c.change_ts) for c in [*apart.values(), *own]}) == len(apart) + len(own))
-    orders = [list(apart.values()), data.draw(st.permutations(list(apart.values())))]
+    repeated = list(apart.values())  # what another source says too
+    orders = [repeated, data.draw(st.permutations(list(apart.values())))]
     histories = []
     for order in orders:
         cut = data.draw(st.integers(0, len(order)))
         steps: list[Step] = [("drop", part) for part in (order[:cut], order[cut:]) if part]
+        steps += [("drop", [said_by(source, repeated[number % len(repeated)])]) for number, source in again]
         with database.connect() as connection:
             reference_data(connection)
             product = Product(connection, tmp_path_factory.mktemp("drops"))
