@@ -143,7 +143,7 @@ class RowCounts:
     rows_unchanged: int = 0  # confirmations, replays, and rows superseded at their own instant
     rows_late: int = 0  # rows older than what was known of their entity
     rows_superseded: int = 0  # changes that a later recorded one at the same instant supersedes
-    entities_ended: int = 0  # of a snapshot: entities of its scope that it does not list
+    entities_ended: int = 0  # entities that a snapshot, mostly this one, ended by it
     entity_versions_added: int = 0
     detail_versions_added: int = 0
     rows_ending_nobody: int = 0  # deletions of an entity that did not exist just before

@@ -70,7 +70,11 @@ class DropPath(click.ParamType["Path | CloudPath"]):
     show_default=True,
     help="snapshot: entities of the scope that are not in the file end.",
 )
-@click.option("--scope", metavar="TYPE,…", help="Of a snapshot: the entity types that it lists completely.")
+@click.option(
+    "--scope",
+    metavar="TYPE,…|source=CODE",
+    help="Of a snapshot: what it lists completely, entities of some types, or those that a source names.",
+)
 @click.option("--at", metavar="INSTANT", help="Of a snapshot: when it is true; default: when the file was first seen.")
 def ingest(
     files: Sequence[Path | CloudPath],
@@ -103,9 +107,9 @@ def ingest(
     held        a snapshot would end so much that it waits for crm approve;
                 nothing changed
 
-    A snapshot (--mode snapshot --scope PERSON) says in addition that there are no others: every entity of the scope
-    that has no row in the file ends at its instant. If more than CRM_SNAPSHOT_LIMIT (5 percent) of them would end, or
-    the file has no rows, it is held.
+    A snapshot (--mode snapshot --scope PERSON, or --scope source=erp) says in addition that there are no others: every
+    entity of the scope that has no row in the file ends at its instant. If more than CRM_SNAPSHOT_LIMIT (5 percent) of
+    them would end, or the file has no rows, it is held.
 
     The exit status is 0 if every file was merged or replayed, and 1 if one was refused, held or declined. To treat bad
     rows as a failure, add --strict.
@@ -238,7 +242,7 @@ def _snapshot(mode: str, scope: str | None, at: str | None, settings: Settings) 
             raise click.UsageError(message)
         return None
     if scope is None:
-        message = "a snapshot needs --scope: the entity types of which the file lists all, such as PERSON"
+        message = "a snapshot needs --scope: what the file lists completely, such as PERSON, or source=erp"
         raise click.UsageError(message)
     try:
         instant = None if at is None else parse_instant(at, settings.time_zone)

@@ -71,7 +71,8 @@ class _Snapshot:
 
     at: datetime
     batch_id: int
-    scope: Sequence[str]  # codes of types
+    scope: Sequence[str]  # codes of types; none if it is of a source
+    source_id: int | None
 
 
 @dataclass(slots=True)
@@ -80,6 +81,9 @@ class _Walk:
 
     changes: list[_Change] = field(default_factory=list)
     snapshots: list[_Snapshot] = field(default_factory=list)  # that do not list the entity
+    names: list[tuple[int, datetime, int]] = field(
+        default_factory=list
+    )  # source_id, change_ts, batch_id of rows of sources
     undone: set[int] = field(default_factory=set)  # batches
 
     deletions: _Said = field(default_factory=_Said)
@@ -92,6 +96,11 @@ class _Walk:
         self.changes.append(change)
         if change.promoted_by is None:
             self._say(change)
+        self.ends = None
+
+    def name(self, source_id: int, instant: datetime, batch_id: int) -> None:
+        """Take note of a row of a source that names the entity."""
+        self.names.append((source_id, instant, batch_id))
         self.ends = None
 
     def end_by(self, snapshot: _Snapshot) -> None:
@@ -109,16 +118,22 @@ class _Walk:
                 self._say(change)
 
     def _found_ends(self) -> _Said:
-        """Return where the entity ends: snapshots end it that have its type, as of just before, in their scope."""
+        """Return where the entity ends: snapshots end it that have it, as of just before, in their scope."""
         if not self.snapshots:
             return self.deletions
         ends = _Said([*self.deletions.places], [*self.deletions.values])
         for snapshot in self.snapshots:
             place = (snapshot.at, *BY_SNAPSHOT)
             before = None if snapshot.batch_id in self.undone else self._values(place, ends)
-            if before is not None and before["entity_type"] in snapshot.scope:
+            if before is not None and (before["entity_type"] in snapshot.scope or self._is_named_before(snapshot)):
                 ends.add(place)
         return ends
+
+    def _is_named_before(self, snapshot: _Snapshot) -> bool:
+        return any(
+            source_id == snapshot.source_id and instant < snapshot.at and batch_id not in self.undone
+            for source_id, instant, batch_id in self.names
+        )
 
     def _acts(self, change: _Change, now: int) -> bool:
         """Return whether a change acts; of repeats see `ledger_as_known` in sql/routines."""
@@ -193,19 +208,23 @@ def states_of(
         "starts": [starts.get(uid) for uid in last],
     }
     states: dict[tuple[int, int, UUID], tuple[State | None, State | None]] = {}
-    for uid, at, batch_id, row_no, op, name, code, details, promoted_by, of_batches, scope in rows(
+    for uid, at, batch_id, row_no, op, name, code, details, promoted_by, of_batches, scope, source_id in rows(
         connection, "audit_walk", asked
     ):
         walk, instant = walks[uid], wanted.get((batch_id, row_no, uid))
         before = None if instant is None else walk.state(instant)
         if scope is not None:
-            walk.end_by(_Snapshot(at, batch_id, scope))
-        elif of_batches is None:
-            walk.record(_Change((at, batch_id, row_no), op, name, code, details, promoted_by))
-        else:
+            walk.end_by(_Snapshot(at, batch_id, scope, source_id))
+        elif of_batches is not None:
             walk.retract(op, of_batches, batch_id)
-        if instant is not None:
-            states[batch_id, row_no, uid] = before, walk.state(instant)
+        else:
+            if source_id is not None:
+                walk.name(source_id, at, batch_id)
+            if op != "name":
+                walk.record(_Change((at, batch_id, row_no), op, name, code, details, promoted_by))
+        if instant is not None:  # of a batch that names the entity in several repeats there are several
+            first, _ = states.get((batch_id, row_no, uid), (before, None))
+            states[batch_id, row_no, uid] = first, walk.state(instant)
     return states
 
 

@@ -47,9 +47,8 @@ cross join lateral (
         ) l
         where r.batch_id = b.batch_id
         union all
-        (select e.entity_uid, s.at
+        (select e.entity_uid, e.at
         from snapshot_effect e
-        join snapshot s on s.batch_id = e.of_batch_id
         where e.batch_id = b.batch_id
           and e.entity_uid < case when b.batch_id = %(after_batch)s::bigint then %(after_uid)s::uuid
                                   else 'ffffffff-ffff-ffff-ffff-ffffffffffff' end

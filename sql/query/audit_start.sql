@@ -57,6 +57,7 @@ where start.since is not null
       select from retraction r
       where r.batch_id <= %(last_batch)s::bigint
         and (exists (select from ledger l where l.batch_id = r.of_batch_id and l.entity_uid = %(entity_uid)s)
+             or exists (select from repeat l where l.batch_id = r.of_batch_id and l.entity_uid = %(entity_uid)s)
              or exists (select from snapshot s where s.batch_id = r.of_batch_id)))
   and not exists (
       select from snapshot s

@@ -1,6 +1,6 @@
 -- What was recorded from behind an event on: batches in the order in which they were committed, and of each batch one event an
--- entity, by entity_uid; `since` is the earliest change_ts, `op` what the change said that is last in the order of truth. A snapshot has
--- events of the entities that it ended too (op snapshot). A batch that undoes others, or reinstates them, has the events of those, one
+-- entity, by entity_uid; `since` is the earliest change_ts, `op` what the change said that is last in the order of truth. There are events
+-- of the entities too that a snapshot ended by it (op snapshot). A batch that undoes others, or reinstates them, has the events of those, one
 -- after the other.
 -- In: after_at, after_batch, after_part, after_uid (-infinity, 0, 0 and the nil uid: from the start), limit, with_entity.
 -- Out: document, recorded_at, batch_id, part (the batch whose changes these are), entity_uid.
@@ -19,23 +19,27 @@ from (
         select r.of_batch_id from retraction r where r.batch_id = b.batch_id
     ) parts
     cross join lateral (
-        (select l.entity_uid, min(l.change_ts) as since, (array_agg(l.op order by l.change_ts desc, l.row_no desc))[1] as op
-         from ledger l
-         where l.batch_id = parts.part
-           and case when l.promoted_by is not null then l.promoted_by <= b.batch_id and parts.part <> b.batch_id else true end
-           and l.entity_uid > case when b.batch_id = %(after_batch)s and parts.part = %(after_part)s then %(after_uid)s::uuid
-                                   else '00000000-0000-0000-0000-000000000000' end
-         group by l.entity_uid
-         order by l.entity_uid
-         limit %(limit)s)
-        union all  -- of a snapshot, and of its undo
-        (select e.entity_uid, (select s.at from snapshot s where s.batch_id = e.of_batch_id), 'snapshot'
-         from snapshot_effect e
-         where e.batch_id = b.batch_id and e.of_batch_id = parts.part
-           and e.entity_uid > case when b.batch_id = %(after_batch)s and parts.part = %(after_part)s then %(after_uid)s::uuid
-                                   else '00000000-0000-0000-0000-000000000000' end
-         order by e.entity_uid
-         limit %(limit)s)
+        select entity_uid, min(since) as since, coalesce(max(op), 'snapshot') as op
+        from (
+            (select l.entity_uid, min(l.change_ts) as since, (array_agg(l.op order by l.change_ts desc, l.row_no desc))[1] as op
+             from ledger l
+             where l.batch_id = parts.part
+               and case when l.promoted_by is not null then l.promoted_by <= b.batch_id and parts.part <> b.batch_id else true end
+               and l.entity_uid > case when b.batch_id = %(after_batch)s and parts.part = %(after_part)s then %(after_uid)s::uuid
+                                       else '00000000-0000-0000-0000-000000000000' end
+             group by l.entity_uid
+             order by l.entity_uid
+             limit %(limit)s)
+            union all
+            (select e.entity_uid, e.at, null
+             from snapshot_effect e
+             where e.batch_id = b.batch_id and e.of_batch_id = parts.part
+               and e.entity_uid > case when b.batch_id = %(after_batch)s and parts.part = %(after_part)s then %(after_uid)s::uuid
+                                       else '00000000-0000-0000-0000-000000000000' end
+             order by e.entity_uid
+             limit %(limit)s)
+        ) told
+        group by entity_uid
     ) named
     where (b.recorded_at, b.batch_id) >= (%(after_at)s::timestamptz, %(after_batch)s::bigint)
       and parts.part >= case when b.batch_id = %(after_batch)s then %(after_part)s::bigint else 0 end

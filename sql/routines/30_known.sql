@@ -14,6 +14,19 @@ language sql stable begin atomic
           where later.of_batch_id = r.of_batch_id and later.batch_id > r.batch_id and by.recorded_at <= known_at);
 end;
 
+-- Which entities the sources name, and of which instant, by what is not undone: whether it was news or a repeat.
+create or replace view named_by_source as
+select source_id, entity_uid, change_ts
+from named_by_batch
+where source_id is not null and batch_id not in (select u.of_batch_id from undone_batches('infinity') u);
+
+create or replace view known.named_by_source as
+select source_id, entity_uid, change_ts
+from named_by_batch n
+where source_id is not null
+  and batch_id not in (select u.of_batch_id from undone_batches(current_setting('crm.known_at')::timestamptz) u)
+  and (select b.recorded_at from batch b where b.batch_id = n.batch_id) <= current_setting('crm.known_at')::timestamptz;
+
 -- Return the whole ledger, and whether each change acted as known at an instant: its batch was not undone; and what had been a
 -- repeat stood in the place of what it repeats, for no earlier batch that was not undone said the same of that instant, or a
 -- repeat before it in its batch was news of that instant so.
@@ -55,16 +68,16 @@ select entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id
 -- Return the snapshots that were known at an instant, and whether each acted. It is strict, so that it is planned alone and not as a
 -- part of each fold.
 create or replace function snapshots_as_known(known_at timestamptz)
-returns table (batch_id bigint, at timestamptz, entity_type_ids smallint[], acts boolean)
+returns table (batch_id bigint, at timestamptz, entity_type_ids smallint[], source_id smallint, acts boolean)
 language sql stable strict rows 10 begin atomic
-    select s.batch_id, s.at, s.entity_type_ids, s.batch_id not in (select u.of_batch_id from undone_batches(known_at) u)
+    select s.batch_id, s.at, s.entity_type_ids, s.source_id, s.batch_id not in (select u.of_batch_id from undone_batches(known_at) u)
     from snapshot s
     join batch b on b.batch_id = s.batch_id
     where b.recorded_at <= known_at;
 end;
 
 create or replace view known.snapshot as
-select batch_id, at, entity_type_ids, acts from snapshots_as_known(current_setting('crm.known_at')::timestamptz);
+select batch_id, at, entity_type_ids, source_id, acts from snapshots_as_known(current_setting('crm.known_at')::timestamptz);
 
 create or replace view known.recorded_change as
 select entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id, details from known.stated_change

@@ -41,7 +41,8 @@ declare
     of_entity single.entity_difference[];
     of_details single.detail_difference[];
 begin
-    select * into known from compare_with_ledger(its_uid, its_ts, its_op, its_name, its_type_id, its_details);
+    select * into known from compare_with_ledger(
+        its_uid, its_ts, its_op, its_name, its_type_id, its_details, its_source_id);
     select * into batch from record_batch(its_actor, 'request', null, its_request_id);
     insert into ledger (entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id, details, source_id)
     values (its_uid, its_ts, batch.batch_id, 1, its_op, its_name, its_type_id, its_details, its_source_id);

@@ -87,7 +87,8 @@ def test_a_dry_run_says_what_would_end(client: httpx.Client) -> None:
         ({"scope": "PERSON"}, "mode=snapshot"),
         ({**SNAPSHOT, "at": "soon"}, "ISO 8601"),
         ({**SNAPSHOT, "scope": "NOBODY"}, "'NOBODY' in the scope is no entity type"),
-        ({**SNAPSHOT, "scope": "source=erp"}, "names a source"),
+        ({**SNAPSHOT, "scope": "source=erp"}, "'erp' in the scope is no source"),
+        ({**SNAPSHOT, "scope": "PERSON,source=erp"}, "name one source alone, or entity types"),
         ({**SNAPSHOT, "at": "2999-01-01"}, "in the future"),
     ],
 )

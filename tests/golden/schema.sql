@@ -22,8 +22,13 @@ CREATE TABLE snapshot (
     at timestamp with time zone NOT NULL,
     entity_type_ids smallint[],
     acts boolean DEFAULT true NOT NULL,
+    source_id smallint,
     CONSTRAINT snapshot_finite CHECK (isfinite(at)),
-    CONSTRAINT snapshot_has_a_scope CHECK ((cardinality(entity_type_ids) > 0))
+    CONSTRAINT snapshot_has_a_scope CHECK (
+CASE
+    WHEN (source_id IS NULL) THEN (COALESCE(cardinality(entity_type_ids), 0) > 0)
+    ELSE (entity_type_ids IS NULL)
+END)
 );
 
 CREATE TABLE batch (
@@ -48,7 +53,8 @@ CREATE TABLE retraction (
 CREATE TABLE snapshot_effect (
     entity_uid uuid NOT NULL,
     batch_id bigint NOT NULL,
-    of_batch_id bigint NOT NULL
+    of_batch_id bigint NOT NULL,
+    at timestamp with time zone NOT NULL
 );
 
 CREATE VIEW batch_effect AS
@@ -67,7 +73,7 @@ CREATE VIEW batch_effect AS
              JOIN ledger l ON ((l.batch_id = r.of_batch_id)))
         UNION ALL
          SELECT e.entity_uid,
-            s.at,
+            e.at,
             e.batch_id,
                 CASE
                     WHEN (e.of_batch_id = e.batch_id) THEN 'snapshot'::text
@@ -75,9 +81,42 @@ CREATE VIEW batch_effect AS
                        FROM batch b
                       WHERE (b.batch_id = e.batch_id))
                 END AS source
-           FROM (snapshot_effect e
-             JOIN snapshot s ON ((s.batch_id = e.of_batch_id)))) touched
+           FROM snapshot_effect e) touched
   GROUP BY entity_uid, batch_id, op;
+
+CREATE TABLE repeat (
+    entity_uid uuid NOT NULL,
+    change_ts timestamp with time zone NOT NULL,
+    batch_id bigint NOT NULL,
+    row_no integer NOT NULL,
+    of_batch_id bigint NOT NULL,
+    of_row_no integer NOT NULL,
+    source_id smallint
+);
+
+CREATE TABLE snapshot_reject (
+    entity_uid uuid NOT NULL,
+    batch_id bigint NOT NULL
+);
+
+CREATE VIEW named_by_batch AS
+ SELECT ledger.batch_id,
+    ledger.entity_uid,
+    ledger.source_id,
+    ledger.change_ts
+   FROM ledger
+UNION ALL
+ SELECT repeat.batch_id,
+    repeat.entity_uid,
+    repeat.source_id,
+    repeat.change_ts
+   FROM repeat
+UNION ALL
+ SELECT snapshot_reject.batch_id,
+    snapshot_reject.entity_uid,
+    NULL::smallint AS source_id,
+    NULL::timestamp with time zone AS change_ts
+   FROM snapshot_reject;
 
 CREATE TABLE access_token (
     token_id text NOT NULL COLLATE pg_catalog."C",
@@ -301,33 +340,13 @@ CREATE VIEW keys_of_entity AS
      JOIN source s ON ((s.source_id = k.source_id)))
   GROUP BY k.entity_uid, s.code;
 
-CREATE TABLE repeat (
-    entity_uid uuid NOT NULL,
-    change_ts timestamp with time zone NOT NULL,
-    batch_id bigint NOT NULL,
-    row_no integer NOT NULL,
-    of_batch_id bigint NOT NULL,
-    of_row_no integer NOT NULL,
-    source_id smallint
-);
-
-CREATE TABLE snapshot_reject (
-    entity_uid uuid NOT NULL,
-    batch_id bigint NOT NULL
-);
-
-CREATE VIEW named_by_batch AS
- SELECT ledger.batch_id,
-    ledger.entity_uid
-   FROM ledger
-UNION ALL
- SELECT repeat.batch_id,
-    repeat.entity_uid
-   FROM repeat
-UNION ALL
- SELECT snapshot_reject.batch_id,
-    snapshot_reject.entity_uid
-   FROM snapshot_reject;
+CREATE VIEW named_by_source AS
+ SELECT source_id,
+    entity_uid,
+    change_ts
+   FROM named_by_batch
+  WHERE ((source_id IS NOT NULL) AND (NOT (batch_id IN ( SELECT u.of_batch_id
+           FROM undone_batches('infinity'::timestamp with time zone) u(of_batch_id)))));
 
 CREATE VIEW stated_change AS
  SELECT entity_uid,
@@ -492,15 +511,21 @@ CREATE INDEX ledger_by_detail_type ON ledger USING gin (jsonb_path_query_array(d
 
 CREATE INDEX ledger_by_op ON ledger USING btree (op, batch_id, row_no) WHERE ((op <> 'upsert'::text) AND (batch_id > 0));
 
+CREATE INDEX ledger_by_source ON ledger USING btree (source_id, entity_uid) WHERE (source_id IS NOT NULL);
+
 CREATE INDEX ledger_patches ON ledger USING btree (entity_uid, change_ts) WHERE (op = 'patch'::text);
 
 CREATE INDEX repeat_by_batch ON repeat USING brin (batch_id) WITH (pages_per_range='16');
+
+CREATE INDEX repeat_by_source ON repeat USING btree (source_id, entity_uid) WHERE (source_id IS NOT NULL);
 
 CREATE INDEX retraction_by_batch ON retraction USING btree (batch_id, of_batch_id);
 
 CREATE INDEX session_by_username ON session USING btree (username);
 
 CREATE INDEX snapshot_by_instant ON snapshot USING btree (at) WHERE acts;
+
+CREATE INDEX snapshot_by_source ON snapshot USING btree (source_id, at) WHERE (source_id IS NOT NULL);
 
 CREATE INDEX snapshot_effect_by_batch ON snapshot_effect USING btree (batch_id, of_batch_id, entity_uid);
 
