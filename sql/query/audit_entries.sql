@@ -15,8 +15,8 @@ from (
            l.entity_uid, l.batch_id, l.row_no, page.place
     from unnest(%(entity_uids)s::uuid[], %(instants)s::timestamptz[], %(batch_ids)s::bigint[], %(row_nos)s::integer[])
         with ordinality as page (entity_uid, change_ts, batch_id, row_no, place)
-    join ledger l on l.entity_uid = page.entity_uid and l.change_ts = page.change_ts and l.row_no = page.row_no
-        and l.batch_id + 0 = page.batch_id  -- found by its key: a batch may have very many changes of one entity
+    join ledger l on l.entity_uid = page.entity_uid and l.change_ts = page.change_ts
+        and l.batch_id + 0 = page.batch_id and l.row_no + 0 = page.row_no  -- found by the key's beginning: a batch may have very many of them
     join batch b on b.batch_id = l.batch_id
     left join drop_file f on f.sha256 = b.drop_sha256
     left join entity_type et on et.entity_type_id = l.entity_type_id

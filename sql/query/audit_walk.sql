@@ -25,8 +25,8 @@ from (
     union all
     select last.entity_uid, s.at, s.batch_id, 0, 'snapshot', null, null, null, null, null,
            array(select et.code from entity_type et where et.entity_type_id = any (s.entity_type_ids)), s.source_id
-    from unnest(%(entity_uids)s::uuid[], %(batch_ids)s::bigint[], %(row_nos)s::integer[]) as last (entity_uid, batch_id, row_no)
-    join snapshot s on s.batch_id <= last.batch_id
+    from unnest(%(entity_uids)s::uuid[], %(batch_ids)s::bigint[], %(starts)s::timestamptz[]) as last (entity_uid, batch_id, start)
+    join snapshot s on s.batch_id <= last.batch_id and s.at >= coalesce(last.start, '-infinity')
     where (select true from named_by_batch n where n.batch_id = s.batch_id and n.entity_uid = last.entity_uid limit 1) is null
     union all
     select last.entity_uid, n.change_ts, n.batch_id, 0, 'name', null, null, null, null, null, null, n.source_id

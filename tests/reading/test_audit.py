@@ -13,7 +13,8 @@ import pytest
 from builders import an_entity, day, reference_data, uid, write_drop
 from servers import Server
 
-from crm_core.drops.ingest import Options, ingest
+from crm_core.drops.ingest import Options, ingest, ingest_on
+from crm_core.drops.snapshots import SnapshotOptions
 from crm_core.drops.undo import undo_batch
 from crm_core.model import Change
 from crm_core.postgres.connection import Connection, Database
@@ -193,27 +194,36 @@ def test_a_long_past_is_walked_once_for_a_page(database: Database) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_page_of_a_long_past_is_that_of_a_short_one(
-    database: Database, seed: int, monkeypatch: pytest.MonkeyPatch
+    database: Database, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Changes of every kind, some late, some of one instant, at last an undo; wherever the walk of a page starts."""
+    """Changes of every kind, some late, some of one instant, snapshots, at last an undo; wherever the walk starts."""
     random = Random(seed)
     with database.connect() as connection:
         types = reference_types(connection)
-        for _ in range(30):
-            changes = [anything(random) for _ in range(random.randint(1, 3))]
-            record(connection, types, changes, Origin("t", "request", request_id="r"))
+        for number in range(40):
+            if number % 4 == 3:
+                end_by_snapshot(connection, random, tmp_path / f"{number}.csv")
+            else:
+                changes = [anything(random) for _ in range(random.randint(1, 3))]
+                record(connection, types, changes, Origin("t", "request", request_id="r"))
         check_starts(connection, monkeypatch)
-        ids = connection.execute(
-            "select batch_id from ledger where entity_uid = %s order by 1", [uid("long")]
-        ).fetchall()
+        of_long = "select batch_id from ledger where entity_uid = %s order by 1"
+        ids = connection.execute(of_long, [uid("long")]).fetchall()
         undo_batch(connection, ids[len(ids) // 2][0], "undo", Who("t", "to see"))
         record(connection, types, [anything(random) for _ in range(3)], Origin("t", "request", request_id="r"))
         check_starts(connection, monkeypatch)
         connection.rollback()
 
 
+def end_by_snapshot(connection: Connection, random: Random, path: Path) -> None:
+    """Record a snapshot that does not list the entity; it ends it if it has the type then."""
+    of = SnapshotOptions(random.choice(["PERSON", "PERSON,INSTITUTION"]), day(random.randint(0, 12)))
+    drop = write_drop(path, [an_entity(path.name, at=(of.at - day(0)).days)])  # type: ignore[operator]
+    assert ingest_on(connection, drop, Options(snapshot=of, snapshot_limit=1.0)).status == "merged"
+
+
 def anything(random: Random) -> Change:
-    at, op = day(random.randint(0, 12)), random.choice(["upsert", "patch", "patch", "patch", "delete"])
+    at, (op,) = day(random.randint(0, 12)), random.choices(["upsert", "patch", "delete"], [4, 6, 1])
     if op == "delete":
         return Change(uid("long"), at, "delete")
     details = {code: random.choice([None, "a", "b"]) for code in random.sample(["email", "phone", "note"], 2)}
