@@ -1,5 +1,5 @@
--- A key of a source has the uid that follows from source and key, and names what its last link says that is not undone; and a row of a
--- source is of an entity that a key of it names or has named.
+-- A key of a source has the uid that follows from both and names what its last link says; rows of a source are of entities with a key.
+-- Links that are undone say nothing of what a key names now, but an entity that ever had a key had one.
 -- In: uids (null: all entities). Out: one line for each breach.
 select format('key %%s of source %%s names %%s', k.source_key, coalesce(s.code, k.source_id::text), k.entity_uid)
 from source_key k

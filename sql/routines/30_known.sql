@@ -15,9 +15,9 @@ language sql stable begin atomic
 end;
 
 -- Which entities the rows of sources name, and of which instant, whatever acts. A source names no entity that never had a key of it: so
--- the keys are looked up first, and where there is none, no change of the entity is read. An entity may be told several times.
+-- the keys are looked up too, and where there is none, no change of the entity is read. An entity may be told several times.
 create or replace view said_by_source as
-select keyed.source_id, keyed.entity_uid, named.change_ts, named.batch_id
+select n.source_id, n.entity_uid, n.change_ts, n.batch_id
 from (
     select source_id, entity_uid from source_key
     union all
@@ -25,12 +25,7 @@ from (
     union all
     select k.source_id, l.entity_uid from key_link l join source_key k on k.key_uid = l.key_uid
 ) keyed
-cross join lateral (
-    select n.change_ts, n.batch_id
-    from named_by_batch n
-    where n.entity_uid = keyed.entity_uid and n.source_id = keyed.source_id
-    offset 0  -- so that no plan begins with it
-) named;
+join named_by_batch n on n.entity_uid = keyed.entity_uid and n.source_id = keyed.source_id;
 
 -- That by what is not undone, be it news or a repeat.
 create or replace view named_by_source as

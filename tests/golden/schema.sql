@@ -137,10 +137,10 @@ CREATE TABLE source_key (
 );
 
 CREATE VIEW said_by_source AS
- SELECT keyed.source_id,
-    keyed.entity_uid,
-    named.change_ts,
-    named.batch_id
+ SELECT n.source_id,
+    n.entity_uid,
+    n.change_ts,
+    n.batch_id
    FROM (( SELECT source_key.source_id,
             source_key.entity_uid
            FROM source_key
@@ -154,11 +154,7 @@ CREATE VIEW said_by_source AS
             l.entity_uid
            FROM (key_link l
              JOIN source_key k ON ((k.key_uid = l.key_uid)))) keyed
-     CROSS JOIN LATERAL ( SELECT n.change_ts,
-            n.batch_id
-           FROM named_by_batch n
-          WHERE ((n.entity_uid = keyed.entity_uid) AND (n.source_id = keyed.source_id))
-         OFFSET 0) named);
+     JOIN named_by_batch n ON (((n.entity_uid = keyed.entity_uid) AND (n.source_id = keyed.source_id))));
 
 CREATE TABLE access_token (
     token_id text NOT NULL COLLATE pg_catalog."C",
