@@ -5,9 +5,8 @@ alter table snapshot add constraint snapshot_has_a_scope
     check (case when source_id is null then coalesce(cardinality(entity_type_ids), 0) > 0 else entity_type_ids is null end);
 create index snapshot_by_source on snapshot (source_id, at) where source_id is not null;
 
--- Whether a source names an entity is looked up for each entity that such a snapshot may end.
-create index ledger_by_source on ledger (source_id, entity_uid) where source_id is not null;
-create index repeat_by_source on repeat (source_id, entity_uid) where source_id is not null;
+-- Whether a source names an entity is looked up for each entity that such a snapshot may end: first by its keys (see said_by_source).
+create index key_link_by_entity on key_link (entity_uid);
 
 -- A repeat, and its undo, can bring an entity into such a scope or out of it. So `of_batch_id` is the batch by whose rows an entity
 -- differs, or by what it says as a snapshot: this one, or the one that it undoes or reinstates. From `at` on the entity differs.

@@ -14,17 +14,29 @@ language sql stable begin atomic
           where later.of_batch_id = r.of_batch_id and later.batch_id > r.batch_id and by.recorded_at <= known_at);
 end;
 
--- Which entities the sources name, and of which instant, by what is not undone: whether it was news or a repeat.
+-- Which entities the rows of sources name, and of which instant, whatever acts. A source names no entity that never had a key of it: so
+-- the keys are looked up too, and where there is none, no change of the entity is read. An entity may be told several times.
+create or replace view said_by_source as
+select n.source_id, n.entity_uid, n.change_ts, n.batch_id
+from (
+    select source_id, entity_uid from source_key
+    union all
+    select source_id, key_uid from source_key where entity_uid <> key_uid
+    union all
+    select k.source_id, l.entity_uid from key_link l join source_key k on k.key_uid = l.key_uid
+) keyed
+join named_by_batch n on n.entity_uid = keyed.entity_uid and n.source_id = keyed.source_id;
+
+-- That by what is not undone, be it news or a repeat.
 create or replace view named_by_source as
-select source_id, entity_uid, change_ts
-from named_by_batch
-where source_id is not null and batch_id not in (select u.of_batch_id from undone_batches('infinity') u);
+select source_id, entity_uid, change_ts, batch_id
+from said_by_source
+where batch_id not in (select u.of_batch_id from undone_batches('infinity') u);
 
 create or replace view known.named_by_source as
-select source_id, entity_uid, change_ts
-from named_by_batch n
-where source_id is not null
-  and batch_id not in (select u.of_batch_id from undone_batches(current_setting('crm.known_at')::timestamptz) u)
+select source_id, entity_uid, change_ts, batch_id
+from said_by_source n
+where batch_id not in (select u.of_batch_id from undone_batches(current_setting('crm.known_at')::timestamptz) u)
   and (select b.recorded_at from batch b where b.batch_id = n.batch_id) <= current_setting('crm.known_at')::timestamptz;
 
 -- Return the whole ledger, and whether each change acted as known at an instant: its batch was not undone; and what had been a

@@ -1,5 +1,5 @@
 -- Find the entities that may end at a snapshot, or end there no more: those that exist just before snapshots among the batches, of their
--- scope and not listed; and those that the batches name for the source of a snapshot, which may come into its scope or leave it.
+-- scope and not listed; and those that the batches alone name for the source of a snapshot: they come into its scope or leave it.
 -- In: batches, snapshot, ledger, repeat, entity. Out: unlisted_entity.
 insert into unlisted_entity (entity_uid, of_batch_id, at)
 select e.entity_uid, s.batch_id, s.at
@@ -20,3 +20,6 @@ from (
 ) n
 where exists (select from snapshot where source_id is not null)  -- otherwise the batches are not even read
   and (select max(s.at) from snapshot s where s.source_id = n.source_id) > n.change_ts
+  and (select true from named_by_source o
+       where o.source_id = n.source_id and o.entity_uid = n.entity_uid and o.change_ts <= n.change_ts
+         and o.batch_id <> all (%(batches)s::bigint[]) limit 1) is null

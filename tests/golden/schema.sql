@@ -84,6 +84,14 @@ CREATE VIEW batch_effect AS
            FROM snapshot_effect e) touched
   GROUP BY entity_uid, batch_id, op;
 
+CREATE TABLE key_link (
+    key_uid uuid NOT NULL,
+    batch_id bigint NOT NULL,
+    row_no integer NOT NULL,
+    entity_uid uuid,
+    reason text DEFAULT ''::text NOT NULL
+);
+
 CREATE TABLE repeat (
     entity_uid uuid NOT NULL,
     change_ts timestamp with time zone NOT NULL,
@@ -117,6 +125,36 @@ UNION ALL
     NULL::smallint AS source_id,
     NULL::timestamp with time zone AS change_ts
    FROM snapshot_reject;
+
+CREATE TABLE source_key (
+    key_uid uuid NOT NULL,
+    source_id smallint NOT NULL,
+    source_key text NOT NULL COLLATE pg_catalog."C",
+    entity_uid uuid NOT NULL,
+    batch_id bigint NOT NULL,
+    CONSTRAINT source_key_is_given CHECK ((source_key <> ''::text)),
+    CONSTRAINT source_key_length CHECK ((char_length(source_key) <= 500))
+);
+
+CREATE VIEW said_by_source AS
+ SELECT n.source_id,
+    n.entity_uid,
+    n.change_ts,
+    n.batch_id
+   FROM (( SELECT source_key.source_id,
+            source_key.entity_uid
+           FROM source_key
+        UNION ALL
+         SELECT source_key.source_id,
+            source_key.key_uid
+           FROM source_key
+          WHERE (source_key.entity_uid <> source_key.key_uid)
+        UNION ALL
+         SELECT k.source_id,
+            l.entity_uid
+           FROM (key_link l
+             JOIN source_key k ON ((k.key_uid = l.key_uid)))) keyed
+     JOIN named_by_batch n ON (((n.entity_uid = keyed.entity_uid) AND (n.source_id = keyed.source_id))));
 
 CREATE TABLE access_token (
     token_id text NOT NULL COLLATE pg_catalog."C",
@@ -301,14 +339,6 @@ CREATE TABLE idempotency_key (
     answered_at timestamp with time zone NOT NULL
 );
 
-CREATE TABLE key_link (
-    key_uid uuid NOT NULL,
-    batch_id bigint NOT NULL,
-    row_no integer NOT NULL,
-    entity_uid uuid,
-    reason text DEFAULT ''::text NOT NULL
-);
-
 CREATE TABLE source (
     source_id smallint NOT NULL,
     code text NOT NULL COLLATE pg_catalog."C",
@@ -316,16 +346,6 @@ CREATE TABLE source (
     description text DEFAULT ''::text NOT NULL,
     is_active boolean DEFAULT true NOT NULL,
     CONSTRAINT source_code_is_plain CHECK ((code ~ '^[A-Za-z][A-Za-z0-9_]{0,62}$'::text))
-);
-
-CREATE TABLE source_key (
-    key_uid uuid NOT NULL,
-    source_id smallint NOT NULL,
-    source_key text NOT NULL COLLATE pg_catalog."C",
-    entity_uid uuid NOT NULL,
-    batch_id bigint NOT NULL,
-    CONSTRAINT source_key_is_given CHECK ((source_key <> ''::text)),
-    CONSTRAINT source_key_length CHECK ((char_length(source_key) <= 500))
 );
 
 CREATE VIEW keys_of_entity AS
@@ -343,10 +363,11 @@ CREATE VIEW keys_of_entity AS
 CREATE VIEW named_by_source AS
  SELECT source_id,
     entity_uid,
-    change_ts
-   FROM named_by_batch
-  WHERE ((source_id IS NOT NULL) AND (NOT (batch_id IN ( SELECT u.of_batch_id
-           FROM undone_batches('infinity'::timestamp with time zone) u(of_batch_id)))));
+    change_ts,
+    batch_id
+   FROM said_by_source
+  WHERE (NOT (batch_id IN ( SELECT u.of_batch_id
+           FROM undone_batches('infinity'::timestamp with time zone) u(of_batch_id))));
 
 CREATE VIEW stated_change AS
  SELECT entity_uid,
@@ -505,19 +526,17 @@ CREATE INDEX idempotency_key_by_time ON idempotency_key USING btree (answered_at
 
 CREATE INDEX key_link_by_batch ON key_link USING btree (batch_id, row_no);
 
+CREATE INDEX key_link_by_entity ON key_link USING btree (entity_uid);
+
 CREATE INDEX ledger_by_batch ON ledger USING btree (batch_id, entity_uid);
 
 CREATE INDEX ledger_by_detail_type ON ledger USING gin (jsonb_path_query_array(details, '$.keyvalue()."key"'::jsonpath) jsonb_path_ops);
 
 CREATE INDEX ledger_by_op ON ledger USING btree (op, batch_id, row_no) WHERE ((op <> 'upsert'::text) AND (batch_id > 0));
 
-CREATE INDEX ledger_by_source ON ledger USING btree (source_id, entity_uid) WHERE (source_id IS NOT NULL);
-
 CREATE INDEX ledger_patches ON ledger USING btree (entity_uid, change_ts) WHERE (op = 'patch'::text);
 
 CREATE INDEX repeat_by_batch ON repeat USING brin (batch_id) WITH (pages_per_range='16');
-
-CREATE INDEX repeat_by_source ON repeat USING btree (source_id, entity_uid) WHERE (source_id IS NOT NULL);
 
 CREATE INDEX retraction_by_batch ON retraction USING btree (batch_id, of_batch_id);
 
