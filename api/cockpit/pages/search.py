@@ -89,10 +89,9 @@ async def download(opened: Page) -> Response:
 
     def blocks(connection: Connection) -> Iterator[bytes]:
         types = opened.state.types(connection)
-        lines = reads.stream_entities(
-            connection, types, asked.filter, as_of=_as_of(opened), known_at=opened.bar.known_at
-        )
-        return as_csv(lines, [kind.code for kind in types.detail_types])
+        as_of, known_at = _as_of(opened), opened.bar.known_at
+        lines = reads.stream_entities(connection, types, asked.filter, as_of=as_of, known_at=known_at)
+        return as_csv(lines, types, with_keys=as_of is None and known_at is None)
 
     return await opened.send_csv("entities.csv", blocks)
 
