@@ -364,7 +364,7 @@ class UnknownEntity(RequestRefused):
 
 
 class EntityAbsent(RequestRefused):
-    """The entity is known, but did not exist at the time of the change; `ended_at` is when it last ended."""
+    """The entity is known, but did not exist at the time of the change; `ended_at` is when it had last ended then."""
 
     def __init__(self, entity_uid: UUID, at: datetime | None, ended_at: datetime | None) -> None:
         self.entity_uid, self.at, self.ended_at = entity_uid, at, ended_at
