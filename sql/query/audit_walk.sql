@@ -1,13 +1,15 @@
 -- All that was recorded of some entities up to an entry of each, in recording order: from it the states before and after follow.
--- In: entity_uids, batch_ids and row_nos (of the last entry of each). Out: entity_uid, change_ts, batch_id, row_no, op,
+-- In: entity_uids, batch_ids and row_nos (of the last entry of each), starts (null: from the first instant, see audit_start). Out: entity_uid, change_ts, batch_id, row_no, op,
 -- display_name, entity_type, details, promoted_by (the batch since when a repeat stands in the place of another), of_batches (that
 -- an undo or a reinstatement is about), scope (types: of a snapshot that does not list the entity).
 select entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type, details, promoted_by, of_batches, scope
 from (
     select l.entity_uid, l.change_ts, l.batch_id, l.row_no, l.op, l.display_name, et.code as entity_type, l.details, l.promoted_by,
            null::bigint[] as of_batches, null::text[] as scope
-    from unnest(%(entity_uids)s::uuid[], %(batch_ids)s::bigint[], %(row_nos)s::integer[]) as last (entity_uid, batch_id, row_no)
+    from unnest(%(entity_uids)s::uuid[], %(batch_ids)s::bigint[], %(row_nos)s::integer[], %(starts)s::timestamptz[])
+        as last (entity_uid, batch_id, row_no, start)
     join ledger l on l.entity_uid = last.entity_uid and (l.batch_id, l.row_no) <= (last.batch_id, last.row_no)
+        and l.change_ts >= coalesce(last.start, '-infinity')
     left join entity_type et on et.entity_type_id = l.entity_type_id
     union all
     select last.entity_uid, null, r.batch_id, 0, case when r.is_reinstated then 'reinstate' else 'undo' end, null, null, null, null,

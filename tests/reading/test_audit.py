@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 from uuid import UUID
 
 import pytest
@@ -13,12 +14,14 @@ from builders import an_entity, day, reference_data, uid, write_drop
 from servers import Server
 
 from crm_core.drops.ingest import Options, ingest
+from crm_core.drops.undo import undo_batch
 from crm_core.model import Change
 from crm_core.postgres.connection import Connection, Database
-from crm_core.reading import audit, reads
+from crm_core.reading import audit, audit_walk, history, reads
 from crm_core.reading.audit import Recorded, RecordedPosition
 from crm_core.reference import reference_types
 from crm_core.timeline.merge import Origin, record
+from crm_core.timeline.undo import Who
 
 pytestmark = [pytest.mark.integration, pytest.mark.temporal]
 
@@ -186,6 +189,50 @@ def test_a_long_past_is_walked_once_for_a_page(database: Database) -> None:
                 assert entry["after"]["details"] == {"note": str(at)}
         assert entries[1]["before"] == entries[0]["after"]
         connection.rollback()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_page_of_a_long_past_is_that_of_a_short_one(
+    database: Database, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Changes of every kind, some late, some of one instant, at last an undo; wherever the walk of a page starts."""
+    random = Random(seed)
+    with database.connect() as connection:
+        types = reference_types(connection)
+        for _ in range(30):
+            changes = [anything(random) for _ in range(random.randint(1, 3))]
+            record(connection, types, changes, Origin("t", "request", request_id="r"))
+        check_starts(connection, monkeypatch)
+        ids = connection.execute(
+            "select batch_id from ledger where entity_uid = %s order by 1", [uid("long")]
+        ).fetchall()
+        undo_batch(connection, ids[len(ids) // 2][0], "undo", Who("t", "to see"))
+        record(connection, types, [anything(random) for _ in range(3)], Origin("t", "request", request_id="r"))
+        check_starts(connection, monkeypatch)
+        connection.rollback()
+
+
+def anything(random: Random) -> Change:
+    at, op = day(random.randint(0, 12)), random.choice(["upsert", "patch", "patch", "patch", "delete"])
+    if op == "delete":
+        return Change(uid("long"), at, "delete")
+    details = {code: random.choice([None, "a", "b"]) for code in random.sample(["email", "phone", "note"], 2)}
+    name, kind = random.choice(["A", "B"]), random.choice(["PERSON", "INSTITUTION"])
+    if op == "upsert":
+        return Change(uid("long"), at, "upsert", name, kind, details)
+    return Change(uid("long"), at, "patch", random.choice([None, name]), random.choice([None, kind]), details)
+
+
+def check_starts(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare pages for which the walk starts as late as it can with the list that is walked from the beginning."""
+    whole = history.audit_page(connection, uid("long"), limit=1_000).documents
+    assert len(whole) > 20
+    monkeypatch.setattr(audit_walk, "LONG", 0)
+    for limit in (1, 4):
+        for offset in range(len(whole)):
+            page = history.audit_page(connection, uid("long"), offset=offset, limit=limit)
+            assert page.documents == whole[offset : offset + limit]
+    monkeypatch.undo()
 
 
 def test_the_count_as_known_is_that_of_the_list_as_known(connection: Connection) -> None:
