@@ -199,6 +199,7 @@ def explain(connection: Connection) -> Iterator[Plan]:
             "text": display_name,
             "beginnings": [display_name],
             "part": like_pattern(display_name),
+            "entity_type": None,
             "details_limit": 100,
         },
     }
