@@ -275,7 +275,7 @@ class UnknownBatch(CrmError):
 
     def __init__(self, batch_id: int) -> None:
         self.batch_id = batch_id
-        super().__init__(f"no batch {batch_id} was ever recorded; take its number from the audit or from the feed")
+        super().__init__(f"no batch {batch_id} was ever recorded; take its number from the feed, /api/v1/changes")
 
 
 class UndoRefused(CrmError):
