@@ -194,7 +194,7 @@ def explain(connection: Connection) -> Iterator[Plan]:
         "after": {"after_uid": entity_uid, "after_name": display_name},
         "hashdiffs": {"hashdiffs": [hashdiff]},
         "offset": {"offset": 1_000},
-        "audit": dict.fromkeys(("actor", "from", "to", "drops", "op", "detail_type", "entity_uid", "after_at")),
+        "audit": dict.fromkeys(("actor", "from", "to", "batches", "op", "detail_type", "entity_uid", "after_at")),
         "search": {
             "text": display_name,
             "beginnings": [display_name],
