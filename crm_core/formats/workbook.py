@@ -26,6 +26,9 @@ SHEET_ROWS = 1 << 20  # that Excel has
 SEARCHED = 50  # rows that are searched for a header
 _KIND = "an Excel workbook"
 _ZEROS = re.compile("0+")  # the format of a number that keeps its leading zeros
+_ESCAPED = re.compile(
+    "_x(00[01][0-9A-F]|005F)_", re.IGNORECASE
+)  # how a control character, or its escape, stands in a text
 _BLOCK_BYTES = 1 << 20
 
 _Row = tuple[int, list[str | None]]  # its number in the sheet, and its cells
@@ -93,6 +96,8 @@ def _cells(path: Path, book: Workbook, sheet: str | None) -> Iterator[tuple[Read
 
 def _text(cell: ReadOnlyCell) -> str | None:
     value = cell.value
+    if isinstance(value, str):
+        value = _ESCAPED.sub(lambda escaped: chr(int(escaped[1], 16)), value)
     if isinstance(value, float):
         return text(float(f"{value:.15g}"))  # as many digits as Excel shows
     if isinstance(value, int) and not isinstance(value, bool):

@@ -28,7 +28,7 @@ class Recorded:
     actor: str | None = None
     from_: datetime | None = None  # recorded then or later
     to: datetime | None = None  # recorded before
-    drop: str | None = None  # the SHA-256, or the name of the file under which it first came
+    drop: str | None = None  # the SHA-256, or the name of the file under which it first came; also its undo
     op: Op | Effect | None = None
     detail_type: str | None = None  # the canonical code: changes that state a detail of it, or its end
     entity_uid: UUID | None = None
@@ -165,12 +165,14 @@ def _columns(changes: Sequence[TupleRow]) -> Values:
 
 
 def _values(connection: Connection, which: Recorded) -> Values:
-    drops = None if which.drop is None else [sha for (sha,) in rows(connection, "drops_named", {"name": which.drop})]
+    batches = None
+    if which.drop is not None:
+        batches = [batch_id for (batch_id,) in rows(connection, "batches_of_drops", {"name": which.drop})]
     return {
         "actor": which.actor,
         "from": which.from_,
         "to": which.to,
-        "drops": drops,
+        "batches": batches,
         "op": which.op,
         "detail_type": which.detail_type,
         "entity_uid": which.entity_uid,

@@ -15,10 +15,11 @@ from uuid import UUID
 
 from psycopg.rows import TupleRow
 
-from crm_core.model import Op, Retracting
+from crm_core.model import Compares, Op, Retracting
 from crm_core.postgres.connection import Connection
 from crm_core.reading.known import rows
 from crm_core.reading.lists import Values
+from crm_core.values.hashing import compared_form
 
 LONG = 500  # changes of an entity: of more, it is worth finding where the walk can start
 
@@ -36,16 +37,40 @@ class _Said:
 
     places: list[_Place] = field(default_factory=list)
     values: list[str | None] = field(default_factory=list)
+    compares: Compares = "exact"  # "text" is as good: the values are in normal form
+    spelled: dict[str | None, str] = field(default_factory=dict)  # one of the values, by what they compare as
+    is_varied: bool = False  # some values compare equal, and are not the same
 
     def add(self, place: _Place, value: str | None = None) -> None:
         """Add a statement; most are later in valid time than all before."""
         index = bisect_right(self.places, place) if self.places and place < self.places[-1] else len(self.places)
         self.places.insert(index, place)
         self.values.insert(index, value)
+        if value is not None and self.compares == "casefold":
+            self.is_varied |= self.spelled.setdefault(self._compared(value), value) != value
 
     def before(self, place: _Place) -> int:
         """Return how many statements are before a place."""
         return bisect_left(self.places, place)
+
+    def standing(self, place: _Place, since: _Place) -> str | None:
+        """Return what stands just before a place, of what was said since another; of equal neighbours the first."""
+        last = self.before(place) - 1
+        if last < 0 or self.places[last] < since:
+            return None
+        value, instant = self.values[last], self.places[last][0]
+        for index in range(last - 1, -1, -1) if self.is_varied else ():
+            if self.places[index] < since or value is None:
+                break
+            if self.places[index][0] == instant:
+                continue  # superseded
+            if self._compared(self.values[index]) != self._compared(value):
+                break
+            value, instant = self.values[index], self.places[index][0]
+        return value
+
+    def _compared(self, value: str | None) -> str | None:
+        return None if value is None else compared_form(value, self.compares)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +104,7 @@ class _Snapshot:
 class _Walk:
     """What was recorded of one entity so far, and which of it acts."""
 
+    compares: Mapping[str, Compares]  # by the codes of the detail types
     changes: list[_Change] = field(default_factory=list)
     snapshots: list[_Snapshot] = field(default_factory=list)  # that do not list the entity
     names: list[tuple[int, datetime, int]] = field(
@@ -159,7 +185,10 @@ class _Walk:
         if change.code is not None:
             self.fields["entity_type"].add(place, change.code)
         for detail_type, value in (change.details or {}).items():
-            self.fields[f"{DETAILS}{detail_type}"].add(place, value)
+            name = f"{DETAILS}{detail_type}"
+            if name not in self.fields:
+                self.fields[name] = _Said(compares=self.compares[detail_type])
+            self.fields[name].add(place, value)
 
     def state(self, instant: datetime) -> State | None:
         """Return the state at an instant: what was said last since the entity began stands. None: it did not exist."""
@@ -179,8 +208,7 @@ class _Walk:
         since = self.begins.places[began]
         values: dict[str, str] = {}
         for name, said in self.fields.items():
-            last = said.before(place) - 1
-            if last >= 0 and said.places[last] >= since and (value := said.values[last]) is not None:
+            if (value := said.standing(place, since)) is not None:
                 values[name] = value
         return values
 
@@ -199,7 +227,8 @@ def states_of(
     """
     wanted = {(batch_id, row_no, uid): at for uid, at, batch_id, row_no in changes}
     last = {change[0]: change for change in sorted(changes, key=_recorded)}
-    walks = {uid: _Walk() for uid in last}
+    compares = {kind[1]: kind[5] for kind in rows(connection, "detail_types", {})}
+    walks = {uid: _Walk(compares) for uid in last}
     starts = _starts(connection, changes, walks)
     asked: Values = {
         "entity_uids": [*last],

@@ -211,11 +211,12 @@ def explain(connection: Connection) -> Iterator[Plan]:
         "hashdiffs": {"hashdiffs": [hashdiff]},
         "key_uids": {"key_uids": [key_uid]},
         "offset": {"offset": 1_000},
-        "audit": dict.fromkeys(("actor", "from", "to", "drops", "op", "detail_type", "entity_uid", "after_at")),
+        "audit": dict.fromkeys(("actor", "from", "to", "batches", "op", "detail_type", "entity_uid", "after_at")),
         "search": {
             "text": display_name,
             "beginnings": [display_name],
             "part": like_pattern(display_name),
+            "entity_type": None,
             "details_limit": 100,
         },
     }

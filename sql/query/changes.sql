@@ -1,7 +1,7 @@
 -- What was recorded from behind an event on: batches in the order in which they were committed, and of each batch one event an
 -- entity, by entity_uid; `since` is the earliest change_ts, `op` what the change said that is last in the order of truth. There are events
--- of the entities too that a snapshot ended by it (op snapshot). A batch that undoes others, or reinstates them, has the events of those, one
--- after the other.
+-- of the entities too that a snapshot ended by it (op snapshot), and of those to which a row gave a key though it was a repeat (op patch).
+-- A batch that undoes others, or reinstates them, has the events of those, one after the other.
 -- In: after_at, after_batch, after_part, after_uid (-infinity, 0, 0 and the nil uid: from the start), limit, with_entity.
 -- Out: document, recorded_at, batch_id, part (the batch whose changes these are), entity_uid.
 select '{"entity_uid":"' || entity_uid || '","since":"' || utc(since) || '","batch_id":' || batch_id || ',"recorded_at":"' || utc(recorded_at)
@@ -37,6 +37,18 @@ from (
                and e.entity_uid > case when b.batch_id = %(after_batch)s and parts.part = %(after_part)s then %(after_uid)s::uuid
                                        else '00000000-0000-0000-0000-000000000000' end
              order by e.entity_uid
+             limit %(limit)s)
+            union all  -- of keys that rows gave to an entity though they were repeats
+            (select distinct k.entity_uid, b.recorded_at, 'patch'
+             from key_link k
+             where k.batch_id = parts.part
+               and not exists (
+                   select from ledger l
+                   where l.batch_id = parts.part and l.entity_uid = k.entity_uid
+                     and case when l.promoted_by is not null then l.promoted_by <= b.batch_id and parts.part <> b.batch_id else true end)
+               and k.entity_uid > case when b.batch_id = %(after_batch)s and parts.part = %(after_part)s then %(after_uid)s::uuid
+                                       else '00000000-0000-0000-0000-000000000000' end
+             order by k.entity_uid
              limit %(limit)s)
         ) told
         group by entity_uid

@@ -220,6 +220,18 @@ class TestDeleting:
     def test_of_what_was_never_known_is_not_found(self, client: httpx.Client) -> None:
         a_problem(client.delete(by_key("nobody")), 404)
 
+    def test_slashes_in_a_key_are_of_it_also_at_its_ends(self, client: httpx.Client) -> None:
+        keys = ["x", "x/", "x//", "/x", "/", "x/y"]
+        uids = [put(client, key, body(f"Key {key}"))["entity_uid"] for key in keys]
+        assert uids == [str(key_uid("erp", key)) for key in keys]
+        for key, uid in zip(keys, uids, strict=True):
+            found = client.get(by_key(key)).json()
+            assert (found["entity_uid"], found["keys"]) == (uid, {"erp": key})
+            assert client.get(link(key)).json()["source_key"] == key
+        assert client.get(f"{by_key('x')}/").json()["keys"] == {"erp": "x"}, (
+            "a slash behind the address is not of the key"
+        )
+
 
 class TestLinks:
     def test_have_a_key_name_another_entity_until_they_end(self, client: httpx.Client) -> None:
@@ -231,6 +243,7 @@ class TestLinks:
             "erp", "L1", ada["entity_uid"], True,
         )  # fmt: skip
         assert document["links"][0]["reason"] == "the same person"
+        assert client.get(link("L1")).json() == document, "with the moment of the commit"
         assert read(client, ada)["keys"] == {"erp": "L1"}
         assert read(client, own)["keys"] == {}
         assert client.get(f"{ENTITIES}/{ada['entity_uid']}").headers["etag"] != before

@@ -297,6 +297,9 @@ def test_an_undone_snapshot_that_comes_again_is_held_again(desk: Desk) -> None:
     undo_drop(desk.connection, sha256, "undo", WHO)
     assert desk.snapshot("s", 5, an_entity("bob", at=6), limit=0.1).status == "held"
     assert desk.lives() == [("2024-01-02", None)]
+    kept = json.loads(registry.drop(desk.connection, sha256) or "")
+    numbers = ("rows_changed", "rows_unchanged", "entities_ended", "entity_versions_added", "seconds")
+    assert [kept[number] for number in numbers] == [0, 1, 0, 0, 0], "nothing of what it did before it was undone"
     assert approve(desk.connection, sha256, WHO).entities_ended == 1
     undo_drop(desk.connection, sha256, "undo", WHO)
     assert desk.lives() == [("2024-01-02", None)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import sys
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -110,6 +110,26 @@ def test_details_of_parquet_may_be_a_list_of_structs(tmp_path: Path) -> None:
     assert [json.loads(str(text)) if text else None for text in found] == details
 
 
+def test_bytes_in_parquet_are_text_and_a_row_with_other_bytes_is_rejected(tmp_path: Path) -> None:
+    path = tmp_path / "drop.parquet"
+    bytes_of = {"display_name": [b"Ada", "Zoë".encode(), b"Zo\xeb"], "entity_type": [b"PERSON"] * 3}
+    details = [[{"detail_type": b"email", "detail_value": b"a@x.org"}], [], None]
+    pl.DataFrame({**bytes_of, "details": details}).write_parquet(path)
+    (chunk,) = read(path)
+    assert chunk.frame["display_name"].to_list() == ["Ada", "Zoë"]
+    assert json.loads(chunk.frame["details"][0]) == [{"detail_type": "email", "detail_value": "a@x.org"}]
+    assert [(reject.line, reject.reasons) for reject in chunk.rejects] == [(3, (Reason.INVALID_ENCODING,))]
+    pl.DataFrame({**bytes_of, "details": [[b"\xff"]] * 3}).write_parquet(path)
+    assert "cannot be read as a Parquet file" in refusal(path)
+
+
+def test_spans_of_time_in_parquet_are_written_as_those_of_excel(tmp_path: Path) -> None:
+    spans = [timedelta(days=1, hours=2, seconds=5), None]
+    frame = pl.DataFrame({"display_name": ["A", "B"], "entity_type": ["PERSON"] * 2, "key": spans})
+    frame.write_parquet(tmp_path / "drop.parquet")
+    assert [row["key"] for row in rows_of(tmp_path / "drop.parquet")] == ["26:00:05", None]
+
+
 def test_instants_with_a_zone_keep_their_offset(tmp_path: Path) -> None:
     at = pl.Series([datetime(2024, 7, 1, 12)]).dt.replace_time_zone("Europe/Berlin")  # noqa: DTZ001
     pl.DataFrame({"display_name": ["A"], "entity_type": ["PERSON"], "details": [""], "change_ts": at}).write_parquet(
@@ -129,6 +149,7 @@ def test_cells_of_excel_become_the_text_that_a_person_sees(tmp_path: Path) -> No
     sheet["D4"].number_format = "00000"
     sheet.append([])
     sheet.append(["Cy", "PERSON", time(9, 30), "#N/A", None, None])
+    sheet.append(["Di_x000D_\nEd", "PERSON", "_x005F_x000D_", "_x0041_", None, None])
     book.save(tmp_path / "drop.xlsx")
     rows = [
         [row[name] for name in ("line", "display_name", *CODES, "change_ts")] for row in rows_of(tmp_path / "drop.xlsx")
@@ -137,6 +158,7 @@ def test_cells_of_excel_become_the_text_that_a_person_sees(tmp_path: Path) -> No
         [3, "Ada", "1234567", "0.3", "007", "2024-01-31"],
         [4, "Bo", "true", "00007", "49170123456", "2024-01-31T10:00:00"],
         [6, "Cy", "09:30:00", "#N/A", None, None],
+        [7, "Di\r\nEd", "_x000D_", "_x0041_", None, None],
     ]
 
 

@@ -245,6 +245,31 @@ def check_starts(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.undo()
 
 
+def test_a_value_that_compares_equal_is_shown_as_it_was_first_asserted(database: Database) -> None:
+    """As the versions show it: an e-mail address in other capitals is no change."""
+    steps = [
+        (1, "A@x.org", "A@x.org"),
+        (3, "a@X.org", "A@x.org"),
+        (2, "a@x.ORG", "A@x.org"),
+        (4, "b@x.org", "b@x.org"),
+        (4, "a@x.org", "A@x.org"),  # supersedes the one before, so that there are equal neighbours again
+        (5, None, None),
+        (6, "a@x.org", "a@x.org"),
+        (0, "a@x.ORG", "a@x.ORG"),
+    ]
+    with database.connect() as connection:
+        types, who = reference_types(connection), Origin("t", "request", request_id="r")
+        record(connection, types, [an_entity("eve", at=-1)], who)
+        for at, email, shown in steps:
+            record(connection, types, [Change(uid("eve"), day(at), "patch", None, None, {"email": email})], who)
+            entry = json.loads(reads.audit(connection, uid("eve"))[-1])
+            assert entry["asserted"]["details"] == {"email": email}
+            assert entry["after"]["details"].get("email") == shown
+            document = json.loads(reads.snapshot(connection, uid("eve"), as_of=day(at)) or "")
+            assert entry["after"]["details"] == {d["detail_type"]: d["detail_value"] for d in document["details"]}
+        connection.rollback()
+
+
 def test_the_count_as_known_is_that_of_the_list_as_known(connection: Connection) -> None:
     types = reference_types(connection)
     counts = []

@@ -66,9 +66,8 @@ async def show_search(opened: Page) -> Response:
     hits: list[Hit] | None = None
     found = Found([], None)
     if is_now and asked.is_for_text:
-        hits = await opened.read(partial(search, text=asked.q, limit=HITS + 1))
-        if asked.entity_type:
-            hits = [hit for hit in hits if hit.entity_type == asked.entity_type]
+        of_type = asked.entity_type or None
+        hits = await opened.read(partial(search, text=asked.q, limit=HITS + 1, entity_type=of_type))
     else:
         work = partial(_list, opened=opened, asked=asked, types=types)
         found = await opened.read(work, is_long=not is_now or bool(asked.q))
