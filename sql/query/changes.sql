@@ -19,9 +19,9 @@ from (
         select r.of_batch_id from retraction r where r.batch_id = b.batch_id
     ) parts
     cross join lateral (
-        select entity_uid, min(since) as since, coalesce(max(op), 'snapshot') as op
+        select entity_uid, min(since) as since, (array_agg(op order by rank))[1] as op
         from (
-            (select l.entity_uid, min(l.change_ts) as since, (array_agg(l.op order by l.change_ts desc, l.row_no desc))[1] as op
+            (select l.entity_uid, min(l.change_ts) as since, (array_agg(l.op order by l.change_ts desc, l.row_no desc))[1] as op, 1 as rank
              from ledger l
              where l.batch_id = parts.part
                and case when l.promoted_by is not null then l.promoted_by <= b.batch_id and parts.part <> b.batch_id else true end
@@ -31,7 +31,7 @@ from (
              order by l.entity_uid
              limit %(limit)s)
             union all
-            (select e.entity_uid, e.at, null
+            (select e.entity_uid, e.at, 'snapshot', 2
              from snapshot_effect e
              where e.batch_id = b.batch_id and e.of_batch_id = parts.part
                and e.entity_uid > case when b.batch_id = %(after_batch)s and parts.part = %(after_part)s then %(after_uid)s::uuid
@@ -39,7 +39,7 @@ from (
              order by e.entity_uid
              limit %(limit)s)
             union all  -- of keys that rows gave to an entity though they were repeats
-            (select distinct k.entity_uid, b.recorded_at, 'patch'
+            (select distinct k.entity_uid, b.recorded_at, 'patch', 3
              from key_link k
              where k.batch_id = parts.part
                and not exists (
