@@ -67,7 +67,7 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How much of a past is told apart."""
+    """How fine the picture of a past is."""
 
     columns: int = 100  # of the window: runs that are too short are gathered, one for each column in which some begin
     parts: int = 400  # of the window: what is shorter than one is too short
@@ -164,8 +164,8 @@ def beliefs(
 ) -> Beliefs:
     """Read what was believed of a field after each recording that changed it, the newest first.
 
-    Of a window `[since, until)`, that is the runs that overlap it, with those gathered that are too short to be told
-    apart; without one, all runs. Only the last recordings are looked at: MOST_BELIEFS of them, or fewer of an entity
+    Of a window `[since, until)`, that is the runs that overlap it, with those gathered that are too short to be
+    seen; without one, all runs. Only the last recordings are looked at: MOST_BELIEFS of them, or fewer of an entity
     with many changes.
     """
     shape = shape or Shape()
