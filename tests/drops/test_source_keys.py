@@ -399,7 +399,7 @@ class TestALink:
 
 
 def test_the_feed_tells_of_a_key_that_a_repeated_row_gives_and_of_its_undo(crm: Connection, tmp_path: Path) -> None:
-    """Of an entity the feed has its keys too, and a follower's copy is true only if it is told that they changed."""
+    """The feed shows an entity with its keys, so a change of the keys alone is an event too."""
 
     def told(after: Cursor | None) -> tuple[list[tuple[str, str, object]], Cursor | None]:
         found = feed(crm, after, limit=10, with_entities=True)
