@@ -1,7 +1,8 @@
 -- Where the walk of an audit can start, for entries of one entity: `since`, the earliest instant of what was recorded from the first entry
 -- to the last; and the state just before it, by what was recorded before the first entry. What that consists of need not be walked.
 -- A snapshot that does not list the entity ends it before its instant if it has the type said last, or does not exist then.
--- Nothing if such a snapshot is of a source, or if a batch was undone that names the entity, or is a snapshot: then all has to be walked.
+-- Nothing if such a snapshot is of a source, if a batch was undone that names the entity, or is a snapshot, or if a value of the state is
+-- spelled in several ways: then all has to be walked.
 -- In: entity_uid, first_batch and first_row (of the first entry), last_batch and last_row.
 -- Out: since, display_name (null: the entity did not exist), entity_type, details.
 with recursive unlisted as materialized (
@@ -74,6 +75,10 @@ left join (select * from said order by change_ts, batch_id, row_no limit 1) know
 left join entity_type et on et.entity_type_id = known.entity_type_id
 where start.since is not null
   and not exists (select from unlisted where source_id is not null)
+  and not exists (  -- the state has the spelling that was asserted last, not the first of those that compare equal
+      select from detail_type t
+      join before b on b.details ->> t.code <> known.details ->> t.code
+      where t.compares = 'casefold' and case_folded(b.details ->> t.code) = case_folded(known.details ->> t.code))
   and not exists (
       select from retraction r
       where r.batch_id <= %(last_batch)s::bigint

@@ -226,7 +226,7 @@ def anything(random: Random) -> Change:
     at, (op,) = day(random.randint(0, 12)), random.choices(["upsert", "patch", "delete"], [4, 6, 1])
     if op == "delete":
         return Change(uid("long"), at, "delete")
-    details = {code: random.choice([None, "a", "b"]) for code in random.sample(["email", "phone", "note"], 2)}
+    details = {code: random.choice([None, "a", "A", "b"]) for code in random.sample(["email", "phone", "note"], 2)}
     name, kind = random.choice(["A", "B"]), random.choice(["PERSON", "INSTITUTION"])
     if op == "upsert":
         return Change(uid("long"), at, "upsert", name, kind, details)
