@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import sys
+import zipfile
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 
@@ -160,6 +161,68 @@ def test_cells_of_excel_become_the_text_that_a_person_sees(tmp_path: Path) -> No
         [6, "Cy", "09:30:00", "#N/A", None, None],
         [7, "Di\r\nEd", "_x000D_", "_x0041_", None, None],
     ]
+
+
+def a_sheet(path: Path, xml: str) -> Path:
+    """A workbook whose sheet is written by another program than openpyxl."""
+    whole, book = path.with_name("whole.xlsx"), Workbook()
+    book.save(whole)
+    with zipfile.ZipFile(whole) as given, zipfile.ZipFile(path, "w") as made:
+        for name in given.namelist():
+            made.writestr(name, xml if name == "xl/worksheets/sheet1.xml" else given.read(name))
+    return path
+
+
+MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+HEAD = "".join(
+    f'<x:c t="inlineStr"><x:is><x:t>{name}</x:t></x:is></x:c>' for name in ("display_name", "entity_type", "email")
+)
+
+
+def test_a_sheet_may_be_written_in_any_way_that_the_format_allows(tmp_path: Path) -> None:
+    path = a_sheet(
+        tmp_path / "drop.xlsx",
+        f"""<?xml version="1.0"?>
+        <x:worksheet xmlns:x="{MAIN}"><x:sheetData>
+        <x:row>{HEAD}</x:row>
+        <x:row r="4"><x:c r="C4"><x:v>1E3</x:v></x:c>
+          <x:c r="B4" t="str"><x:f>"PER"&amp;"SON"</x:f><x:v>PERSON</x:v></x:c>
+          <x:c r="A4" t="inlineStr"><x:is><x:r><x:t>Ad</x:t></x:r><x:r><x:t>a &amp; </x:t></x:r><x:r><x:t>Bo</x:t></x:r>
+            <x:rPh sb="0" eb="1"><x:t>phonetic</x:t></x:rPh></x:is></x:c></x:row>
+        <x:row/>
+        <x:row r="7"><x:c t="str"><x:v>Cy</x:v></x:c>
+          <x:c t="str"><x:v>PERSON</x:v></x:c><x:c t="b"><x:v>0</x:v></x:c></x:row>
+        <x:row><x:c t="str"><x:v>Di</x:v></x:c>
+          <x:c t="str"><x:v>PERSON</x:v></x:c><x:c t="d"><x:v>2024-01-31</x:v></x:c></x:row>
+        </x:sheetData></x:worksheet>""",
+    )
+    rows = [[row[name] for name in ("line", "display_name", "entity_type", "email")] for row in rows_of(path)]
+    assert rows == [
+        [4, "Ada & Bo", "PERSON", "1000"],
+        [7, "Cy", "PERSON", "false"],
+        [8, "Di", "PERSON", "2024-01-31"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ('<x:row r="3"/><x:row r="2"/>', "its row 2 comes after row 3"),
+        ('<x:row><x:c r="XFE2"><x:v>1</x:v></x:c></x:row>', "it has a column 'XFE'"),
+        ('<x:row><x:c r="A2"><x:v>one</x:v></x:c></x:row>', "could not convert string to float: 'one'"),
+        ('<x:row><x:c r="A2" t="s"><x:v>7</x:v></x:c></x:row>', "list index out of range"),
+        ("<x:row>", "mismatched tag"),
+    ],
+)
+def test_a_sheet_that_no_program_writes_is_refused(tmp_path: Path, rows: str, said: str) -> None:
+    xml = f'<x:worksheet xmlns:x="{MAIN}"><x:sheetData><x:row>{HEAD}</x:row>{rows}</x:sheetData></x:worksheet>'
+    assert refusal(a_sheet(tmp_path / "drop.xlsx", xml)).startswith(f"cannot be read as an Excel workbook: {said}")
+
+
+def test_a_sheet_that_declares_entities_is_refused(tmp_path: Path) -> None:
+    declared = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
+    xml = f'{declared}<x:worksheet xmlns:x="{MAIN}"><x:sheetData><x:row>{HEAD}</x:row></x:sheetData></x:worksheet>'
+    assert "it declares a document type, which no workbook does" in refusal(a_sheet(tmp_path / "drop.xlsx", xml))
 
 
 def test_members_of_json_become_the_text_that_a_person_would_write(tmp_path: Path) -> None:

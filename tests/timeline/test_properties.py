@@ -114,9 +114,9 @@ def test_order_of_arrival_does_not_matter(
     histories = []
     for order in orders:
         cut = data.draw(st.integers(0, len(order)))
-        parts: list[list[Change]] = [order[:cut], order[cut:]]
-        steps: list[Step] = [("drop", part) for part in parts if part]
-        steps += [("drop", [said_by(source, repeated[number % len(repeated)])]) for number, source in again]
+        steps: list[Step] = [("drop", part) for part in (order[:cut], order[cut:]) if part]
+        repeats: list[Change] = [said_by(source, repeated[number % len(repeated)]) for number, source in again]
+        steps += [("drop", [one]) for one in repeats]
         with database.connect() as connection:
             reference_data(connection)
             product = Product(connection, tmp_path_factory.mktemp("drops"))
