@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -134,7 +135,7 @@ def ingest(
         if not as_json:
             click.secho(f"{HEADING}{' (dry run: nothing is changed)' if dry_run else ''}", bold=True)
         for path in files:
-            with drop_progress(path) as progress:
+            with drop_progress(path) as progress, _as_usage(snapshot):
                 report = _taken_in(database, path, options, progress, settings.home)
             failed = failed or report.error is not None
             if as_json:
@@ -249,6 +250,19 @@ def _snapshot(mode: str, scope: str | None, at: str | None, settings: Settings) 
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--at") from None
     return SnapshotOptions(scope, instant)
+
+
+@contextmanager
+def _as_usage(snapshot: SnapshotOptions | None) -> Iterator[None]:
+    """Raise UsageError for options of a snapshot that the database does not know, such as a scope of no type."""
+    from crm_core.errors import SnapshotRefused
+
+    try:
+        yield
+    except SnapshotRefused as refusal:
+        if snapshot is None:  # it is the profile's
+            raise
+        raise click.UsageError(str(refusal)) from None
 
 
 def show_report(report: MergeReport) -> None:

@@ -59,7 +59,7 @@ language sql stable rows 1 as $$
            coalesce(unlisted.is_ahead, named.is_new, false)
     from (values (1)) as one (row)
     left join lateral (
-        select l.change_ts, l.batch_id, l.row_no,
+        select l.change_ts, l.batch_id, l.row_no, l.source_id,
                is_same_change(l.op, l.display_name, l.entity_type_id, l.details,
                               its_op, its_name, its_type_id, its_details) as is_same
         from ledger l
@@ -77,7 +77,7 @@ language sql stable rows 1 as $$
         limit 1
     ) tied on true
     left join lateral (
-        select l.batch_id, l.row_no
+        select l.batch_id, l.row_no, l.source_id
         from ledger l
         where (tied.found or (last.change_ts = its_ts and not last.is_same))
           and l.entity_uid = its_uid and l.change_ts = its_ts and l.acts
@@ -103,6 +103,7 @@ language sql stable rows 1 as $$
         select true as is_new
         where (select max(at) from snapshot where source_id is not null) > its_ts
           and (repeated.batch_id is not null or (last.is_same and last.change_ts = its_ts))
+          and case when repeated.batch_id is null then last.source_id else repeated.source_id end is distinct from its_source_id
           and (select max(s.at) from snapshot s where s.source_id = its_source_id) > its_ts
           and (select true from named_by_source n
                where n.source_id = its_source_id and n.entity_uid = its_uid and n.change_ts <= its_ts limit 1) is null

@@ -44,7 +44,7 @@ class SaidBy(Change):
     source: str | None = field(default=None, compare=False)
 
 
-def said_by(source: str | None, change: Change) -> SaidBy:
+def said_by(source: str | None, change: Change) -> Change:
     """A change as a source says it, or nobody in particular."""
     said = change.entity_uid, change.change_ts, change.op, change.display_name, change.entity_type, change.details
     return SaidBy(*said, source)
