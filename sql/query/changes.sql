@@ -19,17 +19,20 @@ from (
         select r.of_batch_id from retraction r where r.batch_id = b.batch_id
     ) parts
     cross join lateral (
+        with said as (
+            select l.entity_uid, min(l.change_ts) as since, (array_agg(l.op order by l.change_ts desc, l.row_no desc))[1] as op
+            from ledger l
+            where l.batch_id = parts.part
+              and case when l.promoted_by is not null then l.promoted_by <= b.batch_id and parts.part <> b.batch_id else true end
+              and l.entity_uid > case when b.batch_id = %(after_batch)s and parts.part = %(after_part)s then %(after_uid)s::uuid
+                                      else '00000000-0000-0000-0000-000000000000' end
+            group by l.entity_uid
+            order by l.entity_uid
+            limit %(limit)s
+        )
         select entity_uid, min(since) as since, (array_agg(op order by rank))[1] as op
         from (
-            (select l.entity_uid, min(l.change_ts) as since, (array_agg(l.op order by l.change_ts desc, l.row_no desc))[1] as op, 1 as rank
-             from ledger l
-             where l.batch_id = parts.part
-               and case when l.promoted_by is not null then l.promoted_by <= b.batch_id and parts.part <> b.batch_id else true end
-               and l.entity_uid > case when b.batch_id = %(after_batch)s and parts.part = %(after_part)s then %(after_uid)s::uuid
-                                       else '00000000-0000-0000-0000-000000000000' end
-             group by l.entity_uid
-             order by l.entity_uid
-             limit %(limit)s)
+            select entity_uid, since, op, 1 as rank from said
             union all
             (select e.entity_uid, e.at, 'snapshot', 2
              from snapshot_effect e
@@ -38,7 +41,7 @@ from (
                                        else '00000000-0000-0000-0000-000000000000' end
              order by e.entity_uid
              limit %(limit)s)
-            union all  -- of keys that rows gave to an entity though they were repeats
+            union all  -- of keys that rows gave to an entity though they were repeats; behind the last one said there is a next page
             (select distinct k.entity_uid, b.recorded_at, 'patch', 3
              from key_link k
              where k.batch_id = parts.part
@@ -48,6 +51,8 @@ from (
                      and case when l.promoted_by is not null then l.promoted_by <= b.batch_id and parts.part <> b.batch_id else true end)
                and k.entity_uid > case when b.batch_id = %(after_batch)s and parts.part = %(after_part)s then %(after_uid)s::uuid
                                        else '00000000-0000-0000-0000-000000000000' end
+               and k.entity_uid <= coalesce((select entity_uid from said order by entity_uid offset %(limit)s - 1 limit 1),
+                                            'ffffffff-ffff-ffff-ffff-ffffffffffff')
              order by k.entity_uid
              limit %(limit)s)
         ) told

@@ -528,6 +528,8 @@ CREATE INDEX key_link_by_batch ON key_link USING btree (batch_id, row_no);
 
 CREATE INDEX key_link_by_entity ON key_link USING btree (entity_uid);
 
+CREATE INDEX key_link_of_batch ON key_link USING btree (batch_id, entity_uid);
+
 CREATE INDEX ledger_by_batch ON ledger USING btree (batch_id, entity_uid);
 
 CREATE INDEX ledger_by_detail_type ON ledger USING gin (jsonb_path_query_array(details, '$.keyvalue()."key"'::jsonpath) jsonb_path_ops);
