@@ -339,6 +339,8 @@ def _record(connection: Connection, report: MergeReport, merged: Merged, options
         by = options.approval or Approval(options.actor, "it ends less now")
         values = {"sha256": report.sha256, "by": by.by, "reason": by.reason, "now": merged.recorded_at}
         connection.execute(statement("drop/approve"), values)
+        if options.approval is not None:
+            connection.execute(statement("drop/keep_approval"), values | {"batch_id": merged.batch_id})
 
 
 def _see(connection: Connection, drop: _Drop, options: Options, now: datetime) -> None:

@@ -18,7 +18,7 @@ from crm_core.profiles.profile import Profile
 from crm_core.resources import statement
 from crm_core.timeline.merge import Scope
 from crm_core.values.hashing import code_key
-from crm_core.values.instants import CLOCK_SKEW, parse_instant
+from crm_core.values.instants import CLOCK_SKEW, parse_instant, utc_text
 
 LIMIT = 0.05  # the share of its scope that a snapshot may end, unless a setting says otherwise
 PART_BYTES = 1 << 20  # of a held drop, in a row of the database
@@ -100,7 +100,7 @@ def _of_source(text: str, parts: Sequence[str], types: ReferenceTypes) -> Scope:
 def require_past(at: datetime, now: datetime) -> None:
     """Raise SnapshotRefused for an instant that is more than a little ahead of now."""
     if at > now + CLOCK_SKEW:
-        fault = f"a snapshot of {at.isoformat()} is in the future; give the time of which it is true"
+        fault = f"a snapshot of {utc_text(at)} is in the future; give the time of which it is true"
         raise SnapshotRefused(fault)
 
 

@@ -184,6 +184,12 @@ CREATE TABLE account (
     CONSTRAINT account_role_known CHECK ((role = ANY (ARRAY['reader'::text, 'writer'::text, 'admin'::text])))
 );
 
+CREATE TABLE approval (
+    batch_id bigint NOT NULL,
+    sent_by text NOT NULL COLLATE pg_catalog."C",
+    reason text
+);
+
 ALTER TABLE batch ALTER COLUMN batch_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME batch_batch_id_seq
     START WITH 1
@@ -420,6 +426,9 @@ ALTER TABLE ONLY access_token
 
 ALTER TABLE ONLY account
     ADD CONSTRAINT account_pkey PRIMARY KEY (username);
+
+ALTER TABLE ONLY approval
+    ADD CONSTRAINT approval_pkey PRIMARY KEY (batch_id);
 
 ALTER TABLE ONLY batch
     ADD CONSTRAINT batch_pkey PRIMARY KEY (batch_id);
