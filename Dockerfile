@@ -5,7 +5,7 @@ ENV UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 VIRTUAL_ENV=/opt/crm
 RUN uv venv /opt/crm
 WORKDIR /build
 COPY pyproject.toml ./
-RUN uv pip install --no-cache -r pyproject.toml
+RUN uv pip install --no-cache -r pyproject.toml --extra s3
 COPY . .
 RUN uv pip install --no-cache --no-deps .
 

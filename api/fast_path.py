@@ -21,25 +21,33 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from api.auth import Call, admission
 from api.body import StrictRequest
+from api.problems import refuse
 
 Read = Callable[[Request], object]
+Handle = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class FastRoute(APIRoute):
     """A route whose GETs take only the request, the call, one model of the query, and parts of the path.
 
-    All other methods are handled by FastAPI, except that their JSON is read strictly.
+    All other methods are handled by FastAPI, except that their JSON is read strictly. A call that takes no parameters
+    refuses all: what is misspelt, or asks for a dry run where there is none, must not pass for something else.
     """
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    def get_route_handler(self) -> Handle:
         """Return the function that answers a request."""
-        if self.methods != {"GET"}:
-            answer = super().get_route_handler()
+        handle = self._handle_get() if self.methods == {"GET"} else self._handle_strictly()
+        return handle if self.dependant.query_params else _without_query(handle)
 
-            async def strictly(request: Request) -> Response:
-                return await answer(StrictRequest(request.scope, request.receive))
+    def _handle_strictly(self) -> Handle:
+        answer = super().get_route_handler()
 
-            return strictly
+        async def strictly(request: Request) -> Response:
+            return await answer(StrictRequest(request.scope, request.receive))
+
+        return strictly
+
+    def _handle_get(self) -> Handle:
         endpoint: Callable[..., Awaitable[Response]] = self.endpoint
         reads: dict[str, Read] = {}
         admits: dict[str, Callable[[Request], Awaitable[Call]]] = {}
@@ -76,6 +84,15 @@ def freeze() -> None:
     """Exclude all objects that exist now from future garbage collections."""
     gc.collect()
     gc.freeze()
+
+
+def _without_query(handle: Handle) -> Handle:
+    async def handle_without_query(request: Request) -> Response:
+        for name in request.query_params:
+            refuse(f"query.{name}", "is unknown here: this call takes no parameters; leave it out")
+        return await handle(request)
+
+    return handle_without_query
 
 
 def _itself(request: Request) -> Request:

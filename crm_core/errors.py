@@ -275,7 +275,7 @@ class UnknownBatch(CrmError):
 
     def __init__(self, batch_id: int) -> None:
         self.batch_id = batch_id
-        super().__init__(f"no batch {batch_id} was ever recorded; take its number from the audit or from the feed")
+        super().__init__(f"no batch {batch_id} was ever recorded; take its number from the feed, /api/v1/changes")
 
 
 class UndoRefused(CrmError):
@@ -364,7 +364,7 @@ class UnknownEntity(RequestRefused):
 
 
 class EntityAbsent(RequestRefused):
-    """The entity is known, but did not exist at the time of the change; `ended_at` is when it last ended."""
+    """The entity is known, but did not exist at the time of the change; `ended_at` is when it had last ended then."""
 
     def __init__(self, entity_uid: UUID, at: datetime | None, ended_at: datetime | None) -> None:
         self.entity_uid, self.at, self.ended_at = entity_uid, at, ended_at

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -142,7 +143,7 @@ class RowCounts:
     rows_unchanged: int = 0  # confirmations, replays, and rows superseded at their own instant
     rows_late: int = 0  # rows older than what was known of their entity
     rows_superseded: int = 0  # changes that a later recorded one at the same instant supersedes
-    entities_ended: int = 0  # of a snapshot: entities of its scope that it does not list
+    entities_ended: int = 0  # entities that a snapshot, mostly this one, ended by it
     entity_versions_added: int = 0
     detail_versions_added: int = 0
     rows_ending_nobody: int = 0  # deletions of an entity that did not exist just before
@@ -205,3 +206,33 @@ class DetailTypeFixture:
     description: str
     is_active: bool
     compares: Compares
+
+
+_IN_THE_CLOUD = re.compile(r"(s3|gs)://[^/?#\s]+(/[^?#]*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class CloudPath:
+    """Where a file or a folder is in the cloud."""
+
+    address: str  # s3:// or gs://, the bucket, and the way to it; no slash at the end
+
+    @classmethod
+    def parse(cls, text: str) -> CloudPath | None:
+        """Return the path that an address names; None if it begins with no scheme of the cloud; raise ValueError."""
+        if not text.startswith(("s3:", "gs:")):
+            return None
+        if not _IN_THE_CLOUD.fullmatch(text):
+            raise ValueError(text)
+        return cls(text.rstrip("/"))
+
+    @property
+    def name(self) -> str:
+        """Return the last part of it."""
+        return self.address.rpartition("/")[2]
+
+    def __truediv__(self, name: str) -> CloudPath:
+        return CloudPath(f"{self.address}/{name}")
+
+    def __str__(self) -> str:
+        return self.address

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from crm_core.errors import SettingsError
+from crm_core.model import CloudPath
 
 MAX_PAGE_SIZE = 200
 SECRET_KEY_LENGTH = 32
@@ -58,6 +59,10 @@ def _conninfo(value: str) -> str:
 
 def _folder(value: str) -> Path:
     return Path(value).expanduser().absolute()
+
+
+def _folder_of_drops(value: str) -> Path | CloudPath:
+    return CloudPath.parse(value) or _folder(value)
 
 
 def _flag(value: str) -> bool:
@@ -191,7 +196,9 @@ class Settings:
         ),
     )
     # absolute; where drops arrive
-    drop_dir: Path = field(metadata=_as(None, _folder, "write the path of a folder"))
+    drop_dir: Path | CloudPath = field(
+        metadata=_as(None, _folder_of_drops, "write the path of a folder, or an address such as s3://bucket/folder")
+    )
     # absolute; the profiles of sources
     profile_dir: Path = field(metadata=_as("profiles", _folder, "write the path of a folder"))
     # naive timestamps are read in it

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
 
+from crm_core.formats.cloud import CloudFile, copied, list_folder
+from crm_core.model import CloudPath
 from crm_core.profiles import store
 from crm_core.settings import Settings
 from pipelines.partitions import drop_key
@@ -26,6 +29,7 @@ _WHY = {  # by the end of the name, in lower case
     (".xls", ".xlsm", ".xlsb", ".ods"): "not a spreadsheet that can be read; save it as .xlsx, or as CSV UTF-8",
     (".gz", ".zip", ".zst", ".bz2", ".xz", ".7z", ".tar", ".tgz"): "an archive is not a drop; unpack it",
 }
+NO_PROFILE = "no profile has the name of this subfolder; make one, or put its files here"
 OTHERWISE = "drops end with .csv, .ndjson, .parquet or .xlsx, or such a text with .gz or .zst; rename it if it is one"
 
 
@@ -33,11 +37,12 @@ OTHERWISE = "drops end with .csv, .ndjson, .parquet or .xlsx, or such a text wit
 class DropFile:
     """A file that may be a drop, as it was when the folder was listed."""
 
-    path: Path
+    path: Path | CloudPath
     key: str  # of its partition
     bytes: int
     modified_ns: int  # nanoseconds since 1970
     profile: str | None = None  # by which it is read: the name of its subfolder
+    tag: str = ""  # in the cloud: of its content
 
     @property
     def name(self) -> str:
@@ -46,13 +51,22 @@ class DropFile:
 
     @property
     def content(self) -> str:
-        """Return a text that identifies the content without reading it: name, size and time of the file."""
-        return f"{self.key} {self.bytes} {self.modified_ns}"
+        """Return a text that identifies the content without reading it: name, size and time, and its tag if any."""
+        return " ".join(filter(None, (self.key, self.tag, str(self.bytes), str(self.modified_ns))))
 
     @property
     def modified_at(self) -> datetime:
         """Return when the file was last written, in UTC."""
         return datetime.fromtimestamp(self.modified_ns / 1e9, UTC)
+
+    @contextmanager
+    def at_hand(self) -> Iterator[Path]:
+        """Yield where it can be read: itself, or a copy of a file in the cloud; raise DropUnreadable."""
+        if isinstance(self.path, Path):
+            yield self.path
+            return
+        with copied(self.path, Settings.from_environment().home, self.tag) as copy:
+            yield copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,30 +94,40 @@ class DropFolder(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     folder: str | None = None
 
-    def path(self) -> Path:
+    def path(self) -> Path | CloudPath:
         """Return where the folder is."""
-        return Path(self.folder) if self.folder else Settings.from_environment().drop_dir
+        return (
+            (CloudPath.parse(self.folder) or Path(self.folder)) if self.folder else Settings.from_environment().drop_dir
+        )
 
     def listing(self) -> Listing:
-        """List the folder without hidden files and files still to be renamed. Raises OSError if it cannot be listed."""
+        """List the folder without hidden files and files still to be renamed.
+
+        Raises OSError, or DropUnreadable for one in the cloud, if it cannot be listed.
+        """
+        path, profiles = self.path(), self.profiles()
         found: list[DropFile | PassedOver | None] = []
-        profiles = self.profiles()
-        for entry in _sorted(self.path()):
-            if entry.name in profiles and entry.is_dir():
-                found += [_look_at(inner, entry.name) for inner in _sorted(entry.path)]
-            else:
-                found.append(_look_at(entry))
+        if isinstance(path, CloudPath):
+            found += [_judged(file) for file in _in_the_cloud(path, profiles)]
+        else:
+            for entry in _sorted(path):
+                if entry.name in profiles and entry.is_dir():
+                    found += [_look_at(inner, entry.name) for inner in _sorted(entry.path)]
+                else:
+                    found.append(_look_at(entry))
         return Listing(
             tuple(one for one in found if isinstance(one, DropFile)),
             tuple(one for one in found if isinstance(one, PassedOver)),
         )
 
     def find(self, key: str) -> DropFile | None:
-        """Return the file with this partition key as it is now, or None."""
-        path = self.path() / key
-        # A name like others, not a path that leads out of the folder.
-        if drop_key(key) == key and path.name == key and (file := _drop_file(path)):
-            return file
+        """Return the file with this partition key as it is now, or None; raise DropUnreadable in the cloud."""
+        folder = self.path()
+        if isinstance(folder, Path):
+            path = folder / key
+            # A name like others, not a path that leads out of the folder.
+            if drop_key(key) == key and path.name == key and (file := _drop_file(path)):
+                return file
         try:
             return next((file for file in self._files() if file.key == key), None)
         except OSError:
@@ -114,8 +138,11 @@ class DropFolder(dg.ConfigurableResource):  # type: ignore[type-arg]
         return store.names(Settings.from_environment().profile_dir)
 
     def _files(self) -> Iterator[DropFile]:
-        profiles = self.profiles()
-        for entry in _sorted(self.path()):
+        path, profiles = self.path(), self.profiles()
+        if isinstance(path, CloudPath):
+            yield from (file for file in _in_the_cloud(path, profiles) if isinstance(file, DropFile))
+            return
+        for entry in _sorted(path):
             if entry.name in profiles and entry.is_dir():
                 yield from filter(None, (_drop_file(Path(inner), entry.name) for inner in _sorted(entry.path)))
             elif file := _drop_file(Path(entry)):
@@ -131,11 +158,29 @@ def shown(name: str) -> str:
 def _sorted(folder: Path | str) -> list[os.DirEntry[str]]:
     """Return the entries of a folder that are complete, in order of names; raise OSError if it cannot be listed."""
     with os.scandir(folder) as entries:
-        return sorted(filter(_is_complete, entries), key=lambda entry: entry.name)
+        return sorted((entry for entry in entries if _is_complete(entry.name)), key=lambda entry: entry.name)
 
 
-def _is_complete(entry: os.DirEntry[str]) -> bool:
-    return not entry.name.startswith((".", "~$")) and not entry.name.lower().endswith(IN_THE_MAKING)
+def _is_complete(name: str) -> bool:
+    return not name.startswith((".", "~$")) and not name.lower().endswith(IN_THE_MAKING)
+
+
+def _in_the_cloud(folder: CloudPath, profiles: Sequence[str]) -> Iterator[DropFile | PassedOver]:
+    """Yield the files of a folder and of the profiles' folders in it, and the folders of no profile."""
+    folders, files = list_folder(folder)
+    yield from _drop_files(files)
+    for name in filter(_is_complete, folders):
+        if name in profiles:
+            yield from _drop_files(list_folder(folder / name)[1], name)
+        else:
+            yield PassedOver(drop_key(name), shown(name), NO_PROFILE)
+
+
+def _drop_files(files: Sequence[CloudFile], profile: str | None = None) -> Iterator[DropFile]:
+    for file in files:
+        if _is_complete(name := file.path.name):
+            key = drop_key(f"{profile}/{name}" if profile else name)
+            yield DropFile(file.path, key, file.bytes, file.modified_ns, profile, file.tag)
 
 
 def _look_at(entry: os.DirEntry[str], profile: str | None = None) -> DropFile | PassedOver | None:
@@ -149,17 +194,26 @@ def _look_at(entry: os.DirEntry[str], profile: str | None = None) -> DropFile | 
             return None
         return PassedOver(key, said, "a link that leads nowhere; put the file itself here")
     if stat.S_ISDIR(found.st_mode):
-        return PassedOver(key, said, "no profile has the name of this subfolder; make one, or put its files here")
+        return PassedOver(key, said, NO_PROFILE)
     file = DropFile(Path(entry.path), key, found.st_size, found.st_mtime_ns, profile)
-    name = entry.name.lower()
-    if not name.endswith(DROPS_OF_A_PROFILE if profile else DROPS):
-        why = next((why for ends, why in _WHY.items() if name.endswith(ends)), OTHERWISE)
-        return PassedOver(file.content, said, why)
+    if isinstance(judged := _judged(file), PassedOver):
+        return judged
     if not stat.S_ISREG(found.st_mode):
         return PassedOver(file.content, said, "not a regular file; save it as one")
     if not os.access(entry.path, os.R_OK):
         return PassedOver(file.content, said, "it cannot be read; give Dagster's user the right to read it")
     return file
+
+
+def _judged(file: DropFile | PassedOver) -> DropFile | PassedOver:
+    """Return a file, or why it is skipped for its name."""
+    if isinstance(file, PassedOver):
+        return file
+    name = file.path.name.lower()
+    if name.endswith(DROPS_OF_A_PROFILE if file.profile else DROPS):
+        return file
+    why = next((why for ends, why in _WHY.items() if name.endswith(ends)), OTHERWISE)
+    return PassedOver(file.content, shown(file.name), why)
 
 
 def _drop_file(path: Path, profile: str | None = None) -> DropFile | None:

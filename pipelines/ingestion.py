@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import dagster as dg
 
 from crm_core.drops.ingest import MAX_SHOWN, Options, ingest_on
 from crm_core.drops.registry import merged_as, rejects, validated
-from crm_core.errors import DropRefused, ProfileRefused, SnapshotRefused, UnknownProfile
+from crm_core.errors import DropRefused, DropUnreadable, ProfileRefused, SnapshotRefused, UnknownProfile
 from crm_core.formats.files import fingerprint
 from crm_core.model import MergeReport
 from crm_core.postgres.connection import Connection
@@ -89,7 +90,10 @@ def take_in(
     gone or has other content counts as present if the database has the requested content. Raises DatabaseError, or what
     psycopg raises; nothing was changed then.
     """
-    file = folder.find(key)
+    try:
+        file = folder.find(key)
+    except DropUnreadable as error:
+        return Refused(str(error))
     if file is not None and asked in (None, file.content):
         taken = _read(connection, instance, file, folder)
     elif sha256 := _merged_before(connection, instance, key, asked):
@@ -109,17 +113,13 @@ def _read(
     name = shown(file.name)
     sha256: str | None = None
     try:
-        sha256 = fingerprint(file.path)
-        if folder.find(file.key) != file:
-            return Refused(f"{name}: changed while it was read, so nothing was changed; the sensor requests it again")
-        settings = Settings.from_environment()
-        profile = store.load(settings.profile_dir, file.profile) if file.profile else None
-        shown_as = file.name if file.profile else None
-        limit = settings.snapshot_limit
-        options = Options(
-            ACTOR, settings.time_zone, shown_as=shown_as, sha256=sha256, profile=profile, snapshot_limit=limit
-        )
-        report = ingest_on(connection, file.path, options)
+        with file.at_hand() as path:
+            sha256 = fingerprint(path)
+            if folder.find(file.key) != file:
+                return Refused(
+                    f"{name}: changed while it was read, so nothing was changed; the sensor requests it again"
+                )
+            report = ingest_on(connection, path, _options(file, sha256))
         sha256 = report.sha256 or sha256  # with a profile the drop is known by both
     except (DropRefused, ProfileRefused, SnapshotRefused, UnknownProfile) as refusal:
         return Refused(shown(str(refusal)), file, sha256)
@@ -127,13 +127,25 @@ def _read(
         return Refused(f"{name}: disappeared while it was read, so nothing was changed; put it back", file, sha256)
     is_validated = bool(validated(connection, [sha256]))
     # Otherwise it was not this file that was bad.
-    if is_validated and (report.error is None or folder.find(file.key) == file):
+    if is_validated and (report.error is None or file.tag or folder.find(file.key) == file):
         remember_read(instance, file.content, sha256)
     if report.status == "held":
         return Waiting(file, report)
     if report.error is not None:
         return Refused(report.error, file, sha256)
     return _tell(connection, file.key, file, report)
+
+
+def _options(file: DropFile, sha256: str) -> Options:
+    settings = Settings.from_environment()
+    return Options(
+        ACTOR,
+        settings.time_zone,
+        shown_as=None if isinstance(file.path, Path) and not file.profile else file.name,
+        sha256=sha256,
+        profile=store.load(settings.profile_dir, file.profile) if file.profile else None,
+        snapshot_limit=settings.snapshot_limit,
+    )
 
 
 def _tell(connection: Connection, key: str, file: DropFile | None, report: MergeReport) -> Taken:

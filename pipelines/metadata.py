@@ -9,6 +9,7 @@ from typing import TypeAlias
 import dagster as dg
 
 from crm_core.drops.undo import Retracted
+from crm_core.model import CloudPath
 from crm_core.report.numbers import FieldChanges, ReasonCount, Report
 from crm_core.timeline.invariants import Check
 from pipelines import table_schemas
@@ -176,7 +177,7 @@ def of_report(report: Report, page: Path, numbers: Path) -> Metadata:
     return metadata
 
 
-def _path(path: Path) -> dg.PathMetadataValue:
+def _path(path: Path | CloudPath) -> dg.PathMetadataValue:
     return dg.MetadataValue.path(shown(str(path)))
 
 

@@ -14,7 +14,7 @@ import dagster as dg
 from crm_core.drops.held import approved_drops
 from crm_core.drops.registry import validated
 from crm_core.drops.undo import retracted_drops
-from crm_core.errors import CrmError
+from crm_core.errors import CrmError, DropUnreadable
 from pipelines.alerts import alerts
 from pipelines.folder import DropFile, DropFolder, Listing
 from pipelines.ingestion import FILE_TAG
@@ -92,6 +92,8 @@ def drop_folder(
     except OSError as error:
         fault = f"The folder {drop_folder.path()} cannot be listed ({error.strerror})"
         return _skip(f"{fault}: make it, or name another in CRM_DROP_DIR.", cursor)
+    except DropUnreadable as error:
+        return _skip(f"The folder cannot be listed: {one_line(error)}.", cursor)
     except CrmError as error:
         return _skip(f"The database cannot be reached, so no run is requested: {one_line(error)}", cursor)
     passed_over = listing.passed_over[:MAX_WAITING]

@@ -57,7 +57,7 @@ class Edge:
         request_id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         scope.setdefault("state", {})["request_id"] = request_id
         method, path = scope["method"], scope["path"]
-        scope["path"] = path.rstrip("/") if path.startswith("/api/") else path  # as Django does it
+        scope["path"] = _tidied(path, scope.get("raw_path") or path.encode())
         if method == "HEAD":
             # A copy: in the server's own scope it stays HEAD, so that no body is sent.
             scope = {**scope, "method": "GET"}
@@ -114,3 +114,8 @@ class Edge:
             if trace:
                 fields |= {"trace_id": trace[1], "parent_id": trace[2]}
             _LOG.info("", extra={"fields": fields})
+
+
+def _tidied(path: str, raw: bytes) -> str:
+    """Return a path of the API without slashes behind it, as Django does it; one that is written %2F stays."""
+    return path.removesuffix("/" * (len(raw) - len(raw.rstrip(b"/")))) if path.startswith("/api/") else path

@@ -50,7 +50,10 @@ class Recording(PageParams):
         str | None, Field(alias="from", description="Recorded then or later: ISO 8601", json_schema_extra=INSTANT)
     ] = None
     to: Annotated[str | None, Field(description="Recorded before: ISO 8601", json_schema_extra=INSTANT)] = None
-    drop: Annotated[Text, Field(description="The SHA-256 of a drop, or the name of the file it first came as")] = None
+    drop: Annotated[
+        Text,
+        Field(description="The SHA-256 of a drop, or the name of the file it first came as; its undo is listed too"),
+    ] = None
     detail_type: Annotated[Text, Field(description="Changes that state a detail of this type, or its end")] = None
     op: Annotated[Literal[Op, Effect] | None, Field(description="What kind of change")] = None
     entity_uid: UUID | None = None

@@ -84,7 +84,12 @@ class Sent(Params):
         Field(description="snapshot: entities of the scope that are not in the file end"),
     ] = "delta"
     scope: Annotated[
-        str | None, Field(description="Of a snapshot: the entity types that it lists completely", examples=["PERSON"])
+        str | None,
+        Field(
+            description="Of a snapshot: what it lists completely, entities of some types, or source=CODE: all that this"
+            " source names before",
+            examples=["PERSON"],
+        ),
     ] = None
     at: Annotated[
         str | None,
@@ -99,7 +104,7 @@ class Sent(Params):
                 refuse(f"query.{given[0]}", "is of a snapshot; add mode=snapshot, or leave it out")
             return None
         if self.scope is None:
-            refuse("query.scope", "is missing; name the entity types of which the file lists all, such as PERSON")
+            refuse("query.scope", "is missing; name what the file lists completely, such as PERSON, or source=erp")
         try:
             at = None if self.at is None else parse_instant(self.at, settings.time_zone)
         except ValueError as error:
@@ -146,7 +151,9 @@ class DropOutcome(BaseModel):
     rows_unchanged: int
     rows_late: int
     rows_superseded: int
-    entities_ended: Annotated[int, Field(description="Of a snapshot: entities that it does not list")]
+    entities_ended: Annotated[
+        int, Field(description="Entities that a snapshot ends: this one, or by a repeat of a row one of its source")
+    ]
     entity_versions_added: int
     detail_versions_added: int
     seconds: float

@@ -61,8 +61,8 @@ MAX_BUFFERED_VERSIONS = 1_000  # versions that are returned as one answer from m
 async def list_entities(http: Request, call: Reader, params: Annotated[Search, Query()]) -> Response:
     """List the current entities, by display_name, then entity_uid.
 
-    `Accept: application/x-ndjson` or `text/csv` returns all of them at once; the CSV file can be corrected and sent
-    again as a drop.
+    `Accept: application/x-ndjson` or `text/csv` returns all of them at once; the CSV file, with a column for each
+    detail type and each source, can be corrected and sent again as a drop.
     """
     as_file = wants_csv(http)
     if as_file or wants_stream(http):
@@ -71,7 +71,7 @@ async def list_entities(http: Request, call: Reader, params: Annotated[Search, Q
         def lines(connection: Connection) -> Iterator[bytes]:
             types = call.state.types(connection)
             found = reads.stream_entities(connection, types, params.filter(types))
-            return as_csv(found, [kind.code for kind in types.detail_types]) if as_file else found
+            return as_csv(found, types, with_keys=True) if as_file else found
 
         return await stream(call.state, lines, media_type=CSV if as_file else NDJSON)
     want = wanted(http, params, call.state, Position)

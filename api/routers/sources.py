@@ -169,7 +169,7 @@ async def _linked(http: Request, call: Call, source: str, key: str, reason: str,
         named_by = _found(call, connection, source, key)
         with connection.transaction():
             link(connection, named_by, named_by.key_uid if uid is None else uid, who)
-            return _named(connection, named_by)
+        return _named(connection, named_by)  # when it was recorded is known since the commit
 
     return await call.state.write(work)
 

@@ -68,7 +68,7 @@ async def list_entities_as_of(http: Request, call: Reader, params: Annotated[AsO
             types = call.state.types(connection)
             which = params.filter(types)
             found = reads.stream_entities(connection, types, which, as_of=as_of, known_at=known_at)
-            return as_csv(found, [kind.code for kind in types.detail_types]) if as_file else found
+            return as_csv(found, types) if as_file else found
 
         return await stream(call.state, lines, media_type=CSV if as_file else NDJSON)
     want = wanted(http, params, call.state, Position)

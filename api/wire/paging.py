@@ -41,7 +41,9 @@ class Params(BaseModel):
 class PageParams(Params):
     """Which page of a list to return."""
 
-    page: Annotated[int, Field(ge=1, le=MAX_DEPTH_ROWS + 1, description="The number of the page")] = 1
+    page: Annotated[
+        int, Field(ge=1, description=f"The number of the page, which begins at most {MAX_DEPTH_ROWS:,} rows deep")
+    ] = 1
     page_size: Annotated[
         int | None, Field(ge=1, le=MAX_PAGE_SIZE, description="Results on a page; default: CRM_PAGE_SIZE")
     ] = None

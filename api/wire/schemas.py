@@ -194,6 +194,13 @@ class LinkedKey(BaseModel):
     entity_uid: Annotated[UUID | None, Field(description="That it names from then on; null: the one of its own")]
 
 
+class ApprovalOfDrop(BaseModel):
+    """That a drop was held, and the actor of its changes let it in."""
+
+    sent_by: Annotated[str, Field(description="Who sent the drop")]
+    reason: Annotated[str | None, Field(description="Why it was approved")]
+
+
 class Recorded(BaseModel):
     """A change as it is in the ledger."""
 
@@ -208,6 +215,9 @@ class Recorded(BaseModel):
     after: Then | None
     reason: Annotated[str | None, Field(description="Of an undo, a reinstatement or a link: why")] = None
     links: Annotated[list[LinkedKey] | None, Field(description="Keys that it gave to an entity, or took from it")] = (
+        None
+    )
+    approval: Annotated[ApprovalOfDrop | None, Field(description="If the drop was held, and the actor approved it")] = (
         None
     )
 

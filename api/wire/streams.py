@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -18,11 +18,13 @@ from api.problems import RETRY_SECONDS, Refusal
 from api.state import State
 from api.wire.paging import NDJSON
 from api.wire.tables import Row, as_table
+from crm_core.model import ReferenceTypes
 from crm_core.postgres.connection import Connection
+from crm_core.rows.header import further_key
 
 STREAM_SECONDS = 1_800  # that the database may take for a stream
 SEND_SECONDS = 30.0  # that a client may take to read one block; then its place is freed
-# Columns of a file of entities, before one for each detail type.
+# Columns of a file of entities, before one for each detail type, and each source.
 COLUMNS = ("entity_uid", "display_name", "entity_type")
 Blocks = Callable[[Connection], Iterator[bytes]]
 
@@ -47,14 +49,21 @@ async def stream(
     return _Stream(state, before + first, blocks, after, media_type)
 
 
-def as_csv(blocks: Iterable[bytes], detail_types: Sequence[str]) -> Iterator[bytes]:
-    """Turn lines of entities into a CSV file that can be corrected and sent as a drop, one column per detail type."""
+def as_csv(blocks: Iterable[bytes], types: ReferenceTypes, *, with_keys: bool = False) -> Iterator[bytes]:
+    """Turn lines of entities into a CSV file that can be corrected and sent as a drop, one column per detail type.
+
+    With keys, which only entities of now have, there is a column for each source too; of several keys of a source it
+    has the first.
+    """
+    detail_types = [kind.code for kind in types.detail_types]
+    sources = [source.code for source in types.sources if source.is_active] if with_keys else []
 
     def cells(entity: Mapping[str, Any]) -> Iterator[Row]:
         values = {detail["detail_type"]: detail["detail_value"] for detail in entity["details"]}
-        yield [*(entity[name] for name in COLUMNS), *map(values.get, detail_types)]
+        keys = {code: key if isinstance(key, str) else key[0] for code, key in entity.get("keys", {}).items()}
+        yield [*(entity[name] for name in COLUMNS), *map(values.get, detail_types), *map(keys.get, sources)]
 
-    return as_table(blocks, (*COLUMNS, *detail_types), cells)
+    return as_table(blocks, (*COLUMNS, *detail_types, *map(further_key, sources)), cells)
 
 
 def as_array(blocks: Iterable[bytes]) -> Iterator[bytes]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from crm_core.model import CloudPath
 from crm_core.values.text import one_line
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 HEADING = "status       read accepted rejected changed unchanged    late +versions seconds"
 REJECT_HEADING = "    line  reason                 row"
 ROW_BEGINS = 46  # characters of a rejected row that are shown
-IN_BYTES = ("reading", "dumping", "restoring")  # phases; the others count steps
+IN_BYTES = ("downloading", "reading", "dumping", "restoring")  # phases; the others count steps
 ACTOR_LENGTH = 100  # characters of a name in the audit
 
 
@@ -120,7 +121,7 @@ def spinner() -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def drop_progress(path: Path) -> Iterator[Progress]:
+def drop_progress(path: Path | CloudPath) -> Iterator[Progress]:
     """Show on a terminal how far a drop, or a backup, is; yield the function to call with each progress.
 
     There is a bar while bytes are read; a phase of unknown length has a bar that pulses. The spinner turns and the

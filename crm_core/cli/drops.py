@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,19 +27,39 @@ from crm_core.cli.console import (
 )
 from crm_core.cli.database import how_to_load_types
 from crm_core.cli.profile import profile_of
+from crm_core.model import CloudPath, MergeReport
 from crm_core.settings import Settings
 from crm_core.values.text import json_line, one_line
 
 if TYPE_CHECKING:
+    from crm_core.drops.ingest import Options, Progress
     from crm_core.drops.snapshots import SnapshotOptions
-    from crm_core.model import MergeReport
     from crm_core.postgres.connection import Connection, Database
 
 REJECTS_SHOWN = 1_000  # on a terminal; all of them go to a file
 
 
+class DropPath(click.ParamType["Path | CloudPath"]):
+    """The path of a file of this machine, or an address in the cloud."""
+
+    name = "file"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Path | CloudPath:
+        """Return the path; fail for an address without a bucket."""
+        try:
+            return CloudPath.parse(value) or Path(value)
+        except ValueError:
+            self.fail(f"{value!r} is no address in the cloud; write s3://bucket/file or gs://bucket/file", param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[click.shell_completion.CompletionItem]:
+        """Return what a shell completes a path with."""
+        return click.Path().shell_complete(ctx, param, incomplete)
+
+
 @click.command(epilog="Example: crm ingest data/sample_ingest.csv")
-@click.argument("files", metavar="FILE…", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", metavar="FILE…", nargs=-1, required=True, type=DropPath())
 @click.option("--dry-run", is_flag=True, help="Show what would happen, but change nothing.")
 @click.option("--strict", is_flag=True, help="Refuse a whole file if one of its rows is bad.")
 @click.option("--profile", "profile_name", metavar="NAME", help="How the files are read; default: the standard form.")
@@ -48,10 +71,14 @@ REJECTS_SHOWN = 1_000  # on a terminal; all of them go to a file
     show_default=True,
     help="snapshot: entities of the scope that are not in the file end.",
 )
-@click.option("--scope", metavar="TYPE,…", help="Of a snapshot: the entity types that it lists completely.")
+@click.option(
+    "--scope",
+    metavar="TYPE,…|source=CODE",
+    help="Of a snapshot: what it lists completely, entities of some types, or those that a source names.",
+)
 @click.option("--at", metavar="INSTANT", help="Of a snapshot: when it is true; default: when the file was first seen.")
 def ingest(
-    files: Sequence[Path],
+    files: Sequence[Path | CloudPath],
     *,
     dry_run: bool,
     strict: bool,
@@ -63,7 +90,8 @@ def ingest(
 ) -> None:
     """Take in drops: files of changes.
 
-    A file is CSV, also packed with gzip or Zstandard, or JSON lines, Parquet or Excel. The files are taken in one
+    A file is CSV, also packed with gzip or Zstandard, or JSON lines, Parquet or Excel; s3://bucket/file and
+    gs://bucket/file are read from there (with the extra s3). The files are taken in one
     after the other, each in one transaction. Bad rows are set aside with their reasons, and the good rows are still
     recorded; `crm rejects` writes the bad rows as a file to correct. A refused file does not stop the others.
 
@@ -80,15 +108,14 @@ def ingest(
     held        a snapshot would end so much that it waits for crm approve;
                 nothing changed
 
-    A snapshot (--mode snapshot --scope PERSON) says in addition that there are no others: every entity of the scope
-    that has no row in the file ends at its instant. If more than CRM_SNAPSHOT_LIMIT (5 percent) of them would end, or
-    the file has no rows, it is held.
+    A snapshot (--mode snapshot --scope PERSON, or --scope source=erp) says in addition that there are no others: every
+    entity of the scope that has no row in the file ends at its instant. If more than CRM_SNAPSHOT_LIMIT (5 percent) of
+    them would end, or the file has no rows, it is held.
 
     The exit status is 0 if every file was merged or replayed, and 1 if one was refused, held or declined. To treat bad
     rows as a failure, add --strict.
     """
     from crm_core.drops.ingest import Options
-    from crm_core.drops.ingest import ingest as ingest_file
     from crm_core.postgres.connection import open_migrated
 
     failed = without_types = False
@@ -108,8 +135,8 @@ def ingest(
         if not as_json:
             click.secho(f"{HEADING}{' (dry run: nothing is changed)' if dry_run else ''}", bold=True)
         for path in files:
-            with drop_progress(path) as progress:
-                report = ingest_file(database, path, options, progress)
+            with drop_progress(path) as progress, _as_usage(snapshot):
+                report = _taken_in(database, path, options, progress, settings.home)
             failed = failed or report.error is not None
             if as_json:
                 click.echo(json_line(report.as_json()))
@@ -187,6 +214,24 @@ def report(drops: Sequence[str], *, output: Path | None, as_json: bool, last: in
     click.echo(f"The report on {len(found.drops)} drop(s) is in {one_line(output)}")
 
 
+def _taken_in(
+    database: Database, path: Path | CloudPath, options: Options, progress: Progress, home: Path
+) -> MergeReport:
+    """Take in a file of this machine, or one in the cloud; a refusal is returned too."""
+    from crm_core.drops.ingest import ingest as ingest_file
+    from crm_core.errors import DropUnreadable
+    from crm_core.formats.cloud import copied
+
+    if isinstance(path, Path):
+        return ingest_file(database, path, options, progress)
+    try:
+        with copied(path, home, on_bytes=partial(progress, "downloading")) as copy:
+            report = ingest_file(database, copy, replace(options, shown_as=path.name), progress)
+    except DropUnreadable as error:
+        return MergeReport(file=str(path), sha256=None, status="refused", error=str(error))
+    return replace(report, file=str(path))
+
+
 def _snapshot(mode: str, scope: str | None, at: str | None, settings: Settings) -> SnapshotOptions | None:
     """Return the options of a snapshot; raise UsageError for options that do not go together."""
     from crm_core.drops.snapshots import SnapshotOptions
@@ -198,13 +243,26 @@ def _snapshot(mode: str, scope: str | None, at: str | None, settings: Settings) 
             raise click.UsageError(message)
         return None
     if scope is None:
-        message = "a snapshot needs --scope: the entity types of which the file lists all, such as PERSON"
+        message = "a snapshot needs --scope: what the file lists completely, such as PERSON, or source=erp"
         raise click.UsageError(message)
     try:
         instant = None if at is None else parse_instant(at, settings.time_zone)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--at") from None
     return SnapshotOptions(scope, instant)
+
+
+@contextmanager
+def _as_usage(snapshot: SnapshotOptions | None) -> Iterator[None]:
+    """Raise UsageError for options of a snapshot that the database does not know, such as a scope of no type."""
+    from crm_core.errors import SnapshotRefused
+
+    try:
+        yield
+    except SnapshotRefused as refusal:
+        if snapshot is None:  # it is the profile's
+            raise
+        raise click.UsageError(str(refusal)) from None
 
 
 def show_report(report: MergeReport) -> None:

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import count, islice
 from pathlib import Path
 
-from crm_core.drops.noted_rows import NotedRows, notes_on, outdated_repeats
+from crm_core.drops.noted_rows import NotedRows, note_on_ended, notes_on, outdated_repeats
 from crm_core.drops.prepared import Prepared, prepared_ahead
 from crm_core.drops.registry import keep_rejects, rejected_lines
 from crm_core.drops.snapshots import (
@@ -201,7 +201,7 @@ def _read_and_merge(
     snapshot = None
     if options.snapshot is not None and not known.is_merged:
         at = known.snapshot_at or options.snapshot.at or now
-        snapshot = Snapshot(at, tuple(scope_of(options.snapshot.scope, types).values()))
+        snapshot = Snapshot(at, scope_of(options.snapshot.scope, types))
     is_blank = snapshot is not None and not path.stat().st_size  # it says that there is nothing
     batches = iter(()) if is_blank else read_drop(path, form, sha256=drop.content)
     if known.is_merged:
@@ -257,6 +257,7 @@ def _read_and_merge(
         is_whole=staged.is_whole,
     )
     notes += (f"it would be held: {why}",) if why else ()
+    notes += (note_on_ended(report.entities_ended),) if report.entities_ended and snapshot is None else ()
     return replace(report, notes=notes, differences=differences, unlisted=unlisted), merged
 
 
@@ -338,6 +339,8 @@ def _record(connection: Connection, report: MergeReport, merged: Merged, options
         by = options.approval or Approval(options.actor, "it ends less now")
         values = {"sha256": report.sha256, "by": by.by, "reason": by.reason, "now": merged.recorded_at}
         connection.execute(statement("drop/approve"), values)
+        if options.approval is not None:
+            connection.execute(statement("drop/keep_approval"), values | {"batch_id": merged.batch_id})
 
 
 def _see(connection: Connection, drop: _Drop, options: Options, now: datetime) -> None:
@@ -354,7 +357,7 @@ def _see(connection: Connection, drop: _Drop, options: Options, now: datetime) -
         "profile_toml": profile and profile.text,
     }
     if snapshot is not None:
-        values |= {"scope": ",".join(scope_of(snapshot.scope, reference_types(connection))), "at": snapshot.at}
+        values |= {"scope": scope_of(snapshot.scope, reference_types(connection)).written, "at": snapshot.at}
     connection.execute(statement("drop/see"), values)
 
 

@@ -118,6 +118,15 @@ def notes_on(
     return tuple(notes())
 
 
+def note_on_ended(ended: int) -> str:
+    """Return the note on entities that a drop brought into the scope of a later snapshot, which does not list them."""
+    entities = "1 entity" if ended == 1 else f"{ended:,} entities"
+    return (
+        f"{entities} ended, for by this file their source names them before its snapshot, which does not list them;"
+        " undo the snapshot or this drop if that is wrong"
+    )
+
+
 def _rows(number: int) -> str:
     return "1 row" if number == 1 else f"{number:,} rows"
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from pathlib import Path
@@ -15,21 +16,22 @@ from crm_core.postgres.connection import Connection
 from crm_core.profiles.mapping import instant_of
 from crm_core.profiles.profile import Profile
 from crm_core.resources import statement
+from crm_core.timeline.merge import Scope
 from crm_core.values.hashing import code_key
-from crm_core.values.instants import CLOCK_SKEW, parse_instant
+from crm_core.values.instants import CLOCK_SKEW, parse_instant, utc_text
 
 LIMIT = 0.05  # the share of its scope that a snapshot may end, unless a setting says otherwise
 PART_BYTES = 1 << 20  # of a held drop, in a row of the database
 NAMED = 10  # entities that would end, of which the names are kept
 SHOWN = 3  # of them, in a sentence
-BY_SOURCE = "source="  # a scope of another form, which is not understood yet
+BY_SOURCE = "source="  # a scope of this and the code of a source
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotOptions:
     """The options for taking in a drop as a snapshot: of its scope there is nothing else at its instant."""
 
-    scope: str  # codes of entity types, separated by commas: entities that are of one of them just before
+    scope: str  # codes of entity types, separated by commas, that entities are of just before; or source=CODE
     at: datetime | None = None  # aware; None: when the drop was first seen
 
 
@@ -65,29 +67,40 @@ def known_as(content: str, snapshot: SnapshotOptions | None) -> str:
     return hashlib.sha256("\n".join(("snapshot", ",".join(codes), at, content)).encode()).hexdigest()
 
 
-def scope_of(text: str, types: ReferenceTypes) -> dict[str, int]:
-    """Return the entity types of a scope, the key of each by its code; raises SnapshotRefused for any other text."""
-    kinds = {
-        code: [kind for kind in types.entity_types if code_key(kind.code) == code_key(code)] for code in _parts(text)
-    }
+def scope_of(text: str, types: ReferenceTypes) -> Scope:
+    """Return the scope that a text means: entity types, or one source; raises SnapshotRefused for any other text."""
+    parts = _parts(text)
+    if any(part.lower().startswith(BY_SOURCE) for part in parts):
+        return _of_source(text, parts, types)
+    kinds = {code: [kind for kind in types.entity_types if code_key(kind.code) == code_key(code)] for code in parts}
     choose = f"choose from: {', '.join(kind.code for kind in types.entity_types) or 'none is loaded'}"
-    if text.strip().lower().startswith(BY_SOURCE):
-        fault = f"the scope {text!r} names a source, which this release does not know; name types, {choose}"
-    elif not kinds:
-        fault = f"a snapshot needs a scope of entity types, separated by commas; {choose}"
-    else:
-        fault = "; ".join(
-            f"{code!r} in the scope is no entity type, {choose}" for code, kind in kinds.items() if not kind
-        )
+    if not kinds:
+        fault = f"a snapshot needs a scope of entity types, separated by commas, or source=CODE; {choose}"
+        raise SnapshotRefused(fault)
+    fault = "; ".join(f"{code!r} in the scope is no entity type, {choose}" for code, kind in kinds.items() if not kind)
     if fault:
         raise SnapshotRefused(fault)
-    return {kind.code: kind.entity_type_id for found in kinds.values() for kind in found}
+    ids = {kind.code: kind.entity_type_id for found in kinds.values() for kind in found}
+    return Scope(",".join(ids), entity_type_ids=tuple(ids.values()))
+
+
+def _of_source(text: str, parts: Sequence[str], types: ReferenceTypes) -> Scope:
+    if len(parts) > 1:
+        fault = f"the scope {text!r} names a source and more; name one source alone, or entity types"
+        raise SnapshotRefused(fault)
+    code = parts[0][len(BY_SOURCE) :]
+    for source in types.sources:
+        if code_key(source.code) == code_key(code):
+            return Scope(f"{BY_SOURCE}{source.code}", source_id=source.source_id)
+    known = ", ".join(source.code for source in types.sources) or "none is loaded"
+    fault = f"{code!r} in the scope is no source; choose from: {known}"
+    raise SnapshotRefused(fault)
 
 
 def require_past(at: datetime, now: datetime) -> None:
     """Raise SnapshotRefused for an instant that is more than a little ahead of now."""
     if at > now + CLOCK_SKEW:
-        fault = f"a snapshot of {at.isoformat()} is in the future; give the time of which it is true"
+        fault = f"a snapshot of {utc_text(at)} is in the future; give the time of which it is true"
         raise SnapshotRefused(fault)
 
 
@@ -166,4 +179,5 @@ def _blocks(path: Path) -> Iterator[bytes]:
 
 
 def _parts(scope: str) -> list[str]:
-    return [part.strip() for part in scope.split(",") if part.strip()]
+    parts = [re.sub(r"\s*=\s*", "=", part.strip()) for part in scope.split(",")]
+    return [part for part in parts if part]

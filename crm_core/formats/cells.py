@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
+
+if TYPE_CHECKING:
+    from polars._typing import PolarsDataType
 
 _WHOLE = 1e15  # the numbers below are exact in a binary fraction, and people write them in full
 
@@ -13,7 +18,8 @@ _WHOLE = 1e15  # the numbers below are exact in a binary fraction, and people wr
 def texts(column: pl.Series) -> pl.Series:
     """Return a column of any type as String: whole numbers without .0, dates in ISO 8601, true and false.
 
-    Lists and structs are JSON. Bytes that are not UTF-8 are null.
+    Lists and structs are JSON. Bytes are read as UTF-8; where they are not, the text has a NUL, so that the row is
+    rejected. Raises ComputeError for such bytes in a list or struct.
     """
     kind = column.dtype
     match kind:
@@ -25,8 +31,12 @@ def texts(column: pl.Series) -> pl.Series:
             return column.dt.to_string("%Y-%m-%d")
         case pl.Time:
             return column.dt.to_string("%H:%M:%S%.f")
+        case pl.Duration:
+            return _each(column, _clock)
+        case pl.Binary:
+            return _each(column, _decoded)
         case pl.List | pl.Array | pl.Struct:
-            return _json(column)
+            return _json(column.cast(_without_bytes(kind)))
         case pl.Object | pl.Unknown:
             return column.cast(pl.String, strict=False)
         case _:
@@ -57,6 +67,32 @@ def text(value: object) -> str | None:
 def _clock(span: timedelta) -> str:
     hours, rest = divmod(math.floor(span.total_seconds()), 3600)
     return f"{hours}:{rest // 60:02}:{rest % 60:02}"
+
+
+def _each(column: pl.Series, written: Callable[[Any], str]) -> pl.Series:
+    return pl.Series([None if value is None else written(value) for value in column], dtype=pl.String)
+
+
+def _decoded(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode(errors="replace") + "\0"
+
+
+def _without_bytes(kind: PolarsDataType) -> PolarsDataType:
+    """Return a type with text for bytes, which Polars does not write as JSON."""
+    match kind:
+        case pl.Binary():
+            return pl.String()
+        case pl.List():
+            return pl.List(_without_bytes(kind.inner))
+        case pl.Array():
+            return pl.Array(_without_bytes(kind.inner), kind.size)
+        case pl.Struct():
+            return pl.Struct({field.name: _without_bytes(field.dtype) for field in kind.fields})
+        case _:
+            return kind
 
 
 def _numbers(column: pl.Series) -> pl.Series:

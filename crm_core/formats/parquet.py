@@ -38,7 +38,7 @@ def open_parquet(path: Path) -> Table:
                 lines = pl.int_range(line, line + batch.num_rows, dtype=pl.Int64, eager=True).alias("line")
                 yield Part(pl.DataFrame([lines, *cells]))
                 line += batch.num_rows
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, pl.exceptions.ComputeError, OSError) as error:
             raise broken(path, _KIND, error) from error
 
     return Table(names, parts(), meta.num_rows)

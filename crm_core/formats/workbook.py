@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from crm_core.errors import DropRefused
-from crm_core.formats.cells import text
+from crm_core.formats.sheet import Row, rows_of
 from crm_core.formats.tables import ROWS, Part, Table, broken, require_few
 
 if TYPE_CHECKING:
     from openpyxl import Workbook
-    from openpyxl.cell.read_only import ReadOnlyCell
+    from openpyxl.worksheet._read_only import ReadOnlyWorksheet
 
 WORKBOOK_BYTES = 256 << 20  # unpacked
 SHEET_ROWS = 1 << 20  # that Excel has
 SEARCHED = 50  # rows that are searched for a header
 _KIND = "an Excel workbook"
-_ZEROS = re.compile("0+")  # the format of a number that keeps its leading zeros
 _BLOCK_BYTES = 1 << 20
-
-_Row = tuple[int, list[str | None]]  # its number in the sheet, and its cells
 
 
 def open_workbook(path: Path, sheet: str | None = None, skip: int = 0) -> Table:
@@ -57,7 +53,7 @@ def lines_above(path: Path) -> int:
     return next((line - 1 for line, filled in rows if filled * 2 > widest), 0)
 
 
-def _rows(path: Path, sheet: str | None) -> Iterator[_Row]:
+def _rows(path: Path, sheet: str | None) -> Iterator[Row]:
     from openpyxl import load_workbook  # takes a third of a second to import
 
     # It warns of styles and other things that are not read.
@@ -65,43 +61,28 @@ def _rows(path: Path, sheet: str | None) -> Iterator[_Row]:
     with path.open("rb") as file:
         try:
             book = load_workbook(file, read_only=True, data_only=True, keep_links=False)
-        except Exception as error:  # whatever a damaged workbook makes the library stumble over
+            rows = rows_of(book, _sheet(path, book, sheet))
+            while row := next(rows, None):
+                if row[0] > SHEET_ROWS:
+                    fault = f"has a sheet of more than {SHEET_ROWS:,} rows, which Excel cannot have made"
+                    raise DropRefused(path, fault)
+                yield row
+        except DropRefused:
+            raise
+        except Exception as error:  # whatever a damaged workbook makes the libraries stumble over
             raise broken(path, _KIND, error) from error
-        cells = _cells(path, book, sheet)
-        for line in count(1):
-            try:
-                row = [_text(cell) for cell in next(cells)]
-            except StopIteration:
-                return
-            except Exception as error:  # as above
-                raise broken(path, _KIND, error) from error
-            if line > SHEET_ROWS:
-                raise DropRefused(path, f"has a sheet of more than {SHEET_ROWS:,} rows, which Excel cannot have made")
-            yield line, row
 
 
-def _cells(path: Path, book: Workbook, sheet: str | None) -> Iterator[tuple[ReadOnlyCell, ...]]:
+def _sheet(path: Path, book: Workbook, sheet: str | None) -> ReadOnlyWorksheet:
     sheets = {found.title: found for found in book.worksheets}
     if sheet is not None and sheet not in sheets:
         raise DropRefused(path, f"has no sheet {sheet!r}; it has: {', '.join(sheets) or 'none'}")
     if not sheets:
         raise DropRefused(path, "has no sheet; save the table as a sheet, or as CSV UTF-8")
-    found = sheets[sheet] if sheet is not None else book.worksheets[0]
-    found.reset_dimensions()  # what the file says of them need not be true
-    return iter(found.iter_rows())
+    return sheets[sheet] if sheet is not None else book.worksheets[0]
 
 
-def _text(cell: ReadOnlyCell) -> str | None:
-    value = cell.value
-    if isinstance(value, float):
-        return text(float(f"{value:.15g}"))  # as many digits as Excel shows
-    if isinstance(value, int) and not isinstance(value, bool):
-        shown = cell.number_format if value >= 0 else None
-        return str(value).zfill(len(shown)) if shown and _ZEROS.fullmatch(shown) else str(value)
-    return text(value)
-
-
-def _parts(rows: Iterator[_Row], width: int) -> Iterator[Part]:
+def _parts(rows: Iterator[Row], width: int) -> Iterator[Part]:
     schema = dict.fromkeys(map(str, range(width)), pl.String)
     while some := list(islice(rows, ROWS)):
         too_wide = [(line, row) for line, row in some if any(row[width:])]

@@ -33,6 +33,7 @@ from types import MappingProxyType
 from typing import IO
 
 import psycopg
+from psycopg import errors
 from psycopg.conninfo import make_conninfo
 
 from crm_core.errors import EmbeddedServerFailed
@@ -289,10 +290,12 @@ class _Server:
             if is_starting(error):
                 return False
             raise connection_error(error) from None
-        with closing(connection):
+        being_made = (errors.DuplicateDatabase, errors.UniqueViolation)  # for a command that was killed meanwhile
+        with closing(connection), suppress(*being_made):
             if connection.execute(statement("server/has_database"), {"name": DATABASE}).fetchone() == (False,):
                 connection.execute(statement("server/create_database"))
-        return True
+            return True
+        return False
 
     def _conninfo(self, socket: Path, database: str) -> str:
         return make_conninfo(host=str(socket), port=PORT, user=SUPERUSER, dbname=database)

@@ -65,7 +65,7 @@ def read_profile(name: str, text: str, file: str) -> Profile:
 def as_changes(text: str) -> str:
     """Return a profile without `mode` and `scope`: some rows of a snapshot, such as corrected ones, are none."""
     top = re.split(r"(?m)^(?=\[)", text, maxsplit=1)[0]
-    return re.sub(r"(?ms)^(?:mode\s*=[^\n]*|scope\s*=\s*\[.*?\][^\n]*)\n?", "", top) + text[len(top) :]
+    return re.sub(r"(?ms)^(?:mode\s*=[^\n]*|scope\s*=\s*(?:\[.*?\])?[^\n]*)\n?", "", top) + text[len(top) :]
 
 
 class _Reader:

@@ -1,36 +1,24 @@
-"""What was recorded: of one entity or of all, each change with the state before and after it, as it did when recorded.
-
-The states follow from a walk: the changes of each entity of a page, up to its last one there, are read once in
-recording order. A state is then looked up, so a page costs as much as these changes, and not that for each of its rows.
-"""
+"""What was recorded, of one entity or of all: each change with the states before and after it when it was recorded."""
 
 from __future__ import annotations
 
 import json
-from bisect import bisect_left, bisect_right
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from psycopg.rows import TupleRow
 
-from crm_core.model import Effect, Op, Retracting
+from crm_core.model import Effect, Op
 from crm_core.postgres.connection import Connection
+from crm_core.reading.audit_walk import State, states_of
 from crm_core.reading.known import lines, rows
 from crm_core.reading.lists import Document, PageOf, Values
 from crm_core.resources import statement
 
 FEW = 0.01  # of all changes: so few are found from the changes themselves, more of them from the batches
 PART = 500  # changes that a stream reads at once
-
-_Place = tuple[datetime, int, int]  # change_ts, batch_id, row_no: the order in which changes are walked
-_State = dict[str, object]
-_Details = Mapping[str, str | None] | None
-DETAILS = "details."
-LAST = (1 << 63, 1 << 31)  # batch_id and row_no: behind every change of an instant
-BY_SNAPSHOT = (0, 0)  # comes before every change of an instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +28,7 @@ class Recorded:
     actor: str | None = None
     from_: datetime | None = None  # recorded then or later
     to: datetime | None = None  # recorded before
-    drop: str | None = None  # the SHA-256, or the name of the file under which it first came
+    drop: str | None = None  # the SHA-256, or the name of the file under which it first came; also its undo
     op: Op | Effect | None = None
     detail_type: str | None = None  # the canonical code: changes that state a detail of it, or its end
     entity_uid: UUID | None = None
@@ -115,7 +103,7 @@ def documents(connection: Connection, changes: Sequence[TupleRow]) -> list[Docum
     """
     if not changes:
         return []
-    states = _states(connection, changes)
+    states = states_of(connection, changes)
     entries = rows(connection, "audit_entries", _columns(changes))
     return [_whole(head, states[batch_id, row_no, uid]) for head, uid, batch_id, row_no in entries]
 
@@ -162,175 +150,7 @@ def _with_names(connection: Connection, changes: Sequence[TupleRow]) -> list[Doc
     ]
 
 
-@dataclass(slots=True)
-class _Said:
-    """What was said of one field so far, in the order of valid time; one value for each place."""
-
-    places: list[_Place] = field(default_factory=list)
-    values: list[str | None] = field(default_factory=list)
-
-    def add(self, place: _Place, value: str | None = None) -> None:
-        """Add a statement; most are later in valid time than all before."""
-        index = bisect_right(self.places, place) if self.places and place < self.places[-1] else len(self.places)
-        self.places.insert(index, place)
-        self.values.insert(index, value)
-
-    def before(self, place: _Place) -> int:
-        """Return how many statements are before a place."""
-        return bisect_left(self.places, place)
-
-
-@dataclass(frozen=True, slots=True)
-class _Change:
-    """A change of one entity."""
-
-    place: _Place
-    op: Op
-    name: str | None
-    code: str | None
-    details: _Details
-    promoted_by: int | None  # the batch since when a repeat stands in the place of another
-
-    def says_as(self, other: _Change) -> bool:
-        """Return whether it says the same as another change of its instant."""
-        mine, its = ((c.place[0], c.op, c.name, c.code, c.details) for c in (self, other))
-        return mine == its
-
-
-@dataclass(frozen=True, slots=True)
-class _Snapshot:
-    """A snapshot that does not list an entity."""
-
-    at: datetime
-    batch_id: int
-    scope: Sequence[str]  # codes of types
-
-
-@dataclass(slots=True)
-class _Walk:
-    """What was recorded of one entity so far, and which of it acts."""
-
-    changes: list[_Change] = field(default_factory=list)
-    snapshots: list[_Snapshot] = field(default_factory=list)  # that do not list the entity
-    undone: set[int] = field(default_factory=set)  # batches
-
-    deletions: _Said = field(default_factory=_Said)
-    ends: _Said | None = None  # these and the ends by snapshots; None: they have to be found
-    begins: _Said = field(default_factory=_Said)
-    fields: dict[str, _Said] = field(default_factory=lambda: defaultdict(_Said))  # display_name, entity_type, details.…
-
-    def record(self, change: _Change) -> None:
-        """Add a change, which is later in recording order than all before; a repeat does not act yet."""
-        self.changes.append(change)
-        if change.promoted_by is None:
-            self._say(change)
-        self.ends = None
-
-    def end_by(self, snapshot: _Snapshot) -> None:
-        """Add a snapshot that does not list the entity."""
-        self.snapshots.append(snapshot)
-        self.snapshots.sort(key=lambda each: (each.at, each.batch_id))
-        self.ends = None
-
-    def retract(self, op: Retracting, of_batches: Sequence[int], by: int) -> None:
-        """Undo batches, or reinstate them: their changes no longer count, or count again."""
-        self.undone = self.undone | {*of_batches} if op == "undo" else self.undone - {*of_batches}
-        self.ends, self.deletions, self.begins, self.fields = None, _Said(), _Said(), defaultdict(_Said)
-        for change in self.changes:
-            if self._acts(change, by):
-                self._say(change)
-
-    def _found_ends(self) -> _Said:
-        """Return where the entity ends: snapshots end it that have its type, as of just before, in their scope."""
-        if not self.snapshots:
-            return self.deletions
-        ends = _Said([*self.deletions.places], [*self.deletions.values])
-        for snapshot in self.snapshots:
-            place = (snapshot.at, *BY_SNAPSHOT)
-            before = None if snapshot.batch_id in self.undone else self._values(place, ends)
-            if before is not None and before["entity_type"] in snapshot.scope:
-                ends.add(place)
-        return ends
-
-    def _acts(self, change: _Change, now: int) -> bool:
-        """Return whether a change acts; of repeats see `ledger_as_known` in sql/routines."""
-        if change.place[1] in self.undone:
-            return False
-        if change.promoted_by is None or change.promoted_by > now:
-            return change.promoted_by is None
-        instant, batch, row = change.place
-        live = [c for c in self.changes if c.place[0] == instant and c.place[1] not in self.undone]
-        return any(
-            s.place[1] == batch and s.place[2] <= row and not any(e.place[1] < batch and e.says_as(s) for e in live)
-            for s in live
-        )
-
-    def _say(self, change: _Change) -> None:
-        place = change.place
-        if change.op == "delete":
-            self.deletions.add(place)
-        elif change.op == "upsert":
-            self.begins.add(place)
-        if change.name is not None:
-            self.fields["display_name"].add(place, change.name)
-        if change.code is not None:
-            self.fields["entity_type"].add(place, change.code)
-        for detail_type, value in (change.details or {}).items():
-            self.fields[f"{DETAILS}{detail_type}"].add(place, value)
-
-    def state(self, instant: datetime) -> _State | None:
-        """Return the state at an instant: what was said last since the entity began stands. None: it did not exist."""
-        self.ends = self.ends or self._found_ends()
-        values = self._values((instant, *LAST), self.ends)
-        if values is None:
-            return None
-        details = {name.removeprefix(DETAILS): values[name] for name in sorted(values) if name.startswith(DETAILS)}
-        return {"display_name": values["display_name"], "entity_type": values["entity_type"], "details": details}
-
-    def _values(self, place: _Place, ends: _Said) -> dict[str, str] | None:
-        """Return what stands just before a place, by field; None: the entity does not exist there."""
-        ended = ends.before(place)
-        began = bisect_right(self.begins.places, ends.places[ended - 1]) if ended else 0
-        if began >= self.begins.before(place):
-            return None
-        since = self.begins.places[began]
-        values: dict[str, str] = {}
-        for name, said in self.fields.items():
-            last = said.before(place) - 1
-            if last >= 0 and said.places[last] >= since and (value := said.values[last]) is not None:
-                values[name] = value
-        return values
-
-
-def _recorded(change: TupleRow) -> tuple[int, int]:
-    return change[2], change[3]
-
-
-def _states(
-    connection: Connection, changes: Sequence[TupleRow]
-) -> dict[tuple[int, int, UUID], tuple[_State | None, _State | None]]:
-    """Return the states before and after each change, by its batch_id, row_no and entity_uid."""
-    wanted = {(batch_id, row_no, uid): at for uid, at, batch_id, row_no in changes}
-    last = {change[0]: change for change in sorted(changes, key=_recorded)}
-    walks = {uid: _Walk() for uid in last}
-    states: dict[tuple[int, int, UUID], tuple[_State | None, _State | None]] = {}
-    for uid, at, batch_id, row_no, op, name, code, details, promoted_by, of_batches, scope in rows(
-        connection, "audit_walk", _columns([*last.values()])
-    ):
-        walk, instant = walks[uid], wanted.get((batch_id, row_no, uid))
-        before = None if instant is None else walk.state(instant)
-        if scope is not None:
-            walk.end_by(_Snapshot(at, batch_id, scope))
-        elif of_batches is None:
-            walk.record(_Change((at, batch_id, row_no), op, name, code, details, promoted_by))
-        else:
-            walk.retract(op, of_batches, batch_id)
-        if instant is not None:
-            states[batch_id, row_no, uid] = before, walk.state(instant)
-    return states
-
-
-def _whole(head: Document, states: tuple[_State | None, _State | None]) -> Document:
+def _whole(head: Document, states: tuple[State | None, State | None]) -> Document:
     before, after = map(_json, states)
     return f'{head[:-1]},"before":{before},"after":{after}}}'
 
@@ -345,12 +165,14 @@ def _columns(changes: Sequence[TupleRow]) -> Values:
 
 
 def _values(connection: Connection, which: Recorded) -> Values:
-    drops = None if which.drop is None else [sha for (sha,) in rows(connection, "drops_named", {"name": which.drop})]
+    batches = None
+    if which.drop is not None:
+        batches = [batch_id for (batch_id,) in rows(connection, "batches_of_drops", {"name": which.drop})]
     return {
         "actor": which.actor,
         "from": which.from_,
         "to": which.to,
-        "drops": drops,
+        "batches": batches,
         "op": which.op,
         "detail_type": which.detail_type,
         "entity_uid": which.entity_uid,

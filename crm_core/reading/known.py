@@ -22,6 +22,7 @@ from crm_core.reading.lists import Document, Value, Values
 from crm_core.resources import statement
 
 FIRST_FOLDED, MAX_FOLDED = 40, 2_000  # entities that one statement folds: few at first, because a page needs few
+MOST_CALLED = 2_000  # changes that say a name: of so few the entities are folded at once, of more they are walked
 MAX_WALKED = 400_000  # entities that one answer may search, which takes some seconds
 
 
@@ -50,9 +51,13 @@ def uids(
 ) -> Iterator[list[UUID]]:
     """Walk the entities with a known change in `(from_, to]` in order of entity_uid, in parts that grow from `first`.
 
-    With a pattern of LIKE, only those of which such a change says a name like it. Raises TooMuchToFold if there are
-    more than `at_most`.
+    With a pattern of LIKE, only those of which a change says a name like it. Raises TooMuchToFold if there are more
+    than `at_most`.
     """
+    if like is not None and (few := _called(connection, like)) is not None:
+        few = [uid for uid in few if after is None or uid > after]
+        yield from (few[start : start + MAX_FOLDED] for start in range(0, len(few), MAX_FOLDED))
+        return
     values: Values = {"after_uid": after, "from": from_ or "-infinity", "to": to, "like": like}
     name = "known_uids" if like is None else "known_uids_named"
     for size in _sizes(at_most, first):
@@ -63,6 +68,12 @@ def uids(
             return
         values["after_uid"] = found[-1]
     raise TooMuchToFold(at_most or 0)
+
+
+def _called(connection: Connection, like: Value) -> list[UUID] | None:
+    """Find the entities that ever had such a name, in order; None: too many to fold at once."""
+    found = rows(connection, "ever_called", {"like": like, "limit": MOST_CALLED + 1})
+    return sorted({uid for (uid,) in found}) if len(found) <= MOST_CALLED else None
 
 
 def moments(

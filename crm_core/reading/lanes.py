@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from psycopg.rows import TupleRow
@@ -64,11 +66,41 @@ class Extent:
 
 
 @dataclass(frozen=True, slots=True)
+class Shape:
+    """How fine the picture of a past is."""
+
+    columns: int = 100  # of the window: runs that are too short are gathered, one for each column in which some begin
+    parts: int = 400  # of the window: what is shorter than one is too short
+    moments: int = 400  # 2 or more
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """An entity's past."""
+
+    extent: Extent
+    moments: tuple[datetime, ...]  # at which it changes, in order; of very many, some of them, evenly spread
+    lanes: tuple[Run, ...]  # that overlap the window or hold at the instant that was asked for, by field and time
+    values: tuple[
+        Run, ...
+    ]  # a page of what the fields have had, the newest first; Extent.count says how many there are
+
+
+class Stretch(NamedTuple):
+    """A time for which one value was believed, or several such times that are too short to be shown each."""
+
+    value: str | None  # None of several; cut after LONGEST characters
+    valid_from: datetime
+    valid_to: datetime | None  # None: until further notice
+    runs: int = 1  # how many there are
+
+
+@dataclass(frozen=True, slots=True)
 class Belief:
     """What was believed of a field from one recording on, until the next."""
 
     source: Source
-    runs: tuple[tuple[str, datetime, datetime | None], ...]  # value, valid_from, valid_to; in order of time
+    runs: tuple[Stretch, ...]  # in order of time
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,83 +112,79 @@ class Beliefs:
     looked_at: int  # recordings
 
 
-def extent(
-    connection: Connection, entity_uid: UUID, *, at: datetime | None = None, known_at: datetime | None = None
-) -> Extent:
-    """Read from when to when there is something to show, and when the entity existed next to an instant (None: now)."""
-    with as_known(connection, known_at):
-        (row,) = rows(connection, "field_extent", {"entity_uid": entity_uid, "at": at})
-    began, last, before, after, fields, count, is_open = row
-    return Extent(began, last, before, after, tuple(sorted(fields, key=_in_order)), count, is_open)
-
-
-def lanes(
+def past(
     connection: Connection,
     entity_uid: UUID,
-    since: datetime,
-    until: datetime,
+    now: datetime,
     *,
     at: datetime | None = None,
     known_at: datetime | None = None,
-    columns: int = 100,
-    parts: int = 400,
-) -> list[Run]:
-    """Read the runs that overlap `[since, until)`, and those that hold at an instant (None: now), by field and time.
-
-    Runs shorter than one of `parts` of the window are gathered by the one of its `columns` in which they begin.
-    """
-    values: Values = {"entity_uid": entity_uid, "since": since, "until": until, "at": at, "longest": LONGEST}
-    with as_known(connection, known_at):
-        found = rows(connection, "lanes", values | {"columns": columns, "parts": parts})
-    return sorted(map(_run, found), key=lambda run: (_in_order(run.field), run.valid_from))
-
-
-def values_page(
-    connection: Connection,
-    entity_uid: UUID,
-    *,
-    at: datetime | None = None,
-    known_at: datetime | None = None,
+    window: tuple[datetime | None, datetime | None] = (None, None),
+    shape: Shape | None = None,
     offset: int = 0,
     limit: int = 20,
-) -> list[Run]:
-    """Read a page of the values that the fields have had, the newest first; `Extent.count` says how many there are."""
-    values: Values = {"entity_uid": entity_uid, "at": at, "longest": LONGEST, "offset": offset, "limit": limit}
+) -> Past:
+    """Read the past of an entity: all of it in short, its runs in a window of time, and a page of its values.
+
+    The window is `[since, until)`; without one of them it begins at the first moment, or ends at the last, with `at`
+    and `now` in it. `at` is the instant that the page is about (None: now). `offset` and `limit` are of the values.
+    """
+    shape = shape or Shape()
+    since, until = window
+    values: Values = {"entity_uid": entity_uid, "at": at, "since": since, "until": until, "now": now}
+    values |= {"columns": shape.columns, "parts": shape.parts, "moments": shape.moments, "longest": LONGEST}
     with as_known(connection, known_at):
-        return list(map(_run, rows(connection, "field_values", values)))
+        found = rows(connection, "entity_past", values | {"offset": offset, "limit": limit})
+    parts: dict[str, list[TupleRow]] = {"field": [], "moment": [], "lane": [], "value": []}
+    for part, *row in found:
+        parts[part].append(tuple(row))
+    moments = tuple(row[3] for row in parts["moment"])
+    lanes = sorted(map(_run, parts["lane"]), key=lambda run: (_in_order(run.field), run.valid_from))
+    page = sorted(map(_run, parts["value"]), key=lambda run: run.field)
+    page.sort(key=lambda run: run.valid_from, reverse=True)
+    return Past(_extent(parts["field"], moments), moments, tuple(lanes), tuple(page))
 
 
-def moments_of(
-    connection: Connection, entity_uid: UUID, *, known_at: datetime | None = None, at_most: int = 400
-) -> list[datetime]:
-    """Read the instants at which the entity changes, in order; of more than `at_most`, that many, evenly spread."""
-    with as_known(connection, known_at):
-        found = rows(connection, "field_moments", {"entity_uid": entity_uid, "most": at_most})
-    return [at for (at,) in found]
+def _extent(fields: Sequence[TupleRow], moments: Sequence[datetime]) -> Extent:
+    if not moments:
+        return Extent(None, None, None, None, (), 0, is_open=False)
+    lives = {field: (before, after, is_open) for field, _, _, after, before, _, is_open, *_ in fields}
+    before, after, is_open = lives.pop("")
+    count = sum(count for field, _, _, _, _, count, *_ in fields if field)
+    return Extent(moments[0], moments[-1], before, after, tuple(sorted(lives, key=_in_order)), count, is_open)
 
 
-def beliefs(connection: Connection, entity_uid: UUID, field: str) -> Beliefs:
+def beliefs(
+    connection: Connection,
+    entity_uid: UUID,
+    field: str,
+    *,
+    window: tuple[datetime, datetime] | None = None,
+    shape: Shape | None = None,
+) -> Beliefs:
     """Read what was believed of a field after each recording that changed it, the newest first.
 
-    Only the last recordings are looked at: MOST_BELIEFS of them, or fewer of an entity with many changes.
+    Of a window `[since, until)`, that is the runs that overlap it, with those gathered that are too short to be
+    seen; without one, all runs. Only the last recordings are looked at: MOST_BELIEFS of them, or fewer of an entity
+    with many changes.
     """
-    values: Values = {"entity_uid": entity_uid, "field": field, "limit": MOST_BELIEFS + 1}
-    found = rows(connection, "recordings", values)
-    most = max(FEWEST_BELIEFS, min(MOST_BELIEFS, MOST_FOLDED // max(1, found[0][-1] if found else 1)))
-    recordings = [_source(row[:-1]) for row in found[:most]]
-    by_recording: dict[datetime, list[tuple[str, datetime, datetime | None]]] = {}
-    instants = [recording.recorded_at for recording in recordings]
+    shape = shape or Shape()
+    since, until = window or (None, None)
+    values: Values = {"entity_uid": entity_uid, "field": field, "since": since, "until": until, "longest": LONGEST}
+    values |= {"columns": shape.columns, "parts": shape.parts}
+    values |= {"fewest": FEWEST_BELIEFS, "most": MOST_BELIEFS, "most_folded": MOST_FOLDED}
     with connection.transaction():
-        for at, value, valid_from, valid_to in rows(
-            connection, "beliefs", {"entity_uid": entity_uid, "field": field, "instants": instants, "longest": LONGEST}
-        ):
-            by_recording.setdefault(at, []).append((value, valid_from, valid_to))
+        found = rows(connection, "beliefs", values)
+    last, looked_at, recordings = None, 0, 0
     distinct: list[Belief] = []  # the oldest first
-    for recording in reversed(recordings):
-        belief = Belief(recording, tuple(by_recording.get(recording.recorded_at, ())))
-        if belief.runs != (distinct[-1].runs if distinct else ()):
-            distinct.append(belief)
-    return Beliefs(tuple(reversed(distinct)), len(found) <= most, len(recordings))
+    for recording, some in groupby(reversed(found), key=itemgetter(slice(0, 9))):
+        *source, recordings, digest = recording
+        looked_at += 1
+        if digest != last:
+            runs = [Stretch(*run) for run in (row[9:] for row in some) if run[1] is not None]
+            distinct.append(Belief(_source(source), tuple(reversed(runs))))
+        last = digest
+    return Beliefs(tuple(reversed(distinct)), recordings <= looked_at, looked_at)
 
 
 def _run(row: TupleRow) -> Run:

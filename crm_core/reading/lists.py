@@ -16,7 +16,19 @@ from crm_core.values.hashing import detail_hashdiff, key_uid, normal_form, store
 
 Document = str  # one JSON object, as PostgreSQL writes it
 # What a statement takes.
-Value = str | int | datetime | UUID | list[bytes] | list[datetime] | list[UUID] | list[int] | list[str] | None
+Value = (
+    str
+    | int
+    | datetime
+    | UUID
+    | list[bytes]
+    | list[datetime]
+    | list[datetime | None]
+    | list[UUID]
+    | list[int]
+    | list[str]
+    | None
+)
 Values = dict[str, Value]
 
 P = TypeVar("P")

@@ -196,7 +196,7 @@ def _environment(settings: Settings, database: Database) -> dict[str, str]:
         **os.environ,
         "CRM_HOME": str(settings.home),
         "CRM_DATABASE_URL": database.conninfo,
-        "CRM_DROP_DIR": str(_folder(settings.drop_dir)),
+        "CRM_DROP_DIR": str(_folder(drops) if isinstance(drops := settings.drop_dir, Path) else drops),
         "CRM_PROFILE_DIR": str(settings.profile_dir),
         "DAGSTER_HOME": str(dagster_home),
         "DAGSTER_PG_URL": dagster_url(database),

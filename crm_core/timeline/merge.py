@@ -69,8 +69,21 @@ class Merged:
     rows_superseded: int  # changes that a later recorded one at the same instant supersedes
     entity_versions_added: int
     detail_versions_added: int
-    entities_ended: int = 0  # of a snapshot: entities that it does not list and that differ because of it
+    entities_ended: int = 0  # entities that a snapshot ends, this one or an earlier one, before anything new of them
     repeats_outdated: int = 0  # repeats of a change that another at the same instant supersedes: they change nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The entities of which a snapshot lists all: those of some types, or those that a source names."""
+
+    written: str  # PERSON,INSTITUTION or source=erp
+    entity_type_ids: tuple[int, ...] = ()  # that they are of just before
+    source_id: int | None = None  # of which a row names them with an earlier change_ts
+
+    def as_values(self) -> dict[str, Value]:
+        """Return it as the values of a statement."""
+        return {"entity_type_ids": list(self.entity_type_ids) or None, "source_id": self.source_id}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +91,7 @@ class Snapshot:
     """What a snapshot says besides its rows: of its scope there is nothing else at its instant."""
 
     at: datetime
-    entity_type_ids: tuple[int, ...]  # its scope: the entities that are of one of these types just before
+    scope: Scope
 
 
 @contextmanager
@@ -148,7 +161,7 @@ def find_unlisted(connection: Connection, snapshot: Snapshot, *, named: int) -> 
     run("20_lock_all")
     run("15_follow_keys")  # what is listed by a linked key is the entity of the link
     run("21_follow_keys_of_rejects")
-    (in_scope,) = run.row("22_find_unlisted", at=snapshot.at, entity_type_ids=list(snapshot.entity_type_ids))
+    (in_scope,) = run.row("22_find_unlisted", at=snapshot.at, **snapshot.scope.as_values())
     would_end, uids, names = run.row("23_count_unlisted", limit=named)
     return Unlisted(would_end, in_scope, tuple(Named(str(uid), name) for uid, name in zip(uids, names, strict=True)))
 
@@ -171,16 +184,15 @@ def merge(
     batch_id, recorded_at = run.row("21_record_batch", **_as_values(origin))
     _keep_keys(run, batch_id, has_keys=has_keys, has_stated=has_stated)
     if snapshot is not None:
-        scope = list(snapshot.entity_type_ids)
-        run("24_record_snapshot", batch_id=batch_id, at=snapshot.at, entity_type_ids=scope)
+        run("24_record_snapshot", batch_id=batch_id, at=snapshot.at, **snapshot.scope.as_values())
     repeats = {"drops_repeats": origin.source != "request"}
-    routes = _Routes(*run.row("30_classify", **repeats))
+    routes = _Routes(*run.row("30_classify", batch_id=batch_id, **repeats))
     if routes.repeats:
         run("31_keep_repeats", batch_id=batch_id)
-    unlisted = run("34_name_unlisted") if snapshot is not None else 0
+    unlisted = run("34_name_unlisted", batch_id=batch_id) if snapshot is not None else 0
     if routes.repeated == routes.entities and not unlisted:
         return Merged(batch_id, recorded_at, 0, 0, 0, 0, 0, repeats_outdated=routes.outdated)
-    if routes.repeated or routes.with_several:
+    if routes.repeats or routes.with_several:
         run("32_discard_repeats", **repeats)
     superseded = run.row("33_count_superseded")[0] if routes.with_ties or routes.with_several else 0
     remake_indexes = _set_indexes_aside(run)
@@ -210,7 +222,7 @@ def merge(
     if run.row("fast/is_beyond_statistics", added=entities + details)[0]:
         run("fast/analyze_versions")
     changed = run.row("80_count_changed")[0]
-    ended = run("81_keep_effects", batch_id=batch_id) if unlisted else 0
+    ended = run("81_keep_effects", batch_id=batch_id) if unlisted or routes.brought else 0
     return Merged(batch_id, recorded_at, changed, routes.late, superseded, entities, details, ended, routes.outdated)
 
 
@@ -227,6 +239,7 @@ class _Routes:
     folded: int
     with_several: int
     with_ties: int
+    brought: int  # into the scope of a snapshot, by a repeat
     late: int
 
 

@@ -21,6 +21,7 @@ from crm_core.postgres.connection import Connection
 from crm_core.reading.reads import snapshot
 from crm_core.resources import statement
 from crm_core.timeline.merge import staging, staging_snapshot
+from crm_core.values.instants import utc_text
 
 Kind = Retracting
 Values = dict[str, str | int | bool | datetime | list[int] | None]
@@ -163,5 +164,4 @@ def _differences(
     for (at, uid), old, new in zip(moments, before, after, strict=True):
         for field in dict.fromkeys([*old, *new]):
             if old.get(field) != new.get(field):
-                instant = at.isoformat().replace("+00:00", "Z")
-                yield Difference(str(uid), field, instant, old.get(field), new.get(field))
+                yield Difference(str(uid), field, utc_text(at), old.get(field), new.get(field))

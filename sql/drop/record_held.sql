@@ -3,7 +3,9 @@
 with waiting as (
     update drop_file
     set status = 'held', error = %(error)s, rows_read = %(rows_read)s, rows_accepted = %(rows_accepted)s,
-        rows_rejected = %(rows_rejected)s, rows_unchanged = %(rows_accepted)s, rows_changed = 0, merged_at = null, batch_id = null
+        rows_rejected = %(rows_rejected)s, rows_unchanged = %(rows_accepted)s, rows_changed = 0, rows_late = 0, rows_superseded = 0,
+        entities_ended = 0, entity_versions_added = 0, detail_versions_added = 0, rows_ending_nobody = 0, rows_fallen_together = 0,
+        notes = '{}', seconds = 0, merged_at = null, batch_id = null
     where sha256 = %(sha256)s
 )
 insert into held_drop (drop_sha256, held_at, sent_by, is_strict, would_end, in_scope, first_uids, first_names)

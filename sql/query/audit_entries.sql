@@ -3,7 +3,7 @@
 -- Out: document, entity_uid, batch_id, row_no.
 select document, entity_uid, batch_id, row_no
 from (
-    select (select left(row_to_json(recorded)::text, -1) || coalesce(linked.members, '') || '}'
+    select (select left(row_to_json(recorded)::text, -1) || coalesce(linked.members, '') || coalesce(approved.member, '') || '}'
             from (select l.entity_uid, utc(l.change_ts) as change_ts, utc(b.recorded_at) as recorded_at, l.op, b.actor,
                          origin_document(b.source, b.drop_sha256, f.file_name, l.row_no, b.request_id) as source,
                          (select row_to_json(said)
@@ -15,22 +15,25 @@ from (
            l.entity_uid, l.batch_id, l.row_no, page.place
     from unnest(%(entity_uids)s::uuid[], %(instants)s::timestamptz[], %(batch_ids)s::bigint[], %(row_nos)s::integer[])
         with ordinality as page (entity_uid, change_ts, batch_id, row_no, place)
-    join ledger l on l.entity_uid = page.entity_uid and l.change_ts = page.change_ts and l.row_no = page.row_no
-        and l.batch_id + 0 = page.batch_id  -- found by its key: a batch may have very many changes of one entity
+    join ledger l on l.entity_uid = page.entity_uid and l.change_ts = page.change_ts
+        and l.batch_id + 0 = page.batch_id and l.row_no + 0 = page.row_no  -- found by the key's beginning: a batch may have very many of them
     join batch b on b.batch_id = l.batch_id
     left join drop_file f on f.sha256 = b.drop_sha256
     left join entity_type et on et.entity_type_id = l.entity_type_id
     cross join lateral (  -- keys that the change gave to an entity, or took from it
-        select ',"links":' || json_agg(json_build_object(
-                   'source', s.code, 'source_key', k.source_key, 'entity_uid', kl.entity_uid)) || ',"reason":' || to_json(min(kl.reason))
-                   as members
+        select ',"links":[' || string_agg((
+                   select row_to_json(link)::text from (select s.code as source, k.source_key, kl.entity_uid) link), ',')
+                   || '],"reason":' || to_json(min(kl.reason)) as members
         from key_link kl
         join source_key k on k.key_uid = kl.key_uid
         join source s on s.source_id = k.source_id
         where kl.batch_id = l.batch_id and kl.row_no = case b.source when 'request' then 1 else l.row_no end
     ) linked
+    left join lateral (
+        select ',"approval":' || row_to_json(a)::text as member from (select sent_by, reason from approval where batch_id = b.batch_id) a
+    ) approved on true
     union all
-    select (select row_to_json(recorded)::text
+    select (select left(row_to_json(recorded)::text, -1) || coalesce(approved.member, '') || '}'
             from (select page.entity_uid, utc(page.change_ts) as change_ts, utc(b.recorded_at) as recorded_at,
                          case b.source when 'drop' then 'snapshot' else b.source end as op, b.actor,
                          origin_document(b.source, b.drop_sha256, f.file_name, 0, b.request_id) as source,
@@ -42,6 +45,9 @@ from (
         with ordinality as page (entity_uid, change_ts, batch_id, row_no, place)
     join batch b on b.batch_id = page.batch_id
     left join drop_file f on f.sha256 = b.drop_sha256
+    left join lateral (
+        select ',"approval":' || row_to_json(a)::text as member from (select sent_by, reason from approval where batch_id = b.batch_id) a
+    ) approved on true
     where page.row_no = 0
 ) entry
 order by place

@@ -1,6 +1,6 @@
 -- Find the changes of all entities, and what batches did to entities that they do not name (row_no 0, see batch_effect), the newest
 -- batch first and within one by entity_uid, from behind one. It walks the batches, and of each reads no more than the page needs, so a page costs the same however much there is: for filters that many changes pass.
--- In: actor, from (recorded from then on), to (recorded before), drops (SHA-256s), op, detail_type, entity_uid (null: any);
+-- In: actor, from (recorded from then on), to (recorded before), batches, op, detail_type, entity_uid (null: any);
 -- after_at, after_batch, after_uid and after_row (null: from the start), limit (null: all), offset.
 -- Out: entity_uid, change_ts, batch_id, row_no, recorded_at.
 select l.entity_uid, l.change_ts, l.batch_id, l.row_no, b.recorded_at
@@ -10,7 +10,7 @@ from (
     where (%(actor)s::text is null or actor = %(actor)s)
       and (%(from)s::timestamptz is null or recorded_at >= %(from)s::timestamptz)
       and (%(to)s::timestamptz is null or recorded_at < %(to)s::timestamptz)
-      and (%(drops)s::text[] is null or drop_sha256 = any (%(drops)s::text[]))
+      and (%(batches)s::bigint[] is null or batch_id = any (%(batches)s::bigint[]))
       and (%(after_at)s::timestamptz is null
            or (recorded_at, batch_id) <= (%(after_at)s::timestamptz, %(after_batch)s::bigint))
     order by recorded_at desc, batch_id desc
@@ -47,9 +47,8 @@ cross join lateral (
         ) l
         where r.batch_id = b.batch_id
         union all
-        (select e.entity_uid, s.at
+        (select e.entity_uid, e.at
         from snapshot_effect e
-        join snapshot s on s.batch_id = e.of_batch_id
         where e.batch_id = b.batch_id
           and e.entity_uid < case when b.batch_id = %(after_batch)s::bigint then %(after_uid)s::uuid
                                   else 'ffffffff-ffff-ffff-ffff-ffffffffffff' end

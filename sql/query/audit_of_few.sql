@@ -14,7 +14,7 @@ join batch b on b.batch_id = l.batch_id
 where (%(actor)s::text is null or b.actor = %(actor)s)
   and (%(from)s::timestamptz is null or b.recorded_at >= %(from)s::timestamptz)
   and (%(to)s::timestamptz is null or b.recorded_at < %(to)s::timestamptz)
-  and (%(drops)s::text[] is null or b.drop_sha256 = any (%(drops)s::text[]))
+  and (%(batches)s::bigint[] is null or b.batch_id = any (%(batches)s::bigint[]))
   and (%(after_at)s::timestamptz is null
        or (b.recorded_at, b.batch_id, l.entity_uid, l.row_no)
           < (%(after_at)s::timestamptz, %(after_batch)s::bigint, %(after_uid)s::uuid, %(after_row)s::integer))

@@ -1,5 +1,5 @@
 -- Counts what audit_of_all finds, from the batches, up to a number.
--- In: actor, from, to, drops, op, detail_type, entity_uid (null: any), at_most (null: all). Out: count.
+-- In: actor, from, to, batches, op, detail_type, entity_uid (null: any), at_most (null: all). Out: count.
 select count(*)
 from (
     select
@@ -24,6 +24,6 @@ from (
     where (%(actor)s::text is null or b.actor = %(actor)s)
       and (%(from)s::timestamptz is null or b.recorded_at >= %(from)s::timestamptz)
       and (%(to)s::timestamptz is null or b.recorded_at < %(to)s::timestamptz)
-      and (%(drops)s::text[] is null or b.drop_sha256 = any (%(drops)s::text[]))
+      and (%(batches)s::bigint[] is null or b.batch_id = any (%(batches)s::bigint[]))
     limit %(at_most)s
 ) counted

@@ -1,5 +1,5 @@
 -- Counts what audit_of_few finds, from the changes, up to a number.
--- In: actor, from, to, drops, op, detail_type, entity_uid (null: any), at_most (null: all). Out: count.
+-- In: actor, from, to, batches, op, detail_type, entity_uid (null: any), at_most (null: all). Out: count.
 select count(*)
 from (
     select
@@ -16,7 +16,7 @@ from (
     where (%(actor)s::text is null or b.actor = %(actor)s)
       and (%(from)s::timestamptz is null or b.recorded_at >= %(from)s::timestamptz)
       and (%(to)s::timestamptz is null or b.recorded_at < %(to)s::timestamptz)
-      and (%(drops)s::text[] is null or b.drop_sha256 = any (%(drops)s::text[]))
+      and (%(batches)s::bigint[] is null or b.batch_id = any (%(batches)s::bigint[]))
       and (%(op)s::text is null or l.op = %(op)s)
       and (%(detail_type)s::text is null
            or jsonb_path_query_array(l.details, '$.keyvalue().key') @> to_jsonb(%(detail_type)s::text))

@@ -1,8 +1,12 @@
 -- Finds current entities by their name or by a detail, best matches first: equal, then beginning with the text, then with it inside;
 -- of equally good ones by name first. No more are looked at than each way of finding them gives.
--- In: text, beginnings (the text as names may begin with it), part (a pattern of LIKE), limit, details_limit (that have the part).
+-- In: text, beginnings (the text as names may begin with it), part (a pattern of LIKE), entity_type (code; null: any), limit,
+-- details_limit (that have the part).
 -- Out: entity_uid, display_name, entity_type, field, value, match (0, 1, 2).
-with found as materialized (
+with wanted_type as (
+    select entity_type_id from entity_type where code = %(entity_type)s
+),
+found as materialized (
     (select e.entity_uid, null::smallint as detail_type_id, e.display_name as value
      from unnest(%(beginnings)s::text[]) as wanted (beginning)
      cross join lateral (
@@ -10,6 +14,7 @@ with found as materialized (
          from entity
          where is_current
            and display_name >= wanted.beginning collate "C" and display_name < (wanted.beginning || u&'\+10FFFF') collate "C"
+           and (%(entity_type)s::text is null or entity_type_id = (select entity_type_id from wanted_type))
          order by display_name, entity_uid
          limit %(limit)s
      ) e)
@@ -17,17 +22,24 @@ with found as materialized (
     (select entity_uid, null, display_name
      from entity
      where is_current and search_form(display_name) like search_form(%(part)s)
+       and (%(entity_type)s::text is null or entity_type_id = (select entity_type_id from wanted_type))
      order by display_name, entity_uid
      limit %(limit)s)
     union all
     (select d.entity_uid, d.detail_type_id, d.detail_value
      from detail_type dt
      join entity_detail d on d.hashdiff = detail_hashdiff(dt.code, %(text)s, dt.compares) and d.is_current
+     where %(entity_type)s::text is null
+        or exists (select from entity e where e.entity_uid = d.entity_uid and e.is_current
+                   and e.entity_type_id = (select entity_type_id from wanted_type))
      limit %(limit)s)
     union all
-    (select entity_uid, detail_type_id, detail_value
-     from entity_detail
-     where is_current and search_form(left(detail_value, 200)) like search_form(%(part)s)
+    (select d.entity_uid, d.detail_type_id, d.detail_value
+     from entity_detail d
+     where d.is_current and search_form(left(d.detail_value, 200)) like search_form(%(part)s)
+       and (%(entity_type)s::text is null
+            or exists (select from entity e where e.entity_uid = d.entity_uid and e.is_current
+                       and e.entity_type_id = (select entity_type_id from wanted_type)))
      limit %(details_limit)s)
 )
 select e.entity_uid, e.display_name, et.code, coalesce('details.' || dt.code, 'display_name'), best.value, best.match

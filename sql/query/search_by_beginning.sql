@@ -1,5 +1,5 @@
 -- Finds current entities whose name begins with one of some texts, in the order of their names: for texts too short for an index of
--- their parts. In: beginnings, limit. Out: entity_uid, display_name, entity_type.
+-- their parts. In: beginnings, entity_type (code; null: any), limit. Out: entity_uid, display_name, entity_type.
 select e.entity_uid, e.display_name, et.code
 from unnest(%(beginnings)s::text[]) as wanted (beginning)
 cross join lateral (
@@ -7,6 +7,8 @@ cross join lateral (
     from entity
     where is_current
       and display_name >= wanted.beginning collate "C" and display_name < (wanted.beginning || u&'\+10FFFF') collate "C"
+      and (%(entity_type)s::text is null
+           or entity_type_id = (select entity_type_id from entity_type where code = %(entity_type)s))
     order by display_name, entity_uid
     limit %(limit)s
 ) e

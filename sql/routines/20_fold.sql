@@ -9,11 +9,11 @@ select entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id
 
 -- What the batches name, as the ledger keeps it and whatever acts; of a snapshot it is what it lists.
 create or replace view named_by_batch as
-select batch_id, entity_uid from ledger
+select batch_id, entity_uid, source_id, change_ts from ledger
 union all
-select batch_id, entity_uid from repeat
+select batch_id, entity_uid, source_id, change_ts from repeat
 union all
-select batch_id, entity_uid from snapshot_reject;
+select batch_id, entity_uid, null, null from snapshot_reject;
 
 -- Return whether there ever was a snapshot: if not, nothing is looked for.
 create or replace function has_snapshots() returns boolean language sql stable begin atomic
@@ -21,8 +21,8 @@ create or replace function has_snapshots() returns boolean language sql stable b
 end;
 
 -- Return where snapshots end entities: since it was last begun (a turn of complete changes and deletions), the first snapshot that has
--- its type, as of just before, in its scope and does not list it. What is listed is looked up pair by pair: the condition is written so
--- that no plan reads all that was ever named.
+-- it in its scope and does not list it. It is in the scope by its type, as of just before, or because the source of the snapshot names it
+-- before. What is named is looked up pair by pair: the conditions are written so that no plan reads all that was ever named.
 create or replace function snapshot_ends() returns table (entity_uid uuid, change_ts timestamptz, batch_id bigint)
 language sql stable as $$
     select distinct on (run.entity_uid, run.turn) run.entity_uid, s.at, s.batch_id
@@ -38,8 +38,11 @@ language sql stable as $$
         ) counted
         window ordered as (partition by entity_uid order by change_ts, batch_id, row_no)
     ) run
-    join snapshot s on s.acts and s.at > run.change_ts and s.at <= run.until and run.entity_type_id = any (s.entity_type_ids)
+    join snapshot s on s.acts and s.at > run.change_ts and s.at <= run.until
     where run.governed_by = 'upsert'
+      and (run.entity_type_id = any (s.entity_type_ids) or s.source_id is not null and (
+          select true from named_by_source n
+          where n.source_id = s.source_id and n.entity_uid = run.entity_uid and n.change_ts < s.at limit 1))
       and (select true from named_by_batch n where n.batch_id = s.batch_id and n.entity_uid = run.entity_uid limit 1) is null
       and (select has_snapshots())  -- otherwise the changes are not even read
     order by run.entity_uid, run.turn, s.at, s.batch_id

@@ -14,6 +14,31 @@ language sql stable begin atomic
           where later.of_batch_id = r.of_batch_id and later.batch_id > r.batch_id and by.recorded_at <= known_at);
 end;
 
+-- Which entities the rows of sources name, and of which instant, whatever acts. A source names no entity that never had a key of it: so
+-- the keys are looked up too, and where there is none, no change of the entity is read. An entity may be told several times.
+create or replace view said_by_source as
+select n.source_id, n.entity_uid, n.change_ts, n.batch_id
+from (
+    select source_id, entity_uid from source_key
+    union all
+    select source_id, key_uid from source_key where entity_uid <> key_uid
+    union all
+    select k.source_id, l.entity_uid from key_link l join source_key k on k.key_uid = l.key_uid
+) keyed
+join named_by_batch n on n.entity_uid = keyed.entity_uid and n.source_id = keyed.source_id;
+
+-- That by what is not undone, be it news or a repeat.
+create or replace view named_by_source as
+select source_id, entity_uid, change_ts, batch_id
+from said_by_source
+where batch_id not in (select u.of_batch_id from undone_batches('infinity') u);
+
+create or replace view known.named_by_source as
+select source_id, entity_uid, change_ts, batch_id
+from said_by_source n
+where batch_id not in (select u.of_batch_id from undone_batches(current_setting('crm.known_at')::timestamptz) u)
+  and (select b.recorded_at from batch b where b.batch_id = n.batch_id) <= current_setting('crm.known_at')::timestamptz;
+
 -- Return the whole ledger, and whether each change acted as known at an instant: its batch was not undone; and what had been a
 -- repeat stood in the place of what it repeats, for no earlier batch that was not undone said the same of that instant, or a
 -- repeat before it in its batch was news of that instant so.
@@ -55,21 +80,37 @@ select entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id
 -- Return the snapshots that were known at an instant, and whether each acted. It is strict, so that it is planned alone and not as a
 -- part of each fold.
 create or replace function snapshots_as_known(known_at timestamptz)
-returns table (batch_id bigint, at timestamptz, entity_type_ids smallint[], acts boolean)
+returns table (batch_id bigint, at timestamptz, entity_type_ids smallint[], source_id smallint, acts boolean)
 language sql stable strict rows 10 begin atomic
-    select s.batch_id, s.at, s.entity_type_ids, s.batch_id not in (select u.of_batch_id from undone_batches(known_at) u)
+    select s.batch_id, s.at, s.entity_type_ids, s.source_id, s.batch_id not in (select u.of_batch_id from undone_batches(known_at) u)
     from snapshot s
     join batch b on b.batch_id = s.batch_id
     where b.recorded_at <= known_at;
 end;
 
 create or replace view known.snapshot as
-select batch_id, at, entity_type_ids, acts from snapshots_as_known(current_setting('crm.known_at')::timestamptz);
+select batch_id, at, entity_type_ids, source_id, acts from snapshots_as_known(current_setting('crm.known_at')::timestamptz);
 
 create or replace view known.recorded_change as
 select entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id, details from known.stated_change
 union all
 select entity_uid, change_ts, 0, 0, 'delete', null, null, null from snapshot_ends();
+
+-- Return whether a name has a part, in any case: `part` is a pattern of LIKE. It looks first for the plain letters of the part, which costs
+-- a tenth of the search form, and before that without those of which the search form makes plain ones: 0131, 0130, 017F, 212A; those that
+-- become 'ss', and 0307, which it drops.
+create or replace function is_called(name text, part text) returns boolean language sql immutable parallel safe as $$
+    select (lower(name collate "C") like regexp_replace(search_form(part), '[^a-hjl-rt-z0-9 ]+', '%', 'g')
+            or name collate "C" like u&'%\0307%')
+       and translate(lower(name collate "C"), u&'\0131\0130\017F\212A\0307', 'iisk')
+           like regexp_replace(search_form(part), '(ss|[^a-z0-9 ])+', '%', 'g')
+       and search_form(name) like search_form(part)
+$$;
+
+-- Return the entities of which any change says a name with a part, whether or not it was known or acts; each as often as it is said.
+create or replace function ever_called(part text) returns table (entity_uid uuid) language sql stable parallel safe begin atomic
+    select l.entity_uid from ledger l where is_called(l.display_name, part);
+end;
 
 create or replace view known.entity as
 select entity_uid, display_name, entity_type_id, hashdiff, valid_from, valid_to, valid_to is null as is_current

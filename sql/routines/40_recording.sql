@@ -40,9 +40,10 @@ $$;
 --   is_outdated      that change is superseded by another at the same instant
 --   has_tie          there is a change at the same instant
 --   has_later_patch  there is a later partial change, which inherits what it does not name
---   may_be_ended     a snapshot of its instant or later does not list the entity; not told of a repeat
+--   may_be_ended     a snapshot of its instant or later does not list the entity; of a repeat: by it the source of a later snapshot
+--                    names the entity for the first time before that
 create or replace function compare_with_ledger(
-    its_uid uuid, its_ts timestamptz, its_op text, its_name text, its_type_id smallint, its_details jsonb)
+    its_uid uuid, its_ts timestamptz, its_op text, its_name text, its_type_id smallint, its_details jsonb, its_source_id smallint)
 returns table (
     last_ts timestamptz, is_confirmation boolean, is_repeat boolean, said_in bigint, said_at integer, is_outdated boolean,
     has_tie boolean, has_later_patch boolean, may_be_ended boolean)
@@ -55,10 +56,10 @@ language sql stable rows 1 as $$
            repeated.batch_id is not null and not coalesce(tied.is_same, false),
            coalesce(last.change_ts = its_ts, false) or tied.found is not null,
            patched.found is not null,
-           coalesce(unlisted.is_ahead, false)
+           coalesce(unlisted.is_ahead, named.is_new, false)
     from (values (1)) as one (row)
     left join lateral (
-        select l.change_ts, l.batch_id, l.row_no,
+        select l.change_ts, l.batch_id, l.row_no, l.source_id,
                is_same_change(l.op, l.display_name, l.entity_type_id, l.details,
                               its_op, its_name, its_type_id, its_details) as is_same
         from ledger l
@@ -76,7 +77,7 @@ language sql stable rows 1 as $$
         limit 1
     ) tied on true
     left join lateral (
-        select l.batch_id, l.row_no
+        select l.batch_id, l.row_no, l.source_id
         from ledger l
         where (tied.found or (last.change_ts = its_ts and not last.is_same))
           and l.entity_uid = its_uid and l.change_ts = its_ts and l.acts
@@ -98,4 +99,13 @@ language sql stable rows 1 as $$
           and s.acts and s.at > least(its_ts - interval '1 microsecond', last.change_ts)
           and not exists (select from named_by_batch n where n.batch_id = s.batch_id and n.entity_uid = its_uid)
     ) unlisted on true
+    left join lateral (  -- mostly there is no such snapshot, or the source has named the entity before
+        select true as is_new
+        where (select max(at) from snapshot where source_id is not null) > its_ts
+          and (repeated.batch_id is not null or (last.is_same and last.change_ts = its_ts))
+          and case when repeated.batch_id is null then last.source_id else repeated.source_id end is distinct from its_source_id
+          and (select max(s.at) from snapshot s where s.source_id = its_source_id) > its_ts
+          and (select true from named_by_source n
+               where n.source_id = its_source_id and n.entity_uid = its_uid and n.change_ts <= its_ts limit 1) is null
+    ) named on true
 $$;

@@ -20,7 +20,8 @@ begin
 
     -- The entities that the drop names: since when, in how many changes, how many of them repeat what the ledger says about the
     -- same instant (and, for one change alone, the batch and row that said it), how many of these are of what is superseded since, how many are late, whether one shares its instant
-    -- with another; and the route that the entity takes:
+    -- with another; of which batch it is an effect if the entity differs before anything new that it says of it (this one, or one that is
+    -- undone or reinstated); and the route that the entity takes:
     --   repeat   all are repeats: they are kept as such, and change nothing
     --   confirm  one change that says what the last one said: it is recorded, and changes nothing
     --   new      one complete change of an unknown entity: its versions are the change itself
@@ -28,7 +29,7 @@ begin
     --   fold     anything else: the entity is folded again from the ledger, since the first of its changes
     create temporary table named_entity (
         entity_uid uuid, since timestamptz, changes integer, repeats integer, outdated integer, said_in bigint, said_at integer,
-        late integer, has_tie boolean, route text
+        late integer, has_tie boolean, effect_of bigint, route text
     ) on commit drop;
     create temporary view refolded as select entity_uid, since from named_entity where route = 'fold';
     create temporary table recorded_change (

@@ -41,7 +41,8 @@ declare
     of_entity single.entity_difference[];
     of_details single.detail_difference[];
 begin
-    select * into known from compare_with_ledger(its_uid, its_ts, its_op, its_name, its_type_id, its_details);
+    select * into known from compare_with_ledger(
+        its_uid, its_ts, its_op, its_name, its_type_id, its_details, its_source_id);
     select * into batch from record_batch(its_actor, 'request', null, its_request_id);
     insert into ledger (entity_uid, change_ts, batch_id, row_no, op, display_name, entity_type_id, details, source_id)
     values (its_uid, its_ts, batch.batch_id, 1, its_op, its_name, its_type_id, its_details, its_source_id);
@@ -97,7 +98,7 @@ $$;
 --   created, changed, deleted   it is done; `document` is the entity as it is now, or as it was at the change if it has ended since
 --   exists                      it was to be created, but it exists now
 --   unknown                     no such entity was ever known
---   absent                      it did not exist at its_ts; `ended_at` is when it last ended
+--   absent                      it did not exist at its_ts; `ended_at` is when it last ended before that, if it did
 --   stale                       its current document has none of the given MD5 sums (`only_if`; '*' means any)
 --   key_reused                  the key was used for another request
 -- A change without its_ts is later than everything known of its entity, whatever the clock says. A patch without any field
@@ -155,7 +156,7 @@ begin
             and not exists (  -- a repeated deletion
                 select from ledger l
                 where l.entity_uid = its_uid and l.change_ts = its_ts and l.op = 'delete' and l.acts and its_op = 'delete') then
-            select max(e.valid_to) into ended_at from entity e where e.entity_uid = its_uid;
+            select max(e.valid_to) into ended_at from entity e where e.entity_uid = its_uid and e.valid_to <= coalesce(its_ts, 'infinity');
             outcome := case when exists (select from entity e where e.entity_uid = its_uid) then 'absent' else 'unknown' end;
             return;
         end if;

@@ -60,8 +60,9 @@ create or replace function held_document(sha256 text) returns json language sql 
     select row_to_json(document)
     from (
         select h.would_end, h.in_scope, (
-                   select coalesce(json_agg(json_build_object('entity_uid', f.uid, 'display_name', f.name) order by f.place), '[]')
-                   from unnest(h.first_uids, h.first_names) with ordinality as f (uid, name, place)) as first,
+                   select ('[' || coalesce(string_agg(row_to_json(named)::text, ',' order by place), '') || ']')::json
+                   from unnest(h.first_uids, h.first_names) with ordinality as f (uid, name, place)
+                   cross join lateral (select f.uid as entity_uid, f.name as display_name) named) as first,
                utc(h.held_at) as held_at, h.sent_by, h.decision, utc(h.decided_at) as decided_at, h.decided_by, h.reason
         from held_drop h
         where h.drop_sha256 = sha256

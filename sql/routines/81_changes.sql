@@ -10,8 +10,8 @@ returns json language sql stable parallel safe as $$
         else '"request_id":' || coalesce(to_json(request_id)::text, 'null') end || '}')::json
 $$;
 
--- What a batch did to entities that no row of it names, one row for each entity, at the earliest instant: it undid or reinstated what
--- names them, or is a snapshot that ended them.
+-- What a batch did to entities of which it says nothing new, one row for each entity, at the earliest instant: it undid or reinstated
+-- what names them, or a snapshot ends them by it: it is the snapshot, or brought them into the scope of one.
 create or replace view batch_effect as
 select entity_uid, min(change_ts) as change_ts, batch_id, op
 from (
@@ -19,10 +19,9 @@ from (
     from retraction r
     join ledger l on l.batch_id = r.of_batch_id
     union all
-    select e.entity_uid, s.at, e.batch_id,
+    select e.entity_uid, e.at, e.batch_id,
            case when e.of_batch_id = e.batch_id then 'snapshot' else (select b.source from batch b where b.batch_id = e.batch_id) end
     from snapshot_effect e
-    join snapshot s on s.batch_id = e.of_batch_id
 ) touched
 group by entity_uid, batch_id, op;
 
@@ -123,7 +122,10 @@ returns table (at timestamptz, entity_uid uuid, document text) language sql stab
                    select s.batch_id
                    from snapshot s
                    where s.acts and s.at = t.at
-                     and (select et.entity_type_id from entity_type et where et.code = t.type_before) = any (s.entity_type_ids)
+                     and ((select et.entity_type_id from entity_type et where et.code = t.type_before) = any (s.entity_type_ids)
+                          or s.source_id is not null and (
+                              select true from named_by_source n
+                              where n.source_id = s.source_id and n.entity_uid = t.entity_uid and n.change_ts < s.at limit 1))
                      and (select true from named_by_batch n where n.batch_id = s.batch_id and n.entity_uid = t.entity_uid limit 1)
                          is null
                    order by s.batch_id

@@ -2,28 +2,32 @@
 -- blank one is whether the entity exists. The functions read `entity`, `entity_detail` and `stated_change` by the caller's search path.
 
 -- Return the runs of equal values of each field, in no order: a version of an entity holds its name and its type, and a field
--- whose value goes on from one version to the next has one run. The blank field has a run for each time that the entity exists.
+-- whose value goes on from one version to the next has one run. The blank field has a run for each time that the entity exists. A run
+-- lasts until the version before the next run ends.
 create or replace function field_runs(uid uuid)
 returns table (field text, value text, valid_from timestamptz, valid_to timestamptz) language sql stable as $$
-    select part.field, min(part.value), min(numbered.valid_from), nullif(max(coalesce(numbered.valid_to, 'infinity')), 'infinity')
-    from (
-        select *, count(*) filter (where begins) over by_time as life, count(*) filter (where begins or is_renamed) over by_time as name_run,
-               count(*) filter (where begins or is_retyped) over by_time as type_run
-        from (
-            select valid_from, valid_to, display_name, entity_type_id,
-                   (lag(valid_to) over by_time = valid_from) is not true as begins,
-                   lag(display_name) over by_time <> display_name as is_renamed,
-                   lag(entity_type_id) over by_time <> entity_type_id as is_retyped
-            from entity
-            where entity_uid = uid
-            window by_time as (order by valid_from)
-        ) compared
+    with version as materialized (
+        select display_name, entity_type_id, valid_from, valid_to, lag(valid_to) over by_time as ended_before,
+               (lag(valid_to) over by_time = valid_from) is not true as begins,
+               lag(display_name) over by_time <> display_name as is_renamed,
+               lag(entity_type_id) over by_time <> entity_type_id as is_retyped
+        from entity
+        where entity_uid = uid
         window by_time as (order by valid_from)
-    ) numbered
-    join entity_type et on et.entity_type_id = numbered.entity_type_id
-    cross join lateral (values ('', '', life), ('display_name', display_name, name_run), ('entity_type', et.code, type_run))
-        as part (field, value, run)
-    group by part.field, part.run
+    )
+    select run.field, run.value, run.valid_from,
+           lead(run.ended_before, 1, (select valid_to from version order by valid_from desc limit 1))
+               over (partition by run.field order by run.valid_from)
+    from (
+        select '' as field, '' as value, valid_from, ended_before from version where begins
+        union all
+        select 'display_name', display_name, valid_from, ended_before from version where begins or is_renamed
+        union all
+        select 'entity_type', et.code, v.valid_from, v.ended_before
+        from version v
+        join entity_type et on et.entity_type_id = v.entity_type_id
+        where v.begins or v.is_retyped
+    ) run
     union all
     select 'details.' || dt.code, d.detail_value, d.valid_from, d.valid_to
     from entity_detail d

@@ -196,6 +196,18 @@ def test_a_patch_needs_an_entity_that_exists_then(client: httpx.Client) -> None:
     assert names(client, entity) == [("Ada Lovelace", "2024-01-01"), ("Late", "2024-01-15")]
 
 
+def test_when_an_entity_last_ended_is_said_as_of_the_change(client: httpx.Client) -> None:
+    entity = create(client, body={"display_name": "A", "change_ts": "2024-01-01"})
+    client.patch(at(entity), json={"display_name": "B", "change_ts": "2024-01-10"})
+    early = client.patch(at(entity), json={"display_name": "C", "change_ts": "2023-12-31"})
+    assert "ended" not in a_problem(early, 409, "does not exist at 2023-12-31")["detail"], "a new name is no end"
+    client.delete(at(entity), params={"change_ts": "2024-02-01"})
+    create(client, body={"entity_uid": entity["entity_uid"], "change_ts": "2024-03-01"})
+    client.delete(at(entity), params={"change_ts": "2024-04-01"})
+    gap = client.patch(at(entity), json={"display_name": "C", "change_ts": "2024-02-10"})
+    a_problem(gap, 409, "it last ended at 2024-02-01T00:00:00Z")
+
+
 def test_a_body_that_names_another_entity_is_refused(client: httpx.Client) -> None:
     entity, other = create(client), create(client)
     a_problem(client.patch(at(entity), json={"entity_uid": other["entity_uid"]}), 400, "body.entity_uid")

@@ -300,6 +300,20 @@ def test_requests_may_come_in_a_row_on_one_connection(client: httpx.Client) -> N
             assert read_raw(connection)[0] == 200
 
 
+def test_a_call_without_parameters_refuses_all_and_records_nothing(client: httpx.Client) -> None:
+    line = b'{"display_name": "Not to be recorded", "entity_type": "PERSON"}\n'
+    for method, path, sent in (
+        ("POST", "/changes", {"content": line, "headers": {"Content-Type": "application/x-ndjson"}}),
+        ("POST", "/detail-types", {"json": {"code": "dry", "name": "Dry"}}),
+        ("GET", "/detail-types", {}),
+        ("GET", f"/drops/{'0' * 64}", {}),
+    ):
+        answer = client.request(method, f"{V1}{path}", params={"dry_run": "true"}, **sent)
+        assert a_problem(answer, 400)["errors"][0]["where"] == "query.dry_run"
+    assert client.get(ENTITIES, params={"q": "Not to be recorded"}).json()["count"] == 0
+    assert "dry" not in [kind["code"] for kind in client.get(f"{V1}/detail-types").json()["results"]]
+
+
 def test_a_wrong_method_is_answered_with_the_right_ones(client: httpx.Client) -> None:
     for method, path, allowed in (
         ("PUT", ENTITIES, "HEAD, GET, POST"),

@@ -343,7 +343,8 @@ def test_a_part_of_a_name_is_as_long_as_a_name_at_most(client: httpx.Client) -> 
 
 
 def test_a_page_deep_down_is_refused_and_names_the_cursor(client: httpx.Client) -> None:
-    a_problem(client.get(f"{ENTITIES}?page=52&page_size=200"), 400, "query.page", "cursor= (blank)")
+    for deep in ("page=52&page_size=200", "page=10002&page_size=1", "page=99999999999999999999"):
+        a_problem(client.get(f"{ENTITIES}?{deep}"), 400, "query.page", "cursor= (blank)")
     assert listed(client, page=51, page_size=200)["results"] == []
 
 

@@ -60,6 +60,19 @@ def test_a_snapshot_that_ends_too_much_is_held_and_approved(client: httpx.Client
     audit = client.get(f"{V1}/audit", params={"op": "snapshot"}).json()["results"]
     assert [(entry["entity_uid"], entry["source"]["line"], entry["after"]) for entry in audit] == [(ADA, None, None)]
     assert audit[0]["before"]["display_name"] == "Ada"
+    assert audit[0]["approval"] == {"sent_by": "anonymous", "reason": "she has left"}
+
+
+def test_the_audit_keeps_an_approval_when_the_drop_is_undone_and_held_again(client: httpx.Client) -> None:
+    sha256 = held(client)["sha256"]
+    assert client.post(f"{V1}/drops/{sha256}/approve", params={"reason": "she has left"}).status_code == 201
+    assert client.post(f"{V1}/drops/{sha256}/undo", params={"reason": "she is here"}).status_code in (200, 201)
+    assert held(client)["sha256"] == sha256
+    audit = client.get(f"{V1}/audit", params={"drop": sha256}).json()["results"]
+    approved = {"sent_by": "anonymous", "reason": "she has left"}
+    found = [(entry["op"], entry["entity_uid"], entry.get("approval")) for entry in audit]
+    assert [entry for entry in found if entry[0] != "undo"] == [("upsert", BOB, approved), ("snapshot", ADA, approved)]
+    assert [of for op, _, of in found if op == "undo"] == [None, None]
 
 
 def test_a_declined_snapshot_is_a_conflict_when_it_is_sent_again(client: httpx.Client) -> None:
@@ -87,7 +100,8 @@ def test_a_dry_run_says_what_would_end(client: httpx.Client) -> None:
         ({"scope": "PERSON"}, "mode=snapshot"),
         ({**SNAPSHOT, "at": "soon"}, "ISO 8601"),
         ({**SNAPSHOT, "scope": "NOBODY"}, "'NOBODY' in the scope is no entity type"),
-        ({**SNAPSHOT, "scope": "source=erp"}, "names a source"),
+        ({**SNAPSHOT, "scope": "source=erp"}, "'erp' in the scope is no source"),
+        ({**SNAPSHOT, "scope": "PERSON,source=erp"}, "name one source alone, or entity types"),
         ({**SNAPSHOT, "at": "2999-01-01"}, "in the future"),
     ],
 )

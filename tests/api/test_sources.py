@@ -220,6 +220,18 @@ class TestDeleting:
     def test_of_what_was_never_known_is_not_found(self, client: httpx.Client) -> None:
         a_problem(client.delete(by_key("nobody")), 404)
 
+    def test_slashes_in_a_key_are_of_it_also_at_its_ends(self, client: httpx.Client) -> None:
+        keys = ["x", "x/", "x//", "/x", "/", "x/y"]
+        uids = [put(client, key, body(f"Key {key}"))["entity_uid"] for key in keys]
+        assert uids == [str(key_uid("erp", key)) for key in keys]
+        for key, uid in zip(keys, uids, strict=True):
+            found = client.get(by_key(key)).json()
+            assert (found["entity_uid"], found["keys"]) == (uid, {"erp": key})
+            assert client.get(link(key)).json()["source_key"] == key
+        assert client.get(f"{by_key('x')}/").json()["keys"] == {"erp": "x"}, (
+            "a slash behind the address is not of the key"
+        )
+
 
 class TestLinks:
     def test_have_a_key_name_another_entity_until_they_end(self, client: httpx.Client) -> None:
@@ -231,6 +243,7 @@ class TestLinks:
             "erp", "L1", ada["entity_uid"], True,
         )  # fmt: skip
         assert document["links"][0]["reason"] == "the same person"
+        assert client.get(link("L1")).json() == document, "with the moment of the commit"
         assert read(client, ada)["keys"] == {"erp": "L1"}
         assert read(client, own)["keys"] == {}
         assert client.get(f"{ENTITIES}/{ada['entity_uid']}").headers["etag"] != before
@@ -309,3 +322,23 @@ class TestManyChanges:
         )
         fault = a_problem(answer, 400)["errors"][0]
         assert (fault["where"], fault["reason"]) == ("line 2", "key_of_another_entity")
+
+
+def test_a_list_as_csv_has_the_keys_and_can_be_corrected_and_dropped_again(client: httpx.Client) -> None:
+    uid = put(client, "C-1", body("Csv One", email="c1@x.org"))["entity_uid"]
+    put(client, "C-2", body("Csv Two"))
+    for key, source in (("C-1b", "erp"), ("S-1", "Shop")):
+        assert client.put(link(key, source), json={"entity_uid": uid, "reason": "the same"}).is_success
+    file = client.get(ENTITIES, params={"q": "csv "}, headers={"Accept": "text/csv"}).text
+    head, first, second = file.splitlines()
+    assert head == "entity_uid,display_name,entity_type,address,email,note,phone,website,key.shop,key.erp"
+    assert first == f"{uid},Csv One,PERSON,,c1@x.org,,,,S-1,C-1", "of several keys the first"
+    assert second.endswith(",Csv Two,PERSON,,,,,,,C-2")
+    corrected = file.replace("Csv Two", "Csv Deux")
+    sent = client.post(f"{V1}/drops", content=corrected, headers={"Content-Type": "text/csv"}).json()
+    assert (sent["rows_accepted"], sent["rows_changed"], sent["rows_rejected"]) == (2, 1, 0)
+    assert client.get(f"{ENTITIES}/{uid}").json()["keys"] == {"Shop": "S-1", "erp": ["C-1", "C-1b"]}
+    was = client.get(f"{V1}/entities-asof", params={"as_of": "2020-01-01"}, headers={"Accept": "text/csv"}).text
+    assert was.splitlines()[0].endswith(",website"), "which keys it had then is not asked"
+    page = client.get("/search.csv", params={"q": "csv one"}).text
+    assert page.splitlines()[1].endswith(",S-1,C-1")

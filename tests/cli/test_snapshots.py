@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from commands import ANNA, Run, a_drop, anna
+from commands import ANNA, FIXTURES, Run, a_drop, anna
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("nothing_around")]
 
@@ -59,6 +59,22 @@ def test_a_limit_of_the_settings_lets_more_end(run: Run, held: Path, monkeypatch
     monkeypatch.setenv("CRM_SNAPSHOT_LIMIT", "50")
     found = json.loads(run("ingest", "--json", held, *AS_SNAPSHOT, "--at", "2024-03-01").stdout)
     assert (found["status"], found["entities_ended"]) == ("merged", 1)
+
+
+def test_a_scope_is_a_source_too(run: Run, tmp_path: Path) -> None:
+    assert run("loaddata", *FIXTURES).exit_code == 0
+    rows = ["source,source_key,display_name,entity_type,details,change_ts"]
+    rows += [f"erp,{key},Erp {key},PERSON,[],2024-01-01" for key in (1, 2)]
+    (tmp_path / "all.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "today.csv").write_text("\n".join(rows[:2]) + "\n")
+    of = ("--mode", "snapshot", "--at", "2024-03-01", "--scope")
+    assert run("ingest", tmp_path / "all.csv").exit_code == 0
+    found = run("ingest", tmp_path / "today.csv", *of, "source=ERP")
+    assert "held, and nothing was changed: 1 of 2 entities would end (Erp 2)" in found.stderr
+    assert "ended: 1 of 2" in run("approve", "today.csv").stdout
+    for scope, said in (("source=crm", "'crm' in the scope is no source"), ("source=erp,PERSON", "a source and more")):
+        found = run("ingest", tmp_path / "today.csv", *of, scope)
+        assert (found.exit_code, said in " ".join(found.stderr.split())) == (2, True)
 
 
 @pytest.mark.parametrize(

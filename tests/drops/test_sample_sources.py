@@ -142,9 +142,10 @@ def test_each_sample_has_a_profile_and_each_profile_a_sample() -> None:
         assert store.load(DATA / "profiles", name).description
 
 
-def test_a_full_list_ends_who_is_not_in_it_as_of_the_instant_in_its_name(known: Database, tmp_path: Path) -> None:
+@pytest.mark.parametrize("scope", ['["INSTITUTION"]', '"source=partner"', '["source = PARTNER"]'])
+def test_a_full_list_ends_who_is_not_in_it_as_of_the_instant_in_its_name(known: Database, scope: str) -> None:
     partner = DATA / "profiles" / "partner.toml"
-    text = 'mode = "snapshot"\nscope = ["INSTITUTION"]\n' + partner.read_text()
+    text = f'mode = "snapshot"\nscope = {scope}\n{partner.read_text()}'
     profile = read_profile("partner", text, "partner.toml")
     first, second = sorted((DATA / "sources" / "partner").iterdir())
     reports = [ingest(known, path, Options(profile=profile, snapshot_limit=1.0)) for path in (second, first)]
@@ -155,9 +156,10 @@ def test_a_full_list_ends_who_is_not_in_it_as_of_the_instant_in_its_name(known: 
     assert (again.status, again.sha256) == ("replayed", reports[1].sha256)
 
 
-def test_corrected_rows_of_a_full_list_are_no_full_list(known: Database, tmp_path: Path) -> None:
+@pytest.mark.parametrize("scope", ['[\n  "INSTITUTION",\n]', '"source=partner"  # of all members'])
+def test_corrected_rows_of_a_full_list_are_no_full_list(known: Database, tmp_path: Path, scope: str) -> None:
     partner = DATA / "profiles" / "partner.toml"
-    text = 'mode = "snapshot"\nscope = [\n  "INSTITUTION",\n]\n' + partner.read_text()
+    text = f'mode = "snapshot"\nscope = {scope}\n{partner.read_text()}'
     profile = read_profile("partner", text, "partner.toml")
     first = min((DATA / "sources" / "partner").iterdir())
     ingest(known, first, Options(profile=profile, snapshot_limit=1.0))
@@ -172,7 +174,12 @@ def test_corrected_rows_of_a_full_list_are_no_full_list(known: Database, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("scope", "year", "said"), [("INSTITUTION", "2125", "is in the future"), ("NOBODY", "2025", "is no entity type")]
+    ("scope", "year", "said"),
+    [
+        ("INSTITUTION", "2125", "is in the future"),
+        ("NOBODY", "2025", "is no entity type"),
+        ("source=crm", "2025", "is no source"),
+    ],
 )
 def test_a_full_list_of_the_future_or_of_no_type_is_refused_by_a_profile_too(
     known: Database, scope: str, year: str, said: str

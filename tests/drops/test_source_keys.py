@@ -19,11 +19,12 @@ from crm_core.drops.ingest import Options, ingest, ingest_on
 from crm_core.drops.snapshots import SnapshotOptions
 from crm_core.drops.undo import undo_drop
 from crm_core.errors import Contended
-from crm_core.model import MergeReport, Reason
+from crm_core.model import MergeReport, Reason, Retracting
 from crm_core.postgres.connection import Connection, Database
 from crm_core.postgres.sqlstates import domain_error
 from crm_core.profiles.toml import read_profile
 from crm_core.reading import reads
+from crm_core.reading.feed import Cursor, feed
 from crm_core.reading.keys import KeyOfEntity, find_key, keys_of
 from crm_core.reading.lists import Filter
 from crm_core.reference import put_source, reference_types
@@ -395,3 +396,26 @@ class TestALink:
         assert found(source="erp", source_key=" A ") == ["Ada"]
         assert found(source_key="A") == ["Ada", "Eve"]
         assert found(source_key="Z") == []
+
+
+def test_the_feed_tells_of_a_key_that_a_repeated_row_gives_and_of_its_undo(crm: Connection, tmp_path: Path) -> None:
+    """The feed shows an entity with its keys, so a change of the keys alone is an event too."""
+
+    def told(after: Cursor | None) -> tuple[list[tuple[str, str, object]], Cursor | None]:
+        found = feed(crm, after, limit=10, with_entities=True)
+        events = map(json.loads, found.documents)
+        return [(each["entity_uid"], each["op"], each["entity"]["keys"]) for each in events], found.next
+
+    take(crm, tmp_path / "a.csv", row("", entity_uid=str(ADA)))
+    _, place = told(None)
+    report = take(crm, tmp_path / "b.csv", row("A", entity_uid=str(ADA)))
+    assert (report.rows_changed, report.rows_unchanged) == (0, 1)
+    events, place = told(place)
+    assert events == [(str(ADA), "patch", {"ERP": "A"})]
+    steps: list[tuple[Retracting, dict[str, str]]] = [("undo", {}), ("reinstate", {"ERP": "A"})]
+    for kind, keys in steps:
+        undo_drop(crm, report.sha256 or "", kind, ANN)
+        events, place = told(place)
+        assert events == [(str(ADA), kind, keys)]
+    assert told(place)[0] == []
+    assert len(feed(crm, None, limit=10).documents) == 4

@@ -1,4 +1,4 @@
-"""Sixteen writers, drops and undos beside a follower of the feed, and connections cut at random: its copy is true."""
+"""Sixteen writers, drops, snapshots and undos beside a follower of the feed, with kills of all: its copy is true."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from builders import an_entity, reference_data, write_drop
-from endurance import SECONDS, breaches
-from servers import Server
+from builders import an_entity, day, write_drop
+from endurance import SECONDS, a_home, breaches, crash, is_up, with_types
+from running import until
 
 from crm_core.drops.ingest import Options, ingest_on
+from crm_core.drops.snapshots import SnapshotOptions
 from crm_core.drops.undo import undo_batch, undo_drop
 from crm_core.errors import CrmError
 from crm_core.model import Op
 from crm_core.postgres.connection import Connection, Database
+from crm_core.postgres.embedded import running_server
 from crm_core.reading import reads
 from crm_core.reading.feed import Cursor, feed
 from crm_core.reference import reference_types
@@ -39,12 +42,12 @@ LOST = (psycopg.Error, CrmError)  # a connection was cut, or somebody else was q
 class Crowd:
     """Everybody who works at the same time until the time is over."""
 
-    def __init__(self, database: Database, folder: Path) -> None:
-        self.database, self.folder = database, folder
+    def __init__(self, database: Database, home: Path, folder: Path) -> None:
+        self.database, self.home, self.folder = database, home, folder
         self.end = time.monotonic() + SECONDS
         self.followed: dict[str, object] = {}
         self.cursor: Cursor | None = None
-        self.recorded = 0
+        self.recorded = self.kills = 0
 
     def again_and_again(self, work: Callable[[Connection, random.Random], None], seed: int) -> None:
         """Do some work until the time is over, over a new connection whenever one is cut."""
@@ -53,6 +56,7 @@ class Crowd:
             with suppress(*LOST), self.database.connect(autocommit=True) as connection:
                 while time.monotonic() < self.end:
                     work(connection, draw)
+            time.sleep(0.02)  # the server may be down
 
     def write(self, connection: Connection, draw: random.Random) -> None:
         types = reference_types(connection)
@@ -69,6 +73,16 @@ class Crowd:
     def drop(self, connection: Connection, draw: random.Random) -> None:
         rows = [an_entity(f"{draw.randrange(200)}", at=draw.randrange(9), name=f"{draw.random()}") for _ in range(100)]
         ingest_on(connection, write_drop(self.folder / f"{uuid4()}.csv", rows), Options())
+
+    def snapshot(self, connection: Connection, draw: random.Random) -> None:
+        at = draw.randrange(9)
+        rows = [an_entity(f"{number}", at=at) for number in draw.sample(range(200), 150)]
+        snapshot = SnapshotOptions("PERSON", day(at))
+        ingest_on(
+            connection,
+            write_drop(self.folder / f"{uuid4()}.csv", rows),
+            Options(snapshot=snapshot, snapshot_limit=1.0),
+        )
 
     def undo(self, connection: Connection, draw: random.Random) -> None:
         kind: Kind = draw.choice(["undo", "reinstate"])
@@ -91,6 +105,13 @@ class Crowd:
         )
         time.sleep(draw.uniform(0.1, 0.5))
 
+    def kill(self) -> None:
+        """Kill the server again and again; it is started again by who keeps it."""
+        draw = random.Random(WRITERS)
+        while time.monotonic() < self.end:
+            time.sleep(draw.uniform(5, 10))
+            self.kills += crash(self.home)
+
     def follow(self, connection: Connection, draw: random.Random) -> None:
         """Take what comes; at times what came is lost, with the place where it ended."""
         page = feed(connection, self.cursor, limit=draw.choice([1, 50, 1_000]), with_entities=True)
@@ -101,16 +122,18 @@ class Crowd:
         self.cursor = page.next
 
 
-def test_the_copy_of_a_follower_is_true_whatever_happens(server: Server, tmp_path: Path) -> None:
-    with server.clone() as database:
-        with database.transaction() as connection:
-            reference_data(connection)
-        crowd = Crowd(database, tmp_path)
-        jobs = [*[crowd.write] * WRITERS, crowd.drop, crowd.drop, crowd.undo, crowd.undo, crowd.follow, crowd.cut]
-        with ThreadPoolExecutor(len(jobs)) as pool:
+def test_the_copy_of_a_follower_is_true_whatever_happens(tmp_path: Path) -> None:
+    with a_home() as home, running_server(home, is_kept=True) as conninfo:
+        database = with_types(Database(conninfo))
+        crowd = Crowd(database, home, tmp_path)
+        drops = [crowd.drop, crowd.drop, crowd.snapshot, crowd.undo, crowd.undo]
+        jobs = [*[crowd.write] * WRITERS, *drops, crowd.follow, crowd.cut]
+        with ThreadPoolExecutor(len(jobs) + 1) as pool:
             done = [pool.submit(crowd.again_and_again, job, seed) for seed, job in enumerate(jobs)]
+            done.append(pool.submit(crowd.kill))
             for one in done:
                 one.result(timeout=SECONDS + 120)
+        until(partial(is_up, database), 60)
         with database.connect(autocommit=True) as connection:
             before = None
             while before != crowd.cursor:
@@ -122,5 +145,6 @@ def test_the_copy_of_a_follower_is_true_whatever_happens(server: Server, tmp_pat
             lines = b"".join(reads.stream_entities(connection, reference_types(connection))).splitlines()
         truth = {entity["entity_uid"]: entity for entity in map(json.loads, lines)}
         assert {uid: entity for uid, entity in crowd.followed.items() if entity is not None} == truth
+        assert crowd.kills >= SECONDS // 20
         assert crowd.recorded > SECONDS
         assert breaches(database) == []

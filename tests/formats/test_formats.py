@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import sys
-from datetime import date, datetime, time
+import zipfile
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -110,6 +111,26 @@ def test_details_of_parquet_may_be_a_list_of_structs(tmp_path: Path) -> None:
     assert [json.loads(str(text)) if text else None for text in found] == details
 
 
+def test_bytes_in_parquet_are_text_and_a_row_with_other_bytes_is_rejected(tmp_path: Path) -> None:
+    path = tmp_path / "drop.parquet"
+    bytes_of = {"display_name": [b"Ada", "Zoë".encode(), b"Zo\xeb"], "entity_type": [b"PERSON"] * 3}
+    details = [[{"detail_type": b"email", "detail_value": b"a@x.org"}], [], None]
+    pl.DataFrame({**bytes_of, "details": details}).write_parquet(path)
+    (chunk,) = read(path)
+    assert chunk.frame["display_name"].to_list() == ["Ada", "Zoë"]
+    assert json.loads(chunk.frame["details"][0]) == [{"detail_type": "email", "detail_value": "a@x.org"}]
+    assert [(reject.line, reject.reasons) for reject in chunk.rejects] == [(3, (Reason.INVALID_ENCODING,))]
+    pl.DataFrame({**bytes_of, "details": [[b"\xff"]] * 3}).write_parquet(path)
+    assert "cannot be read as a Parquet file" in refusal(path)
+
+
+def test_spans_of_time_in_parquet_are_written_as_those_of_excel(tmp_path: Path) -> None:
+    spans = [timedelta(days=1, hours=2, seconds=5), None]
+    frame = pl.DataFrame({"display_name": ["A", "B"], "entity_type": ["PERSON"] * 2, "key": spans})
+    frame.write_parquet(tmp_path / "drop.parquet")
+    assert [row["key"] for row in rows_of(tmp_path / "drop.parquet")] == ["26:00:05", None]
+
+
 def test_instants_with_a_zone_keep_their_offset(tmp_path: Path) -> None:
     at = pl.Series([datetime(2024, 7, 1, 12)]).dt.replace_time_zone("Europe/Berlin")  # noqa: DTZ001
     pl.DataFrame({"display_name": ["A"], "entity_type": ["PERSON"], "details": [""], "change_ts": at}).write_parquet(
@@ -129,6 +150,7 @@ def test_cells_of_excel_become_the_text_that_a_person_sees(tmp_path: Path) -> No
     sheet["D4"].number_format = "00000"
     sheet.append([])
     sheet.append(["Cy", "PERSON", time(9, 30), "#N/A", None, None])
+    sheet.append(["Di_x000D_\nEd", "PERSON", "_x005F_x000D_", "_x0041_", None, None])
     book.save(tmp_path / "drop.xlsx")
     rows = [
         [row[name] for name in ("line", "display_name", *CODES, "change_ts")] for row in rows_of(tmp_path / "drop.xlsx")
@@ -137,7 +159,70 @@ def test_cells_of_excel_become_the_text_that_a_person_sees(tmp_path: Path) -> No
         [3, "Ada", "1234567", "0.3", "007", "2024-01-31"],
         [4, "Bo", "true", "00007", "49170123456", "2024-01-31T10:00:00"],
         [6, "Cy", "09:30:00", "#N/A", None, None],
+        [7, "Di\r\nEd", "_x000D_", "_x0041_", None, None],
     ]
+
+
+def a_sheet(path: Path, xml: str) -> Path:
+    """A workbook whose sheet is written by another program than openpyxl."""
+    whole, book = path.with_name("whole.xlsx"), Workbook()
+    book.save(whole)
+    with zipfile.ZipFile(whole) as given, zipfile.ZipFile(path, "w") as made:
+        for name in given.namelist():
+            made.writestr(name, xml if name == "xl/worksheets/sheet1.xml" else given.read(name))
+    return path
+
+
+MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+HEAD = "".join(
+    f'<x:c t="inlineStr"><x:is><x:t>{name}</x:t></x:is></x:c>' for name in ("display_name", "entity_type", "email")
+)
+
+
+def test_a_sheet_may_be_written_in_any_way_that_the_format_allows(tmp_path: Path) -> None:
+    path = a_sheet(
+        tmp_path / "drop.xlsx",
+        f"""<?xml version="1.0"?>
+        <x:worksheet xmlns:x="{MAIN}"><x:sheetData>
+        <x:row>{HEAD}</x:row>
+        <x:row r="4"><x:c r="C4"><x:v>1E3</x:v></x:c>
+          <x:c r="B4" t="str"><x:f>"PER"&amp;"SON"</x:f><x:v>PERSON</x:v></x:c>
+          <x:c r="A4" t="inlineStr"><x:is><x:r><x:t>Ad</x:t></x:r><x:r><x:t>a &amp; </x:t></x:r><x:r><x:t>Bo</x:t></x:r>
+            <x:rPh sb="0" eb="1"><x:t>phonetic</x:t></x:rPh></x:is></x:c></x:row>
+        <x:row/>
+        <x:row r="7"><x:c t="str"><x:v>Cy</x:v></x:c>
+          <x:c t="str"><x:v>PERSON</x:v></x:c><x:c t="b"><x:v>0</x:v></x:c></x:row>
+        <x:row><x:c t="str"><x:v>Di</x:v></x:c>
+          <x:c t="str"><x:v>PERSON</x:v></x:c><x:c t="d"><x:v>2024-01-31</x:v></x:c></x:row>
+        </x:sheetData></x:worksheet>""",
+    )
+    rows = [[row[name] for name in ("line", "display_name", "entity_type", "email")] for row in rows_of(path)]
+    assert rows == [
+        [4, "Ada & Bo", "PERSON", "1000"],
+        [7, "Cy", "PERSON", "false"],
+        [8, "Di", "PERSON", "2024-01-31"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ('<x:row r="3"/><x:row r="2"/>', "its row 2 comes after row 3"),
+        ('<x:row><x:c r="XFE2"><x:v>1</x:v></x:c></x:row>', "it has a column 'XFE'"),
+        ('<x:row><x:c r="A2"><x:v>one</x:v></x:c></x:row>', "could not convert string to float: 'one'"),
+        ('<x:row><x:c r="A2" t="s"><x:v>7</x:v></x:c></x:row>', "list index out of range"),
+        ("<x:row>", "mismatched tag"),
+    ],
+)
+def test_a_sheet_that_no_program_writes_is_refused(tmp_path: Path, rows: str, said: str) -> None:
+    xml = f'<x:worksheet xmlns:x="{MAIN}"><x:sheetData><x:row>{HEAD}</x:row>{rows}</x:sheetData></x:worksheet>'
+    assert refusal(a_sheet(tmp_path / "drop.xlsx", xml)).startswith(f"cannot be read as an Excel workbook: {said}")
+
+
+def test_a_sheet_that_declares_entities_is_refused(tmp_path: Path) -> None:
+    declared = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
+    xml = f'{declared}<x:worksheet xmlns:x="{MAIN}"><x:sheetData><x:row>{HEAD}</x:row></x:sheetData></x:worksheet>'
+    assert "it declares a document type, which no workbook does" in refusal(a_sheet(tmp_path / "drop.xlsx", xml))
 
 
 def test_members_of_json_become_the_text_that_a_person_would_write(tmp_path: Path) -> None:
@@ -179,6 +264,25 @@ def test_a_line_that_is_no_object_is_rejected_alone(tmp_path: Path, block_bytes:
         (line, (reason,), text) for line, (text, reason) in enumerate(bad.items(), 2)
     ]
     assert not chunks[-1].is_whole
+
+
+@pytest.mark.parametrize("block_bytes", [1, 1 << 20])
+def test_a_line_with_two_members_of_one_column_is_rejected_and_each_of_them_may_stand_alone(
+    tmp_path: Path, block_bytes: int
+) -> None:
+    path = tmp_path / "drop.ndjson"
+    twice = '{"display_name": "Bo", "entity_type": "PERSON", "email": "b@x.org", "Email": null}'
+    path.write_text(
+        '{"display_name": "Ada", "entity_type": "PERSON", "EMAIL": "a@x.org"}\n'
+        f"{twice}\n"
+        '{"display_name": "Cy", "entity_type": "PERSON", "email": "c@x.org"}\n'
+        '{"display_name": "Di", "entity_type": "PERSON"}\n'
+    )
+    chunks = read(path, block_bytes=block_bytes)
+    rows = pl.concat([chunk.frame for chunk in chunks], how="diagonal")
+    assert rows["email"].to_list() == ["a@x.org", "c@x.org", None]
+    rejects = [reject for chunk in chunks for reject in chunk.rejects]
+    assert rejects == [Reject(2, (Reason.WRONG_FIELD_COUNT,), twice)]
 
 
 @pytest.mark.parametrize("block_bytes", [1, 50, 1 << 20])

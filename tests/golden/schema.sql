@@ -1,10 +1,34 @@
+CREATE TABLE ledger (
+    entity_uid uuid NOT NULL,
+    change_ts timestamp with time zone NOT NULL,
+    batch_id bigint NOT NULL,
+    row_no integer NOT NULL,
+    op text NOT NULL,
+    display_name text COLLATE pg_catalog."C",
+    entity_type_id smallint,
+    details jsonb,
+    acts boolean DEFAULT true NOT NULL,
+    promoted_by bigint,
+    source_id smallint,
+    CONSTRAINT ledger_delete_is_bare CHECK (((op <> 'delete'::text) OR ((display_name IS NULL) AND (entity_type_id IS NULL) AND (details IS NULL)))),
+    CONSTRAINT ledger_details_are_an_object CHECK ((jsonb_typeof(details) = 'object'::text)),
+    CONSTRAINT ledger_finite CHECK (isfinite(change_ts)),
+    CONSTRAINT ledger_op_known CHECK ((op = ANY (ARRAY['upsert'::text, 'patch'::text, 'delete'::text]))),
+    CONSTRAINT ledger_upsert_is_complete CHECK (((op <> 'upsert'::text) OR ((display_name IS NOT NULL) AND (entity_type_id IS NOT NULL))))
+);
+
 CREATE TABLE snapshot (
     batch_id bigint NOT NULL,
     at timestamp with time zone NOT NULL,
     entity_type_ids smallint[],
     acts boolean DEFAULT true NOT NULL,
+    source_id smallint,
     CONSTRAINT snapshot_finite CHECK (isfinite(at)),
-    CONSTRAINT snapshot_has_a_scope CHECK ((cardinality(entity_type_ids) > 0))
+    CONSTRAINT snapshot_has_a_scope CHECK (
+CASE
+    WHEN (source_id IS NULL) THEN (COALESCE(cardinality(entity_type_ids), 0) > 0)
+    ELSE (entity_type_ids IS NULL)
+END)
 );
 
 CREATE TABLE batch (
@@ -26,29 +50,11 @@ CREATE TABLE retraction (
     CONSTRAINT retraction_has_a_reason CHECK ((reason <> ''::text))
 );
 
-CREATE TABLE ledger (
-    entity_uid uuid NOT NULL,
-    change_ts timestamp with time zone NOT NULL,
-    batch_id bigint NOT NULL,
-    row_no integer NOT NULL,
-    op text NOT NULL,
-    display_name text COLLATE pg_catalog."C",
-    entity_type_id smallint,
-    details jsonb,
-    acts boolean DEFAULT true NOT NULL,
-    promoted_by bigint,
-    source_id smallint,
-    CONSTRAINT ledger_delete_is_bare CHECK (((op <> 'delete'::text) OR ((display_name IS NULL) AND (entity_type_id IS NULL) AND (details IS NULL)))),
-    CONSTRAINT ledger_details_are_an_object CHECK ((jsonb_typeof(details) = 'object'::text)),
-    CONSTRAINT ledger_finite CHECK (isfinite(change_ts)),
-    CONSTRAINT ledger_op_known CHECK ((op = ANY (ARRAY['upsert'::text, 'patch'::text, 'delete'::text]))),
-    CONSTRAINT ledger_upsert_is_complete CHECK (((op <> 'upsert'::text) OR ((display_name IS NOT NULL) AND (entity_type_id IS NOT NULL))))
-);
-
 CREATE TABLE snapshot_effect (
     entity_uid uuid NOT NULL,
     batch_id bigint NOT NULL,
-    of_batch_id bigint NOT NULL
+    of_batch_id bigint NOT NULL,
+    at timestamp with time zone NOT NULL
 );
 
 CREATE VIEW batch_effect AS
@@ -67,7 +73,7 @@ CREATE VIEW batch_effect AS
              JOIN ledger l ON ((l.batch_id = r.of_batch_id)))
         UNION ALL
          SELECT e.entity_uid,
-            s.at,
+            e.at,
             e.batch_id,
                 CASE
                     WHEN (e.of_batch_id = e.batch_id) THEN 'snapshot'::text
@@ -75,9 +81,80 @@ CREATE VIEW batch_effect AS
                        FROM batch b
                       WHERE (b.batch_id = e.batch_id))
                 END AS source
-           FROM (snapshot_effect e
-             JOIN snapshot s ON ((s.batch_id = e.of_batch_id)))) touched
+           FROM snapshot_effect e) touched
   GROUP BY entity_uid, batch_id, op;
+
+CREATE TABLE key_link (
+    key_uid uuid NOT NULL,
+    batch_id bigint NOT NULL,
+    row_no integer NOT NULL,
+    entity_uid uuid,
+    reason text DEFAULT ''::text NOT NULL
+);
+
+CREATE TABLE repeat (
+    entity_uid uuid NOT NULL,
+    change_ts timestamp with time zone NOT NULL,
+    batch_id bigint NOT NULL,
+    row_no integer NOT NULL,
+    of_batch_id bigint NOT NULL,
+    of_row_no integer NOT NULL,
+    source_id smallint
+);
+
+CREATE TABLE snapshot_reject (
+    entity_uid uuid NOT NULL,
+    batch_id bigint NOT NULL
+);
+
+CREATE VIEW named_by_batch AS
+ SELECT ledger.batch_id,
+    ledger.entity_uid,
+    ledger.source_id,
+    ledger.change_ts
+   FROM ledger
+UNION ALL
+ SELECT repeat.batch_id,
+    repeat.entity_uid,
+    repeat.source_id,
+    repeat.change_ts
+   FROM repeat
+UNION ALL
+ SELECT snapshot_reject.batch_id,
+    snapshot_reject.entity_uid,
+    NULL::smallint AS source_id,
+    NULL::timestamp with time zone AS change_ts
+   FROM snapshot_reject;
+
+CREATE TABLE source_key (
+    key_uid uuid NOT NULL,
+    source_id smallint NOT NULL,
+    source_key text NOT NULL COLLATE pg_catalog."C",
+    entity_uid uuid NOT NULL,
+    batch_id bigint NOT NULL,
+    CONSTRAINT source_key_is_given CHECK ((source_key <> ''::text)),
+    CONSTRAINT source_key_length CHECK ((char_length(source_key) <= 500))
+);
+
+CREATE VIEW said_by_source AS
+ SELECT n.source_id,
+    n.entity_uid,
+    n.change_ts,
+    n.batch_id
+   FROM (( SELECT source_key.source_id,
+            source_key.entity_uid
+           FROM source_key
+        UNION ALL
+         SELECT source_key.source_id,
+            source_key.key_uid
+           FROM source_key
+          WHERE (source_key.entity_uid <> source_key.key_uid)
+        UNION ALL
+         SELECT k.source_id,
+            l.entity_uid
+           FROM (key_link l
+             JOIN source_key k ON ((k.key_uid = l.key_uid)))) keyed
+     JOIN named_by_batch n ON (((n.entity_uid = keyed.entity_uid) AND (n.source_id = keyed.source_id))));
 
 CREATE TABLE access_token (
     token_id text NOT NULL COLLATE pg_catalog."C",
@@ -105,6 +182,12 @@ CREATE TABLE account (
     CONSTRAINT account_has_a_name CHECK ((username <> ''::text)),
     CONSTRAINT account_password_is_hashed CHECK ((password_hash ~~ '$argon2%'::text)),
     CONSTRAINT account_role_known CHECK ((role = ANY (ARRAY['reader'::text, 'writer'::text, 'admin'::text])))
+);
+
+CREATE TABLE approval (
+    batch_id bigint NOT NULL,
+    sent_by text NOT NULL COLLATE pg_catalog."C",
+    reason text
 );
 
 ALTER TABLE batch ALTER COLUMN batch_id ADD GENERATED ALWAYS AS IDENTITY (
@@ -262,14 +345,6 @@ CREATE TABLE idempotency_key (
     answered_at timestamp with time zone NOT NULL
 );
 
-CREATE TABLE key_link (
-    key_uid uuid NOT NULL,
-    batch_id bigint NOT NULL,
-    row_no integer NOT NULL,
-    entity_uid uuid,
-    reason text DEFAULT ''::text NOT NULL
-);
-
 CREATE TABLE source (
     source_id smallint NOT NULL,
     code text NOT NULL COLLATE pg_catalog."C",
@@ -277,16 +352,6 @@ CREATE TABLE source (
     description text DEFAULT ''::text NOT NULL,
     is_active boolean DEFAULT true NOT NULL,
     CONSTRAINT source_code_is_plain CHECK ((code ~ '^[A-Za-z][A-Za-z0-9_]{0,62}$'::text))
-);
-
-CREATE TABLE source_key (
-    key_uid uuid NOT NULL,
-    source_id smallint NOT NULL,
-    source_key text NOT NULL COLLATE pg_catalog."C",
-    entity_uid uuid NOT NULL,
-    batch_id bigint NOT NULL,
-    CONSTRAINT source_key_is_given CHECK ((source_key <> ''::text)),
-    CONSTRAINT source_key_length CHECK ((char_length(source_key) <= 500))
 );
 
 CREATE VIEW keys_of_entity AS
@@ -301,33 +366,14 @@ CREATE VIEW keys_of_entity AS
      JOIN source s ON ((s.source_id = k.source_id)))
   GROUP BY k.entity_uid, s.code;
 
-CREATE TABLE repeat (
-    entity_uid uuid NOT NULL,
-    change_ts timestamp with time zone NOT NULL,
-    batch_id bigint NOT NULL,
-    row_no integer NOT NULL,
-    of_batch_id bigint NOT NULL,
-    of_row_no integer NOT NULL,
-    source_id smallint
-);
-
-CREATE TABLE snapshot_reject (
-    entity_uid uuid NOT NULL,
-    batch_id bigint NOT NULL
-);
-
-CREATE VIEW named_by_batch AS
- SELECT ledger.batch_id,
-    ledger.entity_uid
-   FROM ledger
-UNION ALL
- SELECT repeat.batch_id,
-    repeat.entity_uid
-   FROM repeat
-UNION ALL
- SELECT snapshot_reject.batch_id,
-    snapshot_reject.entity_uid
-   FROM snapshot_reject;
+CREATE VIEW named_by_source AS
+ SELECT source_id,
+    entity_uid,
+    change_ts,
+    batch_id
+   FROM said_by_source
+  WHERE (NOT (batch_id IN ( SELECT u.of_batch_id
+           FROM undone_batches('infinity'::timestamp with time zone) u(of_batch_id))));
 
 CREATE VIEW stated_change AS
  SELECT entity_uid,
@@ -380,6 +426,9 @@ ALTER TABLE ONLY access_token
 
 ALTER TABLE ONLY account
     ADD CONSTRAINT account_pkey PRIMARY KEY (username);
+
+ALTER TABLE ONLY approval
+    ADD CONSTRAINT approval_pkey PRIMARY KEY (batch_id);
 
 ALTER TABLE ONLY batch
     ADD CONSTRAINT batch_pkey PRIMARY KEY (batch_id);
@@ -486,6 +535,10 @@ CREATE INDEX idempotency_key_by_time ON idempotency_key USING btree (answered_at
 
 CREATE INDEX key_link_by_batch ON key_link USING btree (batch_id, row_no);
 
+CREATE INDEX key_link_by_entity ON key_link USING btree (entity_uid);
+
+CREATE INDEX key_link_of_batch ON key_link USING btree (batch_id, entity_uid);
+
 CREATE INDEX ledger_by_batch ON ledger USING btree (batch_id, entity_uid);
 
 CREATE INDEX ledger_by_detail_type ON ledger USING gin (jsonb_path_query_array(details, '$.keyvalue()."key"'::jsonpath) jsonb_path_ops);
@@ -501,6 +554,8 @@ CREATE INDEX retraction_by_batch ON retraction USING btree (batch_id, of_batch_i
 CREATE INDEX session_by_username ON session USING btree (username);
 
 CREATE INDEX snapshot_by_instant ON snapshot USING btree (at) WHERE acts;
+
+CREATE INDEX snapshot_by_source ON snapshot USING btree (source_id, at) WHERE (source_id IS NOT NULL);
 
 CREATE INDEX snapshot_effect_by_batch ON snapshot_effect USING btree (batch_id, of_batch_id, entity_uid);
 

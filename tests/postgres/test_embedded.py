@@ -266,6 +266,26 @@ def test_a_dropped_database_is_made_again(home: Path) -> None:
         assert query(conninfo, "select current_database()") == [("crm",)]
 
 
+def test_a_database_that_a_killed_command_is_still_making_is_waited_for(
+    home: Path, command: Callable[[], Command]
+) -> None:
+    making = (
+        "select count(*) from pg_stat_activity where query like '%create database crm' and wait_event_type = 'Lock'"
+    )
+    with running_server(home) as conninfo, psycopg.connect(conninfo, dbname="postgres", autocommit=True) as connection:
+        connection.execute("drop database crm")
+        with connection.transaction():  # nobody else can make a database meanwhile
+            connection.execute("lock table pg_database in share row exclusive mode")
+            killed = command()
+            with psycopg.connect(conninfo, dbname="postgres", autocommit=True) as onlooker:
+                until(lambda: onlooker.execute(making).fetchone() == (1,), 30)
+                killed.kill()
+                waiting = command()
+                until(lambda: onlooker.execute(making).fetchone() == (2,), 30)
+        assert waiting.says()
+        waiting.ends()
+
+
 @pytest.mark.parametrize("text", ["", "{other}\n{data}\n1\n5432\n\n\n", "999999999\n{data}\n1\n5432\n\n\n"])
 def test_a_pid_file_left_by_a_crash_does_not_block_the_start(home: Path, text: str) -> None:
     data = home / "postgres"

@@ -6,19 +6,23 @@ import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 from uuid import UUID
 
 import pytest
 from builders import an_entity, day, reference_data, uid, write_drop
 from servers import Server
 
-from crm_core.drops.ingest import Options, ingest
+from crm_core.drops.ingest import Options, ingest, ingest_on
+from crm_core.drops.snapshots import SnapshotOptions
+from crm_core.drops.undo import undo_batch
 from crm_core.model import Change
 from crm_core.postgres.connection import Connection, Database
-from crm_core.reading import audit, reads
+from crm_core.reading import audit, audit_walk, history, reads
 from crm_core.reading.audit import Recorded, RecordedPosition
 from crm_core.reference import reference_types
 from crm_core.timeline.merge import Origin, record
+from crm_core.timeline.undo import Who
 
 pytestmark = [pytest.mark.integration, pytest.mark.temporal]
 
@@ -185,6 +189,84 @@ def test_a_long_past_is_walked_once_for_a_page(database: Database) -> None:
                 assert entry["after"]["display_name"] == f"N{number}"
                 assert entry["after"]["details"] == {"note": str(at)}
         assert entries[1]["before"] == entries[0]["after"]
+        connection.rollback()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_page_of_a_long_past_is_that_of_a_short_one(
+    database: Database, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Changes of every kind, some late, some of one instant, snapshots, at last an undo; wherever the walk starts."""
+    random = Random(seed)
+    with database.connect() as connection:
+        types = reference_types(connection)
+        for number in range(40):
+            if number % 4 == 3:
+                end_by_snapshot(connection, random, tmp_path / f"{number}.csv")
+            else:
+                changes = [anything(random) for _ in range(random.randint(1, 3))]
+                record(connection, types, changes, Origin("t", "request", request_id="r"))
+        check_starts(connection, monkeypatch)
+        of_long = "select batch_id from ledger where entity_uid = %s order by 1"
+        ids = connection.execute(of_long, [uid("long")]).fetchall()
+        undo_batch(connection, ids[len(ids) // 2][0], "undo", Who("t", "to see"))
+        record(connection, types, [anything(random) for _ in range(3)], Origin("t", "request", request_id="r"))
+        check_starts(connection, monkeypatch)
+        connection.rollback()
+
+
+def end_by_snapshot(connection: Connection, random: Random, path: Path) -> None:
+    """Record a snapshot that does not list the entity; it ends it if it has the type then."""
+    of = SnapshotOptions(random.choice(["PERSON", "PERSON,INSTITUTION"]), day(random.randint(0, 12)))
+    drop = write_drop(path, [an_entity(path.name, at=(of.at - day(0)).days)])  # type: ignore[operator]
+    assert ingest_on(connection, drop, Options(snapshot=of, snapshot_limit=1.0)).status == "merged"
+
+
+def anything(random: Random) -> Change:
+    at, (op,) = day(random.randint(0, 12)), random.choices(["upsert", "patch", "delete"], [4, 6, 1])
+    if op == "delete":
+        return Change(uid("long"), at, "delete")
+    details = {code: random.choice([None, "a", "A", "b"]) for code in random.sample(["email", "phone", "note"], 2)}
+    name, kind = random.choice(["A", "B"]), random.choice(["PERSON", "INSTITUTION"])
+    if op == "upsert":
+        return Change(uid("long"), at, "upsert", name, kind, details)
+    return Change(uid("long"), at, "patch", random.choice([None, name]), random.choice([None, kind]), details)
+
+
+def check_starts(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare pages for which the walk starts as late as it can with the list that is walked from the beginning."""
+    whole = history.audit_page(connection, uid("long"), limit=1_000).documents
+    assert len(whole) > 20
+    monkeypatch.setattr(audit_walk, "LONG", 0)
+    for limit in (1, 4):
+        for offset in range(len(whole)):
+            page = history.audit_page(connection, uid("long"), offset=offset, limit=limit)
+            assert page.documents == whole[offset : offset + limit]
+    monkeypatch.undo()
+
+
+def test_a_value_that_compares_equal_is_shown_as_it_was_first_asserted(database: Database) -> None:
+    """As the versions show it: an e-mail address in other capitals is no change."""
+    steps = [
+        (1, "A@x.org", "A@x.org"),
+        (3, "a@X.org", "A@x.org"),
+        (2, "a@x.ORG", "A@x.org"),
+        (4, "b@x.org", "b@x.org"),
+        (4, "a@x.org", "A@x.org"),  # supersedes the one before, so that there are equal neighbours again
+        (5, None, None),
+        (6, "a@x.org", "a@x.org"),
+        (0, "a@x.ORG", "a@x.ORG"),
+    ]
+    with database.connect() as connection:
+        types, who = reference_types(connection), Origin("t", "request", request_id="r")
+        record(connection, types, [an_entity("eve", at=-1)], who)
+        for at, email, shown in steps:
+            record(connection, types, [Change(uid("eve"), day(at), "patch", None, None, {"email": email})], who)
+            entry = json.loads(reads.audit(connection, uid("eve"))[-1])
+            assert entry["asserted"]["details"] == {"email": email}
+            assert entry["after"]["details"].get("email") == shown
+            document = json.loads(reads.snapshot(connection, uid("eve"), as_of=day(at)) or "")
+            assert entry["after"]["details"] == {d["detail_type"]: d["detail_value"] for d in document["details"]}
         connection.rollback()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from datetime import datetime
@@ -14,7 +15,7 @@ from builders import an_entity, day, reference_data
 from crm_core.drops.undo import undo_batch
 from crm_core.model import Change, ReferenceTypes
 from crm_core.postgres.connection import Connection
-from crm_core.reading import reads
+from crm_core.reading import compare, reads
 from crm_core.reading.compare import Action, Compared, Which, compared, totals
 from crm_core.reading.lists import Filter
 from crm_core.reading.moments import days_of_change
@@ -100,6 +101,20 @@ def test_a_filter_of_a_comparison_leaves_out_what_it_does_not_let_pass(
                 and (code or one.entity_type).upper() == one.entity_type
             ]
             assert story.differ(window, Which(Filter(name, code), action=action)) == wanted, (action, name, code)
+
+
+@pytest.mark.parametrize("ahead", [0, 7, 30_000])
+def test_a_comparison_finds_all_that_differ_however_far_it_looks_ahead(
+    story: Story, ahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "AHEAD", ahead)
+    monkeypatch.setattr(compare, "FIRST_CHUNK", 2)
+    monkeypatch.setattr(compare, "CHUNK", 3)
+    for window in WINDOWS:
+        differ = [json.loads(document) for document in reads.diff(story.connection, *window, limit=100).documents]
+        for action in (None, *ACTIONS):
+            wanted = [one["entity_uid"] for one in differ if action in (None, one["action"])]
+            assert [str(one.entity_uid) for one in story.differ(window, Which(action=action))] == wanted, action
 
 
 @pytest.mark.parametrize("window", WINDOWS)

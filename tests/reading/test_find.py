@@ -51,6 +51,19 @@ def test_equal_comes_before_beginning_and_inside_and_names_before_details(people
         assert found(people, "smith", limit) == expected[:limit]
 
 
+def test_the_best_of_one_type_are_found_behind_better_ones_of_others(people: Connection) -> None:
+    for text, code, expected in (
+        ("smith", "PERSON", [("Bo", "details.note", "exact")]),
+        ("smith", "INSTITUTION", [("Smith", "display_name", "exact")]),
+        ("high street", "INSTITUTION", [("Smith", "details.address", "part")]),
+        ("high street", "PERSON", []),
+        ("S", "PERSON", [("SMITHERS & Sons", "display_name", "prefix")]),
+        ("bo", "INSTITUTION", []),
+    ):
+        hits = search(people, text, 1, entity_type=code)
+        assert [(hit.display_name, hit.field, hit.match) for hit in hits] == expected, (text, code)
+
+
 def test_a_hit_says_who_and_by_what(people: Connection) -> None:
     (hit,) = search(people, "555 01")
     assert (hit.entity_uid, hit.display_name, hit.entity_type) == (uid("ann"), "Ann Smith", "PERSON")

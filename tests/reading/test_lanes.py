@@ -14,15 +14,7 @@ from timeline_model import COMPARES, Model
 from crm_core.drops.undo import undo_batch
 from crm_core.model import Change
 from crm_core.postgres.connection import Connection, Database
-from crm_core.reading.lanes import (
-    Belief,
-    Run,
-    beliefs,
-    extent,
-    lanes,
-    moments_of,
-    values_page,
-)
+from crm_core.reading.lanes import Belief, Run, Shape, Stretch, beliefs, past
 from crm_core.reference import reference_types
 from crm_core.timeline.merge import Origin, record
 from crm_core.timeline.single_change import apply_change
@@ -31,9 +23,8 @@ from crm_core.timeline.undo import Who
 pytestmark = [pytest.mark.integration, pytest.mark.temporal]
 
 ADA = uid("ada")
-ALWAYS = (day(-100), day(100))
+ALWAYS, NOW = (day(-100), day(100)), day(100)
 FIELDS = ("display_name", "entity_type", *(f"details.{code}" for code in COMPARES))
-Stretch = tuple[str, datetime, datetime | None]
 
 
 def take(connection: Connection, *changes: Change) -> datetime:
@@ -46,7 +37,8 @@ def take(connection: Connection, *changes: Change) -> datetime:
 
 
 def runs_of(connection: Connection, field: str, who: UUID = ADA, known_at: datetime | None = None) -> list[Run]:
-    return [run for run in lanes(connection, who, *ALWAYS, known_at=known_at, parts=10**9) if run.field == field]
+    found = past(connection, who, NOW, known_at=known_at, window=ALWAYS, shape=Shape(parts=10**9))
+    return [run for run in found.lanes if run.field == field]
 
 
 def told(runs: list[Run]) -> list[tuple[str | None, datetime, datetime | None]]:
@@ -109,13 +101,13 @@ def test_what_is_recorded_within_a_day_is_not_late(ada: Connection) -> None:
     now = (datetime.now(UTC) - day(0)) / timedelta(days=1)
     take(ada, an_entity(at=now - 0.2, name="A"), an_entity(at=now - 0.01, name="C"))
     take(ada, an_entity(at=now - 0.1, name="B"))
-    found = [run for run in values_page(ada, ADA) if run.field == "display_name"]
+    found = [run for run in past(ada, ADA, NOW).values if run.field == "display_name"]
     assert [(run.value, run.is_late) for run in found] == [("C", False), ("B", False), ("A", False)]
 
 
 def test_short_runs_are_gathered_but_for_the_one_that_is_asked_for(ada: Connection) -> None:
     take(ada, *(an_entity(at=1 + number / 100, name=f"name {number}") for number in range(100)), an_entity(at=50))
-    found = lanes(ada, ADA, day(0), day(100), at=day(1.505), columns=100, parts=400)
+    found = past(ada, ADA, NOW, at=day(1.505), window=(day(0), day(100))).lanes
     names = [run for run in found if run.field == "display_name"]
     assert [(run.count, run.value, run.holds) for run in names] == [
         (98, None, False),
@@ -132,7 +124,8 @@ def test_a_run_outside_the_window_is_there_only_if_it_holds_at_the_instant(ada: 
     take(ada, an_entity(at=1, name="A"), an_entity(at=2, name="B"), an_entity(at=3, name="C"))
 
     def names(at: datetime | None) -> list[str | None]:
-        return [run.value for run in lanes(ada, ADA, day(2.2), day(2.8), at=at) if run.field == "display_name"]
+        found = past(ada, ADA, NOW, at=at, window=(day(2.2), day(2.8))).lanes
+        return [run.value for run in found if run.field == "display_name"]
 
     assert names(day(2.5)) == ["B"]
     assert names(day(1.5)) == ["A", "B"]
@@ -141,28 +134,28 @@ def test_a_run_outside_the_window_is_there_only_if_it_holds_at_the_instant(ada: 
 
 def test_the_extent_says_where_the_entity_existed_next_to_an_instant(ada: Connection) -> None:
     take(ada, an_entity(at=1, email="a@x.org"), an_entity(at=3, op="delete"), an_entity(at=6))
-    gap = extent(ada, ADA, at=day(4))
+    gap = past(ada, ADA, NOW, at=day(4)).extent
     assert (gap.began_at, gap.last_at, gap.ended_before, gap.begins_after) == (day(1), day(6), day(3), day(6))
     assert gap.fields == ("display_name", "entity_type", "details.email")
     assert (gap.count, gap.is_open) == (5, True)
-    before = extent(ada, ADA, at=day(0.5))
+    before = past(ada, ADA, NOW, at=day(0.5)).extent
     assert (before.ended_before, before.begins_after) == (None, day(1))
-    nothing = extent(ada, uid("nobody"))
+    nothing = past(ada, uid("nobody"), NOW).extent
     assert (nothing.began_at, nothing.fields, nothing.count, nothing.is_open) == (None, (), 0, False)
 
 
 def test_moments_are_thinned_evenly_with_the_first_and_the_last(ada: Connection) -> None:
     take(ada, *(an_entity(at=number, name=f"name {number}") for number in range(1, 10)), an_entity(at=10, op="delete"))
-    assert moments_of(ada, ADA) == [day(number) for number in range(1, 11)]
-    assert moments_of(ada, ADA, at_most=10) == [day(number) for number in range(1, 11)]
-    thinned = moments_of(ada, ADA, at_most=4)
+    assert past(ada, ADA, NOW).moments == tuple(day(number) for number in range(1, 11))
+    assert past(ada, ADA, NOW, shape=Shape(moments=10)).moments == past(ada, ADA, NOW).moments
+    thinned = past(ada, ADA, NOW, shape=Shape(moments=4)).moments
     assert len(thinned) == 4
     assert (thinned[0], thinned[-1]) == (day(1), day(10))
 
 
 def test_values_come_by_pages_the_newest_first(ada: Connection) -> None:
     take(ada, an_entity(at=1, name="A"), an_entity(at=2, name="B"), an_entity(at=3, name="C", note="x" * 3_000))
-    whole = values_page(ada, ADA, at=day(2))
+    whole = past(ada, ADA, NOW, at=day(2)).values
     assert [(run.field, run.valid_from, run.holds) for run in whole] == [
         ("details.note", day(3), False),
         ("display_name", day(3), False),
@@ -171,7 +164,7 @@ def test_values_come_by_pages_the_newest_first(ada: Connection) -> None:
         ("entity_type", day(1), True),
     ]
     assert (whole[0].value, whole[0].is_whole) == ("x" * 2_000, False)
-    assert values_page(ada, ADA, at=day(2), offset=1, limit=2) == whole[1:3]
+    assert past(ada, ADA, NOW, at=day(2), offset=1, limit=2).values == whole[1:3]
 
 
 def test_beliefs_are_the_rows_of_what_was_known_the_newest_first(ada: Connection) -> None:
@@ -181,9 +174,23 @@ def test_beliefs_are_the_rows_of_what_was_known_the_newest_first(ada: Connection
     found = beliefs(ada, ADA, "display_name")
     assert found.is_all
     assert [(belief.source.recorded_at, belief.runs) for belief in found.beliefs] == [
-        (late, (("A", day(1), day(2)), ("B", day(2), day(3)), ("C", day(3), None))),
-        (first, (("A", day(1), day(3)), ("C", day(3), None))),
+        (late, (Stretch("A", day(1), day(2)), Stretch("B", day(2), day(3)), Stretch("C", day(3), None))),
+        (first, (Stretch("A", day(1), day(3)), Stretch("C", day(3), None))),
     ]
+
+
+def test_short_beliefs_of_a_window_are_gathered_and_a_difference_among_them_is_still_another_belief(
+    ada: Connection,
+) -> None:
+    many = [an_entity(at=1 + number / 100, name=f"name {number}") for number in range(100)]
+    first = take(ada, *many, an_entity(at=50))
+    second = take(ada, an_entity(at=1.5, name="name 50, corrected"))
+    found = beliefs(ada, ADA, "display_name", window=(day(0), day(100))).beliefs
+    last = (Stretch("name 99", day(1.99), day(50)), Stretch("Ada Lovelace", day(50), None))
+    runs = (Stretch(None, day(1), day(1.99), 99), *last)
+    assert [(belief.source.recorded_at, belief.runs) for belief in found] == [(second, runs), (first, runs)]
+    later = beliefs(ada, ADA, "display_name", window=(day(60), day(70))).beliefs
+    assert [belief.runs for belief in later] == [(last[1],)] * 2
 
 
 def test_what_is_undone_is_believed_no_more_and_nothing_comes_from_it(ada: Connection) -> None:
@@ -248,10 +255,10 @@ def test_lanes_and_beliefs_are_those_of_the_model(database: Database, batches: l
         connection.rollback()
 
 
-def runs_of_model(model: Model, field: str) -> list[Stretch]:
+def runs_of_model(model: Model, field: str) -> list[tuple[str, datetime, datetime | None]]:
     if field.startswith("details."):
         return model.detail_versions(ADA, field.removeprefix("details."))
-    runs: list[Stretch] = []
+    runs: list[tuple[str, datetime, datetime | None]] = []
     for name, code, start, end in model.entity_versions(ADA):
         value = name if field == "display_name" else code
         if runs and runs[-1][0] == value and runs[-1][2] == start:
@@ -288,7 +295,7 @@ def believed_in(known: list[tuple[datetime, list[Change]]], field: str, connecti
     sources = {b.source.recorded_at: b.source for b in beliefs(connection, ADA, field).beliefs}
     for recorded_at, changes in known:
         model.record(*changes)
-        runs = tuple(runs_of_model(model, field))
+        runs = tuple(Stretch(*run) for run in runs_of_model(model, field))
         if runs != (rows[-1].runs if rows else ()):
             rows.append(Belief(sources[recorded_at], runs))
     return tuple(reversed(rows))

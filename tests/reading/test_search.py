@@ -7,6 +7,7 @@ import json
 import time
 import unicodedata
 from collections.abc import Iterator
+from datetime import datetime
 from itertools import count
 from typing import Any
 
@@ -15,12 +16,14 @@ import pytest
 from builders import an_entity, day, reference_data
 from servers import Server
 
+from crm_core.drops.undo import undo_batch
 from crm_core.postgres.connection import Connection
 from crm_core.postgres.migrations import migrate
-from crm_core.reading import reads
+from crm_core.reading import known, reads
 from crm_core.reading.lists import Filter
 from crm_core.reference import reference_types
 from crm_core.timeline.merge import Origin, record
+from crm_core.timeline.undo import Who
 
 pytestmark = [pytest.mark.integration]
 
@@ -89,7 +92,39 @@ def test_any_case_finds_a_name_under_every_locale(named: Connection, way: str) -
 
 def test_the_past_is_searched_in_the_same_way(named: Connection) -> None:
     assert {part: found(named, part, as_of=day(2)) for part in ANSWERS} == ANSWERS
+
+
+@pytest.mark.parametrize("few", [0, 1_000])
+def test_what_was_known_is_searched_in_the_same_way_however_many_have_such_a_name(
+    named: Connection, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known, "MOST_CALLED", few)
     assert {part: found(named, part, as_of=day(2), known_at=day(99_999)) for part in ANSWERS} == ANSWERS
+
+
+@pytest.mark.parametrize("few", [0, 1_000])
+def test_a_name_that_was_corrected_or_undone_since_is_found_as_it_was_known(
+    any_connection: Connection, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known, "MOST_CALLED", few)
+    connection, origin = any_connection, Origin("tester", "fixture")
+    reference_data(connection)
+    types, moments = reference_types(connection), list[datetime]()
+
+    def remember() -> None:
+        moments.extend(at for (at,) in connection.execute("select max(recorded_at) from batch"))
+
+    for change in (
+        an_entity("a", at=1, name="Wrong"),
+        an_entity("a", at=1, name="Right"),
+        an_entity("b", at=1, name="Wrong too"),
+    ):
+        last = record(connection, types, [change], origin)
+        remember()
+    undo_batch(connection, last.batch_id, "undo", Who("tester", "it was wrong"))
+    remember()
+    known_then = [found(connection, "wrong", as_of=day(2), known_at=at) for at in moments]
+    assert known_then == [{"Wrong"}, set(), {"Wrong too"}, set()]
 
 
 def test_names_are_in_the_order_of_their_code_points_under_every_locale(named: Connection) -> None:

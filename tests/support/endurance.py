@@ -38,8 +38,9 @@ OTHERS = (
 STATE = {  # of a database, without what another run of the same changes gives another number or time
     "ledger": "select entity_uid, change_ts, dense_rank() over (order by batch_id), row_no, op, display_name,"
     " entity_type_id, details from ledger",
-    "entity": "table entity",
-    "entity_detail": "table entity_detail",
+    "entity": "select entity_uid, display_name, entity_type_id, hashdiff, valid_from, valid_to, is_current from entity",
+    "entity_detail": "select entity_uid, detail_type_id, detail_value, hashdiff, valid_from, valid_to, is_current"
+    " from entity_detail",
     "drop_file": "select sha256, bytes, status, rows_read, rows_accepted, rows_rejected, rows_changed, rows_unchanged,"
     " rows_late, rows_superseded, entity_versions_added, detail_versions_added, error from drop_file",
     "reject": "table reject",
@@ -212,6 +213,15 @@ def backends(database: Database) -> int:
             return int(count)
     except (DatabaseError, psycopg.OperationalError):
         return 0
+
+
+def is_up(database: Database) -> bool:
+    """Say whether the server lets one in."""
+    try:
+        with database.connect():
+            return True
+    except (DatabaseError, psycopg.OperationalError):
+        return False
 
 
 @dataclass(frozen=True, slots=True)

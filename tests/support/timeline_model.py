@@ -38,12 +38,31 @@ def compared(detail_type: str, value: str) -> str:
 
 
 @dataclass(frozen=True)
+class SaidBy(Change):
+    """A change that a source says; who says it makes no difference to what is said."""
+
+    source: str | None = field(default=None, compare=False)
+
+
+def said_by(source: str | None, change: Change) -> Change:
+    """A change as a source says it, or nobody in particular."""
+    said = change.entity_uid, change.change_ts, change.op, change.display_name, change.entity_type, change.details
+    return SaidBy(*said, source)
+
+
+def source_of(change: Change) -> str | None:
+    """The source that says a change."""
+    return change.source if isinstance(change, SaidBy) else None
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """What a snapshot says besides its rows: of its scope there is nothing else at its instant."""
 
     at: datetime
     types: frozenset[str]
     listed: frozenset[UUID]
+    source: str | None = None  # its scope instead of types: what this source names before
 
 
 @dataclass
@@ -71,9 +90,10 @@ class State:
             else:
                 self.details[detail_type] = value
 
-    def meet(self, snapshot: Snapshot, uid: UUID) -> None:
+    def meet(self, snapshot: Snapshot, uid: UUID, *, is_named: bool) -> None:
         """Rule 6 of the walk."""
-        if self.exists and self.entity_type in snapshot.types and uid not in snapshot.listed:
+        is_in_scope = self.entity_type in snapshot.types or is_named
+        if self.exists and is_in_scope and uid not in snapshot.listed:
             self.exists, self.display_name, self.entity_type, self.details = False, "", "", {}
 
 
@@ -140,14 +160,15 @@ class Model:
         """Record a batch of a drop or of fixtures: its changes in order; return those that are no repeats.
 
         A change is a repeat if an earlier batch said the same of the same instant and nothing before it in this batch
-        is news of that instant. A change that says what the change before it at its instant says is recorded once.
+        is news of that instant. A change that says what the change before it at its instant says, for the same source,
+        is recorded once.
         """
         earlier = [c for place, batch in enumerate(self.batches) if place not in self.undone for c in batch.said]
         batch, news = Batch(snapshot=snapshot), set[Moment]()
         last: dict[Moment, Change] = {}  # of this batch
         for change in changes:
             moment = _moment(change)
-            if last.get(moment) == change:
+            if last.get(moment) == change and source_of(last[moment]) == source_of(change):
                 continue
             if moment not in news and change in earlier:
                 batch.repeats.add(len(batch.said))
@@ -193,31 +214,50 @@ class Model:
         """The feed: for each batch its entities by uid, since when, and what was said of the latest instant.
 
         A batch that undoes others, or reinstates them, has an event for each entity of which one of them said anything
-        that acted at any time so far. A snapshot, and a batch that undoes one, has events of the entities too that it
-        does not list and that differ because of it.
+        that acted at any time so far. There are events too of the entities that end at a snapshot because of a batch,
+        or do not any more.
         """
         events = []
         for place, batch in enumerate(self.batches):
-            parts: list[tuple[list[Change], Snapshot | None, str | None]] = [(batch.news, batch.snapshot, None)]
+            is_retraction = batch.undoes or batch.reinstates
+            parts: list[tuple[list[Change], str | None]] = [] if is_retraction else [(batch.news, None)]
             acted = {at for count in range(place + 2) for at in self.known_after(count).acting}
             for kind, others in (("undo", batch.undoes), ("reinstate", batch.reinstates)):
                 for other in sorted(others):
-                    said, snapshot = self.batches[other].said, self.batches[other].snapshot
-                    changes = [change for number, change in enumerate(said) if (other, number) in acted]
-                    parts.append((changes, snapshot, kind))
-            for changes, snapshot, told in parts:
+                    said = self.batches[other].said
+                    parts.append(([change for number, change in enumerate(said) if (other, number) in acted], kind))
+            effects = self.effects(place)
+            for changes, told in parts:
                 found: dict[UUID, tuple[datetime, str]] = {}
                 for uid in {change.entity_uid for change in changes}:
                     said = [change for change in changes if change.entity_uid == uid]
                     last = max(reversed(said), key=lambda change: change.change_ts)
                     found[uid] = min(change.change_ts for change in said), told or last.op
-                if snapshot is not None:
-                    before, after = self.known_after(place), self.known_after(place + 1)
-                    for uid in {*after.uids(), *before.uids()} - snapshot.listed:
-                        if before.versions(uid) != after.versions(uid):
-                            found[uid] = snapshot.at, told or "snapshot"
+                for uid, since in effects.items():
+                    if uid not in found or since < found[uid][0]:
+                        found[uid] = since, told or (found[uid][1] if uid in found else "snapshot")
                 events += [(uid, *found[uid]) for uid in sorted(found)]
         return events
+
+    def effects(self, place: int) -> dict[UUID, datetime]:
+        """The entities that a batch made differ, and since when."""
+        before, after = self.known_after(place), self.known_after(place + 1)
+        effects = {}
+        for uid in {*before.uids(), *after.uids()}:
+            instants = sorted({*before._instants(uid), *after._instants(uid)})
+            differing = [at for at in instants if before.state(uid, at) != after.state(uid, at)]
+            if before.versions(uid) != after.versions(uid):
+                effects[uid] = differing[0]
+        return effects
+
+    def is_named(self, uid: UUID, source: str | None, before: datetime) -> bool:
+        """Whether a source has said anything of an entity for an earlier instant."""
+        return source is not None and any(
+            change.entity_uid == uid and source_of(change) == source and change.change_ts < before
+            for place, batch in enumerate(self.batches)
+            if place not in self.undone
+            for change in batch.said
+        )
 
     def uids(self) -> list[UUID]:
         """All entities ever named."""
@@ -236,7 +276,7 @@ class Model:
             if instant > at:
                 break
             if isinstance(step, Snapshot):
-                state.meet(step, uid)
+                state.meet(step, uid, is_named=self.is_named(uid, step.source, step.at))
             else:
                 state.apply(step)
         return state

@@ -24,13 +24,17 @@ pytestmark = [pytest.mark.integration, pytest.mark.temporal]
 
 @pytest.fixture(scope="module")
 def large(any_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
-    drops = write_drops(tmp_path_factory.mktemp("drops"), 20_000)
+    folder = tmp_path_factory.mktemp("drops")
+    drops, keyed = write_drops(folder, 20_000), folder / "keyed.csv"
+    rows = "".join(f"erp,{number},Keyed {number},PERSON,,2023-06-01\n" for number in range(5_000))
+    keyed.write_text(f"source,source_key,display_name,entity_type,details,change_ts\n{rows}")
     with any_database.transaction() as connection:
         reference_data(connection)
-    for drop in (drops.initial, drops.delta, drops.late):
+        connection.execute("insert into source (code, name) values ('erp', 'ERP')")
+    for drop in (drops.initial, drops.delta, drops.late, keyed):
         assert ingest(any_database, drop).status == "merged"
     with any_database.connect(autocommit=True) as connection:
-        connection.execute("vacuum analyze entity, entity_detail, ledger")
+        connection.execute("vacuum analyze entity, entity_detail, ledger, source_key")
         connection.execute("insert into batch (recorded_at, actor, source) values (now(), 'test', 'request')")
         yield connection
 

@@ -241,7 +241,13 @@ def test_the_audit_of_all_has_undos_too(drops: Drops) -> None:
     report = drops.take("a", an_entity(at=1, name="A"), an_entity("bob", at=2, name="B"))
     drops.undo(report)
     drops.undo(report, "reinstate")
-    for which, count in ((Recorded(), 6), (Recorded(op="undo"), 2), (Recorded(entity_uid=ADA), 3)):
+    drops.take("other", an_entity("cy", at=1))
+    drop = report.sha256
+    for which, count in (
+        (Recorded(), 7), (Recorded(op="undo"), 2), (Recorded(entity_uid=ADA), 3), (Recorded(drop=drop), 6),
+        (Recorded(drop=drop, op="reinstate"), 2), (Recorded(drop="a.csv", entity_uid=ADA), 3),
+        (Recorded(drop="b.csv"), 0),
+    ):  # fmt: skip
         whole = audit_of_all(drops.connection, which, limit=50)
         assert len(whole.documents) == count == count_audit_of_all(drops.connection, which)
         walked, after = list[str](), None

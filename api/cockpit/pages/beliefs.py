@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from api.cockpit.pages.picture import Window
 from crm_core.reading.lanes import Belief, Beliefs
-
-Stretch = tuple[str, datetime, datetime | None]
-SHORT = 0.25  # per cent of the width: what is shorter is gathered
-COLUMN = 1.0  # per cent of the width, in which it is gathered
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,44 +51,26 @@ def belief_picture(field: str, found: Beliefs, window: Window) -> BeliefPicture:
     return BeliefPicture(field, window, rows, tuple(_blocks(rows, window)), found.is_all, found.looked_at)
 
 
-def _gathered(runs: Sequence[Stretch], window: Window) -> Iterator[Stretch]:
-    """Return the times in the window; those too short to be seen are joined, one for each column of the picture."""
-    short: list[Stretch] = []
-    for run in (*runs, None):
-        is_short = run is not None and window.place(run[2]) - window.place(run[1]) < SHORT
-        column = None if run is None else int(window.place(run[1]) / COLUMN)
-        if short and not (is_short and column == int(window.place(short[0][1]) / COLUMN)):
-            yield short[0] if len(short) == 1 else (f"{len(short):,} values", short[0][1], short[-1][2])
-            short = []
-        if run is None or run[1] >= window.until or (run[2] is not None and run[2] <= window.since):
-            continue
-        if is_short:
-            short.append(run)
-        else:
-            yield run
-
-
 def _blocks(rows: tuple[Belief, ...], window: Window) -> Iterator[Block]:
     """Return a block for each time, as high as the rows in which it stays the same."""
     shades: dict[str, int] = {}
-    stretches = [list(_gathered(row.runs, window)) for row in rows]
-    sets = [set(row) for row in stretches]
-    for number, row in enumerate(stretches):
-        for stretch in row:
-            value, valid_from, valid_to = stretch
+    sets = [set(row.runs) for row in rows]
+    for number, row in enumerate(rows):
+        for stretch in row.runs:
+            value = f"{stretch.runs:,} values" if stretch.value is None else stretch.value
             shade = shades.setdefault(value, len(shades) % 6)
             if number and stretch in sets[number - 1]:
                 continue  # a block from above has it already
             oldest = number
             while oldest + 1 < len(rows) and stretch in sets[oldest + 1]:
                 oldest += 1
-            x = window.place(valid_from)
+            x = window.place(stretch.valid_from)
             yield Block(
                 value,
-                valid_from,
-                valid_to,
+                stretch.valid_from,
+                stretch.valid_to,
                 x,
-                window.place(valid_to) - x,
+                window.place(stretch.valid_to) - x,
                 number,
                 oldest - number + 1,
                 rows[oldest].source.recorded_at,

@@ -25,7 +25,7 @@ from crm_core.postgres.connection import Connection
 from crm_core.reading import history, reads
 from crm_core.reading.compare import FieldChange, Which, compared
 from crm_core.reading.keys import KeyOfEntity, keys_of
-from crm_core.reading.lanes import Extent, Run, beliefs, extent, lanes, moments_of, values_page
+from crm_core.reading.lanes import Extent, Past, beliefs, past
 
 ROWS = 20  # of a page of a table
 JUST = timedelta(microseconds=1)
@@ -61,14 +61,11 @@ class Found:
 
     name: str | None  # at the instant, or at the nearest at which the entity existed
     exists: bool
-    extent: Extent
-    whole: Window
+    past: Past
     picture: Picture
-    values: Sequence[Run]
     audit: Sequence[Recorded]
     audit_count: int
     first_recorded_at: str | None
-    moments: Sequence[datetime]
     differences: Sequence[FieldChange] | None
     believed: BeliefPicture | None
     keys: Sequence[KeyOfEntity]  # as they are now
@@ -85,9 +82,9 @@ async def show_entity(opened: Page) -> Response:
     found = await opened.read(partial(_found, opened, asked), is_long=takes_long)
     if found is None:
         return _unknown(opened)
-    if found.moments:
-        opened.bar = replace(opened.bar, moments=found.moments)
-    began, ended = found.extent.began_at or asked.now, asked.as_of or asked.now
+    if found.past.moments:
+        opened.bar = replace(opened.bar, moments=found.past.moments)
+    began, ended = found.past.extent.began_at or asked.now, asked.as_of or asked.now
     return opened.show(
         "entity.html",
         uid=uid,
@@ -136,28 +133,31 @@ def _found(opened: Page, asked: Asked, connection: Connection) -> Found | None:
     uid, known_at = asked.uid, asked.known_at
     if history.count_audit(connection, uid) == 0:
         return None
-    at = asked.as_of
-    whole = extent(connection, uid, at=at, known_at=known_at)
-    fit = fitting(whole, asked.now, at)
+    known = past(
+        connection,
+        uid,
+        asked.now,
+        at=asked.as_of,
+        known_at=known_at,
+        window=(asked.since, asked.until),
+        offset=(asked.values_page - 1) * ROWS,
+        limit=ROWS,
+    )
+    fit = fitting(known.extent, asked.now, asked.as_of)
     window = Window(asked.since or fit.since, asked.until or fit.until)
     if window.since >= window.until:
-        window = fit
-    runs = lanes(connection, uid, window.since, window.until, at=at, known_at=known_at)
-    exists = any(run.holds and run.field == "" for run in runs)
+        return _found(opened, replace(asked, since=None, until=None), connection)
     audit, audit_count = _audit(connection, asked)
     return Found(
-        _name(connection, asked, whole, runs),
-        exists,
-        whole,
-        fit,
-        picture(runs, whole, window, asked.now, opened.state.settings.time_zone),
-        values_page(connection, uid, at=at, known_at=known_at, offset=(asked.values_page - 1) * ROWS, limit=ROWS),
+        _name(connection, asked, known),
+        any(run.holds and run.field == "" for run in known.lanes),
+        known,
+        picture(known.lanes, known.extent, window, asked.now, opened.state.settings.time_zone),
         audit,
         audit_count,
-        None if whole.began_at else _first_recorded_at(connection, uid),
-        moments_of(connection, uid, known_at=known_at),
+        None if known.extent.began_at else _first_recorded_at(connection, uid),
         _differences(connection, asked, opened.state.types(connection)),
-        _believed(connection, asked, whole, window),
+        _believed(connection, asked, known.extent, window),
         keys_of(connection, uid),
     )
 
@@ -170,12 +170,13 @@ def _differences(connection: Connection, asked: Asked, types: ReferenceTypes) ->
     return [change for one in found for change in one.changes]
 
 
-def _name(connection: Connection, asked: Asked, whole: Extent, runs: Sequence[Run]) -> str | None:
+def _name(connection: Connection, asked: Asked, known: Past) -> str | None:
     """Return the entity's name at the instant, or at the nearest instant at which it existed."""
-    for run in runs:
+    for run in known.lanes:
         if run.field == "display_name" and run.holds:
             return run.value
-    nearest = whole.begins_after if whole.ended_before is None else whole.ended_before - JUST
+    before, after = known.extent.ended_before, known.extent.begins_after
+    nearest = after if before is None else before - JUST
     if nearest is None:
         return None
     document = reads.snapshot(connection, asked.uid, as_of=nearest, known_at=asked.known_at)
@@ -204,7 +205,9 @@ def _believed(connection: Connection, asked: Asked, whole: Extent, window: Windo
     """Read what was ever believed of the field, also what was recorded after the bar's instant."""
     if asked.field is None:
         return None
-    fields = whole.fields if asked.known_at is None else extent(connection, asked.uid).fields
+    fields = whole.fields if asked.known_at is None else past(connection, asked.uid, asked.now).extent.fields
     if asked.field not in fields:
         refuse("field", f"{asked.field!r} is not a field of this entity; there are: {', '.join(fields)}")
-    return belief_picture(asked.field, beliefs(connection, asked.uid, asked.field), window)
+    return belief_picture(
+        asked.field, beliefs(connection, asked.uid, asked.field, window=(window.since, window.until)), window
+    )

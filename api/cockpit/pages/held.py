@@ -28,7 +28,7 @@ async def approve(opened: Page) -> Response:
     opened.has_written()
     if report.status != "merged":
         raise Refusal(HTTPStatus.CONFLICT, report.error or f"it is {report.status}")
-    return opened.go(opened.url(f"/drops/{sha256}"), f"It is in: {report.entities_ended:,} entities ended.")
+    return opened.go(opened.url(f"/drops/{sha256}"), f"It is in. Entities that ended: {report.entities_ended:,}")
 
 
 async def decline(opened: Page) -> Response:

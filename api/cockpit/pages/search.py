@@ -66,9 +66,8 @@ async def show_search(opened: Page) -> Response:
     hits: list[Hit] | None = None
     found = Found([], None)
     if is_now and asked.is_for_text:
-        hits = await opened.read(partial(search, text=asked.q, limit=HITS + 1))
-        if asked.entity_type:
-            hits = [hit for hit in hits if hit.entity_type == asked.entity_type]
+        of_type = asked.entity_type or None
+        hits = await opened.read(partial(search, text=asked.q, limit=HITS + 1, entity_type=of_type))
     else:
         work = partial(_list, opened=opened, asked=asked, types=types)
         found = await opened.read(work, is_long=not is_now or bool(asked.q))
@@ -89,10 +88,9 @@ async def download(opened: Page) -> Response:
 
     def blocks(connection: Connection) -> Iterator[bytes]:
         types = opened.state.types(connection)
-        lines = reads.stream_entities(
-            connection, types, asked.filter, as_of=_as_of(opened), known_at=opened.bar.known_at
-        )
-        return as_csv(lines, [kind.code for kind in types.detail_types])
+        as_of, known_at = _as_of(opened), opened.bar.known_at
+        lines = reads.stream_entities(connection, types, asked.filter, as_of=as_of, known_at=known_at)
+        return as_csv(lines, types, with_keys=as_of is None and known_at is None)
 
     return await opened.send_csv("entities.csv", blocks)
 

@@ -60,6 +60,9 @@ def test_a_key_is_linked_and_the_link_ended(client: httpx.Client) -> None:
     assert read(client, ada)["keys"] == {"shop": "S1"}
     assert "key shop S1: the same person" in page(client, f"/entities/{ada['entity_uid']}")
     assert "key goes shop S1: the same person" in page(client, f"/entities/{own['entity_uid']}")
+    audit = page(client, "/audit?op=patch")
+    assert "key shop S1: the same person" in audit
+    assert "key goes shop S1: the same person" in audit
     assert "names this entity already" in page(client, send(client, keys_of(ada), **form).headers["location"])
     send(client, f"{keys_of(ada)}/end", source="shop", source_key="S1", reason="they are two")
     assert read(client, own)["keys"] == {"shop": "S1"}

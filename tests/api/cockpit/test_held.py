@@ -48,10 +48,11 @@ def test_a_writer_sees_what_would_end_and_approves_it(site: httpx.Client, sha256
         answer = send(browser, f"/drops/{sha256}/approve", reason="she has left")
         assert (answer.status_code, answer.headers["location"]) == (303, f"/drops/{sha256}")
         page = browser.get(f"/drops/{sha256}", headers=PAGE).text
-        assert "It is in: 1 entities ended." in page
-        assert "1 entities that it does not list ended then" in page
+        assert "It is in. Entities that ended: 1" in page
+        assert "1 entity that it does not list ended then" in page
         audit = browser.get("/audit", params={"op": "snapshot"}, headers=PAGE).text
         assert "which does not list it" in audit
+        assert '>approved</span> <span class="text-break">sent by crm: she has left</span>' in audit
 
 
 def test_to_decline_needs_a_reason_and_is_shown(site: httpx.Client, sha256: str) -> None:

@@ -1,0 +1,2 @@
+-- Approvals are no longer kept with their batches.
+drop table approval;
