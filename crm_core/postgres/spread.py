@@ -27,8 +27,8 @@ _FETCHED: Mapping[str, str] = {
     "query/compared": "spread/which/some",
     "query/last_names": "spread/which/some",
     "query/transitions": "spread/which/some",
-    "query/lanes": "spread/which/one",
-    "query/field_values": "spread/which/one",
+    "query/audit_start": "spread/which/one",
+    "query/entity_past": "spread/which/one",
     "query/stream_transitions": "spread/which/within",
 }
 _SEVERAL = re.compile(r"(stream_|count_)?(entities_|diff|transition|compare|search|sample|by_type)")

@@ -15,6 +15,38 @@ select batch_id, entity_uid, source_id, change_ts from repeat
 union all
 select batch_id, entity_uid, null, null from snapshot_reject;
 
+-- Return the batches that were undone, and not reinstated, as known at an instant.
+create or replace function undone_batches(known_at timestamptz) returns table (of_batch_id bigint)
+language sql stable begin atomic
+    select r.of_batch_id
+    from retraction r
+    join batch b on b.batch_id = r.batch_id
+    where b.recorded_at <= known_at and not r.is_reinstated
+      and not exists (
+          select from retraction later
+          join batch by on by.batch_id = later.batch_id
+          where later.of_batch_id = r.of_batch_id and later.batch_id > r.batch_id and by.recorded_at <= known_at);
+end;
+
+-- Which entities the rows of sources name, and of which instant, whatever acts. A source names no entity that never had a key of it: so
+-- the keys are looked up too, and where there is none, no change of the entity is read. An entity may be told several times.
+create or replace view said_by_source as
+select n.source_id, n.entity_uid, n.change_ts, n.batch_id
+from (
+    select source_id, entity_uid from source_key
+    union all
+    select source_id, key_uid from source_key where entity_uid <> key_uid
+    union all
+    select k.source_id, l.entity_uid from key_link l join source_key k on k.key_uid = l.key_uid
+) keyed
+join named_by_batch n on n.entity_uid = keyed.entity_uid and n.source_id = keyed.source_id;
+
+-- That by what is not undone, be it news or a repeat.
+create or replace view named_by_source as
+select source_id, entity_uid, change_ts, batch_id
+from said_by_source
+where batch_id not in (select u.of_batch_id from undone_batches('infinity') u);
+
 -- Return whether there ever was a snapshot: if not, nothing is looked for.
 create or replace function has_snapshots() returns boolean language sql stable begin atomic
     select exists (select from snapshot);

@@ -7,6 +7,7 @@ repeat as materialized (select * from repeat where {which}),
 snapshot_reject as materialized (select * from snapshot_reject where {which}),
 stated_change as materialized (select * from stated_change where {which}),
 drop_file as materialized (select * from drop_file),
+named_by_source as materialized (select * from named_by_source where {which}),
 named_by_batch as (
     select batch_id, entity_uid from ledger
     union all
