@@ -31,6 +31,10 @@ _FETCHED: Mapping[str, str] = {
     "query/entity_past": "spread/which/one",
     "query/stream_transitions": "spread/which/within",
 }
+_VIEWS: Mapping[str, str] = {
+    "said_by_source": "spread/said_by_source",
+    "named_by_source": "spread/named_by_source",
+}
 _SEVERAL = re.compile(r"(stream_|count_)?(entities_|diff|transition|compare|search|sample|by_type)")
 _LIST = re.compile(
     r"from \(\n(    select (?:entity\.)?\*\n.*limit %\(limit\)s offset %\(offset\)s)\n\) e\n"
@@ -88,6 +92,8 @@ def spread_routines(text: str) -> str:
         if kind == "function" and name in readers():
             made.append(_ATOMIC.sub(r"as $$\1\n$$;", definition))
             continue
+        if name in _VIEWS:
+            definition = f"create or replace view {name} as\n{statement(_VIEWS[name])};\n"
         definition = _DIFFERENCES.sub(r"select array_agg(each) into \1 from (\2) as found (each);\n", definition)
         definition = _FOLD_OF_ONE.sub(_fold_of_one, definition)
         definition = _COMPARED.sub(lambda match: statement("spread/of_one") + "\n" + match[0], definition)

@@ -10,30 +10,53 @@ with parts as materialized (
       and coalesce(r.of_batch_id, b.batch_id) >= case when b.batch_id = %(after_batch)s then %(after_part)s::bigint else 0 end
 ),
 named as materialized (
-    select p.recorded_at, p.batch_id, p.actor, p.part, l.entity_uid, min(l.change_ts) as since,
-           case when p.part = p.batch_id then (array_agg(l.op order by l.change_ts desc, l.row_no desc))[1] else min(p.source) end as op
+    select p.recorded_at, p.batch_id, p.actor, p.source, p.part, l.entity_uid, min(l.change_ts) as since,
+           (array_agg(l.op order by l.change_ts desc, l.row_no desc))[1] as op
     from parts p
     join ledger l on l.batch_id = p.part
     where case when l.promoted_by is not null then l.promoted_by <= p.batch_id and p.part <> p.batch_id else true end
       and l.entity_uid > case when p.batch_id = %(after_batch)s and p.part = %(after_part)s then %(after_uid)s::uuid
                               else '00000000-0000-0000-0000-000000000000' end
-    group by l.entity_uid, p.recorded_at, p.batch_id, p.actor, p.part
+    group by l.entity_uid, p.recorded_at, p.batch_id, p.actor, p.source, p.part
     order by p.recorded_at, p.batch_id, p.part, l.entity_uid
     limit %(limit)s
 ),
 ended as materialized (
-    select p.recorded_at, p.batch_id, p.actor, p.part, e.entity_uid, s.at as since,
-           case when p.part = p.batch_id then 'snapshot' else p.source end as op
+    select p.recorded_at, p.batch_id, p.actor, p.source, p.part, e.entity_uid, e.at as since, 'snapshot' as op
     from parts p
     join snapshot_effect e on e.batch_id = p.batch_id and e.of_batch_id = p.part
-    join snapshot s on s.batch_id = e.of_batch_id
     where e.entity_uid > case when p.batch_id = %(after_batch)s and p.part = %(after_part)s then %(after_uid)s::uuid
                               else '00000000-0000-0000-0000-000000000000' end
     order by p.recorded_at, p.batch_id, p.part, e.entity_uid
     limit %(limit)s
 ),
+keyed as materialized (  -- `named` has all that the ledger has of them, up to its last one: behind that there is a next page
+    select distinct p.recorded_at, p.batch_id, p.actor, p.source, p.part, k.entity_uid, p.recorded_at as since, 'patch' as op
+    from parts p
+    join key_link k on k.batch_id = p.part
+    where k.entity_uid > case when p.batch_id = %(after_batch)s and p.part = %(after_part)s then %(after_uid)s::uuid
+                              else '00000000-0000-0000-0000-000000000000' end
+      and (p.batch_id, p.part, k.entity_uid) not in (select n.batch_id, n.part, n.entity_uid from named n)
+      and ((select count(*) from named) < %(limit)s
+           or (p.recorded_at, p.batch_id, p.part, k.entity_uid)
+              <= (select n.recorded_at, n.batch_id, n.part, n.entity_uid
+                  from named n
+                  order by n.recorded_at desc, n.batch_id desc, n.part desc, n.entity_uid desc
+                  limit 1))
+    order by p.recorded_at, p.batch_id, p.part, k.entity_uid
+    limit %(limit)s
+),
 event as materialized (
-    select * from named union all select * from ended
+    select recorded_at, batch_id, actor, part, entity_uid, min(since) as since,
+           case when part = batch_id then (array_agg(op order by rank))[1] else source end as op
+    from (
+        select *, 1 as rank from named
+        union all
+        select *, 2 from ended
+        union all
+        select *, 3 from keyed
+    ) told
+    group by recorded_at, batch_id, actor, source, part, entity_uid
     order by recorded_at, batch_id, part, entity_uid
     limit %(limit)s
 ),
