@@ -229,22 +229,26 @@ end
 $$;
 
 -- Find what sql/merge/22_find_unlisted.sql finds.
-create or replace function find_unlisted(its_at timestamptz, its_types smallint[]) returns bigint language plpgsql as $$
+create or replace function find_unlisted(its_at timestamptz, its_types smallint[], its_source smallint) returns bigint
+language plpgsql as $$
 begin
-    if its_types is null then
-        raise feature_not_supported using message = 'a snapshot whose scope is not of types cannot be taken in on several machines';
-    end if;
     insert into unlisted_entity (entity_uid, at, display_name, is_ending)
     select x.entity_uid, its_at, x.display_name,
            x.valid_to is null or x.valid_to > its_at
            or exists (select 1 from entity e where e.entity_uid = x.entity_uid and e.valid_from = its_at)
     from entity x
-    where x.valid_from < its_at and (x.valid_to >= its_at or x.valid_to is null) and x.entity_type_id = any (its_types)
+    where x.valid_from < its_at and (x.valid_to >= its_at or x.valid_to is null)
+      and (x.entity_type_id = any (its_types) or its_source is not null and (
+          select true from named_by_source n
+          where n.source_id = its_source and n.entity_uid = x.entity_uid and n.change_ts < its_at limit 1))
       and not exists (select 1 from staged_change s where s.entity_uid = x.entity_uid)
       and not exists (select 1 from staged_reject r where r.entity_uid = x.entity_uid);
     return (
         select count(*) from entity x
-        where x.valid_from < its_at and (x.valid_to >= its_at or x.valid_to is null) and x.entity_type_id = any (its_types));
+        where x.valid_from < its_at and (x.valid_to >= its_at or x.valid_to is null)
+          and (x.entity_type_id = any (its_types) or its_source is not null and (
+              select true from named_by_source n
+              where n.source_id = its_source and n.entity_uid = x.entity_uid and n.change_ts < its_at limit 1)));
 end
 $$;
 
