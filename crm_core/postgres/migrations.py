@@ -21,9 +21,11 @@ from crm_core.postgres.connection import Connection, Database
 from crm_core.postgres.fitness import require_fit
 from crm_core.postgres.lock_watch import LockWatch
 from crm_core.postgres.schema_version import (
+    SPREAD,
     Revision,
     applied_routines,
     current_revision,
+    expected_routines,
     head_revision,
     revisions,
     routines,
@@ -144,10 +146,10 @@ def _applied_routines(connection: Connection) -> list[Part]:
 
     Those of before are dropped first, for a view cannot get other columns; rights to them are kept.
     """
-    known = applied_routines(connection)
-    wanted = routines()
-    if known == {each.name: each.sha256 for each in wanted}:
+    expected = expected_routines(is_spread=is_spread(connection))
+    if applied_routines(connection) == expected:
         return []
+    wanted = routines()
     # A body may use names that exist only in some search path.
     books = ("server/create_schema_routine", "server/forget_routines", "server/leave_bodies_unchecked")
     parts = [*_drops(connection), *(Part(statement(name)) for name in books)]
@@ -156,7 +158,8 @@ def _applied_routines(connection: Connection) -> list[Part]:
         parts.append(Part(text, f"routines/{each.name}"))
         parts.append(_with_values(connection, "server/record_routines", {"name": each.name, "sha256": each.sha256}))
     if is_spread(connection):
-        parts.append(Part(statement("spread/routines"), "spread/routines"))
+        parts.append(Part(statement("spread/routines"), SPREAD))
+        parts.append(_with_values(connection, "server/record_routines", {"name": SPREAD, "sha256": expected[SPREAD]}))
         parts.append(Part(statement("spread/stamp_batches")))  # what it calls was dropped, and the trigger with it
     views = {name for each in wanted for kind, name in _ROUTINE.findall(each.text) if kind == "view"}
     grants = connection.execute(statement("server/grants_of_views")).fetchall()

@@ -17,6 +17,8 @@ from psycopg.rows import TupleRow
 from crm_core.errors import SchemaTooNew, SchemaTooOld
 from crm_core.resources import SQL, statement
 
+SPREAD = "spread/routines"
+
 
 @dataclass(frozen=True, slots=True)
 class Revision:
@@ -73,6 +75,15 @@ def routines(folder: Path = SQL / "routines") -> tuple[Routines, ...]:
     return tuple(Routines(file.stem, file, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files)
 
 
+def expected_routines(*, is_spread: bool) -> dict[str, str]:
+    """Return what `applied_routines` should be: where the tables are distributed, sql/spread is applied too, as one."""
+    expected = {each.name: each.sha256 for each in routines()}
+    if is_spread:
+        files = sorted((SQL / "spread").glob("*.sql"))
+        expected[SPREAD] = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    return expected
+
+
 def applied_routines(connection: psycopg.Connection[TupleRow]) -> dict[str, str]:
     """Return the SHA-256 of each file of routines that was applied to the database, by name."""
     if connection.execute(statement("server/has_routines")).fetchone() == (False,):
@@ -100,7 +111,8 @@ def require_schema(connection: psycopg.Connection[TupleRow]) -> None:
         raise SchemaTooOld(cause, "run `crm migrate`")
     if current > head:
         raise too_new(current, head)
-    if applied_routines(connection) != {each.name: each.sha256 for each in routines()}:
+    applied = applied_routines(connection)
+    if applied != expected_routines(is_spread=SPREAD in applied):
         cause = "the functions and views in the database belong to another release"
         raise SchemaTooOld(cause, "run `crm migrate`")
 

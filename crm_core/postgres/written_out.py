@@ -66,7 +66,7 @@ def readers() -> Mapping[str, Reader]:
         for definition in definitions(each.text):
             match = _FUNCTION.match(definition.removeprefix("create or replace "))
             body = (match["quoted"] or match["atomic"]).strip() if match else ""
-            if match is None or not body.startswith("select") or not _READS.search(body):
+            if match is None or not body.startswith(("select", "with ")) or not _READS.search(body):
                 continue
             rows = re.fullmatch(r"table\s*\((.*)\)", match[3], re.DOTALL)
             columns = tuple(name for name, _ in _declarations(rows[1])) if rows else ()

@@ -23,14 +23,14 @@ from crm_core.cli.main import crm
 from crm_core.drops.ingest import Options, ingest_on
 from crm_core.drops.snapshots import SnapshotOptions
 from crm_core.drops.undo import undo_drop
-from crm_core.errors import DatabaseError, DatabaseUnfit
+from crm_core.errors import DatabaseError, DatabaseUnfit, SchemaTooOld
 from crm_core.model import Change
 from crm_core.postgres import spread
 from crm_core.postgres.connection import Connection, Database
 from crm_core.postgres.distribution import BY_ENTITY, WHOLE, distribute
 from crm_core.postgres.embedded import bundled_binaries
 from crm_core.postgres.migrations import migrate
-from crm_core.postgres.schema_version import routines
+from crm_core.postgres.schema_version import require_schema, routines
 from crm_core.postgres.spread import spread_routines
 from crm_core.postgres.written_out import readers, written_out
 from crm_core.reading import reads
@@ -266,6 +266,13 @@ def test_to_distribute_again_changes_nothing_and_a_migration_leaves_the_tables_w
         connection.execute("update schema_routine set sha256 = ''")
         connection.commit()
     assert "routines/40_recording" in migrate(fresh_database)
+    with fresh_database.connect() as connection:
+        connection.execute("update schema_routine set sha256 = '' where name = 'spread/routines'")
+        connection.commit()
+        with pytest.raises(SchemaTooOld):
+            require_schema(connection)
+    assert "spread/routines" in migrate(fresh_database)
+    assert migrate(fresh_database) == []
     with fresh_database.connect() as connection:
         assert connection.execute(query).fetchall() == before
         assert [(c.name, c.examples) for c in check(connection) if not c.holds] == []

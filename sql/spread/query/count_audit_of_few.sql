@@ -8,7 +8,7 @@ counted as materialized (
     where (%(actor)s::text is null or b.actor = %(actor)s)
       and (%(from)s::timestamptz is null or b.recorded_at >= %(from)s::timestamptz)
       and (%(to)s::timestamptz is null or b.recorded_at < %(to)s::timestamptz)
-      and (%(drops)s::text[] is null or b.drop_sha256 = any (%(drops)s::text[]))
+      and (%(batches)s::bigint[] is null or b.batch_id = any (%(batches)s::bigint[]))
       and (%(op)s::text is null or l.op = %(op)s)
       and (%(entity_uid)s::uuid is null or l.entity_uid = %(entity_uid)s)
       and (%(detail_type)s::text is null
@@ -20,6 +20,6 @@ join batch b on b.batch_id = l.batch_id
 where (%(actor)s::text is null or b.actor = %(actor)s)
       and (%(from)s::timestamptz is null or b.recorded_at >= %(from)s::timestamptz)
       and (%(to)s::timestamptz is null or b.recorded_at < %(to)s::timestamptz)
-      and (%(drops)s::text[] is null or b.drop_sha256 = any (%(drops)s::text[]))
+      and (%(batches)s::bigint[] is null or b.batch_id = any (%(batches)s::bigint[]))
       and (%(op)s::text is null or l.op = %(op)s)
       and (%(entity_uid)s::uuid is null or l.entity_uid = %(entity_uid)s)
