@@ -110,8 +110,8 @@ def _body(reader: Reader, arguments: Sequence[str], *, has_values: bool) -> str:
     given = {name: f"({argument})::{type_}" for (name, type_), argument in pairs}
     if not given:
         return body
-    names = re.compile(rf"(?<![\w.%])(?:{reader.name}\.)?({'|'.join(given)})(?![\w(])")
-    return names.sub(lambda match: given[match[1]], body)
+    names = re.compile(rf"'[^']*'|(?<![\w.%])(?:{reader.name}\.)?({'|'.join(given)})(?![\w(])")
+    return names.sub(lambda match: given[match[1]] if match[1] else match[0], body)
 
 
 def _joined(reader: Reader, before: str, body: str, after: str, arguments: str) -> tuple[str, str, str]:

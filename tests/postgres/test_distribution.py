@@ -67,6 +67,11 @@ def test_a_function_that_reads_tables_is_replaced_by_its_body() -> None:
     assert text.endswith(") as f (change_ts, batch_id, row_no) where f.row_no = 1")
 
 
+def test_what_is_in_quotes_is_no_parameter_of_a_function() -> None:
+    text = written_out("select said_of_field(%(field)s, l.name, l.type, l.details) from ledger l", has_values=True)
+    assert "when 'display_name' then (l.name)::text" in text
+
+
 SENT = [path for path in sorted(SQL.rglob("*.sql")) if path.parent.name != "ddl"]
 
 
