@@ -58,7 +58,15 @@ _TEMPORARY = re.compile(r"\btemporary (?=view)|(?<=\)) on commit drop")
 _DIFFERENCES = re.compile(r"(of_entity|of_details) := array\((.*?)\);\n", re.DOTALL)
 _FOLD_OF_ONE = re.compile(r"select d from single\.(entity|detail)_difference d")
 _COMPARED = re.compile(r"select \* into known from compare_with_ledger\(")
-_MOST_TYPES = "32767"  # that there can be
+# Parts of statements in another form: the most types that there can be; what keeps a function at the coordinator.
+_PARTS: Mapping[str, tuple[str, str]] = {
+    "query/count_transitions": ("(select count(*) from detail_type)", "32767"),
+    "query/beliefs": (
+        "from field_runs_as_known(",
+        "from (select 1 from pg_class where oid = 'pg_class'::regclass) here (there)"
+        " cross join lateral field_runs_as_known(",
+    ),
+}
 
 
 def write_out(connection: psycopg.Connection[TupleRow]) -> None:
@@ -132,8 +140,9 @@ def _instead() -> dict[str, str]:
         instead[statement(name)] = _BEGINNINGS.sub(found, statement(name))
     for name in ("audit_of", "count_audit_of"):
         instead[statement(f"query/{name}_all")] = statement(f"spread/query/{name}_few")
-    text = statement("query/count_transitions")
-    return instead | {text: text.replace("(select count(*) from detail_type)", _MOST_TYPES)}
+    for name, (part, other) in _PARTS.items():
+        instead[statement(name)] = statement(name).replace(part, other)
+    return instead
 
 
 def _fetching(which: str, text: str) -> str:

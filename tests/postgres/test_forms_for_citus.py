@@ -83,7 +83,7 @@ def test_a_part_that_reads_no_table_is_found_in_one_function(pattern: str) -> No
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        (statement("query/count_transitions"), "(select count(*) from detail_type)"),
+        *((statement(name), part) for name, (part, _) in spread._PARTS.items()),
         (ROUTINES["82_lanes"], "function field_runs_as_known("),
         (ROUTINES["82_lanes"], "force_generic_plan"),
         (ROUTINES["60_merge"], "temporary table"),
