@@ -27,7 +27,6 @@ _FETCHED: Mapping[str, str] = {
     "query/compared": "spread/which/some",
     "query/last_names": "spread/which/some",
     "query/transitions": "spread/which/some",
-    "query/audit_start": "spread/which/one",
     "query/entity_past": "spread/which/one",
     "query/stream_transitions": "spread/which/within",
 }
@@ -43,7 +42,7 @@ _LIST = re.compile(
 )
 _BEGINNINGS = re.compile(
     r"from unnest\(%\(beginnings\)s::text\[\]\) as wanted \(beginning\)\s+cross join lateral \(\s+"
-    r"select ([^()]*?)\s+from entity\s+where is_current\s+and (display_name >= .*?)\n\s+order by ([^()]*?)\n"
+    r"select ([^()]*?)\s+from entity\s+where is_current\s+and (display_name >= [^\n]*)\n(.*?)\n\s+order by ([^()]*?)\n"
     r"\s+limit %\(limit\)s\s+\) e",
     re.DOTALL,
 )
@@ -135,7 +134,7 @@ def _instead() -> dict[str, str]:
     for path in (SQL / "query").glob("entities_*.sql"):
         text = statement(f"query/{path.stem}")
         instead[text] = _LIST.sub(_page("spread/which/then" if "as_of" in path.stem else "spread/which/now"), text)
-    found = _as_pattern("spread/beginning", columns=1, wanted=2, order=3)
+    found = _as_pattern("spread/beginning", columns=1, wanted=2, further=3, order=4)
     for name in ("query/search", "query/search_by_beginning"):
         instead[statement(name)] = _BEGINNINGS.sub(found, statement(name))
     for name in ("audit_of", "count_audit_of"):

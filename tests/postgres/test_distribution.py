@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from builders import a_request, an_entity, day, reference_data, uid, write_drop
+from builders import COLUMNS, a_request, an_entity, as_row, day, reference_data, uid, write_drop
 from click.testing import CliRunner
 from servers import CITUS, SHARDS, Servers
 
@@ -34,8 +34,12 @@ from crm_core.postgres.schema_version import require_schema, routines
 from crm_core.postgres.spread import spread_routines
 from crm_core.postgres.written_out import readers, written_out
 from crm_core.reading import reads
+from crm_core.reading.audit import audit_of_all
+from crm_core.reading.compare import totals
 from crm_core.reading.feed import feed, parse_cursor
-from crm_core.reference import reference_types
+from crm_core.reading.lanes import beliefs, past
+from crm_core.reading.search import search
+from crm_core.reference import put_source, reference_types
 from crm_core.resources import SQL, statement
 from crm_core.timeline.invariants import check
 from crm_core.timeline.single_change import apply_change
@@ -130,6 +134,26 @@ def live(database: Database, folder: Path) -> None:
         drop("snapshot", *(an_entity(f"p {n}", at=10, name=f"m {n % 7}") for n in people if n < 30), options=scope)
         drop("late for the snapshot", an_entity("p 35", at=9, name="too late"))
         undo_drop(connection, wrong, "undo", Who("ann", "it was wrong"))
+        for source in ("erp", "shop"):
+            put_source(connection, code=source, name=source)
+        keyed = [an_entity(f"k {n}", at=11, name=f"K {n}", email=f"{n}@k.org") for n in range(9)]
+
+        def by(source: str, *changes: Change) -> list[dict[str, str]]:
+            return [as_row(each) | {"source": source, "source_key": str(each.entity_uid)} for each in changes]
+
+        with_keys = (*COLUMNS, "source", "source_key")
+        for name, rows, options in (
+            ("keys", by("erp", *keyed), Options()),
+            ("repeats that give keys", by("shop", *keyed[:5]), Options()),
+            (
+                "of a source",
+                by("erp", *(an_entity(f"k {n}", at=12, name=f"K {n}") for n in range(4))),
+                Options(snapshot=SnapshotOptions("source=erp", day(12)), snapshot_limit=1.0),
+            ),
+        ):
+            with connection.transaction():
+                report = ingest_on(connection, write_drop(folder / f"{name}.csv", rows, with_keys), options)
+            assert report.status == "merged", report
 
 
 TABLES = {  # all but when rows were written
@@ -156,7 +180,8 @@ def answers(connection: Connection) -> dict[str, object]:
     types = reference_types(connection)
 
     def without_moments(answer: object) -> str:
-        text = "\n".join(answer) if isinstance(answer, list | tuple) else str(answer)
+        text = "\n".join(map(str, answer)) if isinstance(answer, list | tuple) else str(answer)
+        text = re.sub(r"recorded_at=datetime\.datetime\((?:[^()]|\([^()]*\))*\)", "", text)
         return re.sub(r'"recorded_at":"[^"]*"', "", text)
 
     (middle,) = connection.execute("select recorded_at from batch where batch_id = 4").fetchone() or ()
@@ -176,7 +201,12 @@ def answers(connection: Connection) -> dict[str, object]:
             f"streamed {known_at is None}": b"".join(
                 reads.stream_diff(connection, day(1), day(20), known_at=known_at)
             ).decode(),
+            f"past {known_at is None}": past(connection, uid("p 1"), day(20), known_at=known_at),
+            f"totals {known_at is None}": sorted(totals(connection, day(1), day(20), known_at=known_at).fields.items()),
         }
+    found["beliefs"] = beliefs(connection, uid("p 1"), "display_name")
+    found["search"] = [search(connection, text, limit=50) for text in ("late", "k", "y.org")]
+    found["audit of all"] = audit_of_all(connection, limit=500).documents
     found["list"] = reads.entities(connection, types, limit=200).documents
     found["one"] = reads.snapshot(connection, uid("p 1"))
     found["feed"] = feed(connection, parse_cursor(""), limit=500, with_entities=True).documents
