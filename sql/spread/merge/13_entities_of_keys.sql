@@ -1,5 +1,6 @@
 -- Return which entities some keys name: by what was staged, by a link, or because the entity of their own is in use.
--- In: key_uids; stated_key, staged_change, source_key, ledger. Out: key_uid, entity_uid, for those that name one.
+-- In: key_uids as the text of an array; stated_key, staged_change, source_key, ledger. Out: key_uid, entity_uid as texts, for those that
+-- name one.
 with wanted as materialized (
     select key_uid from unnest(%(key_uids)s::uuid[]) as given (key_uid)
 ),
@@ -12,7 +13,7 @@ recorded as materialized (
 stated as materialized (
     select key_uid, entity_uid from stated_key where key_uid = any (%(key_uids)s::uuid[])
 )
-select w.key_uid, coalesce(s.entity_uid, k.entity_uid, w.key_uid)
+select w.key_uid::text, coalesce(s.entity_uid, k.entity_uid, w.key_uid)::text
 from wanted w
 left join stated s on s.key_uid = w.key_uid
 left join source_key k on k.key_uid = w.key_uid and k.entity_uid <> k.key_uid
