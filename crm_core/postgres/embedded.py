@@ -290,8 +290,7 @@ class _Server:
             if is_starting(error):
                 return False
             raise connection_error(error) from None
-        being_made = (errors.DuplicateDatabase, errors.UniqueViolation)  # for a command that was killed meanwhile
-        with closing(connection), suppress(*being_made):
+        with closing(connection), suppress(errors.DuplicateDatabase, errors.UniqueViolation):  # for a killed command
             if connection.execute(statement("server/has_database"), {"name": DATABASE}).fetchone() == (False,):
                 connection.execute(statement("server/create_database"))
             return True

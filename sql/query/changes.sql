@@ -41,7 +41,7 @@ from (
                                        else '00000000-0000-0000-0000-000000000000' end
              order by e.entity_uid
              limit %(limit)s)
-            union all  -- of keys that rows gave to an entity though they were repeats: behind the last one said there is a next page
+            union all  -- of keys that rows gave to an entity though they were repeats, no farther than what was said, for pages
             (select distinct k.entity_uid, b.recorded_at, 'patch', 3
              from key_link k
              where k.batch_id = parts.part
