@@ -39,6 +39,27 @@ def as_known(connection: Connection, known_at: datetime | None) -> Iterator[None
         connection.execute(statement("query/as_known_no_more"))
 
 
+@contextmanager
+def in_one_snapshot(connection: Connection, known_at: datetime | None) -> Iterator[None]:
+    """Let the statements of the block see one snapshot of the database, with all that was recorded by `known_at`."""
+    is_within = connection.info.transaction_status != TransactionStatus.IDLE  # then the transaction is the caller's
+    if known_at is not None:
+        connection.execute(statement("query/await_commits"))  # before the snapshot is taken
+    with connection.transaction():
+        if not is_within:
+            connection.execute(statement("query/one_snapshot"))
+        yield
+
+
+def is_all_known(connection: Connection, entity_uid: UUID, known_at: datetime) -> bool:
+    """Return whether nothing was recorded of an entity after `known_at`, so that the tables say what was known then.
+
+    Ask in the same snapshot in which the tables are read.
+    """
+    ((is_all,),) = rows(connection, "is_all_known", {"entity_uid": entity_uid, "known_at": known_at})
+    return bool(is_all)
+
+
 def uids(
     connection: Connection,
     *,
@@ -117,14 +138,8 @@ def rows(connection: Connection, name: str, values: Values) -> Sequence[TupleRow
 
 def lines(connection: Connection, known_at: datetime | None, found: Iterator[Document]) -> Iterator[bytes]:
     """Stream documents that several statements find, in one transaction with one snapshot."""
-    is_within = connection.info.transaction_status != TransactionStatus.IDLE  # then the transaction is the caller's
-    if known_at is not None:
-        connection.execute(statement("query/await_commits"))  # before the snapshot is taken
-    with connection.transaction():
-        if not is_within:
-            connection.execute(statement("query/one_snapshot"))
-        with as_known(connection, known_at):
-            yield from in_blocks(f"{document}\n".encode() for document in found)
+    with in_one_snapshot(connection, known_at), as_known(connection, known_at):
+        yield from in_blocks(f"{document}\n".encode() for document in found)
 
 
 def _sizes(at_most: int | None, first: int = FIRST_FOLDED) -> Iterator[int]:

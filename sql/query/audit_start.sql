@@ -15,14 +15,14 @@ start as (
     select least(min(change_ts), (select min(at) from unlisted where batch_id >= %(first_batch)s::bigint)) as since
     from ledger
     where entity_uid = %(entity_uid)s
-      and (batch_id, row_no) >= (%(first_batch)s::bigint, %(first_row)s::integer)
-      and (batch_id, row_no) <= (%(last_batch)s::bigint, %(last_row)s::integer)
+      and (batch_id + 0, row_no) >= (%(first_batch)s::bigint, %(first_row)s::integer)  -- + 0: found by the entity, not by the batch
+      and (batch_id + 0, row_no) <= (%(last_batch)s::bigint, %(last_row)s::integer)
 ),
 before as not materialized (
     select change_ts, batch_id, row_no, op, display_name, entity_type_id, details
     from ledger
     where entity_uid = %(entity_uid)s and change_ts < (select since from start)
-      and (batch_id, row_no) < (%(first_batch)s::bigint, %(first_row)s::integer)
+      and (batch_id + 0, row_no) < (%(first_batch)s::bigint, %(first_row)s::integer)
       and promoted_by is null  -- otherwise it came in later, for nothing was undone by then
 ),
 ended as (

@@ -10,7 +10,7 @@ from (
            null::bigint[] as of_batches, null::text[] as scope, l.source_id
     from unnest(%(entity_uids)s::uuid[], %(batch_ids)s::bigint[], %(row_nos)s::integer[], %(starts)s::timestamptz[])
         as last (entity_uid, batch_id, row_no, start)
-    join ledger l on l.entity_uid = last.entity_uid and (l.batch_id, l.row_no) <= (last.batch_id, last.row_no)
+    join ledger l on l.entity_uid = last.entity_uid and (l.batch_id + 0, l.row_no) <= (last.batch_id, last.row_no)
         and l.change_ts >= coalesce(last.start, '-infinity')
     left join entity_type et on et.entity_type_id = l.entity_type_id
     union all

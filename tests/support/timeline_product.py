@@ -26,7 +26,7 @@ from crm_core.postgres.connection import Connection
 from crm_core.reading import reads
 from crm_core.reading.feed import feed, parse_cursor
 from crm_core.reading.keys import SourceKey
-from crm_core.reading.known import as_known
+from crm_core.reading.known import as_known, is_all_known
 from crm_core.reading.lists import Page
 from crm_core.reference import put_source, reference_types
 from crm_core.timeline.merge import Origin, record
@@ -199,6 +199,8 @@ class Product:
         """Compare history, as-of and diff, as known at an instant."""
         for uid in PEOPLE:
             documents = [json.loads(d) for d in reads.history(self.connection, uid, known_at=known_at)]
+            if known_at is not None and is_all_known(self.connection, uid, known_at):
+                assert documents == [json.loads(d) for d in reads.history(self.connection, uid)]
             assert _entity_versions(documents) == model.entity_versions(uid)
             for detail_type in COMPARES:
                 assert _detail_versions(documents, detail_type) == model.detail_versions(uid, detail_type)

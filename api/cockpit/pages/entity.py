@@ -25,6 +25,7 @@ from crm_core.postgres.connection import Connection
 from crm_core.reading import history, reads
 from crm_core.reading.compare import FieldChange, Which, compared
 from crm_core.reading.keys import KeyOfEntity, keys_of
+from crm_core.reading.known import in_one_snapshot, is_all_known
 from crm_core.reading.lanes import Extent, Past, beliefs, past
 
 ROWS = 20  # of a page of a table
@@ -130,6 +131,15 @@ def _number(text: str, name: str) -> int:
 
 def _found(opened: Page, asked: Asked, connection: Connection) -> Found | None:
     """Read what the page shows; None if nothing was ever recorded of the entity."""
+    if asked.known_at is None:
+        return _read(opened, asked, connection)
+    with in_one_snapshot(connection, asked.known_at):
+        if is_all_known(connection, asked.uid, asked.known_at):
+            asked = replace(asked, known_at=None)  # the same, and nothing has to be folded
+        return _read(opened, asked, connection)
+
+
+def _read(opened: Page, asked: Asked, connection: Connection) -> Found | None:
     uid, known_at = asked.uid, asked.known_at
     if history.count_audit(connection, uid) == 0:
         return None
@@ -146,7 +156,7 @@ def _found(opened: Page, asked: Asked, connection: Connection) -> Found | None:
     fit = fitting(known.extent, asked.now, asked.as_of)
     window = Window(asked.since or fit.since, asked.until or fit.until)
     if window.since >= window.until:
-        return _found(opened, replace(asked, since=None, until=None), connection)
+        return _read(opened, replace(asked, since=None, until=None), connection)
     audit, audit_count = _audit(connection, asked)
     return Found(
         _name(connection, asked, known),
@@ -205,7 +215,9 @@ def _believed(connection: Connection, asked: Asked, whole: Extent, window: Windo
     """Read what was ever believed of the field, also what was recorded after the bar's instant."""
     if asked.field is None:
         return None
-    fields = whole.fields if asked.known_at is None else past(connection, asked.uid, asked.now).extent.fields
+    fields = whole.fields
+    if asked.known_at is not None and asked.field not in fields:
+        fields = past(connection, asked.uid, asked.now).extent.fields  # also those that were learnt later
     if asked.field not in fields:
         refuse("field", f"{asked.field!r} is not a field of this entity; there are: {', '.join(fields)}")
     return belief_picture(
