@@ -12,6 +12,7 @@ import click
 
 from crm_core.cli.console import REJECT_HEADING, reject_lines, say_warning, shown_path, table_lines
 from crm_core.settings import Settings
+from crm_core.utc import utc_text
 from crm_core.values.text import one_line
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def _show(trial: Trial, *, is_first: bool = False) -> None:
 
 def _cells(row: TriedRow, codes: Sequence[str]) -> tuple[str, ...]:
     details = {code: "(ends)" if value is None else value for code, value in row.details}
-    at = row.change_ts.isoformat(timespec="seconds").replace("+00:00", "Z")
+    at = utc_text(row.change_ts, timespec="seconds")
     cells = (f"{row.line}", f"{row.entity_uid[:8]}…", row.op, at, row.display_name or "", row.entity_type or "")
     return (*cells, *(_short(details.get(code, "")) for code in codes))
 

@@ -17,8 +17,9 @@ from crm_core.profiles.mapping import instant_of
 from crm_core.profiles.profile import Profile
 from crm_core.resources import statement
 from crm_core.timeline.merge import Scope
+from crm_core.utc import utc_text
 from crm_core.values.hashing import code_key
-from crm_core.values.instants import CLOCK_SKEW, parse_instant, utc_text
+from crm_core.values.instants import CLOCK_SKEW, parse_instant
 
 LIMIT = 0.05  # the share of its scope that a snapshot may end, unless a setting says otherwise
 PART_BYTES = 1 << 20  # of a held drop, in a row of the database

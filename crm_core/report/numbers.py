@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -28,6 +28,7 @@ from crm_core.model import Reason, Reject, RowCounts
 from crm_core.postgres.connection import Connection
 from crm_core.reference import reference_types
 from crm_core.resources import statement
+from crm_core.utc import utc_text
 
 SUPERSEDED_NAMED = 10  # of each drop
 REJECTS_NAMED = 10  # of each drop
@@ -361,4 +362,4 @@ def _by_drop(
 
 
 def _plain(value: object) -> str:
-    return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else str(value)
+    return utc_text(value) if isinstance(value, datetime) else str(value)
