@@ -214,6 +214,9 @@ class Recorded(BaseModel):
     before: Then | None
     after: Then | None
     reason: Annotated[str | None, Field(description="Of an undo, a reinstatement or a link: why")] = None
+    undone: Annotated[
+        Source | None, Field(description="Of an undo or a reinstatement: the drop or request that was undone")
+    ] = None
     links: Annotated[list[LinkedKey] | None, Field(description="Keys that it gave to an entity, or took from it")] = (
         None
     )
