@@ -233,17 +233,19 @@ def books(connection: Connection) -> Books:
         return Books(cursor.rowcount == 0, cursor.rowcount, examples)
 
 
-def find_drops(connection: Connection, name: str) -> Sequence[str]:
+def find_drops(connection: Connection, name: str, *, prefer: Sequence[str] = ()) -> Sequence[str]:
     """Return the SHA-256 of the drops meant by a file, by a name, or by six or more digits of the SHA-256.
 
-    Raises UnknownDrop if no such drop was ever received.
+    Of several, only those with the first status of `prefer` that one of them has, if there is any. Raises UnknownDrop
+    if no such drop was ever received.
     """
     file = Path(name)
     values = {"name": fingerprint(file) if file.is_file() else os.fsencode(name).decode(errors="replace")}
-    found = [sha256 for (sha256,) in connection.execute(statement("report/find_drop"), values)]
+    found: dict[str, str] = dict(connection.execute(statement("report/find_drop"), values).fetchall())
     if not found:
         raise UnknownDrop(name)
-    return found
+    preferred = ([sha256 for sha256, its in found.items() if its == status] for status in prefer)
+    return next(filter(None, preferred), [*found])
 
 
 def as_json(report: Report) -> str:
