@@ -34,7 +34,7 @@ def approve(drop: str, *, decline: bool, reason: str | None, as_json: bool) -> N
     settings = Settings.from_environment()
     who = Who(actor(settings.actor), (reason or "").strip())
     with open_migrated(settings) as database, database.connect(autocommit=True) as connection:
-        sha256 = only_drop(connection, drop)
+        sha256 = only_drop(connection, drop, prefer=("held",) if decline else ("held", "declined"))
         if decline:
             held.decline(connection, sha256, who)
             if as_json:

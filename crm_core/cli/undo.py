@@ -48,7 +48,8 @@ def undo(drop: str | None, *, batch: int | None, reason: str, reinstate: bool, d
             done = undo_batch(connection, batch, kind, who, dry_run=dry_run)
         else:
             assert drop is not None
-            done = undo_drop(connection, only_drop(connection, drop), kind, who, dry_run=dry_run)
+            sha256 = only_drop(connection, drop, prefer=("undone" if reinstate else "merged",))
+            done = undo_drop(connection, sha256, kind, who, dry_run=dry_run)
     if as_json:
         click.echo(json_line(done.as_json() | {"dry_run": dry_run}))
         return
