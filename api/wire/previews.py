@@ -8,8 +8,13 @@ from dataclasses import asdict
 from fastapi import Response
 
 from api.wire.paging import JSON
+from api.wire.schemas import Preview
 from crm_core.timeline.preview import ChangePreview
 from crm_core.utc import utc_text
+
+PREVIEWED: dict[int | str, dict[str, object]] = {  # of calls that take dry_run, for OpenAPI
+    200: {"model": Preview, "description": "With dry_run: what it would do"}
+}
 
 
 def shown(preview: ChangePreview) -> Response:
