@@ -74,7 +74,7 @@ class KeyName(BaseModel):
     is_linked: Annotated[
         bool, Field(description="It is not the entity of its own, which is derived from source and key")
     ]
-    links: Annotated[list[KeyLink], Field(description="The last first")]
+    links: Annotated[list[KeyLink], Field(description="The newest first")]
 
 
 @router.get("/sources/{source}/entities/{key:path}", response_model=Entity, responses=documented(404, 410))
