@@ -17,6 +17,7 @@ from crm_core.alerts.message import Fault
 from crm_core.drops.troubled import troubled_drops
 from crm_core.postgres.connection import Connection
 from crm_core.report.numbers import freshness
+from crm_core.utc import utc_text
 from pipelines.checks import FRESH, OF_ALL, OF_DROPS
 from pipelines.folder import shown
 from pipelines.jobs import backfill_drops, ingest_drop, integrity
@@ -67,7 +68,7 @@ class Faults:
                 continue
             at = datetime.fromtimestamp(last.end_time or last.update_timestamp.timestamp(), UTC)
             what = f"A run of {_job(run)}{f' for {partition}' if partition else ''} failed"
-            yield Fault(_run_key(job, partition), "run_failed", what, _utc(at), f"{self.link}/runs/{run.run_id}")
+            yield Fault(_run_key(job, partition), "run_failed", what, _second(at), f"{self.link}/runs/{run.run_id}")
 
     def _last_run(self, job: str, partition: str) -> dg.RunRecord | None:
         """Return the last run that has ended."""
@@ -78,7 +79,7 @@ class Faults:
     def _drops(self) -> Iterator[Fault]:
         since = max(self.since, datetime.now(UTC) - REMEMBERED)
         for drop in troubled_drops(self.connection, since):
-            partition, name, at = drop_key(drop.file_name), shown(drop.file_name), _utc(drop.first_seen_at)
+            partition, name, at = drop_key(drop.file_name), shown(drop.file_name), _second(drop.first_seen_at)
             where = f"{self.link}/assets/drop_file?partition={partition}"
             if drop.status == "held":
                 what = f"The drop {name} is held until somebody approves or declines it"
@@ -113,7 +114,7 @@ class Faults:
         found = freshness(self.connection, now=datetime.now(UTC))
         if found.drop_at is not None and (found.drop_age_seconds or 0) > FRESH.total_seconds():
             what = f"No drop has come for more than {FRESH.total_seconds() / 3600:.0f} hours"
-            yield Fault("freshness", "nothing_fresh", what, _utc(found.drop_at), f"{self.link}/assets/drop_file")
+            yield Fault("freshness", "nothing_fresh", what, _second(found.drop_at), f"{self.link}/assets/drop_file")
 
 
 def is_forgotten(fault: Fault, now: datetime) -> bool:
@@ -146,7 +147,7 @@ def _red(record: AssetCheckExecutionRecord, key: str, what: str, where: str) -> 
     found = _evaluation(record)
     said = f": {found.description}" if found and found.description else ""
     return Fault(
-        key, "check_failed", f"{what}{said}", _utc(datetime.fromtimestamp(record.create_timestamp, UTC)), where
+        key, "check_failed", f"{what}{said}", _second(datetime.fromtimestamp(record.create_timestamp, UTC)), where
     )
 
 
@@ -160,5 +161,5 @@ def _evaluation(record: AssetCheckExecutionRecord) -> dg.AssetCheckEvaluation | 
     return event.asset_check_evaluation_data if event else None
 
 
-def _utc(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+def _second(at: datetime) -> str:
+    return utc_text(at, timespec="seconds")

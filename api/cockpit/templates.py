@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
+from crm_core.utc import utc_text
 from crm_core.values.instants import parse_instant
 
 HERE = Path(__file__).parent
@@ -45,7 +46,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.filters |= {"when": _when, "day": _day, "stamp": _stamp, "utc": _utc, "number": _number}
+    environment.filters |= {"when": _when, "day": _day, "stamp": _stamp, "utc": utc_text, "number": _number}
     environment.globals |= {"asset": _asset}
     return environment
 
@@ -60,12 +61,8 @@ def _when(context: Context, at: datetime | str | None, none: str = "") -> Markup
     text = local.strftime("%Y-%m-%d") if is_midnight else local.strftime("%Y-%m-%d %H:%M")
     if local.second or local.microsecond:
         text = local.strftime("%Y-%m-%d %H:%M:%S")
-    exact = _utc(local)
+    exact = utc_text(local)
     return Markup('<time datetime="{}" title="{}">{}</time>').format(exact, exact, text)
-
-
-def _utc(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 @pass_context

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, tzinfo
 from urllib.parse import urlencode
 
 from api.problems import refuse
+from crm_core.utc import utc_text
 from crm_core.values.instants import parse_instant
 
 STOPS = 400  # of the slider
@@ -70,7 +71,7 @@ def iso(at: datetime, zone: tzinfo) -> str:
     with suppress(ValueError):
         if parse_instant(day, zone) == at:
             return day
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return utc_text(at)
 
 
 def address(root: str, path: str, bar: TimeBar, params: Mapping[str, object]) -> str:

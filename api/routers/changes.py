@@ -42,7 +42,7 @@ class Following(Params):
 
     after: Annotated[
         str,
-        Field(max_length=100, description="`next` of the answer before, as it stands; blank: from the beginning"),
+        Field(max_length=100, description="`next` of the previous answer, unchanged; blank: from the beginning"),
     ] = ""
     wait: Annotated[
         float,
@@ -71,7 +71,7 @@ class Event(BaseModel):
 class Events(BaseModel):
     """What was recorded next."""
 
-    next: Annotated[str, Field(description="The cursor to go on with, as after=; it never expires")]
+    next: Annotated[str, Field(description="The cursor to continue with, as `after=`; it never expires")]
     results: list[Event]
 
 

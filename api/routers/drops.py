@@ -123,7 +123,7 @@ class Unlisted(BaseModel):
     """Entities of the scope of a snapshot that it does not list."""
 
     would_end: int
-    in_scope: Annotated[int, Field(description="Entities that exist just before")]
+    in_scope: Annotated[int, Field(description="Entities of the scope that exist just before")]
     first: Annotated[list[NamedEntity], Field(description="Of those that would end, by name")]
 
 
@@ -152,7 +152,8 @@ class DropOutcome(BaseModel):
     rows_late: int
     rows_superseded: int
     entities_ended: Annotated[
-        int, Field(description="Entities that a snapshot ends: this one, or by a repeat of a row one of its source")
+        int,
+        Field(description="Entities that ended by this snapshot, or by an earlier one that a repeat brought them into"),
     ]
     entity_versions_added: int
     detail_versions_added: int
@@ -181,7 +182,9 @@ class Drop(DropOutcome):
     bytes: int
     first_seen_at: Instant
     merged_at: Instant | None
-    profile: Annotated[str | None, Field(description="By which it was read; null: it has the standard form")]
+    profile: Annotated[
+        str | None, Field(description="The profile by which it was read; null: it has the standard form")
+    ]
     mode: Literal["delta", "snapshot"]
     scope: Annotated[str | None, Field(description="Of a snapshot")]
     snapshot_at: Annotated[Instant | None, Field(description="Of a snapshot: its instant")]

@@ -41,6 +41,7 @@ from api.wire.parameters import (
     instant_or_none,
     unknown,
 )
+from api.wire.previews import PREVIEWED
 from api.wire.schemas import DetailVersion, Entity, EntityPatch, EntityVersion, ListOf, NewEntity, Preview
 from api.wire.streams import as_array, as_csv, stream
 from crm_core.postgres.connection import Connection
@@ -92,7 +93,7 @@ async def list_entities(http: Request, call: Reader, params: Annotated[Search, Q
     "/entities",
     status_code=HTTPStatus.CREATED,
     response_model=Entity,
-    responses={**documented(409, 422), 200: {"model": Preview, "description": "With dry_run: what it would do"}},
+    responses=documented(409, 422) | PREVIEWED,
 )
 async def create_entity(
     http: Request,
@@ -136,10 +137,7 @@ async def patch_entity(
 @router.delete(
     "/entities/{uid}",
     status_code=HTTPStatus.NO_CONTENT,
-    responses={
-        **documented(404, 409, 412, 422),
-        200: {"model": Preview, "description": "With dry_run: what it would do"},
-    },
+    responses=documented(404, 409, 412, 422) | PREVIEWED,
 )
 async def delete_entity(
     http: Request,

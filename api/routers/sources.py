@@ -18,6 +18,7 @@ from api.routers.reference import CodeInPath
 from api.wire.one_entity import answer_state, deletion_of, make, request_of, require_no_body
 from api.wire.paging import JSON, Params
 from api.wire.parameters import Deletion, IfMatch, Instants, Key, Trial
+from api.wire.previews import PREVIEWED
 from api.wire.schemas import Entity, Instant, KeyedEntity, Preview, Source, Uid
 from crm_core.errors import ChangeRefused
 from crm_core.model import Reason as ReasonCode
@@ -73,7 +74,7 @@ class KeyName(BaseModel):
     is_linked: Annotated[
         bool, Field(description="It is not the entity of its own, which is derived from source and key")
     ]
-    links: Annotated[list[KeyLink], Field(description="The last first")]
+    links: Annotated[list[KeyLink], Field(description="The newest first")]
 
 
 @router.get("/sources/{source}/entities/{key:path}", response_model=Entity, responses=documented(404, 410))
@@ -115,10 +116,7 @@ async def put_entity_by_key(
 @router.delete(
     "/sources/{source}/entities/{key:path}",
     status_code=HTTPStatus.NO_CONTENT,
-    responses={
-        **documented(404, 409, 412, 422),
-        200: {"model": Preview, "description": "With dry_run: what it would do"},
-    },
+    responses=documented(404, 409, 412, 422) | PREVIEWED,
 )
 async def delete_entity_by_key(
     http: Request,

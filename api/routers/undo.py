@@ -22,7 +22,7 @@ from crm_core.timeline.undo import Kind, Retraction, Who
 from crm_core.values.hashing import normal_form
 
 router = APIRouter(prefix="/api/v1", tags=["undo"], route_class=FastRoute)
-BatchId = Annotated[int, Path(ge=1, le=(1 << 63) - 1, description="As the feed tells it")]
+BatchId = Annotated[int, Path(ge=1, le=(1 << 63) - 1, description="As in the feed")]
 
 
 class Undo(Params):
@@ -42,7 +42,7 @@ class Undone(BaseModel):
     batch_id: Annotated[int, Field(description="The batch that records it")]
     batches: Annotated[list[int], Field(description="The batches that were undone, or count again")]
     changes: Annotated[int, Field(description="Changes that were undone, or count again")]
-    repeats: Annotated[int, Field(description="Changes of other drops that said the same and now stand in their place")]
+    repeats: Annotated[int, Field(description="Changes of other drops that said the same and now count instead")]
     entities: Annotated[int, Field(description="Of which a version differs")]
     entity_versions_added: int
     entity_versions_removed: int

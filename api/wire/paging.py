@@ -52,8 +52,8 @@ class PageParams(Params):
         Field(
             max_length=1_000,
             pattern="^[A-Za-z0-9_-]*$",
-            description="Where to go on, as `next` says; blank: from the start. Deep pages are as fast as the first; "
-            "`count` is null",
+            description="Where to continue, as `next` says; blank: from the start. Deep pages are as fast as the "
+            "first; `count` is null",
         ),
     ] = None
     count: Annotated[Literal["exact", "none"], Field(description="none: do not count")] = "exact"

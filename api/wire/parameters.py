@@ -58,7 +58,10 @@ class Search(PageParams):
     source_key: Annotated[
         str | None,
         Field(
-            description="That key; without a source, of any", examples=["4711"], pattern=r"^[^\x00]*$", max_length=2_000
+            description="This key of a source; without `source`, of any source",
+            examples=["4711"],
+            pattern=r"^[^\x00]*$",
+            max_length=2_000,
         ),
     ] = None
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from datetime import UTC
 
 from fastapi import Response
 
 from api.wire.paging import JSON
+from api.wire.schemas import Preview
 from crm_core.timeline.preview import ChangePreview
+from crm_core.utc import utc_text
+
+PREVIEWED: dict[int | str, dict[str, object]] = {  # of calls that take dry_run, for OpenAPI
+    200: {"model": Preview, "description": "With dry_run: what it would do"}
+}
 
 
 def shown(preview: ChangePreview) -> Response:
@@ -22,7 +27,7 @@ def shown(preview: ChangePreview) -> Response:
         "dry_run": True,
         "entity_uid": str(preview.entity_uid),
         "outcome": preview.outcome,
-        "change_ts": preview.change_ts.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "change_ts": utc_text(preview.change_ts),
         "past_versions": preview.past_versions,
         "versions_added": preview.versions_added,
         "versions_changed": preview.versions_changed,

@@ -214,6 +214,9 @@ class Recorded(BaseModel):
     before: Then | None
     after: Then | None
     reason: Annotated[str | None, Field(description="Of an undo, a reinstatement or a link: why")] = None
+    undone: Annotated[
+        Source | None, Field(description="Of an undo or a reinstatement: the drop or request that was undone")
+    ] = None
     links: Annotated[list[LinkedKey] | None, Field(description="Keys that it gave to an entity, or took from it")] = (
         None
     )
@@ -280,7 +283,7 @@ class Preview(BaseModel):
     entity_uid: Uid
     outcome: Literal["created", "changed", "deleted"]
     change_ts: Annotated[Instant, Field(description="From when on the change would hold")]
-    past_versions: Annotated[int, Field(description="Versions that would not hold any more at an instant before now")]
+    past_versions: Annotated[int, Field(description="Versions that would no longer hold at some instant before now")]
     versions_added: int
     versions_changed: Annotated[int, Field(description="Versions that would end at another instant or say otherwise")]
     versions_removed: int

@@ -26,6 +26,7 @@ from crm_core.drops.ingest import ingest
 from crm_core.postgres.connection import Database
 from crm_core.reading import reads
 from crm_core.resources import statement
+from crm_core.utc import utc_text
 
 DIRTY_ROWS, SHARE_BAD = 5_000, 0.2
 VERSIONS = 10_000
@@ -83,10 +84,10 @@ def take_in(database: Database, folder: Path, name: str) -> Subjects:
 
 def pages_of(subjects: Subjects) -> Mapping[str, str]:
     """Return the address of each page that is measured, by what it is."""
-    middle, known = _instant(START + MONTH / 2), _instant(subjects.known_at)
-    uid, many, half = subjects.uid, subjects.many, _instant(START + 6 * MONTH)
-    week = f"from={_instant(START + 10 * DAY)}&to={_instant(START + 17 * DAY)}"
-    year = f"from={_instant(START - DAY)}&to={_instant(START + 12 * MONTH)}"
+    middle, known = utc_text(START + MONTH / 2), utc_text(subjects.known_at)
+    uid, many, half = subjects.uid, subjects.many, utc_text(START + 6 * MONTH)
+    week = f"from={utc_text(START + 10 * DAY)}&to={utc_text(START + 17 * DAY)}"
+    year = f"from={utc_text(START - DAY)}&to={utc_text(START + 12 * MONTH)}"
     first = "after=00000000-0000-0000-0000-000000000000"
     deep = "c0000000-0000-4000-8000-000000000000"
     return {
@@ -134,7 +135,7 @@ def pages_of(subjects: Subjects) -> Mapping[str, str]:
         "audit": "/audit",
         "audit, as known": f"/audit?known_at={known}",
         "audit, of an actor": "/audit?actor=nobody",
-        "audit, of a day": f"/audit?from={_instant(subjects.known_at - DAY)}&to={known}",
+        "audit, of a day": f"/audit?from={utc_text(subjects.known_at - DAY)}&to={known}",
         "audit, of a drop": f"/audit?drop={quote(subjects.late)}",
         "audit, upserts": "/audit?op=upsert",
         "audit, patches": "/audit?op=patch",
@@ -152,7 +153,7 @@ def pages_of(subjects: Subjects) -> Mapping[str, str]:
         "entity, new": "/entities/new",
         "many versions": f"/entities/{many}",
         "many versions, in the past": f"/entities/{many}?as_of={half}",
-        "many versions, a month": f"/entities/{many}?since={middle}&until={_instant(START + 3 * MONTH / 2)}",
+        "many versions, a month": f"/entities/{many}?since={middle}&until={utc_text(START + 3 * MONTH / 2)}",
         "many versions, deep": f"/entities/{many}?values=400&audit=400",
         "many versions, compared": f"/entities/{many}?from={middle}&to={half}",
         "many versions, as known": f"/entities/{many}?known_at={known}",
@@ -220,7 +221,3 @@ def _milliseconds(log: Path, request_ids: list[str]) -> list[float]:
         if took.keys() >= {*request_ids} or time.monotonic() > deadline:
             return [took[request_id] for request_id in request_ids]
         time.sleep(0.1)
-
-
-def _instant(at: datetime) -> str:
-    return at.isoformat().replace("+00:00", "Z")

@@ -15,6 +15,7 @@ import click
 from crm_core.cli.console import login, table_lines
 from crm_core.errors import AccountExists, NameRefused
 from crm_core.settings import Settings
+from crm_core.utc import utc_text
 from crm_core.values.text import json_line
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def list_(*, as_json: bool) -> None:
         found = tokens(connection)
     if as_json:
         for one in found:
-            instants = {name: _iso(value) for name, value in asdict(one).items() if isinstance(value, datetime)}
+            instants = {name: utc_text(value) for name, value in asdict(one).items() if isinstance(value, datetime)}
             click.echo(json_line({**asdict(one), **instants, "state": one.state(now)}))
     elif found:
         _show(found, now)
@@ -154,10 +155,6 @@ def _show(found: Sequence[Token], now: datetime) -> None:
 
 def _minute(instant: datetime | None) -> str:
     return "never" if instant is None else f"{instant.astimezone(UTC):%Y-%m-%d %H:%MZ}"
-
-
-def _iso(instant: datetime) -> str:
-    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _variable(what: str) -> str:

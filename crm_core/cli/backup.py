@@ -10,6 +10,7 @@ import click
 
 from crm_core.cli.console import drop_progress, mark, say_warning, shown_path
 from crm_core.settings import Settings
+from crm_core.utc import utc_text
 from crm_core.values.text import one_line
 
 if TYPE_CHECKING:
@@ -83,8 +84,7 @@ def _described(manifest: Manifest) -> str:
     from rich.filesize import decimal
 
     rows = sum(manifest.rows.values())
-    taken_at = manifest.taken_at.isoformat().replace("+00:00", "Z")
     return (
-        f"everything recorded up to {taken_at}, {rows:,} rows in {len(manifest.rows)} tables, "
+        f"everything recorded up to {utc_text(manifest.taken_at)}, {rows:,} rows in {len(manifest.rows)} tables, "
         f"revision {manifest.revision}, {decimal(manifest.size)}"
     )

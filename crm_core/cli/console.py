@@ -31,6 +31,27 @@ IN_BYTES = ("downloading", "reading", "dumping", "restoring")  # phases; the oth
 ACTOR_LENGTH = 100  # characters of a name in the audit
 
 
+class DropPath(click.ParamType["Path | CloudPath"]):
+    """The path of a file of this machine, or an address in the cloud."""
+
+    name = "file"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Path | CloudPath:
+        """Return the path; fail for an address without a bucket."""
+        try:
+            return CloudPath.parse(value) or Path(value)
+        except ValueError:
+            self.fail(
+                f"{value!r} is not an address in the cloud; write s3://bucket/file or gs://bucket/file", param, ctx
+            )
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[click.shell_completion.CompletionItem]:
+        """Return what a shell completes a path with."""
+        return click.Path().shell_complete(ctx, param, incomplete)
+
+
 def counts(report: MergeReport) -> str:
     """Return what a drop did, as a line to print under HEADING."""
     versions = report.entity_versions_added + report.detail_versions_added

@@ -16,6 +16,7 @@ import click
 from crm_core.cli.console import (
     HEADING,
     REJECT_HEADING,
+    DropPath,
     actor,
     counts,
     difference_line,
@@ -27,35 +28,17 @@ from crm_core.cli.console import (
 )
 from crm_core.cli.database import how_to_load_types
 from crm_core.cli.profile import profile_of
-from crm_core.model import CloudPath, MergeReport
+from crm_core.model import MergeReport
 from crm_core.settings import Settings
 from crm_core.values.text import json_line, one_line
 
 if TYPE_CHECKING:
     from crm_core.drops.ingest import Options, Progress
     from crm_core.drops.snapshots import SnapshotOptions
+    from crm_core.model import CloudPath
     from crm_core.postgres.connection import Connection, Database
 
 REJECTS_SHOWN = 1_000  # on a terminal; all of them go to a file
-
-
-class DropPath(click.ParamType["Path | CloudPath"]):
-    """The path of a file of this machine, or an address in the cloud."""
-
-    name = "file"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Path | CloudPath:
-        """Return the path; fail for an address without a bucket."""
-        try:
-            return CloudPath.parse(value) or Path(value)
-        except ValueError:
-            self.fail(f"{value!r} is no address in the cloud; write s3://bucket/file or gs://bucket/file", param, ctx)
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[click.shell_completion.CompletionItem]:
-        """Return what a shell completes a path with."""
-        return click.Path().shell_complete(ctx, param, incomplete)
 
 
 @click.command(epilog="Example: crm ingest data/sample_ingest.csv")
@@ -300,11 +283,14 @@ def _knows_types(database: Database) -> bool:
         return bool(reference_types(connection).entity_types)
 
 
-def only_drop(connection: Connection, name: str) -> str:
-    """Return the SHA-256 of the one drop that a file, its name or digits mean; raise UnknownDrop, BadParameter."""
+def only_drop(connection: Connection, name: str, *, prefer: Sequence[str] = ()) -> str:
+    """Return the SHA-256 of the one drop that a file, its name or digits mean; raise UnknownDrop, BadParameter.
+
+    Of several, it is the one with a status of `prefer`; an earlier status goes before a later one.
+    """
     from crm_core.report.numbers import find_drops
 
-    found = find_drops(connection, name)
+    found = find_drops(connection, name, prefer=prefer)
     if len(found) > 1:
         digits = ", ".join(sha256[:12] for sha256 in found)
         message = f"{len(found)} drops are named {name!r}; name one by its SHA-256: {digits}"

@@ -20,7 +20,8 @@ from crm_core.values.text import json_line
 def approve(drop: str, *, decline: bool, reason: str | None, as_json: bool) -> None:
     """Let a held snapshot in, whatever it ends.
 
-    DROP is the file, its name, or the first six or more digits of its SHA-256. A snapshot is held if it would end more
+    DROP is the file, its name, or the first six or more digits of its SHA-256; of several drops of one name it is the
+    one that waits. A snapshot is held if it would end more
     than CRM_SNAPSHOT_LIMIT of its scope, or has no rows; its bytes are kept, so the file is not needed here. A drop
     that was declined can still be approved.
     """
@@ -34,7 +35,7 @@ def approve(drop: str, *, decline: bool, reason: str | None, as_json: bool) -> N
     settings = Settings.from_environment()
     who = Who(actor(settings.actor), (reason or "").strip())
     with open_migrated(settings) as database, database.connect(autocommit=True) as connection:
-        sha256 = only_drop(connection, drop)
+        sha256 = only_drop(connection, drop, prefer=("held",) if decline else ("held", "declined"))
         if decline:
             held.decline(connection, sha256, who)
             if as_json:

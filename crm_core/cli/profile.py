@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
 
-from crm_core.cli.console import REJECT_HEADING, reject_lines, say_warning, shown_path, table_lines
+from crm_core.cli.console import REJECT_HEADING, DropPath, reject_lines, say_warning, shown_path, table_lines
 from crm_core.settings import Settings
+from crm_core.utc import utc_text
 from crm_core.values.text import one_line
 
 if TYPE_CHECKING:
-    from crm_core.model import ReferenceTypes
+    from crm_core.model import CloudPath, ReferenceTypes
     from crm_core.profiles.profile import Profile
     from crm_core.rows.reader import Form
     from crm_core.rows.trial import Trial, TriedRow
@@ -68,13 +72,14 @@ def show(name: str) -> None:
 
 @profile.command(epilog="Example: crm profile check erp erp_2024-01-31.csv")
 @click.argument("name")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=DropPath())
 @click.option("--rows", default=10, show_default=True, type=click.IntRange(1, 1_000), help="How many rows to show.")
-def check(name: str, file: Path, rows: int) -> None:
+def check(name: str, file: Path | CloudPath, rows: int) -> None:
     """Show what the rows of a file become by a profile.
 
-    Nothing is recorded. NAME is a profile, or the path of one. The exit status is 1 if the file is refused or one
-    of its rows is bad.
+    Nothing is recorded. NAME is a profile, or the path of one; FILE may also be in the cloud, as s3://bucket/file. Each
+    row is looked at by itself: what the database knows of its entity, and of its keys, is compared by
+    `crm ingest --dry-run --profile NAME FILE`. The exit status is 1 if the file is refused or one of its rows is bad.
     """
     from crm_core.postgres.connection import open_migrated
     from crm_core.reference import reference_types
@@ -84,20 +89,25 @@ def check(name: str, file: Path, rows: int) -> None:
     chosen = profile_of(settings, name)
     with open_migrated(settings) as database, database.connect() as connection:
         types = reference_types(connection)
-    trial = try_file(file, _form(chosen, settings, types), types, datetime.now(UTC), shown=rows)
+    with _on_this_machine(file, settings.home) as path:
+        trial = try_file(path, _form(chosen, settings, types), types, datetime.now(UTC), shown=rows)
     _show(trial)
+    if chosen.keys or {"entity_uid", "source_key"} <= chosen.columns.keys():
+        dry_run = f"crm ingest --dry-run --profile {shlex.quote(name)} {shlex.quote(str(file))}"
+        click.echo(f"Whether the database knows its keys for other entities is shown by: {one_line(dry_run)}", err=True)
     if trial.rows_rejected:
         sys.exit(1)
 
 
 @profile.command(epilog="Example: crm profile infer erp_2024-01-31.csv --write erp")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=DropPath())
 @click.option("--write", "name", metavar="NAME", help="Save the proposal as the profile of this name.")
 @click.option("--rows", default=5, show_default=True, type=click.IntRange(1, 1_000), help="How many rows to show.")
-def infer(file: Path, name: str | None, rows: int) -> None:
+def infer(file: Path | CloudPath, name: str | None, rows: int) -> None:
     """Propose a profile for a file.
 
-    It also shows what the first rows become by the proposal. The proposal goes to standard output and everything
+    FILE may also be in the cloud, as s3://bucket/file. It also shows what the first rows become by the proposal. The
+    proposal goes to standard output and everything
     else to standard error, so that it can be redirected to a file.
     """
     from crm_core.errors import DropRefused, ProfileRefused
@@ -113,19 +123,22 @@ def infer(file: Path, name: str | None, rows: int) -> None:
         types = reference_types(connection)
     codes = [kind.code for kind in types.detail_types if kind.is_active]
     source = name or source_of(file)
-    proposal = propose(file, source, codes, [known.code for known in types.sources if known.is_active])
-    if name is not None:
-        click.echo(f"The profile is in {shown_path(store.save(settings.profile_dir, name, proposal.text))}", err=True)
-    else:
-        click.echo(proposal.text, nl=False)
-    for note in proposal.notes:
-        say_warning(note)
-    try:
-        found = read_profile(source, proposal.text, "the proposal")
-        form, now = _form(found, settings, types), datetime.now(UTC)
-        _show(try_file(file, form, types, now, shown=rows, all_rows=False), is_first=True)
-    except (DropRefused, ProfileRefused) as refusal:
-        say_warning(f"complete the proposal, then check it: {refusal}")
+    with _on_this_machine(file, settings.home) as path:
+        proposal = propose(path, source, codes, [known.code for known in types.sources if known.is_active])
+        if name is not None:
+            saved = store.save(settings.profile_dir, name, proposal.text)
+            click.echo(f"The profile is in {shown_path(saved)}", err=True)
+        else:
+            click.echo(proposal.text, nl=False)
+        for note in proposal.notes:
+            say_warning(note)
+        try:
+            found = read_profile(source, proposal.text, "the proposal")
+            form, now = _form(found, settings, types), datetime.now(UTC)
+            _show(try_file(path, form, types, now, shown=rows, all_rows=False), is_first=True)
+        except (DropRefused, ProfileRefused) as refusal:
+            said = str(refusal).replace(str(path), str(file))
+            say_warning(f"complete the proposal, then check it: {said}")
 
 
 def profile_of(settings: Settings, name: str) -> Profile:
@@ -138,9 +151,28 @@ def profile_of(settings: Settings, name: str) -> Profile:
     return store.load(settings.profile_dir, name)
 
 
-def source_of(file: Path) -> str:
+@contextmanager
+def _on_this_machine(file: Path | CloudPath, home: Path) -> Iterator[Path]:
+    """Yield the path of a file, or of a copy under its name if it is in the cloud; a refusal names the file itself."""
+    from crm_core.errors import DropRefused
+    from crm_core.formats.cloud import copied
+
+    if isinstance(file, Path):
+        yield file
+        return
+    with copied(file, home) as copy, TemporaryDirectory(dir=home) as folder:
+        path = Path(folder) / file.name
+        path.symlink_to(copy)
+        try:
+            yield path
+        except DropRefused as refusal:
+            raise type(refusal)(file.address, refusal.fault, refusal.line) from refusal
+
+
+def source_of(file: Path | CloudPath) -> str:
     """Return a code for the system that a file comes from: the letters that its name begins with."""
-    letters = "".join(char if char.isascii() and char.isalnum() else " " for char in file.stem.lower()).split()
+    stem = Path(file.name).stem.lower()
+    letters = "".join(char if char.isascii() and char.isalnum() else " " for char in stem).split()
     return letters[0] if letters and letters[0].isalpha() else "source"
 
 
@@ -170,7 +202,7 @@ def _show(trial: Trial, *, is_first: bool = False) -> None:
 
 def _cells(row: TriedRow, codes: Sequence[str]) -> tuple[str, ...]:
     details = {code: "(ends)" if value is None else value for code, value in row.details}
-    at = row.change_ts.isoformat(timespec="seconds").replace("+00:00", "Z")
+    at = utc_text(row.change_ts, timespec="seconds")
     cells = (f"{row.line}", f"{row.entity_uid[:8]}…", row.op, at, row.display_name or "", row.entity_type or "")
     return (*cells, *(_short(details.get(code, "")) for code in codes))
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 def undo(drop: str | None, *, batch: int | None, reason: str, reinstate: bool, dry_run: bool, as_json: bool) -> None:
     """Undo a drop, however long ago it was merged.
 
-    DROP is the file, its name, or the first six or more digits of its SHA-256. Afterwards everything is as if the drop
+    DROP is the file, its name, or the first six or more digits of its SHA-256; of several drops of one name it is the
+    one that is merged, or with --reinstate undone. Afterwards everything is as if the drop
     had not come, whatever came before or after it: what it changed, created and deleted is taken back. What other drops
     said too stays. The ledger keeps what the drop said, and who undid it, when and why; a read with a known_at before
     the undo answers as it did. The same file can be ingested again, or the undo taken back with --reinstate.
@@ -48,7 +49,8 @@ def undo(drop: str | None, *, batch: int | None, reason: str, reinstate: bool, d
             done = undo_batch(connection, batch, kind, who, dry_run=dry_run)
         else:
             assert drop is not None
-            done = undo_drop(connection, only_drop(connection, drop), kind, who, dry_run=dry_run)
+            sha256 = only_drop(connection, drop, prefer=("undone" if reinstate else "merged",))
+            done = undo_drop(connection, sha256, kind, who, dry_run=dry_run)
     if as_json:
         click.echo(json_line(done.as_json() | {"dry_run": dry_run}))
         return

@@ -17,8 +17,9 @@ from crm_core.profiles.mapping import instant_of
 from crm_core.profiles.profile import Profile
 from crm_core.resources import statement
 from crm_core.timeline.merge import Scope
+from crm_core.utc import utc_text
 from crm_core.values.hashing import code_key
-from crm_core.values.instants import CLOCK_SKEW, parse_instant, utc_text
+from crm_core.values.instants import CLOCK_SKEW, parse_instant
 
 LIMIT = 0.05  # the share of its scope that a snapshot may end, unless a setting says otherwise
 PART_BYTES = 1 << 20  # of a held drop, in a row of the database
@@ -44,9 +45,9 @@ class Approval:
 
 
 def snapshot_of(profile: Profile | None, path: Path, name: str, time_zone: tzinfo) -> SnapshotOptions | None:
-    """Return the snapshot that a file is by its profile, perhaps of the instant in its name; None if it is none.
+    """Return the snapshot that a file is by its profile, perhaps of the instant in its name; None if it is not one.
 
-    A file of corrected rejects is none. Raises DropRefused if there is no such instant.
+    A file of corrected rejects is not one. Raises DropRefused if there is no such instant.
     """
     if profile is None or profile.mode == "delta" or is_of_rejects(path):
         return None
@@ -77,7 +78,9 @@ def scope_of(text: str, types: ReferenceTypes) -> Scope:
     if not kinds:
         fault = f"a snapshot needs a scope of entity types, separated by commas, or source=CODE; {choose}"
         raise SnapshotRefused(fault)
-    fault = "; ".join(f"{code!r} in the scope is no entity type, {choose}" for code, kind in kinds.items() if not kind)
+    fault = "; ".join(
+        f"{code!r} in the scope is not an entity type, {choose}" for code, kind in kinds.items() if not kind
+    )
     if fault:
         raise SnapshotRefused(fault)
     ids = {kind.code: kind.entity_type_id for found in kinds.values() for kind in found}
@@ -93,7 +96,7 @@ def _of_source(text: str, parts: Sequence[str], types: ReferenceTypes) -> Scope:
         if code_key(source.code) == code_key(code):
             return Scope(f"{BY_SOURCE}{source.code}", source_id=source.source_id)
     known = ", ".join(source.code for source in types.sources) or "none is loaded"
-    fault = f"{code!r} in the scope is no source; choose from: {known}"
+    fault = f"{code!r} in the scope is not a source; choose from: {known}"
     raise SnapshotRefused(fault)
 
 
@@ -105,7 +108,7 @@ def require_past(at: datetime, now: datetime) -> None:
 
 
 def why_held(unlisted: Unlisted, rows: int, limit: float) -> str | None:
-    """Return why a snapshot with so many rows waits for somebody to decide; None if it may go in."""
+    """Return why a snapshot with this number of rows waits for somebody to decide; None if it may go in."""
     if not rows:
         return f"the file has no rows, and {would_end(unlisted)}"
     if unlisted.would_end > limit * unlisted.in_scope:

@@ -53,8 +53,8 @@ class RawChunk:
         return [raw_of(self._record_at(int(starts[line - self.first_line])), line) for line in lines]
 
     def marked(self) -> RawChunk:
-        """Return the chunk of a text from another encoding: what is written of it has the mark of UTF-8."""
-        return replace(self, header=MARK + self.header.removeprefix(MARK))
+        """Return the chunk with the mark of UTF-8 in its header, by which a spreadsheet knows a file of rejects."""
+        return replace(self, header=MARK + self.header.removeprefix(MARK)) if self.header else self
 
     def _record_at(self, start: int) -> bytes:
         return record_at(self.block, start, self.separator)

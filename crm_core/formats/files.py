@@ -164,13 +164,13 @@ class Transcoded:
         return block
 
 
-def in_utf_8(stream: Stream, encoding: str) -> tuple[Stream, bool]:
-    """Return a text in UTF-8, and whether it was in another encoding; one that begins with UTF-8's mark was not."""
+def in_utf_8(stream: Stream, encoding: str) -> Stream:
+    """Return a text of an encoding in UTF-8; one that begins with UTF-8's mark is in UTF-8 already."""
     start = stream.read(len(UTF_8_MARK))
     stream = Rejoined(start, stream)
     if start == UTF_8_MARK or codecs.lookup(encoding).name == "utf-8":
-        return stream, False
-    return Transcoded(stream, encoding), True
+        return stream
+    return Transcoded(stream, encoding)
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:

@@ -58,7 +58,7 @@ def _text(
     source: Source, stream: Stream, naming: Naming, layout: Layout, block_bytes: int, record_bytes: int
 ) -> Iterator[RawChunk]:
     path, tell = source.path, source.file.tell
-    stream, was_other = in_utf_8(stream, layout.encoding)
+    stream = in_utf_8(stream, layout.encoding)
     start = stream.read(HEADER_BYTES)
     stream = Rejoined(start, stream)
     kind = text_kind(path, start)
@@ -69,7 +69,7 @@ def _text(
     header = _header(path, start, layout)
     columns = distinct(naming.columns(header.names if header else (), header))
     assert header is not None, "a file without a header is refused"
-    for chunk in read_rows(
+    yield from read_rows(
         stream,
         header,
         columns,
@@ -77,8 +77,7 @@ def _text(
         block_bytes=block_bytes,
         record_bytes=record_bytes,
         tell=tell,
-    ):
-        yield chunk.marked() if was_other else chunk
+    )
 
 
 def _header(path: Path, start: bytes, layout: Layout) -> Header | None:

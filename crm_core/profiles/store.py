@@ -35,7 +35,7 @@ def load(folder: Path, name: str) -> Profile:
 
 
 def save(folder: Path, name: str, text: str) -> Path:
-    """Write a new profile and return its path; raise ProfileRefused if it is none, or there is one of that name."""
+    """Write a new profile and return its path; raise ProfileRefused if it is not one, or the name is taken."""
     path = folder / f"{name}.toml"
     if not NAME.fullmatch(name):
         raise ProfileRefused(str(path), NAMES)

@@ -63,7 +63,7 @@ def read_profile(name: str, text: str, file: str) -> Profile:
 
 
 def as_changes(text: str) -> str:
-    """Return a profile without `mode` and `scope`: some rows of a snapshot, such as corrected ones, are none."""
+    """Return a profile without `mode` and `scope`: a part of the rows of a snapshot, corrected, is not a snapshot."""
     top = re.split(r"(?m)^(?=\[)", text, maxsplit=1)[0]
     return re.sub(r"(?ms)^(?:mode\s*=[^\n]*|scope\s*=\s*(?:\[.*?\])?[^\n]*)\n?", "", top) + text[len(top) :]
 
@@ -148,7 +148,8 @@ class _Reader:
         encoding = self._text(self.given, ("encoding",)) or "utf-8"
         if not is_encoding(encoding):
             raise self.refuse(
-                ("encoding",), f"is {encoding!r}, which is no known encoding; such as utf-8, cp1252, utf-16"
+                ("encoding",),
+                f"is {encoding!r}, which is not a known encoding; use one such as utf-8, cp1252 or utf-16",
             )
         separator = self._text(self.given, ("separator",)) or ","
         separator = _SEPARATORS.get(separator, separator)
@@ -233,7 +234,7 @@ class _Reader:
     def _table(self, name: str) -> dict[str, object]:
         table = self.given.get(name, {})
         if not isinstance(table, dict):
-            raise self.refuse((name,), f"is no table; write [{name}] on a line of its own")
+            raise self.refuse((name,), f"is not a table; write [{name}] on a line of its own")
         return table
 
     def _map(self, given: Mapping[str, object], key: Key) -> Mapping[str, str] | None:
@@ -241,7 +242,7 @@ class _Reader:
         if table is None:
             return None
         if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
-            raise self.refuse(key, 'is no map of texts; such as { P = "PERSON", "*" = "INSTITUTION" }')
+            raise self.refuse(key, 'is not a map of texts; write one such as { P = "PERSON", "*" = "INSTITUTION" }')
         return table
 
     def _text(self, given: Mapping[str, object], key: Key) -> str | None:
@@ -254,7 +255,7 @@ class _Reader:
         value = self.given.get(key[-1], [])
         texts = [value] if isinstance(value, str) else value
         if not isinstance(texts, list) or not all(isinstance(each, str) for each in texts):
-            raise self.refuse(key, 'is no list of texts; such as ["a", "b"]')
+            raise self.refuse(key, 'is not a list of texts; write one such as ["a", "b"]')
         return texts
 
     def _flag(self, given: Mapping[str, object], key: Key) -> bool:

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -28,6 +28,7 @@ from crm_core.model import Reason, Reject, RowCounts
 from crm_core.postgres.connection import Connection
 from crm_core.reference import reference_types
 from crm_core.resources import statement
+from crm_core.utc import utc_text
 
 SUPERSEDED_NAMED = 10  # of each drop
 REJECTS_NAMED = 10  # of each drop
@@ -232,17 +233,19 @@ def books(connection: Connection) -> Books:
         return Books(cursor.rowcount == 0, cursor.rowcount, examples)
 
 
-def find_drops(connection: Connection, name: str) -> Sequence[str]:
+def find_drops(connection: Connection, name: str, *, prefer: Sequence[str] = ()) -> Sequence[str]:
     """Return the SHA-256 of the drops meant by a file, by a name, or by six or more digits of the SHA-256.
 
-    Raises UnknownDrop if no such drop was ever received.
+    Of several, only those with the first status of `prefer` that one of them has, if there is any. Raises UnknownDrop
+    if no such drop was ever received.
     """
     file = Path(name)
     values = {"name": fingerprint(file) if file.is_file() else os.fsencode(name).decode(errors="replace")}
-    found = [sha256 for (sha256,) in connection.execute(statement("report/find_drop"), values)]
+    found: dict[str, str] = dict(connection.execute(statement("report/find_drop"), values).fetchall())
     if not found:
         raise UnknownDrop(name)
-    return found
+    preferred = ([sha256 for sha256, its in found.items() if its == status] for status in prefer)
+    return next(filter(None, preferred), [*found])
 
 
 def as_json(report: Report) -> str:
@@ -361,4 +364,4 @@ def _by_drop(
 
 
 def _plain(value: object) -> str:
-    return value.astimezone(UTC).isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else str(value)
+    return utc_text(value) if isinstance(value, datetime) else str(value)

@@ -78,13 +78,13 @@ def read_drop(
             yield _completed(chunk)
         return
     if unknown := profile.keys.keys() - {code.lower() for code in form.sources}:
-        raise DropRefused(
-            path, f"has a profile with keys of {', '.join(sorted(unknown))}, which is no source that is known"
-        )
+        named = ", ".join(sorted(unknown))
+        fault = f"has a profile with keys of {named}, which is not a known source; add it, or correct the profile"
+        raise DropRefused(path, fault)
     instant = instant_of(profile, path, form.file_name or path.name)
     naming, layout = ProfileNaming(path, profile), profile.layout
     for chunk in read_file(path, naming, layout, sha256=sha256, block_bytes=block_bytes, record_bytes=record_bytes):
-        yield _completed(mapped(profile, chunk, form.zone, instant))
+        yield _completed(mapped(profile, chunk.marked(), form.zone, instant))
 
 
 def _completed(chunk: RawChunk) -> RawChunk:

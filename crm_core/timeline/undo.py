@@ -21,7 +21,7 @@ from crm_core.postgres.connection import Connection
 from crm_core.reading.reads import snapshot
 from crm_core.resources import statement
 from crm_core.timeline.merge import staging, staging_snapshot
-from crm_core.values.instants import utc_text
+from crm_core.utc import utc_text
 
 Kind = Retracting
 Values = dict[str, str | int | bool | datetime | list[int] | None]

@@ -43,11 +43,6 @@ def parse_instant(text: str, time_zone: tzinfo) -> datetime:
         raise ValueError(fault) from error
 
 
-def utc_text(instant: datetime) -> str:
-    """Return an aware instant as answers write it: 2024-01-31T08:00:00Z."""
-    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
 def instants(texts: pl.Series, time_zone: tzinfo) -> pl.Series:
     """Return `parse_instant` of each String, as Datetime(us, UTC); null for null and where it raises."""
 

@@ -33,7 +33,7 @@ from (
         select ',"approval":' || row_to_json(a)::text as member from (select sent_by, reason from approval where batch_id = b.batch_id) a
     ) approved on true
     union all
-    select (select left(row_to_json(recorded)::text, -1) || coalesce(approved.member, '') || '}'
+    select (select left(row_to_json(recorded)::text, -1) || coalesce(undone.member, '') || coalesce(approved.member, '') || '}'
             from (select page.entity_uid, utc(page.change_ts) as change_ts, utc(b.recorded_at) as recorded_at,
                          case b.source when 'drop' then 'snapshot' else b.source end as op, b.actor,
                          origin_document(b.source, b.drop_sha256, f.file_name, 0, b.request_id) as source,
@@ -48,6 +48,14 @@ from (
     left join lateral (
         select ',"approval":' || row_to_json(a)::text as member from (select sent_by, reason from approval where batch_id = b.batch_id) a
     ) approved on true
+    left join lateral (  -- the drop or request that was undone or reinstated: all batches of a retraction are of one
+        select ',"undone":' || origin_document(o.source, o.drop_sha256, g.file_name, 0, o.request_id)::text as member
+        from retraction r
+        join batch o on o.batch_id = r.of_batch_id
+        left join drop_file g on g.sha256 = o.drop_sha256
+        where r.batch_id = b.batch_id
+        limit 1
+    ) undone on true
     where page.row_no = 0
 ) entry
 order by place

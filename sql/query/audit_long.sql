@@ -1,4 +1,4 @@
--- Which of some entities have more than so many changes: only of these is it worth finding where the walk of an audit can start.
+-- Which of some entities have more changes than `most`: only of these is it worth finding where the walk of an audit can start.
 -- In: entity_uids, most. Out: entity_uid.
 select entity_uid
 from ledger

@@ -1,5 +1,5 @@
--- The entity that many entities ahead, in order of entity_uid.
--- In: after_uid (null: from the start), entities. Out: entity_uid; nothing if there are not so many.
+-- The entity that comes `entities` entities later in the order of entity_uid.
+-- In: after_uid (null: from the start), entities. Out: entity_uid; nothing if there are fewer.
 select distinct entity_uid
 from entity
 where %(after_uid)s::uuid is null or entity_uid > %(after_uid)s

@@ -13,7 +13,7 @@ ADA = "0b9f8a52-6c3e-4f0d-9a77-2d4e5c6b7a01"
 
 def dropped(client: httpx.Client, name: str) -> str:
     content = f"entity_uid,display_name,entity_type,details,change_ts\n{ADA},{name},PERSON,[],2024-01-01\n"
-    answer = client.post(f"{V1}/drops", content=content, headers={"Content-Type": "text/csv"})
+    answer = client.post(f"{V1}/drops?file_name=ada.csv", content=content, headers={"Content-Type": "text/csv"})
     assert answer.status_code == 201, answer.text
     return str(answer.json()["sha256"])
 
@@ -45,6 +45,8 @@ def test_a_drop_is_previewed_undone_and_reinstated(client: httpx.Client) -> None
     assert [(entry["op"], entry.get("reason")) for entry in audit] == [
         ("upsert", None), ("undo", "wrong"), ("reinstate", "wrong"),
     ]  # fmt: skip
+    drop = {"kind": "drop", "sha256": sha256, "file_name": "ada.csv", "line": None}
+    assert [entry.get("undone") for entry in audit] == [None, drop, drop]
 
 
 def test_the_feed_tells_of_undos(client: httpx.Client) -> None:
@@ -65,6 +67,9 @@ def test_a_request_is_undone_by_its_batch(client: httpx.Client) -> None:
     (event,) = client.get(f"{V1}/changes", params={"after": after}).json()["results"]
     undone(client, f"batches/{event['batch_id']}")
     assert client.get(f"{ENTITIES}/{uid}").json()["display_name"] == "Before"
+    _, patch, undo = client.get(f"{ENTITIES}/{uid}/audit").json()["results"]
+    assert patch["source"]["request_id"]
+    assert undo["undone"] == patch["source"]
     undone(client, f"batches/{event['batch_id']}", reinstate="true")
     assert client.get(f"{ENTITIES}/{uid}").json()["display_name"] == "After"
 

@@ -62,3 +62,24 @@ def test_what_cannot_be_read_is_refused_and_does_not_stop_the_others(run: Run, b
     assert "/proc/" not in result.output
     wrong = run("ingest", "s3:/crm/a.csv")
     assert (wrong.exit_code, "write s3://bucket/file or gs://bucket/file" in wrong.output) == (2, True)
+
+
+def test_a_profile_is_proposed_from_a_file_in_the_cloud_and_checked_with_it(
+    run: Run, bucket: Bucket, tmp_path: Path
+) -> None:
+    content = b"Name;Kind;E-Mail\nAda;person;ada@x.org\nBo;person;bo@x.org\n"
+    bucket.put("in/erp_2024-01-31.csv", content)
+    proposed = run("profile", "infer", "s3://crm/in/erp_2024-01-31.csv", "--write", "erp")
+    assert proposed.exit_code == 0, proposed.output
+    assert "ada@x.org" in proposed.stderr
+    (tmp_path / "erp_2024-01-31.csv").write_bytes(content)
+    here = run("profile", "infer", "erp_2024-01-31.csv")
+    assert run("profile", "show", "erp").stdout == here.stdout, "the name of the file says the same"
+    checked = run("profile", "check", "erp", "s3://crm/in/erp_2024-01-31.csv")
+    assert (checked.exit_code, "rows: 2 read, 2 good, 0 bad" in checked.stdout) == (0, True), checked.output
+    bucket.put("in/empty_2024-01-31.csv", b"")
+    refused = run("profile", "check", "erp", "s3://crm/in/empty_2024-01-31.csv")
+    assert (refused.exit_code, "s3://crm/in/empty_2024-01-31.csv: is empty" in refused.stderr) == (1, True), (
+        refused.output
+    )
+    assert [entry for entry in (tmp_path / "home").iterdir() if entry.name != "postgres"] == []

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from commands import Run, rows_of
+from commands import FIXTURES, Run, rows_of
 
 from crm_core.postgres.connection import Database
 from crm_core.profiles.toml import read_profile
@@ -128,6 +128,32 @@ def test_infer_writes_the_profile_that_check_and_ingest_take(
     again = run("profile", "infer", erp, "--write", "erp")
     assert again.exit_code == 1
     assert "erp.toml: exists; choose another name, or edit it" in again.stderr
+
+
+def test_check_says_how_the_keys_of_rows_are_compared_with_the_database(run: Run, tmp_path: Path) -> None:
+    assert run("loaddata", *FIXTURES).exit_code == 0
+    (tmp_path / "profiles").mkdir()
+    profile = PROFILE.partition('encoding = "cp1252"')[2].replace("[details]", '[keys]\npartner = "{PLZ}"\n\n[details]')
+    text = f'encoding = "cp1252"{profile}'.replace("[columns]", '[columns]\nsource = "erp"\nsource_key = "{Name}"')
+    (tmp_path / "profiles" / "erp.toml").write_text(text)
+    (tmp_path / "erp.csv").write_bytes(ERP)
+    checked = run("profile", "check", "erp", "erp.csv")
+    assert "crm ingest --dry-run --profile erp erp.csv" in checked.stderr
+    (tmp_path / "profiles" / "plain.toml").write_text(PROFILE)
+    assert "--dry-run" not in run("profile", "check", "plain", "erp.csv").stderr
+
+
+def test_rejects_of_a_file_in_utf_8_begin_with_its_mark_so_that_a_spreadsheet_reads_them(
+    run: Run, erp: Path, profiles: Path
+) -> None:
+    (profiles / "erp.toml").write_text(PROFILE.replace("cp1252", "utf-8"))
+    erp.write_text(ERP.decode("cp1252"))
+    run("ingest", "--profile", "erp", erp)
+    rejects = run("rejects", erp.name).stdout_bytes
+    assert rejects.decode().startswith("\ufeffreject_line;reject_reasons;Name;Art;E-Mail;Straße;")
+    erp.write_bytes(rejects.replace(b"_name;;P", "_name;Åsa;P".encode()))
+    again = json.loads(run("ingest", "--json", "--profile", "erp", erp).stdout)
+    assert (again["rows_accepted"], again["rows_rejected"]) == (1, 0)
 
 
 def test_profiles_are_listed_with_what_they_are_for(run: Run, profiles: Path) -> None:

@@ -46,6 +46,17 @@ def test_a_held_snapshot_goes_in_when_it_is_approved(run: Run, held: Path) -> No
     assert run("check").exit_code == 0
 
 
+def test_a_name_means_the_one_drop_of_that_name_that_waits(run: Run, held: Path) -> None:
+    assert run("ingest", a_drop(held, anna("Annabel"))).exit_code == 0  # another file under the same name
+    held.unlink()  # a file that is there means itself
+    assert run("approve", "today.csv", "--decline", "--reason", "half a file").exit_code == 0
+    again = run("approve", "today.csv", "--decline", "--reason", "half a file")
+    assert (again.exit_code, "2 drops are named 'today.csv'" in again.stderr) == (2, True), "none of them is held"
+    done = run("approve", "today.csv")
+    assert "ended: 1 of 2" in done.stdout, "the one that was declined"
+    assert run("approve", "today.csv").exit_code == 2
+
+
 def test_a_declined_snapshot_says_so_when_it_comes_again(run: Run, held: Path) -> None:
     assert run("approve", held, "--decline").exit_code == 2
     assert run("approve", held, "--decline", "--reason", "half a file").exit_code == 0
@@ -72,7 +83,10 @@ def test_a_scope_is_a_source_too(run: Run, tmp_path: Path) -> None:
     found = run("ingest", tmp_path / "today.csv", *of, "source=ERP")
     assert "held, and nothing was changed: 1 of 2 entities would end (Erp 2)" in found.stderr
     assert "ended: 1 of 2" in run("approve", "today.csv").stdout
-    for scope, said in (("source=crm", "'crm' in the scope is no source"), ("source=erp,PERSON", "a source and more")):
+    for scope, said in (
+        ("source=crm", "'crm' in the scope is not a source"),
+        ("source=erp,PERSON", "a source and more"),
+    ):
         found = run("ingest", tmp_path / "today.csv", *of, scope)
         assert (found.exit_code, said in " ".join(found.stderr.split())) == (2, True)
 

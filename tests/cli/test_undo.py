@@ -28,3 +28,15 @@ def test_a_drop_is_undone_reinstated_and_ingested_again(run: Run, tmp_path: Path
     assert run("check").exit_code == 0
     assert run("undo", "--reason", "x").exit_code == run("undo", drop).exit_code == 2
     assert run("undo", drop, "--reason", " ").exit_code == 2
+
+
+def test_a_name_means_the_one_drop_of_that_name_that_can_be_undone(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "daily.csv"
+    assert run("ingest", a_drop(path, anna("First"))).exit_code == 0
+    assert run("undo", "daily.csv", "--reason", "wrong").exit_code == 0
+    assert run("ingest", a_drop(path, anna("Second"))).exit_code == 0
+    path.unlink()  # a file that is there means itself
+    done = run("undo", "daily.csv", "--reason", "wrong too")
+    assert "display_name: Second → none" in done.stdout
+    both = run("undo", "daily.csv", "--reason", "right", "--reinstate")
+    assert (both.exit_code, "2 drops are named 'daily.csv'" in both.stderr) == (2, True)

@@ -177,8 +177,8 @@ def test_corrected_rows_of_a_full_list_are_no_full_list(known: Database, tmp_pat
     ("scope", "year", "said"),
     [
         ("INSTITUTION", "2125", "is in the future"),
-        ("NOBODY", "2025", "is no entity type"),
-        ("source=crm", "2025", "is no source"),
+        ("NOBODY", "2025", "is not an entity type"),
+        ("source=crm", "2025", "is not a source"),
     ],
 )
 def test_a_full_list_of_the_future_or_of_no_type_is_refused_by_a_profile_too(

@@ -332,7 +332,7 @@ def test_a_dry_run_says_what_would_end_and_changes_nothing(desk: Desk) -> None:
     [
         ("", "needs a scope.*INSTITUTION, PERSON"),
         ("PERSON,NOBODY", "'NOBODY' in the scope.*INSTITUTION, PERSON"),
-        ("source=erp", "'erp' in the scope is no source; choose from: none is loaded"),
+        ("source=erp", "'erp' in the scope is not a source; choose from: none is loaded"),
         ("source=erp,PERSON", "names a source and more; name one source alone, or entity types"),
     ],
 )

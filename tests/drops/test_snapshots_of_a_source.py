@@ -258,5 +258,5 @@ def test_a_dry_run_counts_and_changes_nothing(desk: Desk) -> None:
 
 def test_an_unknown_source_is_refused_with_the_choice(desk: Desk) -> None:
     of = SnapshotOptions("source=crm", day(5))
-    with pytest.raises(SnapshotRefused, match="'crm' in the scope is no source; choose from: erp, shop"):
+    with pytest.raises(SnapshotRefused, match="'crm' in the scope is not a source; choose from: erp, shop"):
         desk.take("s", an_entity(), options=Options(snapshot=of, snapshot_limit=ANY))

@@ -135,7 +135,7 @@ def test_a_profile_whose_scope_is_no_type_fails_the_run_with_the_choice(project:
     key = project.know("erp/2024-01-31.txt")
     deliver(project.folder, "2024-01-31.txt")
     (said,) = project.ingest(key).failures
-    assert "'NOBODY' in the scope is no entity type, choose from: " in said
+    assert "'NOBODY' in the scope is not an entity type, choose from: " in said
 
 
 @pytest.mark.integration

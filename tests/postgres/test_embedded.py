@@ -395,7 +395,7 @@ def test_without_binaries_the_cure_is_a_server_of_ones_own(home: Path, monkeypat
 def test_a_server_that_does_not_stop_when_it_is_asked_to_is_stopped_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crm_core.postgres.embedded.STOP_SECONDS", 8)  # PostgreSQL kills its own after 5
+    monkeypatch.setattr("crm_core.postgres.embedded.server.STOP_SECONDS", 8)  # PostgreSQL kills its own after 5
     find = "select pid from pg_stat_activity where backend_type = 'checkpointer'"
     with running_server(tmp_path) as conninfo, psycopg.connect(conninfo) as connection:
         connection.execute("create table kept (n integer)")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from crm_core.postgres import tuning
-from crm_core.postgres.tuning import as_configuration, server_settings
+from crm_core.postgres.embedded import tuning
+from crm_core.postgres.embedded.tuning import as_configuration, server_settings
 
 pytestmark = pytest.mark.unit
 

@@ -71,7 +71,7 @@ def _asked(opened: Page) -> Asked:
     query = opened.request.query_params
     reason = query.get("reason", "")
     if reason and reason not in list(Reason):
-        refuse("reason", f"{reason!r} is no reason for which rows are rejected; choose one of the list")
+        refuse("reason", f"{reason!r} is not a reason for which rows are rejected; choose one of the list")
     return Asked(query.get("drop", "").strip() or None, Reason(reason) if reason else None)
 
 

@@ -255,6 +255,11 @@ def test_a_drop_is_undone_with_a_preview_and_reinstated(seen: Page, site: httpx.
     expect(seen.locator("main")).to_contain_text("The drop is undone")
     now = site.get(f"/api/v1/entities/{uid}", headers={"Accept": "application/json"}).json()
     assert now["display_name"] == "Robert Francis Prevost"
+    for path in (f"/audit?op=undo&entity={uid}", f"/entities/{uid}"):
+        seen.goto(at(site, path))
+        expect(seen.locator("main")).to_contain_text("an undo of 2025-07-01_changes.csv")
+        expect(seen.locator("main")).to_contain_text("it was the wrong file")
+    seen.goto(at(site, f"/drops/{sha256}"))
     seen.click("text=Reinstate")
     seen.fill("#reason", "it was right after all")
     seen.click("button:has-text('Reinstate it')")

