@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
@@ -15,21 +14,6 @@ from crm_core.postgres.connection import Connection
 from crm_core.profiles.toml import read_profile
 from crm_core.resources import statement
 from crm_core.timeline.undo import Who
-
-
-@dataclass(frozen=True, slots=True)
-class Approved:
-    """A drop that was held, and that somebody has approved since."""
-
-    decided_at: datetime
-    sha256: str
-    file_name: str  # under which it first came
-
-
-def approved_drops(connection: Connection, *, after: datetime | None = None, limit: int = 100) -> list[Approved]:
-    """Read the approvals of held drops, in the order in which they were made, from behind an instant."""
-    values = {"after": after or "-infinity", "limit": limit}
-    return [Approved(*row) for row in connection.execute(statement("drop/approvals"), values)]
 
 
 def approve(
@@ -67,6 +51,7 @@ def approve(
             snapshot=SnapshotOptions(scope, at),
             profile=read_profile(profile, toml, f"{profile}.toml") if profile else None,
             approval=Approval(who.actor, who.reason or None),
+            traceparent=who.traceparent,
         )
         return ingest_on(connection, path, options, progress)
 

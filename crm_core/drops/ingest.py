@@ -76,6 +76,7 @@ class Options:
     snapshot_limit: float = LIMIT  # the share of its scope that a snapshot may end; with more it is held
     known_as: str | None = None  # of a drop that was held: by what it is known
     approval: Approval | None = None  # of a drop that was held
+    traceparent: str | None = None  # of the request that sends it, or lets it in (W3C Trace Context)
 
 
 def ingest(
@@ -355,6 +356,7 @@ def _see(connection: Connection, drop: _Drop, options: Options, now: datetime) -
         "at": None,
         "profile": profile and profile.name,
         "profile_toml": profile and profile.text,
+        "traceparent": options.traceparent,
     }
     if snapshot is not None:
         values |= {"scope": scope_of(snapshot.scope, reference_types(connection)).written, "at": snapshot.at}
