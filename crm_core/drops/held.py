@@ -7,8 +7,8 @@ from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
 from crm_core.drops.ingest import Options, Progress, ingest_on
-from crm_core.drops.snapshots import Approval, SnapshotOptions
-from crm_core.errors import DecisionRefused, UnknownDrop
+from crm_core.drops.snapshots import Approval, SnapshotOptions, has_bytes
+from crm_core.errors import BytesGone, DecisionRefused, UnknownDrop
 from crm_core.model import MergeReport
 from crm_core.postgres.connection import Connection
 from crm_core.profiles.toml import read_profile
@@ -28,7 +28,7 @@ def approve(
     """Take in a held drop, or a declined one, as it was sent, whatever it ends; return what it did.
 
     The bytes that were kept are forgotten then; meanwhile they are in `folder`, or in the system's for such files.
-    Raises UnknownDrop, and DecisionRefused for a drop that does not wait.
+    Raises UnknownDrop, DecisionRefused for a drop that does not wait, and BytesGone for one that was declined long ago.
     """
     row = connection.execute(statement("drop/held"), {"sha256": sha256}).fetchone()
     if row is None:
@@ -36,6 +36,8 @@ def approve(
     status, name, content, scope, at, is_strict, profile, toml = row
     if status not in ("held", "declined"):
         raise DecisionRefused(sha256, status)
+    if not has_bytes(connection, sha256):
+        raise BytesGone(sha256)
     with tempfile.TemporaryDirectory(prefix="crm-held-", dir=folder) as own:
         path = Path(own) / (Path(name).name or "drop")
         with path.open("wb") as file, connection.cursor() as cursor:
@@ -57,7 +59,8 @@ def approve(
 
 
 def decline(connection: Connection, sha256: str, who: Who) -> None:
-    """Decline a held drop: it stays out, also when it is sent again. Its bytes are kept, so it can still be approved.
+    """Decline a held drop: it stays out, also when it is sent again. Its bytes are kept for a time (see
+    `housekeeping`), so it can still be approved; when they are gone, it is held again if it is sent again.
 
     Raises UnknownDrop, and DecisionRefused for a drop that is not held.
     """

@@ -22,6 +22,7 @@ from crm_core.drops.snapshots import (
     Held,
     SnapshotOptions,
     declined,
+    has_bytes,
     hold,
     known_as,
     require_past,
@@ -372,7 +373,9 @@ def _known(connection: Connection, sha256: str, now: datetime) -> _Known:
     return (
         _Known(first_seen, is_merged=True, read=read, accepted=accepted, rejected=rejected, snapshot_at=snapshot_at)
         if status == "merged"
-        else _Known(first_seen, is_declined=status == "declined", snapshot_at=snapshot_at)
+        else _Known(
+            first_seen, is_declined=status == "declined" and has_bytes(connection, sha256), snapshot_at=snapshot_at
+        )
     )
 
 
