@@ -5,7 +5,8 @@ ENV UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 VIRTUAL_ENV=/opt/crm
 RUN uv venv /opt/crm
 WORKDIR /build
 COPY pyproject.toml ./
-RUN uv pip install --no-cache -r pyproject.toml --extra s3
+ARG EXTRAS="--extra s3"
+RUN uv pip install --no-cache -r pyproject.toml $EXTRAS
 COPY . .
 RUN uv pip install --no-cache --no-deps .
 

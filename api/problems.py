@@ -31,6 +31,7 @@ STATUS: Mapping[type[errors.CrmError], HTTPStatus] = {
     errors.UnknownBatch: HTTPStatus.NOT_FOUND,
     errors.UndoRefused: HTTPStatus.CONFLICT,
     errors.DecisionRefused: HTTPStatus.CONFLICT,
+    errors.BytesGone: HTTPStatus.CONFLICT,
     errors.EntityExists: HTTPStatus.CONFLICT,
     errors.EntityAbsent: HTTPStatus.CONFLICT,
     errors.DetailTypeInUse: HTTPStatus.CONFLICT,

@@ -15,7 +15,7 @@ from crm_core.settings import Settings
 from crm_core.timeline.invariants import check
 from pipelines import checks, metadata, pools, table_schemas
 from pipelines.folder import DropFolder
-from pipelines.ingestion import FILE_TAG, Refused, Waiting, take_in
+from pipelines.ingestion import DROP_TAG, FILE_TAG, Refused, Waiting, show, take_in
 from pipelines.partitions import drops
 from pipelines.resources import CrmDatabase
 from pipelines.signals import interruptible
@@ -80,14 +80,19 @@ def drop_to_versions(
 
     The reports are events of their own: a result would report all drops only at the end of the run, and none after a
     refusal. A refused drop does not stop the others; the step fails at its end and names it. A snapshot that is held
-    is no failure: a check warns of it until somebody has decided.
+    is no failure: a check warns of it until somebody has decided. A run for a drop that somebody else has merged shows
+    what that did.
     """
     refusals: list[str] = []
-    asked = context.run.tags.get(FILE_TAG)
+    asked, sent = context.run.tags.get(FILE_TAG), context.run.tags.get(DROP_TAG)
     with crm_database.connect(context.retry_number) as connection:
         for key in context.partition_keys:
             with interruptible():
-                taken = take_in(connection, context.instance, key, drop_folder, asked)
+                taken = (
+                    show(connection, key, drop_folder, sent)
+                    if sent
+                    else take_in(connection, context.instance, key, drop_folder, asked, context.log.info)
+                )
             if isinstance(taken, Refused):
                 context.log.error(taken.fault)
                 refusals.append(taken.fault)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import dagster as dg
 
-from crm_core.drops.ingest import MAX_SHOWN, Options, ingest_on
+from crm_core.drops.ingest import MAX_SHOWN, Options, Progress, ingest_on
 from crm_core.drops.registry import merged_as, rejects, validated
 from crm_core.errors import DropRefused, DropUnreadable, ProfileRefused, SnapshotRefused, UnknownProfile
 from crm_core.formats.files import fingerprint
@@ -23,7 +24,12 @@ from pipelines.partitions import drop_key, read_files, remember_read
 
 ACTOR = "dagster"
 FILE_TAG = "crm/file"  # on a run that the sensor requested: DropFile.content
+DROP_TAG = "crm/drop"  # on a run that shows a drop which is in already: its SHA-256
+TAKES_TURN = "lock entities"  # the phase of a merge in which it waits for others, of sql/merge
 MAX_ROWS_FOR_FIELDS = 20_000  # changed rows up to which it is quick to find what a drop changed by field
+
+
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +53,8 @@ class Taken:
     def summary(self) -> str:
         """Return one line about it."""
         done = self.report
-        gone = (
-            "" if self.file else f"; its file is gone, but its rows have been in since {self.drop.merged_at:%Y-%m-%d}"
-        )
+        since = f"; there is no file of it here, but its rows have been in since {self.drop.merged_at:%Y-%m-%d}"
+        gone = "" if self.file else since
         return (
             f"{self.key}: {done.status}, {done.rows_read:,} rows read, {done.rows_rejected:,} rejected,"
             f" {done.rows_changed:,} changed, {done.seconds:.1f} s{gone}"
@@ -82,20 +87,26 @@ class Waiting:
 
 
 def take_in(
-    connection: Connection, instance: dg.DagsterInstance, key: str, folder: DropFolder, asked: str | None = None
+    connection: Connection,
+    instance: dg.DagsterInstance,
+    key: str,
+    folder: DropFolder,
+    asked: str | None = None,
+    tell: Tell = lambda _line: None,
 ) -> Taken | Refused | Waiting:
     """Take in the drop of a partition, in one transaction, and collect what it did.
 
     `asked` is the requested content, as in `DropFile.content`; None means whatever the file holds now. A file that is
-    gone or has other content counts as present if the database has the requested content. Raises DatabaseError, or what
-    psycopg raises; nothing was changed then.
+    gone or has other content counts as present if the database has the requested content. `tell` is called with a line
+    when the merge begins to wait for its turn, and when it has waited. Raises DatabaseError, or what psycopg raises;
+    nothing was changed then.
     """
     try:
         file = folder.find(key)
     except DropUnreadable as error:
         return Refused(str(error))
     if file is not None and asked in (None, file.content):
-        taken = _read(connection, instance, file, folder)
+        taken = _read(connection, instance, file, folder, tell)
     elif sha256 := _merged_before(connection, instance, key, asked):
         taken = _known(connection, key, folder, sha256)
     elif file is None:
@@ -107,8 +118,15 @@ def take_in(
     return taken
 
 
+def show(connection: Connection, key: str, folder: DropFolder, sha256: str) -> Taken | Refused:
+    """Return what a drop did that somebody else has merged; a restored database may not have it."""
+    if not validated(connection, [sha256]):
+        return Refused(f"{key}: the database does not hold the drop {sha256[:12]} any more; send it again")
+    return _known(connection, key, folder, sha256)
+
+
 def _read(
-    connection: Connection, instance: dg.DagsterInstance, file: DropFile, folder: DropFolder
+    connection: Connection, instance: dg.DagsterInstance, file: DropFile, folder: DropFolder, tell: Tell
 ) -> Taken | Refused | Waiting:
     name = shown(file.name)
     sha256: str | None = None
@@ -119,7 +137,7 @@ def _read(
                 return Refused(
                     f"{name}: changed while it was read, so nothing was changed; the sensor requests it again"
                 )
-            report = ingest_on(connection, path, _options(file, sha256))
+            report = ingest_on(connection, path, _options(file, sha256), _turn(file.key, tell))
         sha256 = report.sha256 or sha256  # with a profile the drop is known by both
     except (DropRefused, ProfileRefused, SnapshotRefused, UnknownProfile) as refusal:
         return Refused(shown(str(refusal)), file, sha256)
@@ -134,6 +152,22 @@ def _read(
     if report.error is not None:
         return Refused(report.error, file, sha256)
     return _tell(connection, file.key, file, report)
+
+
+def _turn(key: str, tell: Tell) -> Progress:
+    """Return what follows a merge, and tells of its wait for others that merge the same entities."""
+    since: float | None = None
+
+    def follow(phase: str, _done: int, _all: int | None) -> None:
+        nonlocal since
+        if phase == TAKES_TURN:
+            since = time.monotonic()
+            tell(f"{key}: its rows are read; it merges when no other merge holds entities of it")
+        elif since is not None:
+            tell(f"{key}: merging, after a wait of {time.monotonic() - since:.1f} s for others")
+            since = None
+
+    return follow
 
 
 def _options(file: DropFile, sha256: str) -> Options:

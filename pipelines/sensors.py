@@ -7,17 +7,17 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from crm_core.drops.held import approved_drops
 from crm_core.drops.registry import validated
+from crm_core.drops.sent import Sent, sent_drops
 from crm_core.drops.undo import retracted_drops
 from crm_core.errors import CrmError, DropUnreadable
 from pipelines.alerts import alerts
-from pipelines.folder import DropFile, DropFolder, Listing
-from pipelines.ingestion import FILE_TAG
+from pipelines.folder import DropFile, DropFolder, Listing, shown
+from pipelines.ingestion import ACTOR, DROP_TAG, FILE_TAG
 from pipelines.jobs import ingest_drop
 from pipelines.metadata import of_retraction
 from pipelines.partitions import drop_key, drops, read_files
@@ -30,6 +30,7 @@ FIRST_PAUSE, LONGEST_PAUSE = (
     60.0,
     3600.0,
 )  # seconds before a file whose run failed is requested again, doubled each time
+FIRST_LOOK = timedelta(days=1)  # drops that others sent before the first tick and are shown
 NEVER = 1e11  # seconds since 1970: until the file changes
 UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -135,7 +136,7 @@ def _ask(
     """Request runs, at most MAX_RUNS at the same time; return which files failed, and when they are due again."""
     if not due:
         return [], {}
-    room = MAX_RUNS - instance.get_runs_count(dg.RunsFilter(job_name=ingest_drop.name, statuses=UNFINISHED))
+    room = _room(instance)
     some = due[: 2 * MAX_RUNS]  # including those that are running
     runs = defaultdict[str, list[dg.RunRecord]](list)
     for run in instance.get_run_records(dg.RunsFilter(tags={FILE_TAG: [file.content for file in some]})):
@@ -157,6 +158,10 @@ def _ask(
         run_key = " after ".join([file.content, *(run.dagster_run.run_id for run in before[:1])])
         requests.append(dg.RunRequest(run_key=run_key, partition_key=file.key, tags={FILE_TAG: file.content}))
     return requests, later
+
+
+def _room(instance: dg.DagsterInstance) -> int:
+    return MAX_RUNS - instance.get_runs_count(dg.RunsFilter(job_name=ingest_drop.name, statuses=UNFINISHED))
 
 
 def _due_again(before: Sequence[dg.RunRecord]) -> float:
@@ -236,25 +241,38 @@ def undone_drops(context: dg.SensorEvaluationContext, crm_database: CrmDatabase)
     job=ingest_drop,
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Materializes the partition of a snapshot that was held, once somebody has approved it.",
+    description="Shows drops that were merged without Dagster: sent over the API or in the cockpit, ingested by a "
+    "command, or approved after they were held. The run of each has the tags crm/drop and crm/sent_by, and traceparent "
+    "if the request that sent it had one.",
 )
-def approved_snapshots(context: dg.SensorEvaluationContext, crm_database: CrmDatabase) -> dg.SensorResult:
-    """Request a run for each approval of a held drop that has a partition: the drop is in, and is shown there."""
+def drops_from_elsewhere(context: dg.SensorEvaluationContext, crm_database: CrmDatabase) -> dg.SensorResult:
+    """Request a run for each drop that others have merged: it reports what the drop did, and checks it."""
     try:
-        after = datetime.fromisoformat(context.cursor) if context.cursor else None
+        after = datetime.fromisoformat(context.cursor or "")
+    except ValueError:
+        after = datetime.now(UTC) - FIRST_LOOK
+    try:
         with crm_database.ask() as connection:
-            found = approved_drops(connection, after=after, limit=MAX_RUNS)
+            found = sent_drops(connection, but_by=ACTOR, after=after, limit=max(_room(context.instance), 0))
     except CrmError as error:
         said = f"The database cannot be reached: {one_line(error)}"
         return dg.SensorResult(skip_reason=said, cursor=context.cursor)
-    known = set(context.instance.get_dynamic_partitions(drops.name or ""))
-    requests = [
-        dg.RunRequest(run_key=f"approved {one.sha256} {one.decided_at.isoformat()}", partition_key=key)
-        for one in found
-        if (key := drop_key(one.file_name)) in known
-    ]
-    cursor = found[-1].decided_at.isoformat() if found else context.cursor
-    return dg.SensorResult(run_requests=requests, cursor=cursor)
+    requests = [_request(one) for one in found]
+    keys = list(dict.fromkeys(request.partition_key or "" for request in requests))  # Dagster takes each once
+    return dg.SensorResult(
+        run_requests=requests,
+        dynamic_partitions_requests=[drops.build_add_request(keys)] if keys else [],
+        cursor=(found[-1].merged_at if found else after).isoformat(),
+    )
+
+
+def _request(one: Sent) -> dg.RunRequest:
+    """Return the request of a run that shows a drop: behind the runs of files that have just arrived."""
+    tags = {DROP_TAG: one.sha256, "crm/sent_by": shown(one.actor), "dagster/priority": "-1"}
+    if one.traceparent:
+        tags["traceparent"] = one.traceparent
+    run_key = f"sent {one.sha256} {one.merged_at.isoformat()}"
+    return dg.RunRequest(run_key=run_key, partition_key=drop_key(one.file_name), tags=tags)
 
 
 def _position(text: str | None) -> tuple[datetime, int] | None:
@@ -274,4 +292,4 @@ report_after_drops = dg.AutomationConditionSensorDefinition(
     description="Makes the data-quality report when drops have been taken in and none is being taken in, unless an "
     "invariant is broken. The first time it also recomputes the invariants, which a schedule then does daily.",
 )
-SENSORS = (drop_folder, undone_drops, approved_snapshots, alerts, report_after_drops)
+SENSORS = (drop_folder, undone_drops, drops_from_elsewhere, alerts, report_after_drops)

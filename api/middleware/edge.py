@@ -55,7 +55,8 @@ class Edge:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
-        scope.setdefault("state", {})["request_id"] = request_id
+        trace = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
+        scope.setdefault("state", {}).update(request_id=request_id, traceparent=trace and trace[0])
         method, path = scope["method"], scope["path"]
         scope["path"] = _tidied(path, scope.get("raw_path") or path.encode())
         if method == "HEAD":
@@ -88,7 +89,6 @@ class Edge:
                 raise
             await problem(request_id, INTERNAL_ERROR)(scope, receive, answer)
         finally:
-            trace = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
             seconds = time.perf_counter() - started
             self._observe(scope, method, path, CLIENT_LEFT if body.is_cut else status, seconds, trace)
 

@@ -237,6 +237,7 @@ async def send_drop(http: Request, call: Writer, params: Annotated[Sent, Query()
             profile=profile,
             snapshot=params.snapshot(call.state.settings),
             snapshot_limit=call.state.settings.snapshot_limit,
+            traceparent=http.state.traceparent,
         )
         report: MergeReport = await call.state.merge(partial(ingest_on, path=path, options=options))
     return taken(http, report)

@@ -31,7 +31,8 @@ class Decision(Params):
 @router.post("/drops/{sha256}/approve", response_model=Taken, status_code=201, responses=documented(404, 409))
 async def approve_drop(http: Request, call: Writer, sha256: Sha256, params: Annotated[Decision, Query()]) -> Response:
     """Let a held snapshot in as it was sent, whatever it ends; also one that was declined."""
-    who = Who(call.who.name, normal_form(params.reason or "") or "", http.state.request_id)
+    why = normal_form(params.reason or "") or ""
+    who = Who(call.who.name, why, http.state.request_id, http.state.traceparent)
     async with call.state.uploads.folder() as folder:
         zone = call.state.settings.time_zone
         work = partial(held.approve, sha256=sha256, who=who, time_zone=zone, folder=folder)

@@ -11,9 +11,9 @@ from crm_core.settings import Settings
 def clean() -> None:
     """Remove what is not kept any longer.
 
-    These are answers kept for an Idempotency-Key for more than a day, sessions that have ended, and the text of
-    rejected rows that is older than CRM_KEEP_REJECTS_DAYS, if that is set; their lines and reasons stay. Dagster does
-    this daily.
+    These are answers kept for an Idempotency-Key for more than a day, sessions that have ended, and, if
+    CRM_KEEP_REJECTS_DAYS is set, what is older than that: the text of rejected rows, whose lines and reasons stay,
+    and the bytes of snapshots that were declined. Dagster does this daily.
     """
     from datetime import UTC, datetime
 
@@ -25,5 +25,5 @@ def clean() -> None:
         removed = clean_up(connection, now=datetime.now(UTC), keep_rejects_days=settings.keep_rejects_days)
     click.echo(
         f"Removed: {removed.answers:,} kept answers, {removed.sessions:,} ended sessions, "
-        f"the text of {removed.reject_texts:,} rejected rows"
+        f"the text of {removed.reject_texts:,} rejected rows, {removed.declined:,} declined files"
     )

@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
 from crm_core.drops.ingest import Options, Progress, ingest_on
-from crm_core.drops.snapshots import Approval, SnapshotOptions
-from crm_core.errors import DecisionRefused, UnknownDrop
+from crm_core.drops.snapshots import Approval, SnapshotOptions, has_bytes
+from crm_core.errors import BytesGone, DecisionRefused, UnknownDrop
 from crm_core.model import MergeReport
 from crm_core.postgres.connection import Connection
 from crm_core.profiles.toml import read_profile
 from crm_core.resources import statement
 from crm_core.timeline.undo import Who
-
-
-@dataclass(frozen=True, slots=True)
-class Approved:
-    """A drop that was held, and that somebody has approved since."""
-
-    decided_at: datetime
-    sha256: str
-    file_name: str  # under which it first came
-
-
-def approved_drops(connection: Connection, *, after: datetime | None = None, limit: int = 100) -> list[Approved]:
-    """Read the approvals of held drops, in the order in which they were made, from behind an instant."""
-    values = {"after": after or "-infinity", "limit": limit}
-    return [Approved(*row) for row in connection.execute(statement("drop/approvals"), values)]
 
 
 def approve(
@@ -44,7 +28,7 @@ def approve(
     """Take in a held drop, or a declined one, as it was sent, whatever it ends; return what it did.
 
     The bytes that were kept are forgotten then; meanwhile they are in `folder`, or in the system's for such files.
-    Raises UnknownDrop, and DecisionRefused for a drop that does not wait.
+    Raises UnknownDrop, DecisionRefused for a drop that does not wait, and BytesGone for one that was declined long ago.
     """
     row = connection.execute(statement("drop/held"), {"sha256": sha256}).fetchone()
     if row is None:
@@ -52,6 +36,8 @@ def approve(
     status, name, content, scope, at, is_strict, profile, toml = row
     if status not in ("held", "declined"):
         raise DecisionRefused(sha256, status)
+    if not has_bytes(connection, sha256):
+        raise BytesGone(sha256)
     with tempfile.TemporaryDirectory(prefix="crm-held-", dir=folder) as own:
         path = Path(own) / (Path(name).name or "drop")
         with path.open("wb") as file, connection.cursor() as cursor:
@@ -67,12 +53,14 @@ def approve(
             snapshot=SnapshotOptions(scope, at),
             profile=read_profile(profile, toml, f"{profile}.toml") if profile else None,
             approval=Approval(who.actor, who.reason or None),
+            traceparent=who.traceparent,
         )
         return ingest_on(connection, path, options, progress)
 
 
 def decline(connection: Connection, sha256: str, who: Who) -> None:
-    """Decline a held drop: it stays out, also when it is sent again. Its bytes are kept, so it can still be approved.
+    """Decline a held drop: it stays out, also when it is sent again. Its bytes are kept for a time (see
+    `housekeeping`), so it can still be approved; when they are gone, it is held again if it is sent again.
 
     Raises UnknownDrop, and DecisionRefused for a drop that is not held.
     """

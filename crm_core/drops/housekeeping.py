@@ -17,15 +17,17 @@ class Removed:
     answers: int  # to requests with an Idempotency-Key, which are kept for a day
     sessions: int  # that have ended
     reject_texts: int  # of rejected rows; their lines and reasons stay
+    declined: int  # drops that were declined and whose bytes were removed; their record stays
 
 
 def clean(connection: Connection, *, now: datetime, keep_rejects_days: int) -> Removed:
-    """Remove what is not kept any longer; with 0 days the text of rejected rows is kept for ever."""
+    """Remove what is not kept any longer; with 0 days rejected rows and declined drops are kept whole for ever."""
     with connection.transaction():
         answers = connection.execute(statement("access/forget_answers"), {"now": now}).rowcount
         sessions = remove_ended_sessions(connection, now=now)
-        texts = 0
+        texts = declined = 0
         if keep_rejects_days:
             before = now - timedelta(days=keep_rejects_days)
             texts = connection.execute(statement("drop/empty_rejects"), {"before": before}).rowcount
-    return Removed(answers, sessions, texts)
+            ((declined,),) = connection.execute(statement("drop/forget_declined_parts"), {"before": before})
+    return Removed(answers, sessions, texts, declined)

@@ -22,6 +22,7 @@ from crm_core.drops.snapshots import (
     Held,
     SnapshotOptions,
     declined,
+    has_bytes,
     hold,
     known_as,
     require_past,
@@ -76,6 +77,7 @@ class Options:
     snapshot_limit: float = LIMIT  # the share of its scope that a snapshot may end; with more it is held
     known_as: str | None = None  # of a drop that was held: by what it is known
     approval: Approval | None = None  # of a drop that was held
+    traceparent: str | None = None  # of the request that sends it, or lets it in (W3C Trace Context)
 
 
 def ingest(
@@ -355,6 +357,7 @@ def _see(connection: Connection, drop: _Drop, options: Options, now: datetime) -
         "at": None,
         "profile": profile and profile.name,
         "profile_toml": profile and profile.text,
+        "traceparent": options.traceparent,
     }
     if snapshot is not None:
         values |= {"scope": scope_of(snapshot.scope, reference_types(connection)).written, "at": snapshot.at}
@@ -370,7 +373,9 @@ def _known(connection: Connection, sha256: str, now: datetime) -> _Known:
     return (
         _Known(first_seen, is_merged=True, read=read, accepted=accepted, rejected=rejected, snapshot_at=snapshot_at)
         if status == "merged"
-        else _Known(first_seen, is_declined=status == "declined", snapshot_at=snapshot_at)
+        else _Known(
+            first_seen, is_declined=status == "declined" and has_bytes(connection, sha256), snapshot_at=snapshot_at
+        )
     )
 
 

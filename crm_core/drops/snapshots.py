@@ -134,6 +134,11 @@ class Held(Exception):
         self.report = replace(report, status="held", error=error, unlisted=unlisted)
 
 
+def has_bytes(connection: Connection, sha256: str) -> bool:
+    """Return whether the bytes of a drop that was held are still kept; those of a declined one go after a time."""
+    return connection.execute(statement("drop/has_bytes"), {"sha256": sha256}).fetchone() == (True,)
+
+
 def declined(connection: Connection, sha256: str) -> MergeReport:
     """Report on a drop that somebody has declined."""
     ((by, at, reason),) = connection.execute(statement("drop/decision"), {"sha256": sha256})

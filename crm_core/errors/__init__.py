@@ -30,6 +30,7 @@ CrmError
 ├── UnknownProfile           there is no profile of that name
 ├── SnapshotRefused          a scope or an instant that no snapshot can have
 ├── DecisionRefused          a drop that does not wait for a decision
+├── BytesGone                a drop was declined, and its bytes are not kept any longer
 ├── UnknownDrop              no drop of that name or SHA-256 was ever received
 ├── UnknownBatch             no batch of that number was ever recorded
 ├── UndoRefused              a drop or batch that cannot be undone or reinstated as it stands
@@ -109,6 +110,7 @@ from crm_core.errors.database import (
     TimedOut,
 )
 from crm_core.errors.drops import (
+    BytesGone,
     DecisionRefused,
     DropRefused,
     DropUnreadable,
@@ -143,6 +145,7 @@ __all__ = [
     "AlreadyUp",
     "BackupFailed",
     "BackupRefused",
+    "BytesGone",
     "ChangeRefused",
     "ChangesRefused",
     "Contended",

@@ -56,6 +56,17 @@ class DecisionRefused(CrmError):
         )
 
 
+class BytesGone(CrmError):
+    """A drop was declined so long ago that its bytes are not kept any longer."""
+
+    def __init__(self, sha256: str) -> None:
+        self.sha256 = sha256
+        super().__init__(
+            f"drop {sha256[:12]} was declined, and its bytes are not kept any longer; send its file again: it is held"
+            " then, and can be approved"
+        )
+
+
 class UnknownDrop(CrmError):
     """No drop of that name or SHA-256 was ever received."""
 

@@ -36,6 +36,7 @@ class Who:
     actor: str
     reason: str
     request_id: str | None = None
+    traceparent: str | None = None  # of the request (W3C Trace Context)
 
 
 @dataclass(frozen=True, slots=True)

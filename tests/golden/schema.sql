@@ -249,6 +249,7 @@ CREATE TABLE drop_file (
     scope text,
     snapshot_at timestamp with time zone,
     entities_ended bigint DEFAULT 0 NOT NULL,
+    traceparent text COLLATE pg_catalog."C",
     CONSTRAINT drop_file_accepted_balances CHECK (((rows_accepted = (rows_changed + rows_unchanged)) OR (status <> 'merged'::text))),
     CONSTRAINT drop_file_merged_has_a_batch CHECK (((status = ANY (ARRAY['merged'::text, 'undone'::text])) = ((merged_at IS NOT NULL) AND (batch_id IS NOT NULL)))),
     CONSTRAINT drop_file_mode_known CHECK (((mode = ANY (ARRAY['delta'::text, 'snapshot'::text])) AND ((mode = 'snapshot'::text) = (scope IS NOT NULL)))),

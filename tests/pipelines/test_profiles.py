@@ -21,7 +21,7 @@ from crm_core.timeline.undo import Who
 from pipelines.folder import DropFolder
 from pipelines.partitions import drop_key
 from pipelines.resources import CrmDatabase
-from pipelines.sensors import approved_snapshots
+from pipelines.sensors import drops_from_elsewhere
 
 PROFILE = """
 separator = ";"
@@ -156,7 +156,7 @@ def test_a_held_snapshot_warns_on_its_partition_until_it_is_approved(project: Pr
         nonlocal cursor
         resources = {"crm_database": CrmDatabase()}
         with dg.build_sensor_context(project.instance, cursor, resources=resources) as context:
-            result = approved_snapshots(context)
+            result = drops_from_elsewhere(context)
         assert isinstance(result, dg.SensorResult)
         cursor = result.cursor
         return [request.partition_key for request in result.run_requests or []]

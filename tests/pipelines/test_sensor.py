@@ -24,8 +24,8 @@ from pipelines.sensors import (
     MAX_RUNS,
     MAX_WAITING,
     Cursor,
-    approved_snapshots,
     drop_folder,
+    drops_from_elsewhere,
     report_after_drops,
     undone_drops,
 )
@@ -236,7 +236,7 @@ def test_the_sensors_run_unless_somebody_stops_them_and_know_their_targets() -> 
     assert {sensor.name for sensor in repository.sensor_defs} == {
         drop_folder.name,
         undone_drops.name,
-        approved_snapshots.name,
+        drops_from_elsewhere.name,
         "alerts",
         report_after_drops.name,
     }

@@ -2,9 +2,11 @@
 
     python tests/releases/make.py 97bb44f 0.2.0
 
-Run it once for a release, from a clone with its history, and commit the two files. It takes the release out of git
-into a folder of its own, has uv install what it needs there, and uses it as a user would: migrate, fixtures, drops,
-requests. Then it asks it, and backs the database up with the `crm backup` of today, which takes those of all releases.
+Run it once for a release, and for each revision of the schema that others may have, from a clone with its history,
+and commit the two files. It takes the release out of git into a folder of its own, has uv install what it needs there,
+and uses it as a user would: migrate, fixtures, drops, requests; and keys of sources, profiles, snapshots that are held,
+approved and declined, and undo, if it has them. Then it asks it, and backs the database up with the `crm backup` of
+today, which takes those of all releases.
 """
 
 from __future__ import annotations
@@ -46,10 +48,15 @@ class Release:
         self.folder, self.home = folder / "release", folder / "home"
         ours = ("CRM_", "POSTGRES_", "VIRTUAL_ENV", "UV_")
         self.env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-        self.env["CRM_HOME"] = str(self.home)
+        self.env |= {"CRM_HOME": str(self.home), "CRM_PROFILE_DIR": str(self.folder / "data/profiles")}
 
-    def crm(self, *arguments: str | Path, within: Path | None = None) -> None:
-        subprocess.run(["uv", "run", "crm", *arguments], cwd=within or self.folder, env=self.env, check=True)
+    def crm(self, *arguments: str | Path, within: Path | None = None, status: int = 0) -> None:
+        done = subprocess.run(["uv", "run", "crm", *arguments], cwd=within or self.folder, env=self.env)
+        if done.returncode != status:
+            sys.exit(f"crm {arguments[0]} ended with {done.returncode}, not with {status}")
+
+    def has(self, path: str) -> bool:
+        return (self.folder / path).exists()
 
     @contextmanager
     def served(self) -> Iterator[str]:
@@ -94,6 +101,44 @@ def write(address: str) -> None:
         ask(f"{address}/entities", "POST", kept, Idempotency_Key="kept")
 
 
+def write_by_keys(address: str) -> None:
+    """Send requests by the keys of a source: create, change, link to an entity that exists, and unlink."""
+    erp = f"{address}/sources/erp"
+    for at, name in (("2021-01-01", "Karla Key"), ("2023-01-01", "Karla Kaye")):
+        body = {"display_name": name, "entity_type": "PERSON", "change_ts": at}
+        ask(f"{erp}/entities/K%2F1", "PUT", body)
+    for key in ("A-1", "A-2"):
+        ask(f"{erp}/links/{key}", "PUT", {"entity_uid": ANNA, "reason": "the same person"})
+    ask(
+        f"{erp}/entities/A-1",
+        "PUT",
+        {"display_name": "Anna By Key", "entity_type": "PERSON", "change_ts": "2025-01-01"},
+    )
+    ask(f"{erp}/links/A-2?reason=another+person", "DELETE")
+
+
+def take_in_more(release: Release) -> None:
+    """Take in files by profiles and snapshots, decide on those that are held but for one, and undo and reinstate."""
+    sources = release.folder / "data/sources"
+    for profile in ("erp", "partner", "shop"):
+        release.crm("ingest", "--profile", profile, *sorted((sources / profile).iterdir()))
+    header = "entity_uid,display_name,entity_type,details,change_ts\n"
+    anna = f"{ANNA},Anna By Key,PERSON,,2025-04-01\n"
+    for name, scope, rows, decision in (
+        ("people.csv", "PERSON", anna, ["--reason", "the others left"]),
+        ("nobody.csv", "PERSON", "", ["--decline", "--reason", "it is incomplete"]),
+        ("nothing.csv", "INSTITUTION", "", []),
+    ):
+        path = release.folder / name
+        path.write_text(header + rows)
+        release.crm("ingest", "--mode", "snapshot", "--scope", scope, "--at", "2025-06-01", path, status=1)
+        if decision:
+            release.crm("approve", name, *decision)
+    release.crm("undo", "2024-07-01_delta.csv", "--reason", "prices of another year")
+    release.crm("undo", "2022-02-15_late.csv", "--reason", "too late")
+    release.crm("undo", "2022-02-15_late.csv", "--reason", "not too late", "--reinstate")
+
+
 def questions(address: str, moments: list[str]) -> Iterator[str]:
     """Yield the paths to ask: lists, differences and single entities, now, then, and as known before."""
     for at in INSTANTS:
@@ -108,6 +153,22 @@ def questions(address: str, moments: list[str]) -> Iterator[str]:
         yield f"/entities/{uid}/history?page_size=200"
         yield f"/entities/{uid}/history?page_size=200&known_at={moments[-1]}"
     yield "/drops?page_size=200"
+
+
+def questions_by_keys(address: str) -> Iterator[str]:
+    """Yield paths that ask for keys, snapshots, what was undone, and what was recorded."""
+    for key in ("K%2F1", "A-1", "A-2"):
+        yield f"/sources/erp/links/{key}"
+    yield "/sources/erp/entities/K%2F1?as_of=2022-01-01"
+    yield "/entities?source=erp&page_size=200"
+    yield "/sources"
+    yield f"/entities/{ANNA}/audit?page_size=200"
+    yield f"/entities/{OTTO}/audit?page_size=200"
+    yield "/audit?page_size=200"
+    yield "/changes?page_size=200"
+    for drop in json.loads(ask(f"{address}/drops?page_size=200"))["results"]:
+        yield f"/drops/{drop['sha256']}"
+        yield f"/drops/{drop['sha256']}/rejects?page_size=200"
 
 
 def make(commit: str, name: str) -> None:
@@ -127,6 +188,14 @@ def make(commit: str, name: str) -> None:
             write(address)
             moments.append(datetime.now(UTC).isoformat().replace("+00:00", "Z"))
             answers = {path: ask(address + path) for path in questions(address, moments)}
+            if release.has("sql/ddl/0017_approvals.up.sql"):
+                write_by_keys(address)
+        if release.has("sql/ddl/0017_approvals.up.sql"):
+            take_in_more(release)
+            moments.append(datetime.now(UTC).isoformat().replace("+00:00", "Z"))
+            with release.served() as address:
+                asked = (*questions(address, moments), *questions_by_keys(address))
+                answers = {path: ask(address + path) for path in asked}
         release.crm("token", "create", "nightly", "--role", "writer")
         beside = Path(__file__).parent
         release.crm("backup", "--force", beside / f"{name}.backup", within=ROOT)

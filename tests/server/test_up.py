@@ -31,6 +31,7 @@ from crm_core.resources import DATA
 from crm_core.server.api import HOST, free_port, listen_from, port_of
 from crm_core.server.up import PORT, dagster_url, only_one
 from crm_core.timeline.invariants import check
+from pipelines import pools
 
 INITIAL = DATA / "drops" / "2020-01-01_initial.csv"
 LATE = INITIAL.with_name("2022-02-15_late.csv")
@@ -241,6 +242,45 @@ def test_a_file_overwritten_while_its_run_is_queued_loses_nothing_in_silence(up:
 
 
 @pytest.mark.integration
+def test_drops_that_come_at_once_are_merged_in_turn_and_what_waits_says_for_what(up: Up, tmp_path: Path) -> None:
+    for name, at in (("first.csv", 1), ("second.csv", 2)):
+        write_drop(tmp_path / name, [an_entity("twice", at=at, name=name)])
+    with up.database() as database, database.connect() as holder, database.connect(autocommit=True) as observer:
+        holder.execute("select lock_buckets(array(select generate_series(0, 63)))")  # as another merge does
+        up.drop(tmp_path / "first.csv")
+        until(lambda: WAITS in logs_of(up, "first.csv"), 150)
+        up.drop(tmp_path / "second.csv")
+        until(lambda: [run.status for run in up.runs("second.csv")] == ["QUEUED"], 150)
+        question = "query($id: ID!) { runOrError(runId: $id) { ... on Run { hasConcurrencyKeySlots allPools } } }"
+        waiting = up.ask(question, id=up.runs("second.csv")[0].run_id)["runOrError"]
+        assert waiting == {"hasConcurrencyKeySlots": False, "allPools": [pools.MERGE]}
+        limit = 'mutation($limit: Int!) { setConcurrencyLimit(concurrencyKey: "merge", limit: $limit) }'
+        up.ask(limit, limit=2)
+        until(lambda: WAITS in logs_of(up, "second.csv"), 150)  # it is read while the other one waits
+        assert observer.execute(ROWS_OF_TWICE).fetchall() == []
+        holder.rollback()
+        for name in ("first.csv", "second.csv"):
+            until(lambda name=name: up.runs(name)[0].status == "SUCCESS", 150)  # type: ignore[misc]
+            assert f"{name}: merging, after a wait of " in logs_of(up, name)
+        up.ask(limit, limit=1)
+        assert observer.execute(ROWS_OF_TWICE).fetchall() == [("first.csv",), ("second.csv",)]
+        assert [found for found in check(observer) if not found.holds] == []
+
+
+@pytest.mark.integration
+def test_a_drop_that_is_sent_over_the_api_has_a_run_with_the_trace_of_its_request(up: Up, tmp_path: Path) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    file = write_drop(tmp_path / "sent.csv", [an_entity("sent", at=1)])
+    api = next(line.split()[-1] for line in up.said().splitlines() if line.startswith("✓ The API: "))
+    headers = {"Content-Type": "text/csv", "traceparent": trace}
+    request = urllib.request.Request(f"{api}/api/v1/drops?file_name=sent.csv", file.read_bytes(), headers)
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
+        assert answer.status == 201
+    until(lambda: [run.status for run in up.runs("sent.csv")] == ["SUCCESS"], 150)
+    assert up.runs("sent.csv")[0].tags["traceparent"] == trace
+
+
+@pytest.mark.integration
 def test_a_run_that_is_terminated_is_rolled_back_and_retried_automatically(up: Up, tmp_path: Path) -> None:
     file = write_drop(tmp_path / "t.csv", [an_entity("t", at=1, name="Terminus")])
     known = "select count(*) from ledger where display_name = 'Terminus'"
@@ -341,6 +381,8 @@ ROWS = (
     "select (select count(*) from ledger) + (select count(*) from entity) + (select count(*) from entity_detail)"
     " + (select count(*) from reject) + (select count(*) from batch)"
 )
+WAITS = "its rows are read; it merges when no other merge holds entities of it"
+ROWS_OF_TWICE = "select display_name from entity where display_name in ('first.csv', 'second.csv') order by valid_from"
 WAITING = "select from pg_locks join pg_class on pg_class.oid = relation where relname = %(table)s and not granted"
 
 
@@ -351,6 +393,16 @@ def is_merged(up: Up, file_name: str) -> bool:
         known = connection.execute("select from drop_file where file_name = %s and status = 'merged'", [file_name])
         return known.fetchone() is not None
     return False
+
+
+def logs_of(up: Up, drop: str) -> str:
+    """What the newest run of a drop has logged; nothing if it has none yet."""
+    question = "query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events { ... on LogMessageEvent "
+    question += "{ message } } } } }"
+    for run in up.runs(drop)[:1]:
+        events = up.ask(question, id=run.run_id)["logsForRun"]["events"]
+        return "\n".join(event["message"] for event in events if event)
+    return ""
 
 
 def worker_of(up: Up) -> psutil.Process:

@@ -203,6 +203,7 @@ def _options(opened: Page, path: Path, *, dry_run: bool = False, sha256: str | N
         shown_as=path.name,
         sha256=sha256,
         snapshot_limit=settings.snapshot_limit,
+        traceparent=opened.request.state.traceparent,
     )
 
 

@@ -50,4 +50,4 @@ routes = [
 async def _who(opened: Page) -> Who:
     form = await opened.form()
     reason = normal_form(str(form.get("reason", ""))[:LONGEST_REASON])
-    return Who(opened.who.name, reason or "", opened.request.state.request_id)
+    return Who(opened.who.name, reason or "", opened.request.state.request_id, opened.request.state.traceparent)
