@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
@@ -20,7 +20,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from crm_core.backup.archive import DUMP, MANIFEST, Manifest, copied, written_beside
 from crm_core.backup.programs import Program, program
 from crm_core.backup.tables import NOT_KEPT, count_rows, hold, tables
-from crm_core.errors import BackupFailed, BackupRefused, DatabaseUnfit, SchemaTooOld
+from crm_core.errors import BackupFailed, BackupRefused, SchemaTooOld
 from crm_core.postgres.connection import Connection, Database
 from crm_core.postgres.fitness import EXTENSIONS
 from crm_core.postgres.schema_version import current_revision, head_revision, too_new
@@ -90,19 +90,23 @@ def _snapshot(database: Database) -> Iterator[_Snapshot]:
     """Take a snapshot that has all batches up to a moment, and none of later: those who are committing are waited for.
 
     The tables are locked before, for what changes their form would fit neither side of the snapshot; so are migrations.
+    A snapshot is of one machine: where the tables are distributed, no batch is committed until the backup is taken.
     """
-    with database.connect(autocommit=True) as gate, database.connect(options=UNBOUNDED) as connection:
-        if is_spread(gate):
-            cause = "the tables are distributed over several machines, and one file cannot hold them"
-            raise DatabaseUnfit(cause, "back up each machine: docs/operations.md, More than one machine")
+    with (
+        database.connect(autocommit=True, options=UNBOUNDED) as gate,
+        database.connect(options=UNBOUNDED) as connection,
+        ExitStack() as until_taken,
+    ):
         gate.execute(statement("backup/hold_schema"))
         _revision(gate)
         connection.execute(statement("query/one_snapshot"))
         hold(connection, tables(gate))
-        with gate.transaction():
-            gate.execute(statement("backup/hold_commits"))
-            row = connection.execute(statement("backup/snapshot")).fetchone()
+        until_taken.enter_context(gate.transaction())
+        gate.execute(statement("backup/hold_commits"))
+        row = connection.execute(statement("backup/snapshot")).fetchone()
         assert row is not None
+        if not is_spread(gate):
+            until_taken.close()
         yield _Snapshot(connection, taken_at=row[0], name=str(row[1]))
         connection.rollback()
 

@@ -32,7 +32,7 @@ def explain(*, full: bool) -> None:
 
     plans: list[Plan] = []
     is_small = False
-    with open_migrated(Settings.from_environment()) as database, database.connect() as connection:
+    with open_migrated(Settings.from_environment()) as database, database.connect(autocommit=True) as connection:
         for plan in run(connection):
             if not plans:
                 click.echo(_row("", "query", "ms", "rows", "buffers", "index"))

@@ -57,6 +57,7 @@ _TEMPORARY = re.compile(r"\btemporary (?=view)|(?<=\)) on commit drop")
 _DIFFERENCES = re.compile(r"(of_entity|of_details) := array\((.*?)\);\n", re.DOTALL)
 _FOLD_OF_ONE = re.compile(r"select d from single\.(entity|detail)_difference d")
 _COMPARED = re.compile(r"select \* into known from compare_with_ledger\(")
+_EXPLAIN = re.compile(r"explain \([^()]*\) ")
 # Parts of statements in another form: the most types that there can be; what keeps a function at the coordinator.
 _PARTS: Mapping[str, tuple[str, str]] = {
     "query/count_transitions": ("(select count(*) from detail_type)", "32767"),
@@ -178,7 +179,9 @@ def _gates() -> dict[str, str]:
 def _sent(query: Any, params: Any) -> Any:
     if not isinstance(query, str):
         return query
-    return written_out(_instead().get(query, query), has_values=params is not None)
+    explaining = match[0] if (match := _EXPLAIN.match(query)) else ""
+    asked = query.removeprefix(explaining)
+    return explaining + written_out(_instead().get(asked, asked), has_values=params is not None)
 
 
 class SpreadCursor(psycopg.Cursor[TupleRow]):

@@ -18,6 +18,7 @@ from crm_core.resources import statement
 
 # The form into which the planner expands search_form().
 _FOLDED = re.compile(r"CASE WHEN \(octet_length\((\S+?)\) = .*? END")
+_OF_A_SHARD = re.compile(r"_\d{6,}$")  # with Citus the number of the shard follows the name of an index
 SMALL = 2_000  # entity versions, or keys, below which PostgreSQL rightly reads whole tables
 
 
@@ -258,7 +259,7 @@ def _indexes(node: object) -> Iterator[str]:
     """Return every index that a plan names, at any depth."""
     if isinstance(node, dict):
         if "Index Name" in node:
-            yield str(node["Index Name"])
+            yield _OF_A_SHARD.sub("", str(node["Index Name"]))
         for part in node.values():
             yield from _indexes(part)
     elif isinstance(node, list):

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
 
@@ -16,8 +19,10 @@ import psycopg
 import pytest
 from builders import COLUMNS, a_request, an_entity, as_row, day, reference_data, uid, write_drop
 from click.testing import CliRunner
-from servers import CITUS, SHARDS, Servers
+from servers import CITUS, SHARDS, Cluster, Server, Servers
+from serving import ENTITIES, NDJSON, V1, served
 
+from crm_core.backup.restoring import restore
 from crm_core.backup.taking import back_up
 from crm_core.cli.main import crm
 from crm_core.drops.ingest import Options, ingest_on
@@ -258,35 +263,167 @@ def test_what_a_merge_writes_is_written_where_the_entities_are(connection: Conne
     assert "INSERT/SELECT method" not in plan, plan
 
 
-@on_citus
-@pytest.mark.citus
-def test_a_reader_of_many_sees_a_drop_whole_or_not_at_all(fresh_database: Database, tmp_path: Path) -> None:
-    with fresh_database.transaction() as connection:
+PEOPLE = 60
+ASKED = 170  # times by each reader: more than 500 in all
+
+
+def every_drop(database: Database, folder: Path, done: threading.Event) -> None:
+    """Merge drops that rename everybody and give everybody a new address, one after the other, at most 400."""
+    for number in range(400):
+        if done.is_set():
+            return
+        name, email = f"drop{number}", f"drop{number}@x.org"
+        rows = [an_entity(f"p {n}", at=number + 1, name=name, email=email) for n in range(PEOPLE)]
+        with database.transaction() as connection:
+            ingest_on(connection, write_drop(folder / f"{number}.csv", rows), Options())
+
+
+@contextmanager
+def drops_meanwhile(database: Database, folder: Path) -> Iterator[None]:
+    """Merge one drop, and others as long as the block runs."""
+    with database.transaction() as connection:
         reference_data(connection)
     done = threading.Event()
-
-    def drops() -> None:
+    with ThreadPoolExecutor() as pool:
+        writer = pool.submit(every_drop, database, folder, done)
         try:
-            for number in range(8):
-                rows = [an_entity(f"p {n}", at=number + 1, name=f"drop {number}") for n in range(60)]
-                with fresh_database.transaction() as connection:
-                    ingest_on(connection, write_drop(tmp_path / f"{number}.csv", rows), Options())
+            while not writer.done():
+                with database.transaction() as connection:
+                    if connection.execute("select count(*) from entity").fetchone() == (PEOPLE,):
+                        break
+                time.sleep(0.05)
+            yield
         finally:
             done.set()
+        writer.result(timeout=120)
 
+
+@on_citus
+@pytest.mark.citus
+def test_of_five_hundred_reads_during_merges_none_sees_a_part_of_a_drop(
+    fresh_database: Database, tmp_path: Path
+) -> None:
+    def listed(connection: Connection) -> Sequence[str]:
+        return reads.entities(connection, reference_types(connection), limit=200).documents
+
+    def as_of(connection: Connection) -> Sequence[str]:
+        return reads.entities(connection, reference_types(connection), as_of=day(900), limit=200).documents
+
+    def searched(connection: Connection) -> Sequence[str]:
+        return [f"{hit.display_name} {hit.value}" for hit in search(connection, "drop", limit=200)]
+
+    def ask(read: Callable[[Connection], Sequence[str]]) -> list[tuple[int, frozenset[str]]]:
+        """How many answers there were each time, and of which drops."""
+        with fresh_database.connect(autocommit=True) as connection:
+            answers = [read(connection) for _ in range(ASKED)]
+        return [(len(each), frozenset(re.findall(r"drop(\d+)", " ".join(each)))) for each in answers]
+
+    with drops_meanwhile(fresh_database, tmp_path), ThreadPoolExecutor() as pool:
+        seen = list(pool.map(ask, (listed, as_of, searched), timeout=400))
+    for reads_of_one in seen:
+        assert [(count, drops) for count, drops in reads_of_one if count != PEOPLE or len(drops) != 1] == []
+        assert len({drops for _, drops in reads_of_one}) > 2, "it has read between the drops"
+
+
+@on_citus
+@pytest.mark.citus
+def test_a_backup_taken_during_merges_is_restored_on_one_server_and_distributed_again(
+    fresh_database: Database, servers: Servers, server: Server, tmp_path: Path
+) -> None:
+    file = tmp_path / "all.crm"
+    with drops_meanwhile(fresh_database, tmp_path):
+        taken = back_up(fresh_database, file)
+    with servers.over(bundled_binaries()).clone("template1") as database:
+        restored = restore(database, file)
+        assert [(c.name, c.examples) for c in restored.checks if not c.holds] == []
+        last = f"drop{taken.rows['public.batch'] - 1}"
+        with database.connect(autocommit=True) as connection:
+            names = connection.execute("select distinct display_name from entity where is_current").fetchall()
+            assert names == [(last,)]
+            assert connection.execute("select count(*) from ledger").fetchone() == (
+                taken.rows["public.batch"] * PEOPLE,
+            )
+            before = connection.execute("select max(recorded_at) from batch").fetchone()
+            with connection.transaction():
+                rows = [an_entity("p 0", at=1000, name="of one server")]
+                assert ingest_on(connection, write_drop(tmp_path / "next.csv", rows), Options()).status == "merged"
+            with pytest.raises(psycopg.errors.UndefinedTable):
+                connection.execute("select from batch_to_stamp")
+            expected = tables(connection)
+        back_up(database, tmp_path / "one.crm")
+    assert before
+    assert isinstance(server, Cluster)
+    with server.empty() as database:
+        restore(database, tmp_path / "one.crm")
+        *_, last = distribute(database, SHARDS)
+        assert "distributed over" in last
+        with database.connect(autocommit=True) as connection:
+            assert tables(connection) == expected
+            with connection.transaction():
+                rows = [an_entity("p 0", at=1001, name="of several again")]
+                assert ingest_on(connection, write_drop(tmp_path / "last.csv", rows), Options()).status == "merged"
+            assert [(c.name, c.examples) for c in check(connection) if not c.holds] == []
+
+
+@on_citus
+@pytest.mark.citus
+def test_the_commands_work_on_several_machines(fresh_database: Database, tmp_path: Path) -> None:
+    def run(*words: str, exits: int = 0) -> str:
+        said = CliRunner().invoke(crm, [*words], env={"CRM_DATABASE_URL": fresh_database.conninfo, "CRM_ACTOR": "ann"})
+        assert said.exit_code == exits, (words, said.output, said.exception)
+        return said.output
+
+    live(fresh_database, tmp_path)
+    few = write_drop(tmp_path / "few.csv", [an_entity("p 1", at=20, name="alone")])
+    as_snapshot = ("--mode", "snapshot", "--scope", "PERSON", "--at", day(20).isoformat())
+    assert "held" in run("ingest", "--json", *as_snapshot, str(few), exits=1)
+    assert '"merged"' in run("approve", "--json", "few.csv")
     with fresh_database.connect(autocommit=True) as connection:
         types = reference_types(connection)
-        writer = threading.Thread(target=drops)
-        writer.start()
-        seen: list[set[str]] = []
-        for _ in range(2000):
-            documents = reads.entities(connection, types, limit=200).documents
-            seen.append({name for document in documents for name in re.findall(r"drop \d", document)})
-            if done.is_set():
-                break
-        writer.join(timeout=120)
-    assert [names for names in seen if len(names) > 1] == []
-    assert len({frozenset(names) for names in seen}) > 2, "it has read between the drops"
+        assert reads.count_entities(connection, types) == 1
+        assert '"undo"' in run("undo", "--json", "--reason", "wrong", "few.csv")
+        assert reads.count_entities(connection, types) > 30
+    assert "would" in run("undo", "--reinstate", "--dry-run", "--reason", "right", "few.csv")
+    assert "held" in run("ingest", "--json", *as_snapshot, str(few), exits=1)
+    assert "declined" in run("approve", "--decline", "--reason", "no", "few.csv")
+    assert "✗" not in run("check")
+    assert "entity_pkey" in run("explain")
+    assert "revision" in run("migrate")
+    run("migrate", "--sql")
+    run("report", "--output", str(tmp_path / "report.html"))
+    run("clean")
+    assert "crm_" in run("token", "create", "loader", "--role", "writer")
+
+
+@on_citus
+@pytest.mark.citus
+def test_the_api_works_on_several_machines(fresh_database: Database) -> None:
+    with fresh_database.transaction() as connection:
+        reference_data(connection)
+    with served(fresh_database) as client:
+        whom = {
+            "display_name": "Ada",
+            "entity_type": "PERSON",
+            "details": [{"detail_type": "email", "detail_value": "a@x"}],
+        }
+        made = client.post(ENTITIES, json=whom | {"change_ts": day(1).isoformat()})
+        assert made.status_code == 201, made.text
+        where = made.headers["Location"]
+        etag = client.get(where).headers["ETag"]
+        assert client.patch(where, json={"display_name": "Lovelace"}, headers={"If-Match": etag}).status_code == 200
+        assert client.patch(where, json={"display_name": "Again"}, headers={"If-Match": etag}).status_code == 412
+        preview = client.patch(
+            where, params={"dry_run": "true"}, json={"display_name": "B", "change_ts": day(2).isoformat()}
+        )
+        assert preview.status_code == 200, preview.text
+        lines = "".join(f'{{"op": "upsert", "display_name": "N{n}", "entity_type": "PERSON"}}\n' for n in range(3))
+        many = client.post(f"{V1}/changes", content=lines, headers={"Content-Type": NDJSON})
+        assert many.status_code in (200, 201), many.text
+        assert client.get(ENTITIES, params={"q": "n"}).json()["count"] == 3
+        assert client.delete(where).status_code == 204
+        events = client.get(f"{V1}/changes", params={"after": ""}).json()["results"]
+        assert [event["op"] for event in events if event["entity_uid"] == where.rpartition("/")[2]] == ["delete"]
+        assert len(client.get(f"{where}/audit").json()["results"]) == 3
 
 
 @on_citus
@@ -321,8 +458,6 @@ def test_to_distribute_again_changes_nothing_and_a_migration_leaves_the_tables_w
 
 @on_citus
 @pytest.mark.citus
-def test_what_is_not_for_several_machines_says_so(fresh_database: Database, tmp_path: Path) -> None:
-    with pytest.raises(DatabaseUnfit, match="back up each machine"):
-        back_up(fresh_database, tmp_path / "all.crm")
+def test_the_schema_of_several_machines_does_not_go_down(fresh_database: Database) -> None:
     with pytest.raises(DatabaseError, match="only goes up"):
         migrate(fresh_database, "-1")

@@ -159,10 +159,12 @@ def test_filters_pages_counts_and_streams_agree_whichever_way_changes_are_found(
             )
 
 
-def test_a_cursor_goes_on_where_it_was_though_something_new_was_recorded(database: Database) -> None:
+def test_a_cursor_goes_on_where_it_was_though_something_new_was_recorded(
+    database: Database, connection: Connection
+) -> None:
+    whole = audit.audit_of_all(connection, limit=100).documents
+    after = audit.audit_of_all(connection, limit=4).next
     with database.connect() as connection:
-        whole = audit.audit_of_all(connection, limit=100).documents
-        after = audit.audit_of_all(connection, limit=4).next
         origin = Origin("eve", "request", request_id="r")
         record(connection, reference_types(connection), [an_entity("new", name="New")], origin)
         assert audit.audit_of_all(connection, after=after, limit=100).documents == whole[4:]

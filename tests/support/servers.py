@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from crm_core.postgres.connection import Database
 from crm_core.postgres.distribution import distribute
@@ -113,33 +113,40 @@ class Cluster(Server):
             self.everywhere("drop database {} with (force)", name)
 
     @contextmanager
-    def with_template(self) -> Iterator[Server]:
-        """Make the database to clone: migrated and distributed."""
-        name = f"{TEMPLATE}_{os.getpid()}"
+    def empty(self, name: str | None = None) -> Iterator[Database]:
+        """Yield a new database whose machines know each other, without a schema; it is dropped afterwards."""
+        name = name or f"test_{os.getpid()}_{next(self.numbers)}"
         self.everywhere("create database {}", name)
-        for conninfo in self.machines:
-            with psycopg.connect(make_conninfo(conninfo, dbname=name), autocommit=True) as connection:
-                connection.execute("create extension citus")
-        with psycopg.connect(self.conninfo, autocommit=True) as connection:
-            nodes = connection.execute(
-                "select nodename, nodeport, groupid from pg_dist_node order by groupid"
-            ).fetchall()
-        with psycopg.connect(make_conninfo(self.conninfo, dbname=name), autocommit=True) as connection:
-            for host, port, group in nodes:
-                adding = "citus_set_coordinator_host(%s, %s)" if group == 0 else "citus_add_node(%s, %s)"
-                connection.execute(f"select {adding}".encode(), (host, port))
-        migrate(self.database(name))
-        for _ in distribute(self.database(name), SHARDS):
-            pass
-        self.everywhere("alter database {} allow_connections false", name)
-        for conninfo in self.machines:
-            with psycopg.connect(conninfo, autocommit=True) as connection:
-                others = "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s"
-                connection.execute(others, (name,))
         try:
-            yield self
+            for conninfo in self.machines:
+                with psycopg.connect(make_conninfo(conninfo, dbname=name), autocommit=True) as connection:
+                    connection.execute("create extension citus")
+            with psycopg.connect(self.conninfo, autocommit=True) as connection:
+                nodes = connection.execute(
+                    "select nodename, nodeport, groupid from pg_dist_node order by groupid"
+                ).fetchall()
+            with psycopg.connect(make_conninfo(self.conninfo, dbname=name), autocommit=True) as connection:
+                for host, port, group in nodes:
+                    adding = "citus_set_coordinator_host(%s, %s)" if group == 0 else "citus_add_node(%s, %s)"
+                    connection.execute(f"select {adding}".encode(), (host, port))
+            yield self.database(name)
         finally:
             self.everywhere("drop database {} with (force)", name)
+
+    @contextmanager
+    def with_template(self) -> Iterator[Server]:
+        """Make the database to clone: migrated and distributed."""
+        with self.empty(f"{TEMPLATE}_{os.getpid()}") as database:
+            migrate(database)
+            for _ in distribute(database, SHARDS):
+                pass
+            name = str(conninfo_to_dict(database.conninfo)["dbname"])
+            self.everywhere("alter database {} allow_connections false", name)
+            for conninfo in self.machines:
+                with psycopg.connect(conninfo, autocommit=True) as connection:
+                    others = "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s"
+                    connection.execute(others, (name,))
+            yield self
 
 
 class Servers:
