@@ -18,7 +18,7 @@ where (%(actor)s::text is null or b.actor = %(actor)s)
   and (%(after_at)s::timestamptz is null
        or (b.recorded_at, b.batch_id, l.entity_uid, l.row_no)
           < (%(after_at)s::timestamptz, %(after_batch)s::bigint, %(after_uid)s::uuid, %(after_row)s::integer))
-  and (%(op)s::text is null or l.op = %(op)s)
+  and (%(op)s::text is null or l.op collate "C" = %(op)s)
   and (%(detail_type)s::text is null
        or jsonb_path_query_array(l.details, '$.keyvalue().key') @> to_jsonb(%(detail_type)s::text))
   and (%(entity_uid)s::uuid is null or l.entity_uid = %(entity_uid)s)

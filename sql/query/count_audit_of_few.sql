@@ -17,7 +17,7 @@ from (
       and (%(from)s::timestamptz is null or b.recorded_at >= %(from)s::timestamptz)
       and (%(to)s::timestamptz is null or b.recorded_at < %(to)s::timestamptz)
       and (%(batches)s::bigint[] is null or b.batch_id = any (%(batches)s::bigint[]))
-      and (%(op)s::text is null or l.op = %(op)s)
+      and (%(op)s::text is null or l.op collate "C" = %(op)s)
       and (%(detail_type)s::text is null
            or jsonb_path_query_array(l.details, '$.keyvalue().key') @> to_jsonb(%(detail_type)s::text))
       and (%(entity_uid)s::uuid is null or l.entity_uid = %(entity_uid)s)

@@ -544,7 +544,7 @@ CREATE INDEX ledger_by_batch ON ledger USING btree (batch_id, entity_uid);
 
 CREATE INDEX ledger_by_detail_type ON ledger USING gin (jsonb_path_query_array(details, '$.keyvalue()."key"'::jsonpath) jsonb_path_ops);
 
-CREATE INDEX ledger_by_op ON ledger USING btree (op, batch_id, row_no) WHERE ((op <> 'upsert'::text) AND (batch_id > 0));
+CREATE INDEX ledger_by_op ON ledger USING btree (op COLLATE "C", batch_id, row_no) WHERE (((op COLLATE "C") <> 'upsert'::text) AND (batch_id > 0));
 
 CREATE INDEX ledger_patches ON ledger USING btree (entity_uid, change_ts) WHERE (op = 'patch'::text);
 

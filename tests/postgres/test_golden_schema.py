@@ -49,6 +49,17 @@ def test_the_objects_are_those_that_a_database_is_looked_at_for(any_connection: 
     assert found == list(expected_objects())
 
 
+def test_no_index_has_an_order_that_changes_with_the_operating_system(any_connection: Connection) -> None:
+    query = (
+        "select indexrelid::regclass::text, collname from pg_index"
+        " cross join unnest(indcollation::oid[]) as k (coll) join pg_collation c on c.oid = k.coll"
+        " where indrelid in (select oid from pg_class where relnamespace = current_schema()::regnamespace)"
+    )
+    found = any_connection.execute(query).fetchall()
+    assert {collation for _, collation in found} == {"C"}, found
+    assert len(found) > 5
+
+
 def test_the_constraints_of_the_versions_are_readable_in_the_schema() -> None:
     golden = " ".join(GOLDEN.read_text().split())
     for wanted in (

@@ -155,6 +155,16 @@ def test_one_letter_or_two_are_searched_for_like_any_text(large: Connection) -> 
         assert reads.count_entities(large, types, which) == found
 
 
+def test_an_audit_of_one_operation_comes_by_its_index(large: Connection) -> None:
+    asked = dict.fromkeys(("actor", "from", "to", "batches", "detail_type", "entity_uid"))
+    asked |= dict.fromkeys(("after_at", "after_batch", "after_uid", "after_row"))
+    values = {**asked, "op": "delete", "limit": 21, "offset": 0, "at_most": 10_000}
+    for name in ("audit_of_few", "count_audit_of_few"):
+        query = "explain " + statement(f"query/{name}")
+        plan = "\n".join(line for (line,) in large.execute(query, values, prepare=False))
+        assert "ledger_by_op" in plan, plan
+
+
 def test_an_empty_database_has_no_plans_to_show(connection: Connection) -> None:
     assert list(explain(connection)) == []
 

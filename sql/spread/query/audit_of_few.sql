@@ -8,7 +8,7 @@ with changed as materialized (
       and (%(from)s::timestamptz is null or b.recorded_at >= %(from)s::timestamptz)
       and (%(to)s::timestamptz is null or b.recorded_at < %(to)s::timestamptz)
       and (%(batches)s::bigint[] is null or b.batch_id = any (%(batches)s::bigint[]))
-      and (%(op)s::text is null or l.op = %(op)s)
+      and (%(op)s::text is null or l.op collate "C" = %(op)s)
       and (%(entity_uid)s::uuid is null or l.entity_uid = %(entity_uid)s)
       and (%(after_at)s::timestamptz is null
            or (b.recorded_at, b.batch_id, l.entity_uid, l.row_no)
@@ -29,7 +29,7 @@ select * from (
       and (%(from)s::timestamptz is null or b.recorded_at >= %(from)s::timestamptz)
       and (%(to)s::timestamptz is null or b.recorded_at < %(to)s::timestamptz)
       and (%(batches)s::bigint[] is null or b.batch_id = any (%(batches)s::bigint[]))
-      and (%(op)s::text is null or l.op = %(op)s)
+      and (%(op)s::text is null or l.op collate "C" = %(op)s)
       and (%(entity_uid)s::uuid is null or l.entity_uid = %(entity_uid)s)
       and (%(after_at)s::timestamptz is null
            or (b.recorded_at, b.batch_id, l.entity_uid, l.row_no)
