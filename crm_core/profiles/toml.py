@@ -124,7 +124,7 @@ class _Reader:
             if name not in known:
                 close = difflib.get_close_matches(name, known, n=1)
                 meant = f"; is it {close[0]}?" if close else ""
-                raise self.refuse((*key, name), f"is no key here{meant}; there are: {', '.join(known)}")
+                raise self.refuse((*key, name), f"is not a key here{meant}; there are: {', '.join(known)}")
 
     def _require_enough(self, columns: Mapping[str, Value], *, is_partial: bool) -> None:
         if is_partial:

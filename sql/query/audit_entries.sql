@@ -33,13 +33,19 @@ from (
         select ',"approval":' || row_to_json(a)::text as member from (select sent_by, reason from approval where batch_id = b.batch_id) a
     ) approved on true
     union all
-    select (select left(row_to_json(recorded)::text, -1) || coalesce(undone.member, '') || coalesce(approved.member, '') || '}'
+    select (select left(row_to_json(recorded)::text, -1) || coalesce(approved.member, '') || '}'
             from (select page.entity_uid, utc(page.change_ts) as change_ts, utc(b.recorded_at) as recorded_at,
                          case b.source when 'drop' then 'snapshot' else b.source end as op, b.actor,
                          origin_document(b.source, b.drop_sha256, f.file_name, 0, b.request_id) as source,
                          (select row_to_json(said)
                           from (select null as display_name, null as entity_type, null as details) said) as asserted,
-                         (select min(r.reason) from retraction r where r.batch_id = b.batch_id) as reason) recorded),
+                         (select min(r.reason) from retraction r where r.batch_id = b.batch_id) as reason,
+                         (select origin_document(o.source, o.drop_sha256, g.file_name, 0, o.request_id)
+                          from retraction r
+                          join batch o on o.batch_id = r.of_batch_id  -- all of one drop, or one of a request
+                          left join drop_file g on g.sha256 = o.drop_sha256
+                          where r.batch_id = b.batch_id
+                          limit 1) as undone) recorded),
            page.entity_uid, b.batch_id, page.row_no, page.place
     from unnest(%(entity_uids)s::uuid[], %(instants)s::timestamptz[], %(batch_ids)s::bigint[], %(row_nos)s::integer[])
         with ordinality as page (entity_uid, change_ts, batch_id, row_no, place)
@@ -48,14 +54,6 @@ from (
     left join lateral (
         select ',"approval":' || row_to_json(a)::text as member from (select sent_by, reason from approval where batch_id = b.batch_id) a
     ) approved on true
-    left join lateral (  -- the drop or request that was undone or reinstated: all batches of a retraction are of one
-        select ',"undone":' || origin_document(o.source, o.drop_sha256, g.file_name, 0, o.request_id)::text as member
-        from retraction r
-        join batch o on o.batch_id = r.of_batch_id
-        left join drop_file g on g.sha256 = o.drop_sha256
-        where r.batch_id = b.batch_id
-        limit 1
-    ) undone on true
     where page.row_no = 0
 ) entry
 order by place

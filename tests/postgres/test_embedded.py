@@ -16,9 +16,8 @@ from running import until
 from servers import CARELESS, LOCALE
 
 from crm_core.errors import EmbeddedServerFailed
-from crm_core.postgres import embedded
 from crm_core.postgres.connection import Connection
-from crm_core.postgres.embedded import running_server
+from crm_core.postgres.embedded import binaries, running_server
 
 pytestmark = pytest.mark.integration
 
@@ -387,9 +386,9 @@ def test_a_plain_user_has_a_server_of_its_own() -> None:
 
 
 def test_without_binaries_the_cure_is_a_server_of_ones_own(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "find_spec", lambda _name: None)
+    monkeypatch.setattr(binaries, "find_spec", lambda _name: None)
     with pytest.raises(EmbeddedServerFailed, match="set CRM_DATABASE_URL"):
-        embedded.bundled_binaries()
+        binaries.bundled_binaries()
 
 
 def test_a_server_that_does_not_stop_when_it_is_asked_to_is_stopped_all_the_same(

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from drop_rows import FIRST_SEEN, NOW, TYPES, UID
+from openpyxl import Workbook
 from tables import FORMATS, write_table
 
 from crm_core.errors import DropRefused
@@ -314,6 +315,18 @@ def test_lines_above_the_header_are_skipped_in_text_and_in_sheets(tmp_path: Path
     path.write_text(f"Customers of 2024\n\nID,First,Last\n{UID},Ada,Q\n")
     valid = validated(path, profile(f"skip = 2\n{BASE}"))
     assert valid.changes.select("line", "display_name").rows() == [(4, "Ada Q")]
+    book = Workbook()
+    book.create_sheet("Kunden")
+    for cells in (["Customers of 2024"], [], ["ID", "First", "Last"], [UID, "Ada", "Q"]):
+        book["Kunden"].append(cells)
+    book.save(path.with_suffix(".xlsx"))
+    valid = validated(path.with_suffix(".xlsx"), profile(f'skip = 2\nsheet = "Kunden"\n{BASE}'))
+    assert valid.changes.select("line", "display_name").rows() == [(4, "Ada Q")]
+    for sheet, said in (
+        ("Sheet", "has nothing in its sheet; save the table as the first sheet, or name it in a profile"),
+        ("kunden", "has no sheet 'kunden'; it has: Sheet, Kunden"),
+    ):
+        assert refusal(path.with_suffix(".xlsx"), profile(f'sheet = "{sheet}"\n{BASE}')) == said
 
 
 def test_a_format_that_the_profile_does_not_say_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@
     }
   }
 
-  async function exchange(url, signal, { push = false, form = null, parts = ["content", "menu"] }) {
+  async function exchange(url, signal, { push = false, form = null, parts = ["content", "menu"], kept = null }) {
     let response;
     try {
       response = await fetch(url, { signal, headers: { "X-Requested-With": "cockpit" }, credentials: "same-origin" });
@@ -44,6 +44,7 @@
         now.replaceChildren(...then.childNodes);
       }
     }
+    if (kept) document.getElementById("content").prepend(kept);
     follow(next.getElementById("time-bar"));
     history[push ? "pushState" : "replaceState"](null, "", url);
     if (parts.length) document.dispatchEvent(new CustomEvent("cockpit:shown")); else askAgain();
@@ -221,7 +222,10 @@
     timer = setTimeout(() => {
       if (asked || document.querySelector(".form-fault")) { askAgain(); return; } // what one does comes first
       const is_whole = !document.querySelector("#content [data-again]"); // only the time bar waits: what one types stays
-      if (document.querySelector("[data-again]")) show(location.href, is_whole ? { parts: [] } : {});
+      if (document.querySelector("[data-again]")) {
+        const kept = document.getElementById("message"); // the server tells once what was done
+        show(location.href, is_whole ? { parts: [] } : { kept });
+      }
     }, again);
   }
   document.addEventListener("cockpit:shown", askAgain);

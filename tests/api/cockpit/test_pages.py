@@ -252,6 +252,7 @@ def test_a_drop_is_undone_with_a_preview_and_reinstated(seen: Page, site: httpx.
     expect(seen.locator("main")).to_contain_text("changes undone")
     seen.fill("#reason", "it was the wrong file")
     seen.click("button:has-text('Undo it')")
+    expect(seen.locator("[data-again]")).to_have_count(0)  # what it changed was counted, and the page asked again
     expect(seen.locator("main")).to_contain_text("The drop is undone")
     now = site.get(f"/api/v1/entities/{uid}", headers={"Accept": "application/json"}).json()
     assert now["display_name"] == "Robert Francis Prevost"
