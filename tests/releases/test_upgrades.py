@@ -105,7 +105,7 @@ def known(found: Any, said: Any) -> Any:
 def test_an_upgrade_that_is_killed_changed_nothing_and_the_next_one_works(before: Database, release: str) -> None:
     with before.connect() as connection:
         was = current_revision(connection)
-        connection.execute("lock table ledger in access share mode")  # so that it waits in the middle
+        connection.execute("lock table ledger, drop_file in access share mode")  # so that it waits in the middle
         command = start("migrate", CRM_DATABASE_URL=before.conninfo)
         under_way(command, partial(waits, before))
         command.kill()
