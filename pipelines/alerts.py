@@ -2,7 +2,7 @@
 
 # No `from __future__ import annotations`: Dagster needs the annotations of a sensor's arguments as types, not as text.
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
@@ -18,7 +18,8 @@ from pipelines.resources import CrmDatabase, one_line
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Sends what went wrong to CRM_ALERT_WEBHOOK and CRM_ALERT_MAIL_TO: a failed run, a refused or held "
-    "drop, a failed check, no drop for 36 hours. Each fault is reported once, and once more when it is mended.",
+    "drop, a failed check, no drop for CRM_ALERT_FRESH_HOURS. Each fault is reported once, and once more when it is "
+    "mended.",
 )
 def alerts(context: dg.SensorEvaluationContext, crm_database: CrmDatabase) -> dg.SensorResult:
     """Tell what is wrong since the last tick, and what is mended since; request no runs."""
@@ -33,7 +34,8 @@ def alerts(context: dg.SensorEvaluationContext, crm_database: CrmDatabase) -> dg
     try:
         with crm_database.ask() as connection:
             since = datetime.fromtimestamp(outbox.since, UTC)
-            found = Faults(context.instance, connection, since, settings.alert_link).find(outbox.told)
+            fresh = timedelta(hours=settings.alert_fresh_hours)
+            found = Faults(context.instance, connection, since, settings.alert_link, fresh).find(outbox.told)
         forgotten = {key for key, fault in outbox.told.items() if is_forgotten(fault, now)}
         outbox.compare(found, ways, forgotten=forgotten)
     except CrmError as error:

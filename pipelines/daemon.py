@@ -1,4 +1,4 @@
-"""Dagster's daemon as `crm up` starts it: its log is plain text, with warnings and errors only."""
+"""Dagster's daemon as `crm up` and compose.yaml start it: its log is plain text, with warnings and errors only."""
 
 from __future__ import annotations
 

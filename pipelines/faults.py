@@ -18,7 +18,7 @@ from crm_core.drops.troubled import troubled_drops
 from crm_core.postgres.connection import Connection
 from crm_core.report.numbers import freshness
 from crm_core.utc import utc_text
-from pipelines.checks import FRESH, OF_ALL, OF_DROPS
+from pipelines.checks import OF_ALL, OF_DROPS
 from pipelines.folder import shown
 from pipelines.jobs import backfill_drops, ingest_drop, integrity
 from pipelines.partitions import drop_key
@@ -41,6 +41,7 @@ class Faults:
     connection: Connection
     since: datetime  # what went wrong before is not told
     link: str  # of Dagster's UI
+    fresh: timedelta  # how old the newest drop may be; 0: as old as it likes
 
     def find(self, told: Mapping[str, Fault]) -> dict[str, Fault]:
         """Return what is wrong, by key: what went wrong since, and what was told before and is not mended.
@@ -112,8 +113,9 @@ class Faults:
     def _freshness(self) -> Iterator[Fault]:
         """Yield that the newest drop is old; as long as none ever came, nothing is missing."""
         found = freshness(self.connection, now=datetime.now(UTC))
-        if found.drop_at is not None and (found.drop_age_seconds or 0) > FRESH.total_seconds():
-            what = f"No drop has come for more than {FRESH.total_seconds() / 3600:.0f} hours"
+        most = self.fresh.total_seconds()
+        if most and found.drop_at is not None and (found.drop_age_seconds or 0) > most:
+            what = f"No drop has come for more than {most / 3600:.0f} hours"
             yield Fault("freshness", "nothing_fresh", what, _second(found.drop_at), f"{self.link}/assets/drop_file")
 
 

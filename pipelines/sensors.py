@@ -257,12 +257,14 @@ def drops_from_elsewhere(context: dg.SensorEvaluationContext, crm_database: CrmD
     except CrmError as error:
         said = f"The database cannot be reached: {one_line(error)}"
         return dg.SensorResult(skip_reason=said, cursor=context.cursor)
+    if not found:
+        return dg.SensorResult(skip_reason="Nothing was merged without Dagster.", cursor=after.isoformat())
     requests = [_request(one) for one in found]
     keys = list(dict.fromkeys(request.partition_key or "" for request in requests))  # Dagster takes each once
     return dg.SensorResult(
         run_requests=requests,
-        dynamic_partitions_requests=[drops.build_add_request(keys)] if keys else [],
-        cursor=(found[-1].merged_at if found else after).isoformat(),
+        dynamic_partitions_requests=[drops.build_add_request(keys)],
+        cursor=found[-1].merged_at.isoformat(),
     )
 
 

@@ -58,6 +58,7 @@ def test_without_any_setting_the_embedded_server_and_loopback_are_used() -> None
         alert_mail_from=None,
         alert_mail_server="smtp://localhost",
         alert_link="http://127.0.0.1:3000",
+        alert_fresh_hours=36,
     )
 
 
@@ -98,6 +99,7 @@ def test_every_setting_is_read() -> None:
         CRM_ALERT_MAIL_FROM="crm@example.org",
         CRM_ALERT_MAIL_SERVER="smtps://crm:p%40ss@mail.example.org:465",
         CRM_ALERT_LINK="https://dagster.example.org/",
+        CRM_ALERT_FRESH_HOURS="84",
     ) == Settings(
         home=Path("/srv/crm"),
         database_url="postgresql://ann@db/crm",
@@ -134,6 +136,7 @@ def test_every_setting_is_read() -> None:
         alert_mail_from="crm@example.org",
         alert_mail_server="smtps://crm:p%40ss@mail.example.org:465",
         alert_link="https://dagster.example.org",
+        alert_fresh_hours=84,
     )
 
 

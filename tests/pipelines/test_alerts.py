@@ -167,6 +167,17 @@ def test_that_no_drop_comes_any_more_is_told(project: Project, watch: Watch) -> 
     assert watch.tick() == [("mended", "nothing_fresh", "No drop has come for more than 36 hours")]
 
 
+@pytest.mark.parametrize(("hours", "told"), [("40", []), ("36", ["nothing_fresh"]), ("0", [])])
+def test_the_settings_say_how_long_nothing_may_come(
+    project: Project, watch: Watch, monkeypatch: pytest.MonkeyPatch, hours: str, told: list[str]
+) -> None:
+    monkeypatch.setenv("CRM_ALERT_FRESH_HOURS", hours)
+    write_drop(project.folder / "a.csv", [an_entity()])
+    project.materialize(project.know("a.csv"))
+    project.execute("update drop_file set first_seen_at = now() - interval '37 hours'")
+    assert [kind for _, kind, _ in watch.tick()] == told
+
+
 @pytest.mark.parametrize("decide", ["approve", "decline"])
 def test_a_held_drop_is_told_until_somebody_decides(project: Project, watch: Watch, decide: str) -> None:
     ingest(project.database, write_drop(project.folder / "all.csv", [an_entity("ada"), an_entity("bob")]))

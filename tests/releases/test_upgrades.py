@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import subprocess
+import threading
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,10 @@ from crm_core.postgres.schema_version import current_revision, head_revision
 pytestmark = pytest.mark.integration
 
 HERE = Path(__file__).parent
+WHO_LIVES = (
+    "select count(*), min(display_name), max(detail_value)"
+    " from entity e join entity_detail d using (entity_uid) where e.is_current and d.is_current"
+)
 RELEASES = sorted(path.name.removesuffix(".backup") for path in HERE.glob("*.backup"))
 
 
@@ -98,7 +105,7 @@ def known(found: Any, said: Any) -> Any:
 def test_an_upgrade_that_is_killed_changed_nothing_and_the_next_one_works(before: Database, release: str) -> None:
     with before.connect() as connection:
         was = current_revision(connection)
-        connection.execute("lock table ledger in access share mode")  # so that it waits in the middle
+        connection.execute("lock table ledger, drop_file in access share mode")  # so that it waits in the middle
         command = start("migrate", CRM_DATABASE_URL=before.conninfo)
         under_way(command, partial(waits, before))
         command.kill()
@@ -112,6 +119,28 @@ def test_an_upgrade_that_is_killed_changed_nothing_and_the_next_one_works(before
     assert told.said.splitlines()[-1] == f"The schema is at revision {head_revision()}."
     assert breaches(before) == []
     assert_same_answers(before, release)
+
+
+def test_readers_go_on_while_it_is_upgraded_and_the_locks_are_told(before: Database) -> None:
+    seen: list[tuple[object, ...] | None] = []
+    stop = threading.Event()
+
+    def read() -> None:
+        with before.connect(autocommit=True) as connection:
+            connection.execute("set statement_timeout = '60s'")
+            while not stop.is_set():
+                seen.append(connection.execute(WHO_LIVES).fetchone())
+
+    with ThreadPoolExecutor(1) as readers:
+        reading = readers.submit(read)
+        soon(lambda: seen or reading.done())
+        told = run("migrate", CRM_DATABASE_URL=before.conninfo)
+        stop.set()
+        reading.result(90)
+    assert told.status == 0, told.error
+    assert len(seen) > 1
+    assert {*seen} == {seen[0]}
+    assert re.search(r"^drop_file was locked for \d+\.\d\d s: ", told.error, re.MULTILINE), told.error
 
 
 def waits(database: Database) -> bool:

@@ -112,7 +112,7 @@ def test_every_variable_is_in_the_example_of_the_environment() -> None:
 
 def test_the_commands_exist() -> None:
     modules = [command[3] for command in (s["command"] for s in OURS.values()) if command[:3] == ["python", "-P", "-m"]]
-    assert modules == ["pipelines.code_server", "pipelines.web_server", "dagster._daemon"]
+    assert modules == ["pipelines.code_server", "pipelines.web_server", "pipelines.daemon"]
     assert all(find_spec(module) for module in modules)
 
 
@@ -131,6 +131,11 @@ def test_the_image_runs_as_nobody_special_and_gets_what_the_package_is_built_fro
     assert ignored[ignored.index("*") + 1 :][0] == "!pyproject.toml", "all is ignored but what is named"
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert {f"!{folder}" for folder in [*wheel["packages"], *wheel["force-include"]]} <= set(ignored)
+
+
+def test_no_log_fills_the_disk() -> None:
+    for service in SERVICES.values():
+        assert service["logging"]["options"] == {"max-size": "10m", "max-file": "4"}
 
 
 @pytest.mark.integration
