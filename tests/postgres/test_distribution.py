@@ -92,6 +92,17 @@ def test_nothing_that_is_sent_to_citus_calls_a_function_that_reads_tables(path: 
     assert not re.search(r"\bselect\s+from\b", text), "Citus takes it for a function without columns"
 
 
+@pytest.mark.unit
+@pytest.mark.parametrize("path", SENT, ids=lambda path: path.relative_to(SQL).as_posix())
+def test_no_lock_is_taken_by_a_statement_that_reads_what_is_distributed(path: Path) -> None:
+    """Another process would take it, and let it go before all machines have committed. Citus locks no rows of many."""
+    text = re.sub(r"--[^\n]*", "", path.read_text(encoding="utf-8"))
+    reads_many = re.compile(rf"\b(from|join|update|into) ({'|'.join(BY_ENTITY)})\b")
+    for part in text.split(";"):
+        if reads_many.search(part):
+            assert not re.search(r"\bpg_\w*advisory\w*\(|\bfor (no key update|update|share|key share)\b", part), part
+
+
 def test_each_form_for_citus_is_of_a_statement_of_one_server() -> None:
     code = "".join(path.read_text() for path in Path(spread.__file__).parent.glob("*.py"))
     for path in (SQL / "spread").rglob("*.sql"):
@@ -261,6 +272,18 @@ def test_what_a_merge_writes_is_written_where_the_entities_are(connection: Conne
     assert f"Task Count: {SHARDS}" in plan, plan
     assert "Distributed Subplan" not in plan, plan
     assert "INSERT/SELECT method" not in plan, plan
+
+
+@on_citus
+@pytest.mark.citus
+@pytest.mark.parametrize("name", ["entity_current", "entity_as_of", "history", "audit"])
+def test_one_entity_is_read_on_the_machine_where_it_is(connection: Connection, name: str) -> None:
+    values = {"entity_uid": uid("ada"), "as_of": day(1), "after_from": None, "after_code": "", "since": None}
+    values |= {"limit": 10, "offset": 0}
+    asked = "explain (costs off) " + statement(f"query/{name}")
+    plan = "\n".join(str(line) for (line,) in connection.execute(asked, values, prepare=False))
+    assert re.findall(r"Task Count: (\d+)", plan) == ["1"], plan
+    assert "Subplan" not in plan, plan
 
 
 PEOPLE = 60
