@@ -279,7 +279,7 @@ def test_what_a_merge_writes_is_written_where_the_entities_are(connection: Conne
 @pytest.mark.parametrize("name", ["entity_current", "entity_as_of", "history", "audit"])
 def test_one_entity_is_read_on_the_machine_where_it_is(connection: Connection, name: str) -> None:
     values = {"entity_uid": uid("ada"), "as_of": day(1), "after_from": None, "after_code": "", "since": None}
-    values |= {"limit": 10, "offset": 0}
+    values |= {"after_batch": None, "after_row": None, "limit": 10, "offset": 0}
     asked = "explain (costs off) " + statement(f"query/{name}")
     plan = "\n".join(str(line) for (line,) in connection.execute(asked, values, prepare=False))
     assert re.findall(r"Task Count: (\d+)", plan) == ["1"], plan
