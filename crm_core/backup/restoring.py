@@ -24,6 +24,7 @@ from crm_core.backup.tables import count_rows, tables
 from crm_core.backup.taking import UNBOUNDED, Progress, ended, last_words
 from crm_core.errors import BackupFailed, DatabaseFault, DatabaseNotEmpty
 from crm_core.postgres.connection import Connection, Database
+from crm_core.postgres.distribution import gather
 from crm_core.postgres.fitness import require_fit
 from crm_core.postgres.migrations import migrate_on
 from crm_core.postgres.schema_version import head_revision, too_new
@@ -66,7 +67,7 @@ def restore(database: Database, file: Path, progress: Progress = lambda _phase, 
             _restore(connection, pg_restore, backup, progress)
             database.pin(connection, UNBOUNDED)
             _require_same(manifest, connection)
-            _gather(connection)
+            gather(connection)
             progress(MIGRATING, 0, None)
             steps = migrate_on(connection)
             connection.execute(statement("backup/analyze"))
@@ -105,13 +106,6 @@ def _require_same(manifest: Manifest, connection: Connection) -> None:
         differ = sorted(name for name in {*found, *manifest.rows} if found.get(name) != manifest.rows.get(name))
         cause = f"{', '.join(differ)} came back with another number of rows than the manifest says"
         raise BackupFailed(cause, "nothing was changed; restore another backup, and report this as a fault")
-
-
-def _gather(connection: Connection) -> None:
-    """Give tables that were distributed over several machines what those of one server have."""
-    if any(name == "batch_to_stamp" for _, name in tables(connection)):
-        connection.execute(statement("spread/remove_stamps"))
-        connection.execute(statement("spread/stamp_on_one_server"))
 
 
 def _restore(connection: Connection, pg_restore: Program, backup: Backup, progress: Progress) -> None:

@@ -45,6 +45,13 @@ def distribute(database: Database, shards: int) -> Iterator[str]:
     yield f"The tables are distributed over {workers} machine(s)."
 
 
+def gather(connection: Connection) -> None:
+    """Give the tables of a distributed database, restored on one server, what those of one server have."""
+    if any(name == "batch_to_stamp" for _, name in connection.execute(statement("server/all_tables"))):
+        connection.execute(statement("spread/remove_stamps"))
+        connection.execute(statement("spread/stamp_on_one_server"))
+
+
 def _place(connection: Connection, name: str) -> str:
     """Distribute one table, or put it on all machines, and return what was done."""
     is_whole = name in WHOLE

@@ -26,6 +26,7 @@ _FETCHED: Mapping[str, str] = {
     "query/diff": "spread/which/some",
     "query/compared": "spread/which/some",
     "query/last_names": "spread/which/some",
+    "query/known_entities": "spread/which/some",
     "query/transitions": "spread/which/some",
     "query/entity_past": "spread/which/one",
     "query/stream_transitions": "spread/which/within",

@@ -4,7 +4,7 @@ select entity_document(e.entity_uid, e.display_name, et.code, e.valid_from, e.va
            select string_agg(detail_document(dt.code, d.detail_value, d.valid_from, d.valid_to, d.is_current, d.hashdiff), ',' order by dt.code)
            from entity_detail d
            join detail_type dt on dt.detail_type_id = d.detail_type_id
-           where d.entity_uid = e.entity_uid and d.is_current), coalesce(
+           where d.entity_uid = %(entity_uid)s and d.is_current), coalesce(
            (select string_agg(k.member, ',' order by k.code) from keys_of_entity k where k.entity_uid = e.entity_uid), ''))
 from entity e
 join entity_type et on et.entity_type_id = e.entity_type_id
