@@ -86,7 +86,7 @@ def by_cockpit(database: Database, files: Sequence[Path], home: Path) -> None:
 WAYS: tuple[Way, ...] = (by_folder, by_command, by_api, by_cockpit)
 
 
-@pytest.mark.parametrize("number", [8, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [4, pytest.param(30, marks=pytest.mark.slow)])
 def test_the_nights_by_folder_command_api_and_cockpit_are_the_same_in_any_order(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:

@@ -51,6 +51,12 @@ damages = st.lists(st.tuples(st.integers(0, 10_000), st.binary(max_size=3), st.i
 quick = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
+PACKED = settings(quick, max_examples=8)  # the bytes that are packed are those of a format that has all examples
+
+
+def examples(ends: str) -> settings:
+    """How many tables are made up for a format."""
+    return PACKED if "." in ends else quick
 
 
 def counted(path: Path, form: Form) -> int | None:
@@ -75,7 +81,7 @@ def counted(path: Path, form: Form) -> int | None:
 @pytest.mark.parametrize("form", [Form(["email", "website"]), Form(profile=PROFILE)], ids=["standard", "profile"])
 @pytest.mark.parametrize("ends", FORMATS)
 def test_every_row_of_any_texts_is_counted(ends: str, form: Form) -> None:
-    @quick
+    @examples(ends)
     @given(rows)
     def every_row(table: list[dict[str, str]]) -> None:
         is_text = ends.startswith("csv")
@@ -94,7 +100,7 @@ def test_every_row_of_any_texts_is_counted(ends: str, form: Form) -> None:
 
 @pytest.mark.parametrize("ends", FORMATS)
 def test_a_damaged_file_is_read_or_refused_in_one_line(ends: str) -> None:
-    @quick
+    @examples(ends)
     @given(rows, damages, st.integers(0, 2_000))
     def damaged(table: list[dict[str, str]], places: list[tuple[int, bytes, int]], cut: int) -> None:
         table = [{name: _sheet(cell) for name, cell in row.items()} for row in table]

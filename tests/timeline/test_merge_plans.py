@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import polars as pl
 import pytest
 from builders import reference_data
 
-from crm_core.postgres.connection import Connection
+from crm_core.postgres.connection import Connection, Database
 from crm_core.resources import statement
 from crm_core.timeline.merge import CHANGE_SCHEMA, DETAIL_SCHEMA, encoded, stage, staging
 
@@ -23,14 +23,23 @@ READING = ("30_classify", "50_splice_entities", "51_splice_details", "60_reopen_
 WRITING = ("70_delete_entities", "71_end_entities", "73_delete_details", "74_end_details")
 
 
+@pytest.fixture(scope="module")
+def filled(any_database: Database) -> Iterator[Connection]:
+    """A database that was analyzed when it held next to nothing, and has grown much since; none of it is committed."""
+    with any_database.connect() as connection:
+        reference_data(connection)
+        fill(connection, 1, 3)
+        connection.execute("analyze")
+        fill(connection, 10, MANY)
+        yield connection
+        connection.rollback()
+
+
 @pytest.fixture
-def grown(any_connection: Connection) -> Connection:
-    """A database that was analyzed when it held next to nothing, and has grown much since."""
-    reference_data(any_connection)
-    fill(any_connection, 1, 3)
-    any_connection.execute("analyze")
-    fill(any_connection, 10, MANY)
-    return any_connection
+def grown(filled: Connection) -> Iterator[Connection]:
+    """The database that has grown; what a test does to it is undone after it."""
+    with filled.transaction(force_rollback=True):
+        yield filled
 
 
 def fill(connection: Connection, first: int, last: int) -> None:

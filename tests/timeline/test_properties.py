@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 
 import pytest
 from builders import day, reference_data
@@ -61,7 +62,7 @@ def examples(number: int) -> settings:
     )
 
 
-@examples(25)
+@examples(16)
 @given(steps=steps_taken)
 def test_versions_are_a_function_of_the_set_of_changes(
     database: Database, tmp_path_factory: pytest.TempPathFactory, steps: list[Step]
@@ -69,9 +70,10 @@ def test_versions_are_a_function_of_the_set_of_changes(
     _take_and_compare(database, tmp_path_factory, steps)
 
 
-@examples(6)
+@pytest.mark.parametrize("any_server", ["pg15"], indirect=True)
+@examples(4)
 @given(steps=steps_taken)
-def test_and_so_they_are_on_every_server(
+def test_and_so_they_are_on_an_older_server(
     any_database: Database, tmp_path_factory: pytest.TempPathFactory, steps: list[Step]
 ) -> None:
     _take_and_compare(any_database, tmp_path_factory, steps)
@@ -85,13 +87,13 @@ def _take_and_compare(database: Database, folders: pytest.TempPathFactory, steps
         product.agrees(product.model)
         product.agrees_with_the_feed()
         product.agree_on_effects()
-        for known_at, count in product.known:
+        for known_at, count in random.Random(str(steps)).sample(product.known, min(2, len(product.known))):
             product.agrees(product.model.known_after(count), known_at)
         assert [(c.name, c.examples) for c in check(connection) if not c.holds] == []
         connection.rollback()
 
 
-@examples(25)
+@examples(16)
 @given(
     changes=st.lists(upserts | deletions, min_size=2, max_size=8),
     again=st.lists(st.tuples(st.integers(0, 7), SOURCES), max_size=3),

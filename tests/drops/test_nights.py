@@ -1,4 +1,4 @@
-"""Thirty nights of three sources, each by its profile, in any order: one version a real change, and nobody twice."""
+"""Nights of three sources, each by its profile, in any order: one version a real change, and nobody twice."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
-from nights import PROFILES, Nights, Outcome, outcome, require_truth, the_nights, with_types
+from nights import PROFILES, Outcome, outcome, require_truth, the_nights, with_types
 from servers import Server
 
 from crm_core.drops.ingest import Options, ingest
@@ -14,11 +14,6 @@ from crm_core.postgres.connection import Database
 from crm_core.profiles import store
 
 pytestmark = [pytest.mark.integration, pytest.mark.scd2]
-
-
-@pytest.fixture(scope="module")
-def nights(tmp_path_factory: pytest.TempPathFactory) -> Nights:
-    return the_nights(30, tmp_path_factory.mktemp("nights"))
 
 
 def take(database: Database, files: list[Path]) -> Outcome:
@@ -31,9 +26,11 @@ def take(database: Database, files: list[Path]) -> Outcome:
     return outcome(database)
 
 
+@pytest.mark.parametrize("number", [15, pytest.param(30, marks=pytest.mark.slow)])
 def test_the_nights_in_any_order_give_the_versions_that_they_tell_and_nobody_twice(
-    server: Server, nights: Nights
+    server: Server, tmp_path: Path, number: int
 ) -> None:
+    nights = the_nights(number, tmp_path)
     with server.clone() as one, server.clone() as other:
         found = take(one, nights.files)
         require_truth(nights, found)
