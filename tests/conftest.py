@@ -9,11 +9,9 @@ CRM_TEST_LOCALE has the databases made with another locale: `C` or `de_DE.UTF-8`
 
 from __future__ import annotations
 
-import atexit
 import os
-import shutil
 import signal
-import tempfile
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,8 +25,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell that starts the
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):  # then to compile Dagster is most of what a process does
-    BYTECODE = os.environ["PYTHONPYCACHEPREFIX"] = tempfile.mkdtemp(prefix="crm-bytecode-")
-    atexit.register(shutil.rmtree, BYTECODE, ignore_errors=True)
+    os.environ.setdefault("PYTHONPYCACHEPREFIX", str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode"))
+    sys.pycache_prefix, sys.dont_write_bytecode = os.environ["PYTHONPYCACHEPREFIX"], False
 
 LONGEST = (
     "pipelines/test_browser",

@@ -49,9 +49,9 @@ COLUMNS = ("display_name", "entity_type", "email", "website", "change_ts", "op")
 rows = st.lists(st.fixed_dictionaries(dict.fromkeys(COLUMNS, texts)), min_size=1, max_size=6)
 damages = st.lists(st.tuples(st.integers(0, 10_000), st.binary(max_size=3), st.integers(0, 3)), max_size=3)
 quick = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
-PACKED = settings(quick, max_examples=8)  # the bytes that are packed are those of a format that has all examples
+PACKED = settings(quick, max_examples=6)  # the bytes that are packed are those of a format that has all examples
 
 
 def examples(ends: str) -> settings:

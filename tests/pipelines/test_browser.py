@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from psycopg.sql import SQL, Identifier
-from running import Up, alive, new_home, running_up, until
+from running import ASKING, Up, alive, new_home, running_up, until
 from servers import Server
 
 from crm_core.postgres.connection import Database
@@ -40,7 +40,7 @@ def up(server: Server) -> Iterator[Up]:
     with new_home() as home, server.clone("template0") as given, running_up(home, given) as up:
         for file, name in ((INITIAL, INITIAL.name), (LATE, LATE.name), (DIRTY, DIRTY.name), (INITIAL, AGAIN)):
             up.drop(file, name)
-        until(lambda: all(done(up, name) for name in NAMES), SECONDS)
+        until(lambda: {run.drop for run in up.runs() if run.status == "SUCCESS"}.issuperset(NAMES), SECONDS, ASKING)
         yield up
 
 
@@ -54,10 +54,6 @@ def ui(up: Up, browser: Browser) -> Iterator[Page]:
         yield page
 
 
-def done(up: Up, name: str) -> bool:
-    return [run.status for run in up.runs(name)][:1] == ["SUCCESS"]
-
-
 def stands(database: Database) -> list[tuple[object, ...]]:
     """Every row of every table."""
     query = SQL(" union all ").join(
@@ -67,11 +63,11 @@ def stands(database: Database) -> list[tuple[object, ...]]:
         return sorted(connection.execute(query).fetchall())
 
 
-def opened(page: Page, address: str, *texts: str) -> bool:
-    """Open a page again, and return whether it shows all of the texts."""
-    page.goto(address)
-    page.wait_for_timeout(3000)
-    return all(page.get_by_text(text).first.is_visible() for text in texts)
+def freshness(up: Up, asset: str) -> str:
+    """Return what the daemon found when it last looked whether an asset is as new as it should be."""
+    path = f'assetNodeOrError(assetKey: {{path: ["{asset}"]}})'
+    said = up.ask(f"{{ {path} {{ ... on AssetNode {{ freshnessStatusInfo {{ freshnessStatus }} }} }} }}")
+    return str(said["assetNodeOrError"]["freshnessStatusInfo"]["freshnessStatus"])
 
 
 def keep(page: Page, name: str) -> None:
@@ -123,8 +119,10 @@ def test_a_repeat_byte_for_byte_is_seen_to_change_nothing(up: Up, ui: Page) -> N
 
 
 def test_the_report_is_made_and_opens(up: Up, ui: Page) -> None:
-    asset = f"{up.address}/assets/data_quality_report"
-    until(lambda: opened(ui, asset, "Passing", "data-quality.html"), SECONDS)  # freshness is computed now and then
+    until(lambda: freshness(up, "data_quality_report") == "HEALTHY", SECONDS, ASKING)
+    ui.goto(f"{up.address}/assets/data_quality_report")
+    for text in ("Passing", "data-quality.html"):
+        expect(ui.get_by_text(text).first).to_be_visible()
     keep(ui, "report-asset")
     ui.goto((up.home / "reports" / "data-quality.html").as_uri())
     for name in (INITIAL.name, LATE.name, DIRTY.name):
@@ -148,8 +146,8 @@ def test_one_drop_run_again_and_all_of_them_backfilled_by_clicks_change_nothing(
         materialize(ui, "Launch 1 run")
         ui.goto(f"{up.address}/assets/entity_versions?view=partitions")
         materialize(ui, "Launch backfill", partitions="All")  # the daemon looks at backfills every half minute
-        until(lambda: len(up.runs(LATE.name)) == 2 and done(up, LATE.name), SECONDS)
-        until(lambda: backfilled(up) == ["SUCCESS"], SECONDS)
+        until(lambda: [run.status for run in up.runs(LATE.name)] == ["SUCCESS"] * 2, SECONDS, ASKING)
+        until(lambda: backfilled(up) == ["SUCCESS"], SECONDS, ASKING)
         ui.goto(f"{up.address}/runs")
         expect(ui.get_by_text("Backfill", exact=True)).to_be_visible()
         expect(ui.get_by_text("Failure")).to_have_count(0)
@@ -176,7 +174,7 @@ def test_a_run_that_waits_for_a_lock_is_terminated_by_a_click_and_stays_so(up: U
         keep(ui, "terminate")
         ui.get_by_role("dialog").get_by_role("button", name="Terminate").click()
         until(lambda: not observer.execute(WAITING).fetchall(), 20)
-        until(lambda: up.runs(DIRTY.name)[0].status == "CANCELED", 20)
+        until(lambda: up.runs(DIRTY.name)[0].status == "CANCELED", 20, ASKING)
         assert up.runs(DIRTY.name)[0].run_id == run.run_id, "it is not tried again"
         keep(ui, "terminated")
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 from builders import an_entity, reference_data, write_drop
+from click.testing import CliRunner, Result
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from running import clean_environment
 from servers import Server
 from serving import ENTITIES, a_problem, create, served
 
+from crm_core.cli.main import crm as command_of_crm
 from crm_core.errors import MissingPrivilege, SchemaIncomplete
 from crm_core.postgres.connection import Connection, Database
 from crm_core.postgres.fitness import missing_objects
@@ -31,16 +33,16 @@ def empty(any_server: Server) -> Iterator[Database]:
         yield database
 
 
-def crm(database: Database, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from crm_core.cli.main import main; main()", *arguments]
-    environment = clean_environment(CRM_DATABASE_URL=database.conninfo)
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+def crm(database: Database, *arguments: str) -> Result:
+    """Run a command in this process, without the settings of the developer."""
+    others = dict.fromkeys(os.environ.keys() - clean_environment().keys())
+    return CliRunner(env=others | {"CRM_DATABASE_URL": database.conninfo}).invoke(command_of_crm, arguments)
 
 
 def refused(database: Database, *arguments: str) -> list[str]:
     """Run a command that fails, and return the lines of its error."""
     done = crm(database, *arguments)
-    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.exit_code == 1, done.stdout + done.stderr
     return done.stderr.splitlines()
 
 
@@ -135,7 +137,7 @@ def test_a_part_of_a_backup_is_named_by_what_it_lacks(
     assert re.search("the schema is incomplete: |no schema of crm: access_token, ", line)
     assert "pg_restore without --table" in line
     found = crm(empty, "check")
-    assert (found.returncode, "Traceback" in found.stderr) == (1, False), found.stderr
+    assert (found.exit_code, "Traceback" in found.stderr) == (1, False), found.stderr
     assert f"    {lacking}\n" in found.stdout
 
 
@@ -181,10 +183,10 @@ def test_a_role_with_the_documented_grants_writes_and_one_with_less_reads(
 ) -> None:
     app, reader = grant(any_server, owned)
     first = write_drop(tmp_path / "first.csv", [an_entity(f"person {number}") for number in range(BULK_LOAD_AT_LEAST)])
-    assert crm(app, "ingest", str(first)).returncode == 0, "a first load needs no more"
-    assert crm(app, "ingest", str(write_drop(tmp_path / "a.csv", [an_entity("ada")]))).returncode == 0
-    assert crm(app, "token", "create", "x", "--role", "writer").returncode == 0
-    assert crm(app, "migrate").returncode == 0, "there is nothing to do"
+    assert crm(app, "ingest", str(first)).exit_code == 0, "a first load needs no more"
+    assert crm(app, "ingest", str(write_drop(tmp_path / "a.csv", [an_entity("ada")]))).exit_code == 0
+    assert crm(app, "token", "create", "x", "--role", "writer").exit_code == 0
+    assert crm(app, "migrate").exit_code == 0, "there is nothing to do"
     with served(app, auth="off") as client:
         made = create(client)
         assert client.patch(f"{ENTITIES}/{made['entity_uid']}", json={"display_name": "B"}).status_code == 200
@@ -198,7 +200,7 @@ def test_a_role_with_the_documented_grants_writes_and_one_with_less_reads(
         assert "permission denied" not in problem["detail"], "strangers learn no names"
     for command in (["check"], ["report", "--output", str(tmp_path / "r.html")]):
         done = crm(reader, *command)
-        assert done.returncode == 0, done.stderr + done.stdout
+        assert done.exit_code == 0, done.stderr + done.stdout
     (line,) = refused(reader, "ingest", str(tmp_path / "a.csv"))
     assert "permission denied for table" in line
     assert "grant select, insert, update, delete on table" in line
@@ -273,8 +275,8 @@ def test_a_read_only_database_answers_reads_and_refuses_writes_until_it_may_be_w
             (line,) = refused(any_fresh_database, *command)
             assert "read-only transaction" in line
             assert "default_transaction_read_only" in line
-        assert crm(any_fresh_database, "migrate").returncode == 0, "there is nothing to do"
-        assert crm(any_fresh_database, "check").returncode == 0
+        assert crm(any_fresh_database, "migrate").exit_code == 0, "there is nothing to do"
+        assert crm(any_fresh_database, "check").exit_code == 0
         operator.execute(f"alter database {name} set default_transaction_read_only = off".encode())
         assert client.patch(address, json={"display_name": "B"}).json()["display_name"] == "B"
-        assert crm(any_fresh_database, "ingest", drop).returncode == 0
+        assert crm(any_fresh_database, "ingest", drop).exit_code == 0

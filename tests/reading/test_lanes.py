@@ -236,7 +236,7 @@ deletions = st.builds(Change, st.just(ADA), INSTANTS, st.just("delete"))
 batches = st.lists(st.lists(upserts | upserts | patches | deletions, min_size=1, max_size=3), min_size=1, max_size=6)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(batches=batches)
 def test_lanes_and_beliefs_are_those_of_the_model(database: Database, batches: list[list[Change]]) -> None:
     with database.connect() as connection:

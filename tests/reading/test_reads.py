@@ -192,6 +192,8 @@ def test_a_list_as_known_is_the_list_itself_when_all_is_known(crowd: Connection,
         assert reads.count_entities(crowd, types, which, as_of=as_of, known_at=SOON) == len(whole)
         assert reads.count_entities(crowd, types, which, as_of=as_of, known_at=SOON, at_most=2) == min(2, len(whole))
         assert streamed(reads.stream_entities(crowd, types, which, as_of=as_of, known_at=SOON)) == list(whole)
+    for as_of in (day(2.5), LATE):
+        whole = reads.entities(crowd, types, which, as_of=as_of, limit=100).documents
         walked: list[str] = []
         after = None
         while True:
@@ -286,7 +288,7 @@ CHANGES = (
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], print_blob=True)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], print_blob=True)
 @given(changes=st.lists(CHANGES, min_size=1, max_size=8, unique_by=repr))
 def test_an_audit_says_what_each_change_did_when_it_was_recorded(database: Database, changes: list[Change]) -> None:
     with database.connect() as connection:

@@ -21,7 +21,7 @@ import psycopg
 import pytest
 from builders import an_entity, write_drop
 from psycopg.conninfo import make_conninfo
-from running import COMMAND, Up, alive, clean_environment, free_ports, new_home, running_up, servers_of, until
+from running import ASKING, COMMAND, Up, alive, clean_environment, free_ports, new_home, running_up, servers_of, until
 from servers import Server
 from sqlalchemy import create_engine, text
 
@@ -215,7 +215,7 @@ def test_a_run_killed_in_the_merge_leaves_nothing_half_done_and_the_next_one_suc
         until(lambda: not observer.execute(WAITING, {"table": "entity"}).fetchall(), 30)
         assert observer.execute(ROWS).fetchone() == (0,), "of the drop stands nothing but that it was seen"
         holder.rollback()
-        until(lambda: up.runs(INITIAL.name)[0].status == "SUCCESS", 90)
+        until(lambda: up.runs(INITIAL.name)[0].status == "SUCCESS", 90, ASKING)
         assert [run.status for run in up.runs(INITIAL.name)] == ["SUCCESS", "FAILURE"]
         assert observer.execute("select count(*) from entity").fetchone() == (33,)
         assert [found for found in check(observer) if not found.holds] == []
@@ -230,11 +230,11 @@ def test_a_file_overwritten_while_its_run_is_queued_loses_nothing_in_silence(up:
         up.drop(LATE, "busy.csv")
         until(lambda: observer.execute(WAITING, {"table": "drop_file"}).fetchall(), 60)
         up.drop(first_file, "daily.csv")
-        until(lambda: [run.status for run in up.runs("daily.csv")] == ["QUEUED"], 60)
+        until(lambda: [run.status for run in up.runs("daily.csv")] == ["QUEUED"], 60, ASKING)
         up.drop(second_file, "daily.csv")
-        until(lambda: [run.status for run in up.runs("daily.csv")] == ["QUEUED", "QUEUED"], 60)
+        until(lambda: [run.status for run in up.runs("daily.csv")] == ["QUEUED", "QUEUED"], 60, ASKING)
         holder.rollback()
-        until(lambda: {run.status for run in up.runs("daily.csv")} <= {"SUCCESS", "FAILURE"}, 90)
+        until(lambda: {run.status for run in up.runs("daily.csv")} <= {"SUCCESS", "FAILURE"}, 90, ASKING)
         second, first = up.runs("daily.csv")
         assert (first.status, second.status) == ("FAILURE", "SUCCESS")
         merged = "select count(*) from drop_file where status = 'merged' and file_name = 'daily.csv'"
@@ -292,7 +292,7 @@ def test_a_run_that_is_terminated_is_rolled_back_and_retried_automatically(up: U
         until(lambda: not observer.execute(WAITING, {"table": "entity"}).fetchall(), 30)
         assert observer.execute(known).fetchone() == (0,)
         holder.rollback()
-        until(lambda: up.runs("t.csv")[0].status == "SUCCESS", 150)
+        until(lambda: up.runs("t.csv")[0].status == "SUCCESS", 150, ASKING)
         assert observer.execute(known).fetchone() == (1,)
 
 
@@ -311,8 +311,8 @@ def test_an_embedded_server_that_is_killed_comes_back_and_the_next_file_is_taken
             return True
         return False
 
-    until(is_launched, 60)
-    until(lambda: up.runs(INITIAL.name)[0].status == "SUCCESS", 60)
+    until(is_launched, 60, ASKING)
+    until(lambda: up.runs(INITIAL.name)[0].status == "SUCCESS", 60, ASKING)
 
 
 @pytest.mark.integration
@@ -326,7 +326,7 @@ def test_killed_with_a_run_under_way_it_leaves_no_process_behind_and_the_next_on
         up.process.kill()
         until(lambda: not alive(dagster), STOP_SECONDS)
     with running_up(up.home) as next_up:
-        until(lambda: next_up.runs(INITIAL.name)[0].status == "SUCCESS", 90)
+        until(lambda: next_up.runs(INITIAL.name)[0].status == "SUCCESS", 90, ASKING)
         assert [run.status for run in next_up.runs(INITIAL.name)][:2] == ["SUCCESS", "FAILURE"], "that was under way"
         everything = next_up.all_processes()
         assert len(everything) > 6

@@ -25,6 +25,7 @@ from crm_core.settings import Settings
 
 COMMAND = [sys.executable, "-c", "from crm_core.cli.main import main; main()", "up"]
 SECONDS = 150  # that a start may take on a machine that is busy
+ASKING = 1.0  # seconds between questions to Dagster, each of which costs it as much as a page of its UI
 SHORT_POLLS = {"DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "1", "FRESHNESS_DAEMON_INTERVAL_SECONDS": "5"}
 
 

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import pytest
 from builders import COLUMNS, a_request, as_row, day, write_drop
-from timeline_model import COMPARES, Model, Snapshot, State, said_by, source_of
+from timeline_model import COMPARES, Model, Snapshot, said_by, source_of
 
 from crm_core.drops.held import approve
 from crm_core.drops.ingest import Options, ingest_on
@@ -231,7 +231,7 @@ class Product:
             for entry in found:
                 ((batch_id,),) = self.connection.execute(query, [entry["recorded_at"]])
                 place, at = places[batch_id], datetime.fromisoformat(entry["change_ts"])
-                before, after = (self.model.known_after(count).state(uid, at) for count in (place, place + 1))
+                before, after = (self.model.known_after(count).as_of(at).get(uid) for count in (place, place + 1))
                 assert (entry["before"], entry["after"]) == (_audited(before), _audited(after))
 
     def agree_with_the_audit(self, page: Page, model: Model, known_at: datetime | None) -> None:
@@ -300,10 +300,8 @@ def _drop(path: Path, changes: Iterable[Change], more: Iterable[dict[str, str]] 
     return write_drop(path, [*rows, *more], (*COLUMNS, "source", "source_key"))
 
 
-def _audited(state: State) -> dict[str, object] | None:
-    if not state.exists:
-        return None
-    return {"display_name": state.display_name, "entity_type": state.entity_type, "details": state.details}
+def _audited(state: tuple[str, str, dict[str, str]] | None) -> dict[str, object] | None:
+    return None if state is None else dict(zip(("display_name", "entity_type", "details"), state, strict=True))
 
 
 def _instant(text: str | None) -> datetime | None:

@@ -180,7 +180,7 @@ def test_a_drop_killed_at_any_moment_leaves_nothing_half_done(fresh_database: Da
     )
     chance = random.Random(7)
     for drop in drops[1:]:
-        for _ in range(5):
+        for _ in range(3):
             arguments = [sys.executable, "-c", code, fresh_database.conninfo, str(drop)]
             with subprocess.Popen(arguments, stdout=subprocess.PIPE) as process:
                 assert process.stdout is not None
@@ -236,7 +236,7 @@ def test_a_question_as_known_has_one_answer_while_others_write(fresh_database: D
 
     def write(who: str) -> None:
         with fresh_database.connect(autocommit=True) as connection:
-            for number in range(80):
+            for number in range(25):
                 with connection.transaction():
                     change = an_entity(who, at=number / 1000, name=f"{number}")
                     record(connection, types, [change], Origin("test", "request"))

@@ -138,7 +138,7 @@ def _cells(row: KeyedRow) -> dict[str, str]:
     return as_row(row.change) | uid | key | {f"key.{source}": text for source, text in row.further}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 @given(steps=steps_taken)
 def test_each_key_names_one_entity_whoever_says_what_in_which_order(
     database: Database, tmp_path_factory: pytest.TempPathFactory, steps: list[Step]
@@ -153,7 +153,7 @@ def test_each_key_names_one_entity_whoever_says_what_in_which_order(
         connection.rollback()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 @given(changes=st.lists(st.tuples(keys, changes), min_size=2, max_size=8), data=st.data())
 def test_rows_and_requests_by_key_make_the_same_timelines_in_any_order(
     database: Database, tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[Key, Change]], data: st.DataObject
