@@ -150,7 +150,7 @@ def _read(
     if report.status == "held":
         return Waiting(file, report)
     if report.error is not None:
-        return Refused(report.error, file, sha256)
+        return Refused(shown(report.error), file, sha256)
     return _tell(connection, file.key, file, report)
 
 

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from http import HTTPStatus
 from typing import TypeAlias, TypeVar
@@ -19,7 +20,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from api.cockpit import templates
 from api.cockpit.answer_cache import AnswerCache
-from api.cockpit.time_bar import TimeBar, address, thinned, time_bar
+from api.cockpit.time_bar import TimeBar, address, on_the_clock, thinned, time_bar
 from api.cockpit.visitor import FORM_FIELD, Visitor, Visitors
 from api.problems import INTERNAL_ERROR, Refusal, refusal_of, refuse
 from api.state import State, state_of
@@ -29,6 +30,10 @@ from crm_core.access.principal import Principal, Role
 from crm_core.errors import CrmError, DatabaseError
 from crm_core.postgres.connection import Connection
 from crm_core.reading.moments import DayOfChange, days_of_change
+from crm_core.values.instants import parse_instant
+
+YEAR = timedelta(days=365)
+FIRST_INSTANT = datetime.min.replace(tzinfo=UTC)
 
 SECURITY_POLICY = "; ".join(
     (
@@ -87,6 +92,15 @@ class Page:
     async def days_of_change(self) -> list[DayOfChange]:
         """Return the days on which something changed, in order of time."""
         return await self.cached(DAYS, partial(days_of_change, time_zone=self.state.settings.time_zone))
+
+    async def year_earlier(self, at: datetime) -> datetime:
+        """Return the start of the day a year before an instant, or before the last change if that is earlier."""
+        days, zone = await self.days_of_change(), self.state.settings.time_zone
+        last = min(at, days[-1].last_at) if days else at
+        try:
+            return parse_instant(on_the_clock(last - YEAR, zone).date().isoformat(), zone)
+        except (OverflowError, ValueError):  # there is no year 0
+            return FIRST_INSTANT
 
     def has_written(self) -> None:
         """Mark every cached answer as outdated, because this page has changed something."""

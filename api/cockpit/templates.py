@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
+from api.cockpit.time_bar import on_the_clock
 from crm_core.utc import utc_text
 from crm_core.values.instants import parse_instant
 
@@ -71,6 +72,8 @@ def _stamp(context: Context, at: datetime | None) -> str:
     if at is None:
         return ""
     local = _local(context, at)
+    if local.tzinfo is not context["zone"]:  # the zone's clock cannot show it
+        return utc_text(local)
     text = local.replace(tzinfo=None).isoformat(" ")
     return text.removesuffix(" 00:00:00") if text.endswith(" 00:00:00") else text
 
@@ -83,7 +86,7 @@ def _day(context: Context, at: datetime | str | None, none: str = "") -> str:
 
 def _local(context: Context, at: datetime | str) -> datetime:
     zone = cast("ZoneInfo", context["zone"])
-    return (parse_instant(at, zone) if isinstance(at, str) else at).astimezone(zone)
+    return on_the_clock(parse_instant(at, zone) if isinstance(at, str) else at, zone)
 
 
 def _number(value: float) -> str:

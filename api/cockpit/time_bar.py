@@ -65,9 +65,17 @@ def typed(text: str) -> str:
     return text
 
 
+def on_the_clock(at: datetime, zone: tzinfo) -> datetime:
+    """Return an instant in the zone, or in UTC if the zone's clock shows no year from 1 to 9999 then."""
+    try:
+        return at.astimezone(zone)
+    except OverflowError:
+        return at.astimezone(UTC)
+
+
 def iso(at: datetime, zone: tzinfo) -> str:
     """Return an instant in its shortest form for an address: 2024-01-31 is the first instant of a day in the zone."""
-    day = at.astimezone(zone).date().isoformat()
+    day = on_the_clock(at, zone).date().isoformat()
     with suppress(ValueError):
         if parse_instant(day, zone) == at:
             return day

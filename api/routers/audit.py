@@ -121,7 +121,7 @@ async def read_audit(http: Request, uid: UUID, call: Reader, params: Annotated[V
 
         def lines(connection: Connection) -> Iterator[bytes]:
             if history.count_audit(connection, uid, known_at=known_at) == 0:
-                raise unknown(uid)
+                raise unknown(uid, known_at)
             found = in_blocks(f"{entry}\n".encode() for entry in reads.audit(connection, uid, known_at=known_at))
             return as_table(found, ENTITY_AUDIT, audit_rows) if as_file else found
 
@@ -133,7 +133,7 @@ async def read_audit(http: Request, uid: UUID, call: Reader, params: Annotated[V
     def read(connection: Connection) -> tuple[PageOf[ChangePosition], int | None]:
         number = history.count_audit(connection, uid, known_at=known_at)
         if number == 0:
-            raise unknown(uid)
+            raise unknown(uid, known_at)
         page = history.audit_page(
             connection, uid, known_at=known_at, after=want.after, offset=want.offset, limit=want.limit
         )

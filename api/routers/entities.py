@@ -163,7 +163,7 @@ async def read_history(http: Request, uid: UUID, call: Reader, params: Annotated
     def read(connection: Connection) -> tuple[PageOf[VersionPosition], int | None]:
         number = history.count_history(connection, uid, known_at=known_at)
         if number == 0:
-            raise unknown(uid)
+            raise unknown(uid, known_at)
         if is_whole:
             return history.history_page(connection, uid, known_at=known_at, limit=MAX_BUFFERED_VERSIONS), number
         page = history.history_page(

@@ -139,7 +139,7 @@ def _missing(connection: Connection, uid: UUID, as_of: datetime | None, known_at
     """Raise the Refusal that says why the entity has no state to return."""
     span = history.span(connection, uid, known_at=known_at)
     if span is None:
-        raise unknown(uid)
+        raise unknown(uid, known_at)
     if as_of is not None:
         if as_of < datetime.fromisoformat(span.began_at):
             said = f"the entity {uid} did not exist at that time; it begins at {span.began_at}"

@@ -147,8 +147,11 @@ def require_key(key: str | None) -> None:
         refuse("header.Idempotency-Key", f"must have 1 to {MAX_KEY_CHARACTERS} printable characters")
 
 
-def unknown(uid: UUID) -> Refusal:
-    """Return the refusal for a uid that no entity ever had."""
+def unknown(uid: UUID, known_at: datetime | None = None) -> Refusal:
+    """Return the refusal for a uid of which nothing is known, or nothing was known at that moment."""
+    if known_at is not None:
+        said = f"no entity {uid} was known yet at that known_at; leave known_at out to read what is known now"
+        return Refusal(HTTPStatus.NOT_FOUND, said)
     return Refusal(HTTPStatus.NOT_FOUND, f"no entity {uid} is known; look for it in /api/v1/entities")
 
 

@@ -125,7 +125,8 @@ class UnknownType(CrmError):
 
     def __init__(self, kind: str, code: str, known: Sequence[str]) -> None:
         self.kind, self.code, self.known = kind, code, tuple(known)
-        super().__init__(f"{code!r} is not a known {kind}; choose one of: {', '.join(known)}")
+        cure = f"choose one of: {', '.join(known)}" if known else "there are none yet: let an admin add it"
+        super().__init__(f"{code!r} is not a known {kind}; {cure}")
 
 
 class DetailTypeInUse(CrmError):

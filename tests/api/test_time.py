@@ -125,8 +125,9 @@ def test_what_is_known_is_separate_from_what_was_true(client: httpx.Client, stor
     assert story["entity_uid"] in {d["entity_uid"] for d in asked(client, DIFF, known_at=after, **window)["results"]}
     listed = asked(client, ASOF, as_of="2021-06-01", known_at=before, q="john late")
     assert listed["results"] == []
-    a_problem(client.get(address, params={"known_at": "2000-01-01"}), 404, "is known")
-    a_problem(client.get(f"{address}/history", params={"known_at": "2000-01-01"}), 404)
+    a_problem(client.get(address, params={"known_at": "2000-01-01"}), 404, "was known yet")
+    for part in ("history", "audit"):
+        a_problem(client.get(f"{address}/{part}", params={"known_at": "2000-01-01"}), 404, "leave known_at out")
 
 
 def test_a_deletion_is_known_since_it_was_recorded(client: httpx.Client, story: Document) -> None:

@@ -24,6 +24,7 @@ from crm_core.formats.files import fingerprint
 from crm_core.model import Change, MergeReport
 from crm_core.postgres.connection import Connection, Database
 from pipelines import table_schemas
+from pipelines.partitions import drop_key
 from pipelines.runs import REPORT, run_drops
 
 pytestmark = pytest.mark.integration
@@ -232,6 +233,13 @@ def test_a_refused_drop_fails_the_run_with_its_one_line_and_is_not_tried_again(p
     assert "\n" not in failure
     assert outcome.retries == 0
     assert outcome.materializations == []
+
+
+def test_the_name_of_a_refused_file_commands_no_terminal_that_shows_the_log(project: Project) -> None:
+    (project.folder / "a\x1b[31m\u202e.csv").touch()
+    (seen,) = project.folder.iterdir()
+    (failure,) = project.ingest(project.know(drop_key(seen.name))).failures
+    assert f"{project.folder}/a\ufffd[31m\ufffd.csv: is empty" in failure
 
 
 def test_a_partition_without_its_file_says_where_it_is_missing(project: Project) -> None:

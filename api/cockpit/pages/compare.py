@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID
 
@@ -21,7 +21,6 @@ from crm_core.reading.compare import Action, Compared, ComparedPage, Which, comp
 from crm_core.reading.lists import Filter
 
 PAGE_SIZE = 50
-BEFORE = timedelta(days=365)  # where a comparison begins, unless the address says otherwise
 ACTIONS: Mapping[str, Action] = {"created": "created", "changed": "changed", "ended": "ended"}
 COLUMNS = ("entity_uid", "display_name", "entity_type", "action", "field", "from", "to")
 ROWS_A_BLOCK = 500
@@ -39,7 +38,7 @@ class Window:
 
 async def show_compare(opened: Page) -> Response:
     """Show what differs between two instants."""
-    window = _window(opened)
+    window = await _window(opened)
     after = opened.uid_asked("after")
     types = await opened.read(opened.state.types)
     found = await opened.read(partial(_page, window=window, types=types, after=after), is_long=True)
@@ -61,7 +60,7 @@ async def show_compare(opened: Page) -> Response:
 
 async def download(opened: Page) -> Response:
     """Send what differs as CSV, a row for each field of an entity that differs."""
-    window = _window(opened)
+    window = await _window(opened)
 
     def blocks(connection: Connection) -> Iterator[bytes]:
         types = opened.state.types(connection)
@@ -83,10 +82,10 @@ routes = [
 ]
 
 
-def _window(opened: Page) -> Window:
+async def _window(opened: Page) -> Window:
     query, zone = opened.request.query_params, opened.state.settings.time_zone
     to = instant_of(query, "to", zone) or opened.bar.as_of or datetime.now(UTC)
-    from_ = instant_of(query, "from", zone) or to - BEFORE
+    from_ = instant_of(query, "from", zone) or await opened.year_earlier(to)
     if from_ >= to:
         refuse("from", f"{from_.isoformat()} is not before {to.isoformat()}; choose an earlier day")
     action = query.get("action", "")

@@ -23,7 +23,6 @@ DROPS_SHOWN = 6
 DROPS_SEARCHED = 50  # for what waits for a decision
 WAITING_SHOWN = 5
 LATE_SHOWN = 8
-BEFORE = timedelta(days=365)  # what now is compared with, unless the address says otherwise
 LEARNT_SINCE = timedelta(days=1)
 HEIGHT, FOOT = 160, 20  # of the picture of changes, in pixels; what lies across it is in percent
 MOST_BARS = 120
@@ -60,8 +59,8 @@ async def show_overview(opened: Page) -> Response:
     now = datetime.now(UTC)
     as_of = opened.bar.as_of or now
     days = await opened.days_of_change()
-    newest = min(as_of, days[-1].last_at) if days else as_of
-    against = instant_of(opened.request.query_params, "against", opened.state.settings.time_zone) or newest - BEFORE
+    against = instant_of(opened.request.query_params, "against", opened.state.settings.time_zone)
+    against = against or await opened.year_earlier(as_of)
     known_at = opened.bar.known_at
 
     def counted(at: datetime, connection: Connection) -> list[TypeCount]:

@@ -135,7 +135,7 @@ def ticks(window: Window, zone: ZoneInfo) -> Iterator[Tick]:
     """Return the ticks of a window, at most about MOST_TICKS: round instants of the zone."""
     seconds = window.width.total_seconds()
     unit, size, _ = next((step for step in STEPS if seconds / step[2] <= MOST_TICKS), STEPS[-1])
-    for clock in _clocks(window.since.astimezone(zone).replace(tzinfo=None), unit, size):
+    for clock in _clocks(max(window.since, EARLIEST).astimezone(zone).replace(tzinfo=None), unit, size):
         at = clock.replace(tzinfo=zone).astimezone(UTC)
         if at > window.until:
             return

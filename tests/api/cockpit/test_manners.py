@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from psycopg import sql
 from servers import Server
-from serving import entity, served
+from serving import ENTITIES, entity, served, served_with_types
 
 from api.cockpit.pages.overview import bars
 from api.cockpit.time_bar import TimeBar, address, iso, time_bar
@@ -131,6 +131,31 @@ def test_every_page_says_the_same_day_in_another_time_zone(sampled: Database) ->
         assert renamed, "the instant of the renaming is not the beginning of a day there"
         later = client.get(renamed[0].replace("&amp;", "&")).text
         assert "Meta Platforms, Inc." in re.findall(r"<h1[^>]*>(.*?)</h1>", later)[0]
+
+
+@pytest.mark.parametrize("zone", [ZoneInfo("UTC"), KOLKATA, ZoneInfo("America/New_York")])
+def test_the_first_and_the_last_instant_are_shown_in_every_time_zone(server: Server, zone: ZoneInfo) -> None:
+    first, last = "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"
+    with server.clone() as database, served_with_types(database, time_zone=zone) as client:
+        body = {"display_name": "Ever There", "entity_type": "PERSON", "change_ts": first}
+        uid = client.post(ENTITIES, json=body).json()["entity_uid"]
+        client.headers.update(HTML)
+        for path in ("/", "/search", "/audit", f"/entities/{uid}"):
+            for at in ({}, {"as_of": first}, {"as_of": last}, {"known_at": last}):
+                answer = client.get(path, params=at)
+                assert answer.status_code == 200, (path, at)
+        assert first in client.get(f"/entities/{uid}").text
+        assert "Ever There" in client.get("/search", params={"as_of": first}).text
+        assert client.get("/compare", params={"from": first, "to": last}).status_code == 200
+        assert client.get(f"/entities/{uid}", params={"since": first, "until": last}).status_code == 200
+        assert client.get("/compare", params={"to": "0001-01-02"}).status_code == 200, "no year is earlier"
+
+
+def test_what_changed_begins_a_year_before_the_last_change_as_the_overview_does(site: httpx.Client) -> None:
+    against = re.findall(r'<input[^>]*name="against"[^>]*value="([^"]*)"', site.get("/").text)
+    from_ = re.findall(r'<input[^>]*name="from"[^>]*value="([^"]*)"', site.get("/compare").text)
+    assert from_ == against
+    assert "Nothing differs" not in site.get("/compare").text
 
 
 @pytest.fixture
