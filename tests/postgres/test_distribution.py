@@ -235,7 +235,9 @@ def answers(connection: Connection) -> dict[str, object]:
             f"past {known_at is None}": past(connection, uid("p 1"), day(20), known_at=known_at),
             f"totals {known_at is None}": sorted(totals(connection, day(1), day(20), known_at=known_at).fields.items()),
         }
-    found["beliefs"] = beliefs(connection, uid("p 1"), "display_name")
+    found["beliefs"] = [
+        beliefs(connection, uid("p 1"), field) for field in ("display_name", "entity_type", "details.email")
+    ]
     found["search"] = [search(connection, text, limit=50) for text in ("late", "k", "y.org")]
     found["audit of all"] = audit_of_all(connection, limit=500).documents
     found["list"] = reads.entities(connection, types, limit=200).documents
