@@ -14,6 +14,6 @@ cross join lateral (
     select sha256, file_name as file, bytes, status, utc(first_seen_at) as first_seen_at, utc(merged_at) as merged_at,
            rows_read, rows_accepted, rows_rejected, rows_changed, rows_unchanged, rows_late, rows_superseded, entities_ended,
            entity_versions_added, detail_versions_added, seconds, error, rows_ending_nobody, rows_fallen_together, notes, profile,
-           mode, scope, utc(snapshot_at) as snapshot_at, held_document(sha256) as held
+           mode, scope, utc(snapshot_at) as snapshot_at, held_document(page.sha256) as held
 ) document
 order by page.first_seen_at desc, page.sha256

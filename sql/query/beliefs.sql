@@ -7,10 +7,10 @@
 -- Out: recorded_at, actor, source, sha256, file_name, line (the first), request_id, recordings (how many there are), digest (of all runs;
 -- null: there was none), value (null if gathered), valid_from (null: no run is in the window), valid_to, runs (how many).
 with said as materialized (
-    select batch_id, row_no, op <> 'patch' or details ? substr(%(field)s, 9)
-                             or said_of_field(%(field)s, display_name, entity_type_id, null) is not null as is_about_it
-    from ledger
-    where entity_uid = %(entity_uid)s
+    select l.batch_id, l.row_no, l.op <> 'patch' or l.details ? substr(%(field)s, 9)
+                                 or said_of_field(%(field)s, l.display_name, l.entity_type_id, null) is not null as is_about_it
+    from ledger l
+    where l.entity_uid = %(entity_uid)s
 ),
 recording as (
     select batch_id, min(row_no) as row_no from said where is_about_it group by batch_id

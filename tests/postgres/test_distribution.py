@@ -103,6 +103,18 @@ def test_no_lock_is_taken_by_a_statement_that_reads_what_is_distributed(path: Pa
             assert not re.search(r"\bpg_\w*advisory\w*\(|\bfor (no key update|update|share|key share)\b", part), part
 
 
+@pytest.mark.unit
+@pytest.mark.parametrize("path", SENT, ids=lambda path: path.relative_to(SQL).as_posix())
+def test_an_argument_of_what_is_written_out_says_whose_column_it_is(path: Path) -> None:
+    """In the body of the function another table may have a column of that name."""
+    if path.parent.name == "routines":
+        pytest.skip("there it is a parameter of the caller")
+    text = re.sub(r"--[^\n]*", "", path.read_text(encoding="utf-8"))
+    calls = re.findall(rf"\b(?:{'|'.join(readers())})\(([^()]*)", text)
+    bare = [each.strip() for call in calls for each in call.split(",") if re.fullmatch(r"\s*[a-z]\w*\s*", each)]
+    assert set(bare) <= {"null", "true", "false"}
+
+
 def test_each_form_for_citus_is_of_a_statement_of_one_server() -> None:
     code = "".join(path.read_text() for path in Path(spread.__file__).parent.glob("*.py"))
     for path in (SQL / "spread").rglob("*.sql"):
@@ -223,7 +235,9 @@ def answers(connection: Connection) -> dict[str, object]:
             f"past {known_at is None}": past(connection, uid("p 1"), day(20), known_at=known_at),
             f"totals {known_at is None}": sorted(totals(connection, day(1), day(20), known_at=known_at).fields.items()),
         }
-    found["beliefs"] = beliefs(connection, uid("p 1"), "display_name")
+    found["beliefs"] = [
+        beliefs(connection, uid("p 1"), field) for field in ("display_name", "entity_type", "details.email")
+    ]
     found["search"] = [search(connection, text, limit=50) for text in ("late", "k", "y.org")]
     found["audit of all"] = audit_of_all(connection, limit=500).documents
     found["list"] = reads.entities(connection, types, limit=200).documents
