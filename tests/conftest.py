@@ -31,9 +31,11 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):  # then to compile Dagster i
 LONGEST = (
     "pipelines/test_browser",
     "server/test_up",
-    "timeline/test_properties",
     "cli/test_demo",
+    "timeline/test_properties",
+    "reading/test_reads",
     "api/test_contract",
+    "formats/test_fuzzed",
     "timeline/test_concurrency",
 )
 
