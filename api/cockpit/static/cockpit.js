@@ -14,7 +14,7 @@
     }
   }
 
-  async function exchange(url, signal, { push = false, form = null, parts = ["content", "menu"], kept = null }) {
+  async function exchange(url, signal, { push = false, form = null, parts = ["content", "menu"], kept = null, unlessTyped = false }) {
     let response;
     try {
       response = await fetch(url, { signal, headers: { "X-Requested-With": "cockpit" }, credentials: "same-origin" });
@@ -25,6 +25,7 @@
     if (response.redirected) { location.assign(response.url); return; }
     if (response.status >= 500) { location.assign(url); return; } // its page says what is wrong, and comes again by itself
     const next = new DOMParser().parseFromString(await response.text(), "text/html");
+    if (unlessTyped && isTyped()) { askAgain(); return; }
     if (form && !response.ok) { object(form, next.querySelector(".empty-subtitle")?.textContent ?? ""); return; }
     object(form, "");
     document.title = next.title;
@@ -215,16 +216,23 @@
   // ---- what was not there yet: the page asks again, a little later each time
   let again = 0;
   let timer = 0;
+
+  // Is there text in a form to send that nobody has sent yet? It must not go when the page is exchanged.
+  function isTyped() {
+    const fields = [...document.querySelectorAll("#content form[method=post] :is(input, textarea)")];
+    return fields.some((f) => (f.type === "file" ? f.files.length > 0 : f.value !== f.defaultValue || f.checked !== f.defaultChecked));
+  }
+
   function askAgain() {
     clearTimeout(timer);
     if (!document.querySelector("[data-again]")) { again = 0; return; }
     again = Math.min((again || 250) * 1.5, 5000);
     timer = setTimeout(() => {
-      if (asked || document.querySelector(".form-fault")) { askAgain(); return; } // what one does comes first
+      if (asked || document.querySelector(".form-fault") || (isTyped() && document.querySelector("#content [data-again]"))) { askAgain(); return; } // what one does comes first
       const is_whole = !document.querySelector("#content [data-again]"); // only the time bar waits: what one types stays
       if (document.querySelector("[data-again]")) {
         const kept = document.getElementById("message"); // the server tells once what was done
-        show(location.href, is_whole ? { parts: [] } : { kept });
+        show(location.href, is_whole ? { parts: [] } : { kept, unlessTyped: true });
       }
     }, again);
   }

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from serving import drop, entity
 
 from crm_core.postgres.connection import Database
@@ -183,6 +183,35 @@ def test_rejected_rows_are_corrected_in_place_and_sent_again(seen: Page, site: h
             "select display_name from entity where display_name like 'Good %' order by 1"
         ).fetchall()
     assert names == [("Good One",), ("Good Two",)]
+
+
+def test_what_one_corrects_stays_while_the_page_waits_for_its_numbers(seen: Page, site: httpx.Client) -> None:
+    (dirty,) = (
+        d for d in site.get("/api/v1/drops?page_size=200").json()["results"] if d["file"] == "2023-02-01_dirty.csv"
+    )
+    asked = []
+
+    def wait_for_numbers(route: Route) -> None:
+        answer = route.fetch()
+        asked.append(answer.url)
+        route.fulfill(response=answer, body=answer.text().replace("</main>", "<p data-again>being counted</p></main>"))
+
+    seen.clock.install()
+    seen.route(f"**/drops/{dirty['sha256']}", wait_for_numbers)
+    seen.goto(at(site, f"/drops/{dirty['sha256']}"))
+    row = seen.locator("textarea").first
+    stated = row.input_value()
+    row.fill("Typed,PERSON,[]")
+    seen.locator("textarea").nth(1).focus()  # where one types next
+    for _ in range(3):
+        seen.clock.run_for(20_000)
+        seen.evaluate("fetch(location.href).then((answer) => answer.text())")  # what was asked before is answered then
+    before = len(asked)
+    expect(row).to_have_value("Typed,PERSON,[]")
+    row.fill(stated)
+    with seen.expect_response(f"**/drops/{dirty['sha256']}"):
+        seen.clock.run_for(20_000)
+    assert len(asked) > before, "with nothing typed the page asks again"
 
 
 def test_an_edit_shows_its_effect_on_the_past_before_it_is_made(seen: Page, site: httpx.Client) -> None:
