@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 
 from crm_core.postgres.connection import Connection
+from crm_core.reading.known import settled
 from crm_core.resources import statement
 
 
@@ -21,6 +23,10 @@ class Sent:
 
 
 def sent_drops(connection: Connection, *, but_by: str, after: datetime, limit: int = 100) -> list[Sent]:
-    """Read the drops that others than one actor have merged since an instant, in the order of their commits."""
+    """Read the drops that others than one actor have merged since an instant, in order of `merged_at`."""
     values = {"actor": but_by, "after": after, "limit": limit}
-    return [Sent(*row) for row in connection.execute(statement("drop/sent"), values)]
+
+    def read(until: datetime | str) -> list[Sent]:
+        return [Sent(*row) for row in connection.execute(statement("drop/sent"), values | {"until": until})]
+
+    return settled(connection, read, attrgetter("merged_at"))

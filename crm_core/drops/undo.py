@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 
 from crm_core.errors import UndoRefused, UnknownDrop
 from crm_core.postgres.connection import Connection
+from crm_core.reading.known import settled
 from crm_core.resources import statement
 from crm_core.timeline.undo import Kind, Retraction, Who, locked_batches, retract
 
@@ -33,7 +35,11 @@ def retracted_drops(
     """Read the undos and reinstatements of drops as they were recorded, from behind one (recorded_at, batch_id)."""
     at, batch_id = after or ("-infinity", 0)
     values = {"after_at": at, "after_batch": batch_id, "limit": limit}
-    return [Retracted(*row) for row in connection.execute(statement("drop/retractions"), values)]
+
+    def read(until: datetime | str) -> list[Retracted]:
+        return [Retracted(*row) for row in connection.execute(statement("drop/retractions"), values | {"until": until})]
+
+    return settled(connection, read, attrgetter("recorded_at"))
 
 
 def undo_drop(connection: Connection, sha256: str, kind: Kind, who: Who, *, dry_run: bool = False) -> Retraction:

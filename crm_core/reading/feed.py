@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from uuid import UUID
 
 from psycopg.rows import TupleRow
 
 from crm_core.errors import CursorLost, CursorRefused
 from crm_core.postgres.connection import Connection
+from crm_core.reading.known import settled
 from crm_core.reading.lists import FIRST_UID, Document, Values
 from crm_core.resources import statement
 
@@ -74,10 +76,14 @@ def feed(connection: Connection, after: Cursor | None, *, limit: int, with_entit
         "after_uid": FIRST_UID if after is None else after.entity_uid,
         "limit": limit,
     }
-    found = _events(connection, values, with_entity=False)
-    if found:  # while nothing is new, those who commit need not be waited for
-        connection.execute(statement("query/await_commits"))
-        found = _events(connection, values, with_entity=with_entities)
+
+    def read(until: datetime | str) -> list[TupleRow]:
+        with_entity = with_entities and until != "infinity"  # of the first look nothing is shown
+        return connection.execute(
+            statement("query/changes"), values | {"until": until, "with_entity": with_entity}
+        ).fetchall()
+
+    found = settled(connection, read, itemgetter(1))
     cursor = Cursor(*found[-1][1:]) if found else after
     return Feed(tuple(document for document, *_ in found), cursor)
 
@@ -85,7 +91,3 @@ def feed(connection: Connection, after: Cursor | None, *, limit: int, with_entit
 def _has_seen(connection: Connection, cursor: Cursor) -> bool:
     values: Values = {"batch_id": cursor.batch_id, "recorded_at": cursor.recorded_at}
     return connection.execute(statement("query/has_batch"), values).fetchone() == (True,)
-
-
-def _events(connection: Connection, values: Values, *, with_entity: bool) -> list[TupleRow]:
-    return connection.execute(statement("query/changes"), values | {"with_entity": with_entity}).fetchall()

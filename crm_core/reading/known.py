@@ -7,9 +7,10 @@ that it may show, and folds only these.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from typing import TypeVar
 from uuid import UUID
 
 from psycopg.pq import TransactionStatus
@@ -20,6 +21,8 @@ from crm_core.postgres.connection import Connection
 from crm_core.postgres.streams import in_blocks
 from crm_core.reading.lists import Document, Value, Values
 from crm_core.resources import statement
+
+T = TypeVar("T")
 
 FIRST_FOLDED, MAX_FOLDED = 40, 2_000  # entities that one statement folds: few at first, because a page needs few
 MOST_CALLED = 2_000  # changes that say a name: of so few the entities are folded at once, of more they are walked
@@ -49,6 +52,22 @@ def in_one_snapshot(connection: Connection, known_at: datetime | None) -> Iterat
         if not is_within:
             connection.execute(statement("query/one_snapshot"))
         yield
+
+
+def settled(
+    connection: Connection, read: Callable[[datetime | str], list[T]], moment: Callable[[T], datetime]
+) -> list[T]:
+    """Return what `read` finds, in order of moments of recording: nothing of an earlier moment can appear later.
+
+    Those who commit at the same time get their moments before that, so one with an earlier moment may be committed a
+    little later. When something is found, they are waited for, and all is read again up to its last moment. `read` is
+    given the last moment that it may return, or "infinity".
+    """
+    found = read("infinity")
+    if found:  # while nothing is new, those who commit need not be waited for
+        connection.execute(statement("query/await_commits"))
+        found = read(moment(found[-1]))
+    return found
 
 
 def is_all_known(connection: Connection, entity_uid: UUID, known_at: datetime) -> bool:

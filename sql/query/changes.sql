@@ -2,7 +2,8 @@
 -- entity, by entity_uid; `since` is the earliest change_ts, `op` what the change said that is last in the order of truth. There are events
 -- of the entities too that a snapshot ended by it (op snapshot), and of those to which a row gave a key though it was a repeat (op patch).
 -- A batch that undoes others, or reinstates them, has the events of those, one after the other.
--- In: after_at, after_batch, after_part, after_uid (-infinity, 0, 0 and the nil uid: from the start), limit, with_entity.
+-- In: after_at, after_batch, after_part, after_uid (-infinity, 0, 0 and the nil uid: from the start), until (recorded_at of the last), limit,
+-- with_entity.
 -- Out: document, recorded_at, batch_id, part (the batch whose changes these are), entity_uid.
 select '{"entity_uid":"' || entity_uid || '","since":"' || utc(since) || '","batch_id":' || batch_id || ',"recorded_at":"' || utc(recorded_at)
        || '","op":"' || op || '","actor":' || to_json(actor)
@@ -59,6 +60,7 @@ from (
         group by entity_uid
     ) named
     where (b.recorded_at, b.batch_id) >= (%(after_at)s::timestamptz, %(after_batch)s::bigint)
+      and b.recorded_at <= %(until)s::timestamptz
       and parts.part >= case when b.batch_id = %(after_batch)s then %(after_part)s::bigint else 0 end
     order by b.recorded_at, b.batch_id, parts.part, named.entity_uid
     limit %(limit)s

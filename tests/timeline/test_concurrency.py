@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from builders import an_entity, day, reference_data, uid, write_drop
+from psycopg.pq import TransactionStatus
 from timeline_model import COMPARES, Model, Snapshot
 
 from crm_core.drops.held import approve
@@ -23,7 +25,9 @@ from crm_core.drops.snapshots import SnapshotOptions
 from crm_core.model import Change
 from crm_core.postgres.connection import Connection, Database
 from crm_core.reading import reads
+from crm_core.reading.feed import feed
 from crm_core.reference import reference_types
+from crm_core.resources import statement
 from crm_core.timeline.invariants import check
 from crm_core.timeline.merge import Origin, record
 from crm_core.timeline.undo import Who
@@ -258,3 +262,46 @@ def test_batches_that_are_copied_from_a_backup_keep_their_moments(fresh_database
         connection.execute("insert into batch (recorded_at, actor, source) values ('2020-01-01', 'x', 'request')")
     with fresh_database.transaction() as connection:
         assert connection.execute("select recorded_at::text from batch").fetchone() == ("2020-01-01 00:00:00+00",)
+
+
+def test_the_feed_misses_nothing_that_commits_between_its_two_looks(
+    fresh_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the wait for those who commit, one gets its moment; another gets a later one and is committed first."""
+    with fresh_database.transaction() as connection:
+        reference_data(connection)
+        types = reference_types(connection)
+
+    def write(connection: Connection, name: str) -> None:
+        with connection.transaction():
+            record(connection, types, [an_entity(name, at=1)], Origin("test", "request", request_id=name))
+
+    with (
+        fresh_database.connect(autocommit=True) as reader,
+        fresh_database.connect() as slow,
+        fresh_database.connect(autocommit=True) as quick,
+    ):
+        write(quick, "first")
+        slow.execute("select")  # begins a transaction, which goes on until it is committed
+        execute, waits = reader.execute, statement("query/await_commits")
+
+        def overtaken(query: Any, *arguments: Any, **options: Any) -> Any:
+            answer = execute(query, *arguments, **options)
+            if query == waits:
+                write(slow, "slow")
+                slow.execute("set constraints all immediate")  # it gets its moment, and is not committed yet
+                write(quick, "quick")
+            return answer
+
+        monkeypatch.setattr(reader, "execute", overtaken)
+        before = feed(reader, None, limit=100)
+        monkeypatch.undo()
+        assert slow.info.transaction_status == TransactionStatus.INTRANS
+        slow.commit()
+        after = feed(reader, before.next, limit=100)
+    told = [json.loads(event)["entity_uid"] for event in (*before.documents, *after.documents)]
+    assert told == [str(uid(name)) for name in ("first", "slow", "quick")]
+    with fresh_database.connect() as connection:
+        query = "select entity_uid, recorded_at from ledger join batch using (batch_id)"
+        moments = dict(connection.execute(query).fetchall())
+    assert moments[uid("slow")] < moments[uid("quick")]

@@ -1,12 +1,14 @@
 -- What was recorded from behind an event on: batches in the order in which they were committed, and of each batch one event an
 -- entity, by entity_uid; as query/changes of one server. Each page looks at all that was recorded behind its place.
--- In: after_at, after_batch, after_part, after_uid (-infinity, 0, 0 and the nil uid: from the start), limit, with_entity.
+-- In: after_at, after_batch, after_part, after_uid (-infinity, 0, 0 and the nil uid: from the start), until (recorded_at of the last), limit,
+-- with_entity.
 -- Out: document, recorded_at, batch_id, part (the batch whose changes these are), entity_uid.
 with parts as materialized (
     select b.recorded_at, b.batch_id, b.actor, b.source, coalesce(r.of_batch_id, b.batch_id) as part
     from batch b
     left join retraction r on r.batch_id = b.batch_id
     where (b.recorded_at, b.batch_id) >= (%(after_at)s::timestamptz, %(after_batch)s::bigint)
+      and b.recorded_at <= %(until)s::timestamptz
       and coalesce(r.of_batch_id, b.batch_id) >= case when b.batch_id = %(after_batch)s then %(after_part)s::bigint else 0 end
 ),
 named as materialized (
