@@ -303,7 +303,7 @@ class Settings:
     )
     # Dagster's UI, as those reach it who get alerts
     alert_link: str = field(metadata=_as("http://127.0.0.1:3000", _url("https", "http"), "write an address"))
-    # hours without a drop after which that is told; 0: never
+    # hours without a drop after which an alert is sent; 0: never
     alert_fresh_hours: int = field(metadata=_number(36, range(8_785)))
 
     @classmethod

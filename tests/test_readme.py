@@ -90,6 +90,8 @@ def test_a_first_drop_is_merged_and_a_backup_is_restored() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_that_is_written_exists_with_its_options(page: Path) -> None:
     for line in code(page.read_text()):
+        if line.startswith(("helm ", "kubectl ")):  # there crm is a name
+            continue
         for words in (found.split() for found in re.findall(r"(?<![\w/.=-])crm ((?:[a-z-]\S* ?)+)", line)):
             command: click.Command = crm
             while words and isinstance(command, click.Group) and not words[0].startswith("-"):

@@ -86,9 +86,9 @@ def test_a_mail_says_what_when_and_where(box: MailBox) -> None:
     assert (mail["From"], mail["To"]) == ("crm@example.org", "ann@example.org, bob@example.org")
     assert "Since: 2026-01-02T03:00:00Z" in str(mail.get_payload())
     assert "Look at: http://ui/x" in str(mail.get_payload())
-    assert [line for line in box.commands if line.upper().startswith("RCPT")] == [
-        "rcpt TO:<ann@example.org>",
-        "rcpt TO:<bob@example.org>",
+    assert [line.lower() for line in box.commands if line.upper().startswith("RCPT")] == [
+        "rcpt to:<ann@example.org>",
+        "rcpt to:<bob@example.org>",
     ]
 
 

@@ -84,6 +84,6 @@ def test_clean_says_what_it_removed(run: Run, fresh_database: Database) -> None:
             "insert into idempotency_key (actor, key, fingerprint, outcome, answered_at)"
             " values ('ann', 'key', 'x', 'done', now() - interval '2 days')"
         )
-    removed = "kept answers, 0 ended sessions, the text of 0 rejected rows\n"
+    removed = "kept answers, 0 ended sessions, the text of 0 rejected rows, 0 declined files\n"
     assert run("clean").stdout == f"Removed: 1 {removed}"
     assert run("clean").stdout == f"Removed: 0 {removed}"

@@ -97,7 +97,7 @@ def test_files_in_a_bucket_go_in_and_those_of_a_profile_by_it(project: Project, 
     with project.database.connect() as connection:
         assert connection.execute(NEW, [["Anna", "Bo"]]).fetchall() == [("Anna", "2024-01-01"), ("Bo", "2024-01-31")]
         rejects = b"".join(registry.rejects_file(connection, str(told["drop_file"]["sha256"]))).decode()
-    assert rejects == "reject_line;reject_reasons;Name;Mail\n3;missing_display_name;;no@example.org\n"
+    assert rejects == "\ufeffreject_line;reject_reasons;Name;Mail\n3;missing_display_name;;no@example.org\n"
     assert watch.requested() == []
     assert "Nothing new: each of the 2 files in s3://crm/in" in watch.reason
     assert [entry for entry in (project.folder / ".crm").iterdir() if entry.is_file()] == []
