@@ -7,6 +7,7 @@ migrations and checks too, and only so can an older server take what a newer pg_
 from __future__ import annotations
 
 import itertools
+import re
 import subprocess
 import tempfile
 import threading
@@ -40,6 +41,8 @@ NEW_DATABASE = "restore into a new one: set CRM_HOME to a new folder, or CRM_DAT
 # pg_restore writes for the newest server; what an older one does not know of these is not needed there.
 _OF_NEWER_SERVERS = (b"SET transaction_timeout = 0;\n",)
 _OF_PSQL = (b"\\restrict ", b"\\unrestrict ")
+# What a server notes with its columns for itself, and others do not know (Debian's PostgreSQL 15.20).
+_OF_ONE_SERVER = re.compile(rb"ALTER TABLE ONLY .* ALTER COLUMN .* SET \(pg_attver=\d+\);\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +141,7 @@ def _run(connection: Connection, script: IO[bytes], ignored: tuple[bytes, ...], 
             connection.execute(b"".join(text))
             text = []
             _copy(connection, line, iter(script.readline, END_OF_ROWS))
-        elif line not in ignored and not line.startswith(_OF_PSQL):
+        elif line not in ignored and not line.startswith(_OF_PSQL) and not _OF_ONE_SERVER.fullmatch(line):
             text.append(line)
     connection.execute(b"".join(text))
 

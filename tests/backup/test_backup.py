@@ -224,6 +224,19 @@ def test_it_comes_back_on_an_older_server_too(
     assert answers(empty, manifest.taken_at) == answers(fresh_database, manifest.taken_at)
 
 
+def test_it_comes_from_an_older_server_to_the_newest(
+    any_fresh_database: Database, server: Server, tmp_path: Path
+) -> None:
+    """An older one may note things with its columns that the newest does not know."""
+    with any_fresh_database.connect(autocommit=True) as connection:
+        reference_data(connection)
+        ingest_on(connection, write_drop(tmp_path / "one.csv", [an_entity()]), Options())
+    manifest = back_up(any_fresh_database, tmp_path / "crm.backup")
+    with server.clone("template0") as newest:
+        assert all(found.holds for found in restore(newest, tmp_path / "crm.backup").checks)
+        assert answers(newest, manifest.taken_at) == answers(any_fresh_database, manifest.taken_at)
+
+
 # what is refused
 
 
