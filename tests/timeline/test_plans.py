@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from uuid import UUID
 
 import pytest
-from builders import day, reference_data
+from builders import an_entity, day, reference_data
 
 from crm_core.bench.generator import write_drops
 from crm_core.drops.ingest import ingest
 from crm_core.postgres.connection import Connection, Database
 from crm_core.reading import reads
+from crm_core.reading.audit import Recorded, audit_of_all
 from crm_core.reading.lists import Filter, Position
 from crm_core.reference import reference_types
 from crm_core.resources import statement
 from crm_core.timeline.invariants import check
+from crm_core.timeline.merge import Origin, record
 from crm_core.timeline.plans import KEY_QUERIES, explain
 
 pytestmark = [pytest.mark.integration, pytest.mark.temporal]
@@ -163,6 +166,26 @@ def test_an_audit_of_one_operation_comes_by_its_index(large: Connection) -> None
         query = "explain " + statement(f"query/{name}")
         plan = "\n".join(line for (line,) in large.execute(query, values, prepare=False))
         assert "ledger_by_op" in plan, plan
+
+
+def test_the_audit_of_an_entity_with_many_changes_compares_no_change_with_each_batch(large: Connection) -> None:
+    """A page in the order of the batches would, if each of them was looked at with all the changes."""
+    with large.transaction(force_rollback=True):
+        many = [an_entity(at=number / 100, name=f"Name {number}") for number in range(2_000)]
+        record(large, reference_types(large), many, Origin("test", "fixture"))
+        large.execute(
+            "insert into batch (recorded_at, actor, source)"
+            " select now() - n * interval '1 second', 'test', 'request' from generate_series(1, 1500) n"
+        )
+        large.execute("analyze batch, ledger")
+        asked = dict.fromkeys(("actor", "from", "to", "batches", "detail_type", "op"))
+        asked |= dict.fromkeys(("after_at", "after_batch", "after_uid", "after_row"))
+        values = {**asked, "entity_uid": many[0].entity_uid, "limit": 51, "offset": 0}
+        query = "explain (analyze) " + statement("query/audit_of_few")
+        plan = "\n".join(line for (line,) in large.execute(query, values, prepare=False))
+        removed = [int(number) for number in re.findall(r"Rows Removed by Join Filter: (\d+)", plan)]
+        assert max(removed, default=0) < 10_000, plan
+        assert len(audit_of_all(large, Recorded(entity_uid=many[0].entity_uid), limit=51).documents) == 51
 
 
 def test_an_empty_database_has_no_plans_to_show(connection: Connection) -> None:
