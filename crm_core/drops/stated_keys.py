@@ -68,6 +68,7 @@ def _stated(
             bad.append(line)
             continue
         entities.setdefault(uid, its)
+        entities.setdefault(its, its)  # it exists now, so the key that it is made of names it
         stated += [(line, name, its) for name in names if name.key_uid not in entities and name.key_uid != its]
         entities |= {name.key_uid: its for name in names}
     return stated, bad
